@@ -1,0 +1,194 @@
+//! Every stored checkpoint: do its signatures hold, is its root that of the recomputed tree, and how
+//! far do checkpoints with the quorum reach?
+
+use super::finding::{Code, Findings};
+use super::session::Held;
+use super::source::ReadError;
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use vermilion_crypto::Digest;
+use vermilion_ledger::{Conflict, LedgerError, Tree, Trust, Verified, verify};
+
+/// Notes checked at once.
+const BATCH: usize = 512;
+
+/// The recomputed history that a source's checkpoints are held against.
+pub struct History<'a> {
+    /// Leaf hashes, as far as the sequence is whole.
+    pub leaves: &'a [Digest],
+    /// Size and root at each commitment record, ascending.
+    pub roots: &'a [(u64, Digest)],
+    /// The place after the source's last record.
+    pub size: u64,
+}
+
+impl History<'_> {
+    /// The root at a size, and whether a commitment record stands there.
+    fn root(&self, size: u64) -> Option<(Digest, bool)> {
+        if let Ok(at) = self.roots.binary_search_by_key(&size, |(size, _)| *size) {
+            return self.roots.get(at).map(|(_, root)| (*root, true));
+        }
+        // No node makes such a checkpoint; computed anew, for there should be none.
+        let leaves = self.leaves.get(..usize::try_from(size).ok()?)?;
+        let mut tree = Tree::new();
+        for leaf in leaves {
+            tree.append(*leaf);
+        }
+        Some((tree.root(), false))
+    }
+}
+
+/// Checkpoints of all sources so far.
+pub struct Checkpoints<'a> {
+    trust: &'a Trust,
+    /// The root that was signed first for each size, and by whose source.
+    signed: BTreeMap<u64, (Digest, usize)>,
+    /// Who cosigned what is not yet known to carry the quorum: the ledger key, and witnesses by name.
+    gathering: BTreeMap<u64, (bool, BTreeSet<String>)>,
+    /// The largest size whose root is right and carries the quorum.
+    pub covered: u64,
+    /// Checkpoints read.
+    pub count: u64,
+}
+
+impl<'a> Checkpoints<'a> {
+    /// None yet.
+    #[must_use]
+    pub fn new(trust: &'a Trust) -> Self {
+        Self { trust, signed: BTreeMap::new(), gathering: BTreeMap::new(), covered: 0, count: 0 }
+    }
+
+    /// Checks all checkpoints of one of the sources.
+    pub fn check(&mut self, held: &[Held<'_>], position: usize, history: &History<'_>, findings: &mut Findings) -> Result<(), ReadError> {
+        let Some(source) = held.get(position).map(|held| held.source) else { return Ok(()) };
+        let sizes: Vec<u64> = history.roots.iter().map(|(size, _)| *size).collect();
+        let mut waiting = Vec::with_capacity(BATCH);
+        let read = source.checkpoints(&sizes, &mut |size, note| {
+            waiting.push((size, note));
+            if waiting.len() == BATCH {
+                self.batch(held, position, &mut waiting, history, findings);
+            }
+        });
+        self.batch(held, position, &mut waiting, history, findings);
+        match read {
+            Err(ReadError::Damaged(why)) => {
+                findings.add(Code::StorageDamaged, None, format!("The checkpoints cannot be read: {why}."), "读取检查点时数据库出错。");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn batch(&mut self, held: &[Held<'_>], position: usize, notes: &mut Vec<(u64, Vec<u8>)>, history: &History<'_>, findings: &mut Findings) {
+        let checked: Vec<_> = notes.par_drain(..).map(|(size, note)| (size, verify(&note, self.trust), note)).collect();
+        for (size, verified, note) in checked {
+            self.count += 1;
+            match verified {
+                Ok(verified) => {
+                    if self.one(size, &verified, history, findings) {
+                        self.gather(&verified);
+                    }
+                    self.conflict(held, position, &verified, &note, findings);
+                }
+                Err(error) => invalid(size, &error, findings),
+            }
+        }
+    }
+
+    /// Holds a well-signed checkpoint against the history; answers whether it is right.
+    fn one(&mut self, kept: u64, verified: &Verified, history: &History<'_>, findings: &mut Findings) -> bool {
+        let size = verified.size;
+        if size != kept {
+            findings.add(
+                Code::CheckpointMisplaced,
+                None,
+                format!("The checkpoint kept for {kept} records is for {size}."),
+                format!("保存在{kept}条记录处的检查点实为{size}条记录的检查点。"),
+            );
+        }
+        if size > history.size {
+            findings.add(
+                Code::CheckpointBeyond,
+                None,
+                format!("A signed checkpoint covers {size} records, but there are only {}: the end has been cut off.", history.size),
+                format!("已签名的检查点覆盖{size}条记录，而现有记录仅{}条：账本尾部被截去。", history.size),
+            );
+            return false;
+        }
+        // Where a record is missing the tree could not be computed: that is a finding already.
+        let Some((root, committed)) = history.root(size) else { return false };
+        if root != verified.root {
+            findings.add(
+                Code::CheckpointRoot,
+                size.checked_sub(1),
+                format!("The root signed for {size} records is not that of the records: one of them was changed after it was signed, or other records were signed."),
+                format!("对{size}条记录签署的树根与现有记录重算的树根不符：有记录在签署后被改动，或当时签署的是另一批记录。"),
+            );
+            return false;
+        }
+        if !committed {
+            findings.add(
+                Code::CheckpointStray,
+                size.checked_sub(1),
+                format!("A checkpoint was signed for {size} records, where there is no commitment record."),
+                format!("对{size}条记录签署了检查点，但该处没有承诺记录。"),
+            );
+        }
+        true
+    }
+
+    /// Adds who signed; cosignatures count wherever they are kept.
+    fn gather(&mut self, verified: &Verified) {
+        if verified.size <= self.covered {
+            return;
+        }
+        let settings = self.trust.settings();
+        let (ledger, names) = self.gathering.entry(verified.size).or_default();
+        *ledger |= verified.signed_by_ledger;
+        names.extend(verified.cosigners.iter().map(|c| c.name.clone()));
+        if names.len() >= settings.quorum && (*ledger || !settings.require_ledger_key) {
+            self.covered = verified.size;
+            self.gathering = self.gathering.split_off(&(self.covered + 1));
+        }
+    }
+
+    fn conflict(&mut self, held: &[Held<'_>], position: usize, verified: &Verified, note: &[u8], findings: &mut Findings) {
+        let (root, first) = *self.signed.entry(verified.size).or_insert((verified.root, position));
+        if root == verified.root {
+            return;
+        }
+        let source = held.get(first).map(|held| held.source);
+        let other = source.and_then(|source| Some((source.name(), source.checkpoint(verified.size).ok()??)));
+        let conflict = other.as_ref().and_then(|(_, other)| Conflict::detect(other, note, self.trust).ok()?);
+        let (name, who) = (other.map_or("another source", |(name, _)| name), conflict.map(|c| c.signed_both).unwrap_or_default());
+        let both = if who.is_empty() { "nobody".to_owned() } else { who.join(", ") };
+        findings.add(
+            Code::CheckpointsConflict,
+            verified.size.checked_sub(1),
+            format!("Two different histories of {} records were signed, here and in {name}; both were signed by {both}.", verified.size),
+            format!("此处与{name}对{}条记录签署了两种不同的历史；两者均签署的密钥：{both}。", verified.size),
+        );
+    }
+
+    /// Whether any checkpoint is there at all that should have the quorum, and none has it.
+    pub fn check_quorum(&self, commitments: u64, findings: &mut Findings) {
+        if commitments > 0 && self.covered == 0 {
+            let need = self.trust.settings().quorum;
+            findings.add(
+                Code::QuorumMissing,
+                None,
+                format!("No checkpoint carries the {need} cosignatures that are required: nothing but the units' own signatures protects the records."),
+                format!("没有任何检查点达到所需的{need}个联署：记录仅受各单位自身签名保护。"),
+            );
+        }
+    }
+}
+
+fn invalid(size: u64, error: &LedgerError, findings: &mut Findings) {
+    findings.add(
+        Code::CheckpointInvalid,
+        size.checked_sub(1),
+        format!("The checkpoint kept for {size} records is not valid: {error}."),
+        format!("保存在{size}条记录处的检查点无效。"),
+    );
+}

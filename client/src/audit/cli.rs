@@ -1,0 +1,165 @@
+//! `vermilion audit`: from arguments to a summary and an exit code.
+
+use super::node::MakeToken;
+use super::{Advance, CannotRead, Directory, NodeSource, Options, ReadError, Report, Source, Stage, TrustFile, Unopened, audit, read_genesis_file};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Exit code: nothing was found.
+pub const CLEAN: u8 = 0;
+/// Exit code: there are findings.
+pub const FOUND: u8 = 1;
+/// Exit code: the arguments make no sense.
+pub const USAGE: u8 = 2;
+/// Exit code: something cannot be read, so nothing is said.
+pub const CANNOT_READ: u8 = 3;
+
+/// Recompute a ledger's whole history and check what nodes hold and signed.
+#[derive(Args, Clone, Debug, Default)]
+pub struct AuditArgs {
+    /// The data directory of a stopped node; may be given several times
+    #[arg(long = "data-dir", value_name = "DIR")]
+    pub data_dirs: Vec<PathBuf>,
+    /// A running node's address (host:port) or its name in the configuration; alone: every node of the configuration
+    #[arg(long = "node", value_name = "ADDR", num_args = 0.., action = clap::ArgAction::Append)]
+    pub nodes: Option<Vec<String>>,
+    /// Whom to trust, as a JSON file; else the ledger's own genesis says
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+    /// The genesis that the ledger must begin with
+    #[arg(long, value_name = "FILE")]
+    pub genesis: Option<PathBuf>,
+    /// Leave the units' signatures out
+    #[arg(long)]
+    pub no_signatures: bool,
+    /// Leave the replay out: outcomes, effects and state are then not checked
+    #[arg(long)]
+    pub no_replay: bool,
+}
+
+/// What the client's configuration gives an audit.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// Names and addresses of the nodes.
+    pub nodes: Vec<(String, String)>,
+    /// The genesis payload's file: what is audited must begin with it.
+    pub genesis: Option<PathBuf>,
+    /// Makes request tokens of a registered operator, from ledger id and name of the request.
+    pub token: Option<Arc<MakeToken>>,
+}
+
+/// Runs the command; the summary, or with `json` one object, goes to standard output.
+pub async fn run(args: AuditArgs, json: bool, access: Option<Access>) -> u8 {
+    let access = access.unwrap_or_default();
+    let prepared = match prepare(&args, &access).await {
+        Ok(prepared) => prepared,
+        Err((code, why)) => return fail(json, code, &why),
+    };
+    let (sources, options) = prepared;
+    let audited = tokio::task::spawn_blocking(move || {
+        let sources: Vec<&dyn Source> = sources.iter().map(AsRef::as_ref).collect();
+        let bar = Bar::new();
+        let advance: &Advance<'_> = &|stage, source, done, total| bar.show(stage, source, done, total);
+        let report = audit(&sources, &options, advance);
+        bar.bar.finish_and_clear();
+        report
+    })
+    .await;
+    match audited {
+        Ok(Ok(report)) => tell(&report, json),
+        Ok(Err(CannotRead { source_name, why })) => fail(json, CANNOT_READ, &format!("{source_name}: {why}")),
+        Err(error) => fail(json, CANNOT_READ, &format!("the audit broke off: {error}")),
+    }
+}
+
+type Sources = Vec<Box<dyn Source>>;
+
+async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options), (u8, String)> {
+    let usage = |why: String| (USAGE, why);
+    let trust = args.trust.as_deref().map(TrustFile::load).transpose().map_err(usage)?;
+    let genesis = args.genesis.as_deref().or(access.genesis.as_deref()).map(read_genesis_file).transpose().map_err(usage)?;
+    let addresses = addresses(args, access).map_err(usage)?;
+    if args.data_dirs.is_empty() && addresses.is_empty() {
+        return Err(usage("name a data directory (--data-dir) or a node (--node)".into()));
+    }
+    let mut sources: Sources = Vec::new();
+    for dir in &args.data_dirs {
+        match Directory::open(dir) {
+            Ok(directory) => sources.push(Box::new(directory)),
+            Err(ReadError::Damaged(why)) => sources.push(Box::new(Unopened::new(dir.display().to_string(), why))),
+            Err(ReadError::Unreachable(why)) => return Err((CANNOT_READ, format!("{}: {why}", dir.display()))),
+        }
+    }
+    for address in addresses {
+        let token = access.token.clone().map(|token| -> MakeToken { Box::new(move |id, what| token(id, what)) });
+        let node = NodeSource::connect(&address, token).await.map_err(|error| (CANNOT_READ, format!("{address}: {error}")))?;
+        sources.push(Box::new(node));
+    }
+    Ok((sources, Options { signatures: !args.no_signatures, replay: !args.no_replay, trust, genesis }))
+}
+
+/// The nodes' addresses: those given, or, given none, those of the configuration.
+fn addresses(args: &AuditArgs, access: &Access) -> Result<Vec<String>, String> {
+    let Some(asked) = &args.nodes else { return Ok(Vec::new()) };
+    if asked.is_empty() {
+        if access.nodes.is_empty() {
+            return Err("--node without an address needs a configuration that names the nodes".into());
+        }
+        return Ok(access.nodes.iter().map(|(_, address)| address.clone()).collect());
+    }
+    let address = |asked: &String| access.nodes.iter().find(|(name, _)| name == asked).map_or_else(|| asked.clone(), |(_, address)| address.clone());
+    Ok(asked.iter().map(address).collect())
+}
+
+fn tell(report: &Report, json: bool) -> u8 {
+    if json {
+        println!("{}", report.to_json());
+    } else {
+        print!("{}", report.to_text());
+    }
+    if report.clean { CLEAN } else { FOUND }
+}
+
+fn fail(json: bool, code: u8, why: &str) -> u8 {
+    if json {
+        println!("{}", serde_json::json!({"clean": null, "error": why}));
+    }
+    eprintln!("audit: {why}");
+    code
+}
+
+/// A bar on standard error, hidden when that is no terminal.
+struct Bar {
+    bar: ProgressBar,
+    on: Mutex<Option<(Stage, String)>>,
+}
+
+impl Bar {
+    fn new() -> Self {
+        Self { bar: ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8)), on: Mutex::new(None) }
+    }
+
+    fn show(&self, stage: Stage, source: &str, done: u64, total: u64) {
+        // The scan of databases runs beside the records, which are what takes long.
+        if stage == Stage::Database || self.bar.is_hidden() {
+            return;
+        }
+        let mut on = self.on.lock().unwrap_or_else(PoisonError::into_inner);
+        if on.as_ref().is_none_or(|(s, name)| (*s, name.as_str()) != (stage, source)) {
+            let what = match stage {
+                Stage::Records | Stage::Database => "records 记录",
+                Stage::Comparing => "compare 比对",
+                Stage::Checkpoints => "checkpoints 检查点",
+            };
+            let template = "{msg} [{bar:24}] {human_pos}/{human_len} {per_sec} {eta} left";
+            self.bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            self.bar.reset();
+            self.bar.set_message(format!("{what} {source}"));
+            *on = Some((stage, source.to_owned()));
+        }
+        self.bar.set_length(total.max(done));
+        self.bar.set_position(done);
+    }
+}

@@ -1,0 +1,54 @@
+//! What only a data directory shows: does it pass the checks of a node's start, does every row of
+//! its database read, and did the node keep evidence against others?
+
+use super::finding::{Code, Findings};
+use super::{Advance, Stage};
+use vermilion_storage::{Store, full_scan};
+
+/// Examines a directory beside its records.
+pub fn examine(store: &Store, name: &str, advance: &Advance<'_>) -> Findings {
+    let mut findings = Findings::of(name);
+    if let Err(error) = store.check() {
+        findings.add(
+            Code::StorageCheck,
+            None,
+            format!("The directory fails the checks of a node's start: {error}."),
+            "数据目录未通过节点启动检查。",
+        );
+    }
+    match store.installing() {
+        Ok(None) => {}
+        Ok(Some(_)) => findings.add(
+            Code::CatchUpUnfinished,
+            None,
+            "The node was still fetching records from its peers when it stopped.",
+            "节点停止时仍在从其他节点补取记录。",
+        ),
+        Err(error) => damaged(&mut findings, &error.to_string()),
+    }
+    if let Err(error) = full_scan(store, &mut |rows| advance(Stage::Database, name, rows, 0)) {
+        damaged(&mut findings, &error.to_string());
+    }
+    for file in evidence(store) {
+        findings.add(
+            Code::ConflictEvidence,
+            None,
+            format!("The node kept evidence of two signed histories in {file}."),
+            format!("节点在{file}中留存了两种历史均被签署的证据。"),
+        );
+    }
+    findings
+}
+
+fn damaged(findings: &mut Findings, why: &str) {
+    findings.add(Code::StorageDamaged, None, format!("The database is damaged: {why}."), "数据库已损坏。");
+}
+
+/// Names of the evidence files that a node leaves when it meets a conflict, in order.
+fn evidence(store: &Store) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(store.dir()) else { return Vec::new() };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with("conflict-") && name.ends_with(".txt")).collect();
+    names.sort();
+    names
+}

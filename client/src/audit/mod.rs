@@ -1,0 +1,95 @@
+//! Checks years of history without trusting whoever runs the servers.
+//!
+//! An audit takes records from data directories of stopped nodes or from running nodes, and computes
+//! everything again: form and hash of each record, chain, tree and tiles, every signature, and, by
+//! replaying the registry from the genesis, every outcome and every effect on the state. What the
+//! nodes signed (checkpoints) and what they keep beside (state, vault, database) is held against
+//! that. What is not as it should be is a [`Finding`] with a stable code.
+//!
+//! The way of a record: a thread reads ([`Source`]), every core examines chunks of records by
+//! themselves, signatures in batches, and one thread takes them in order through chain, tree and
+//! replay. Some thousand records are under way at once. In memory stay the replayed state, and for
+//! each record its leaf hash.
+//!
+//! Of several sources the longest is audited whole. Another whose leaves are the same shares what
+//! was found of signatures and outcomes, and is checked for what is its own (items, tiles,
+//! checkpoints, state, vault, database); one that differs is a finding, and is audited whole too.
+//!
+//! What an audit cannot tell: whether the content of a licence is true; whether records after the
+//! last checkpoint with the quorum were the only ones (they are counted as not yet covered); and,
+//! when no trust is given, whether this is the ledger that it says it is.
+
+mod checkpoints;
+mod cli;
+mod content;
+mod directory;
+mod examine;
+mod finding;
+mod limit;
+mod node;
+mod pipeline;
+mod replay;
+mod report;
+mod session;
+mod source;
+mod state;
+#[cfg(test)]
+mod tests;
+mod trust;
+mod walk;
+
+pub use cli::{Access, AuditArgs, CLEAN, CANNOT_READ, FOUND, USAGE, run};
+pub use finding::{Code, Finding, LISTED, Severity};
+pub use limit::{Limit, signature_limit};
+pub use node::{MakeToken, NodeSource};
+pub use report::Report;
+pub use session::audit;
+pub use source::{Directory, ReadError, Source, Unopened};
+pub use trust::{TrustFile, read_genesis_file};
+
+use vermilion_ledger::Trust;
+
+/// What to check, and against what.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Check signatures.
+    pub signatures: bool,
+    /// Replay the registry.
+    pub replay: bool,
+    /// What is trusted; else what the ledger's genesis gives rise to.
+    pub trust: Option<Trust>,
+    /// The genesis payload that is trusted.
+    pub genesis: Option<Vec<u8>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { signatures: true, replay: true, trust: None, genesis: None }
+    }
+}
+
+/// What an audit is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// Going through a source's records.
+    Records,
+    /// Comparing another source's records.
+    Comparing,
+    /// Reading every row of a database.
+    Database,
+    /// Checking checkpoints.
+    Checkpoints,
+}
+
+/// Told what is being done, with which source, how far it is and, if known, of how much.
+pub type Advance<'a> = dyn Fn(Stage, &str, u64, u64) + Sync + 'a;
+
+/// Why an audit could not be made: says nothing about the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{source_name}: {why}")]
+pub struct CannotRead {
+    /// The source.
+    pub source_name: String,
+    /// Why.
+    pub why: String,
+}

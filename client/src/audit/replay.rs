@@ -1,0 +1,187 @@
+//! The registry over again, from the genesis: every record must come out byte for byte.
+
+use super::examine::{Readable, reason_name};
+use super::finding::{Code, Findings};
+use std::collections::BTreeMap;
+use vermilion_proto::{Envelope, Record, canonical};
+use vermilion_registry::kv::Memory;
+use vermilion_registry::{BlockEffects, BlockInput, Checked, CommandResult, Fatal, RULES_VERSION, Registry, query};
+
+/// A replay under way. Its state is what the records read so far give.
+pub struct Replay {
+    state: Memory,
+    /// None once the replay has stopped.
+    registry: Option<Registry>,
+    rules: u32,
+    proposer: (u64, [u8; 32]),
+    /// Vault content that was erased, with the number of the record that ordered it, or of an
+    /// earlier one of the same run.
+    erased: BTreeMap<(u64, u32), u64>,
+}
+
+impl Replay {
+    /// Begins with the first record. None if it gives no registry; then that is noted.
+    pub fn begin(first: &Readable, command: &Checked, findings: &mut Findings) -> Option<Self> {
+        match Self::genesis(first, command, findings) {
+            Ok(replay) => Some(replay),
+            Err(why) => {
+                stopped(findings, 0, &why);
+                None
+            }
+        }
+    }
+
+    fn genesis(first: &Readable, command: &Checked, findings: &mut Findings) -> Result<Self, String> {
+        let payload = canonical::<Envelope>(&command.envelope).map_err(|e| e.to_string())?.payload;
+        let mut state = Memory::new();
+        let fatal = |error: Fatal| error.to_string();
+        let effects = Registry::genesis(&payload, &state).map_err(fatal)?;
+        if let Some(new) = effects.records.first() {
+            compare(first, 0, &new.bytes, findings);
+        }
+        state.write(effects.writes);
+        let registry = Registry::open(&state).map_err(fatal)?;
+        // The rules ask that a node of the genesis proposed a block; which one leaves no trace.
+        let nodes = query::nodes(&state).map_err(fatal)?;
+        let proposer = nodes.iter().find_map(|n| Some((n.raft_id, n.node_key.as_slice().try_into().ok()?)));
+        let proposer = proposer.ok_or("the genesis names no node")?;
+        // An opened registry has this build's rules.
+        Ok(Self { state, registry: Some(registry), rules: RULES_VERSION, proposer, erased: BTreeMap::new() })
+    }
+
+    /// The state so far.
+    pub fn state(&self) -> &Memory {
+        &self.state
+    }
+
+    /// What was erased so far.
+    pub fn erased(&self) -> &BTreeMap<(u64, u32), u64> {
+        &self.erased
+    }
+
+    /// Whether it has not stopped.
+    pub fn is_going(&self) -> bool {
+        self.registry.is_some()
+    }
+
+    /// Licences so far.
+    pub fn licences(&self) -> u64 {
+        self.registry.as_ref().map_or(0, |r| r.head().licences)
+    }
+
+    /// Ends the replay at a record that cannot be replayed.
+    pub fn stop(&mut self, seq: u64, why: &str, findings: &mut Findings) {
+        if self.registry.take().is_some() {
+            stopped(findings, seq, why);
+        }
+    }
+
+    /// Replays a run of records of one time and one version of the rules, whose commands are
+    /// `commands`. Blocks are not kept; how the records of one time were divided into blocks decides
+    /// nothing about them.
+    pub fn run(&mut self, first: u64, run: &[Readable], commands: &[Checked], findings: &mut Findings) {
+        let Some(record) = run.first().map(|r| &r.record) else { return };
+        // Whatever goes wrong below, the registry is not put back: the replay has stopped.
+        let Some(registry) = self.registry.take() else { return };
+        let (registry, effects) = match self.apply(registry, record, commands) {
+            Ok(applied) => applied,
+            Err(error) => return stopped(findings, first, &error.to_string()),
+        };
+        if let Some(void) = effects.void {
+            return stopped(findings, first, &void.to_string());
+        }
+        for (seq, (readable, result)) in (first..).zip(run.iter().zip(&effects.results)) {
+            let CommandResult::Recorded { index } = result else {
+                not_due(findings, seq, result);
+                return stopped(findings, seq, "the numbers of all later records hang on it");
+            };
+            if let Some(new) = effects.records.get(*index) {
+                compare(readable, seq, &new.bytes, findings);
+            }
+        }
+        for erase in effects.erase {
+            self.erased.insert((erase.seq, erase.position), first);
+        }
+        self.state.write(effects.writes);
+        self.registry = Some(registry);
+    }
+
+    fn apply(&mut self, mut registry: Registry, record: &Record, commands: &[Checked]) -> Result<(Registry, BlockEffects), Fatal> {
+        if record.rules_version != self.rules {
+            registry = registry.with_rules(record.rules_version)?;
+            self.rules = record.rules_version;
+        }
+        let previous = registry.head().block.as_slice().try_into().map_err(|_| Fatal::Broken("the head names no block".into()))?;
+        let (proposer, proposer_key) = self.proposer;
+        let input = BlockInput { hash: previous, previous, proposer_key, proposer, time_ms: record.time_ms, commands };
+        let effects = registry.apply_block(&self.state, &input)?;
+        Ok((registry, effects))
+    }
+}
+
+/// Compares a record with what the replay gives, and says in what they differ.
+fn compare(found: &Readable, seq: u64, due: &[u8], findings: &mut Findings) {
+    if found.bytes == due {
+        return;
+    }
+    let Ok(due) = canonical::<Record>(due) else { return };
+    let (record, mut told) = (&found.record, false);
+    if record.outcome != due.outcome {
+        told = true;
+        let code = |r: &Record| reason_name(r.outcome.as_ref().map_or(0, |o| o.code));
+        findings.add(
+            Code::OutcomeWrong,
+            Some(seq),
+            format!("Record {seq} states the outcome \"{}\"; under the rules it differs (\"{}\").", code(record), code(&due)),
+            format!("第{seq}号记录所载结果“{}”与按规则重算的结果（“{}”）不符。", code(record), code(&due)),
+        );
+    }
+    if record.effects_digest != due.effects_digest {
+        told = true;
+        findings.add(
+            Code::EffectsWrong,
+            Some(seq),
+            format!("Record {seq} states a digest of its effects on the state that replaying it does not give."),
+            format!("第{seq}号记录所载的状态变更摘要与重放结果不符。"),
+        );
+    }
+    if record.commitment != due.commitment {
+        told = true;
+        findings.add(
+            Code::CommitmentWrong,
+            Some(seq),
+            format!("Commitment record {seq} states another status root or licence count than replaying gives."),
+            format!("第{seq}号承诺记录所载的状态根或证照数量与重放结果不符。"),
+        );
+    }
+    // What travelled beside is compared with the signed payload, in every audit.
+    let rest = |r: &Record| (r.format_version, r.seq, r.epoch, r.time_ms, r.rules_version);
+    if !told && (rest(record) != rest(&due) || record.beside_digest == due.beside_digest) {
+        findings.add(
+            Code::ReplayDiffers,
+            Some(seq),
+            format!("Record {seq} differs from what replaying its command gives."),
+            format!("第{seq}号记录与重放其指令所得的记录不同。"),
+        );
+    }
+}
+
+fn not_due(findings: &mut Findings, seq: u64, result: &CommandResult) {
+    let (en, zh) = match result {
+        CommandResult::Existing { seq: first } => (format!("repeats the command of record {first}"), format!("重复了第{first}号记录的指令")),
+        CommandResult::Expired => ("was written after its command's not-after".to_owned(), "在其指令失效之后写入".to_owned()),
+        CommandResult::WrongLedger | CommandResult::Recorded { .. } => {
+            ("holds a command of another ledger".to_owned(), "所载指令属于另一账本".to_owned())
+        }
+    };
+    findings.add(Code::RecordNotDue, Some(seq), format!("Record {seq} {en}: the rules leave no such record."), format!("第{seq}号记录{zh}，按规则不应存在。"));
+}
+
+fn stopped(findings: &mut Findings, seq: u64, why: &str) {
+    findings.add(
+        Code::ReplayStopped,
+        Some(seq),
+        format!("The replay stops at record {seq}: {why}. Outcomes and state from there on are not checked."),
+        format!("重放止于第{seq}号记录，其后的结果与状态未予核对。"),
+    );
+}

@@ -1,0 +1,155 @@
+//! What an audit hands back, for programs and for people.
+
+use super::finding::Finding;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// The result of an audit.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Whether nothing was found.
+    pub clean: bool,
+    /// Records of the longest source.
+    pub records: u64,
+    /// Signatures checked, over all sources.
+    pub signatures: u64,
+    /// Licences in the ledger, versions included, by the replay.
+    pub licences: u64,
+    /// Commitment records.
+    pub commitments: u64,
+    /// Checkpoints checked, over all sources.
+    pub checkpoints: u64,
+    /// Records under a checkpoint that carries the quorum.
+    pub covered: u64,
+    /// Pieces of content that were erased, in the first directory.
+    pub erased: u64,
+    /// The ledger id, in hex.
+    pub ledger_id: String,
+    /// Whether what is trusted was given, or taken from the ledger's own genesis.
+    pub trust_given: bool,
+    /// Whether signatures were checked.
+    pub with_signatures: bool,
+    /// Whether the registry was replayed.
+    pub with_replay: bool,
+    /// Each source with its number of records.
+    pub sources: Vec<(String, u64)>,
+    /// Those listed; of each code and source only the first few.
+    pub findings: Vec<Finding>,
+    /// How many there are of each code, by its name.
+    pub counts: Vec<(&'static str, u64)>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Report {
+    /// Records after the last checkpoint with the quorum.
+    #[must_use]
+    pub fn not_yet_covered(&self) -> u64 {
+        self.records.saturating_sub(self.covered)
+    }
+
+    fn rate(&self, count: u64) -> f64 {
+        if self.seconds > 0.0 { (count as f64 / self.seconds).round() } else { 0.0 }
+    }
+
+    /// Records a second, everything included.
+    #[must_use]
+    pub fn records_per_second(&self) -> f64 {
+        self.rate(self.records)
+    }
+
+    /// Signatures a second, everything included.
+    #[must_use]
+    pub fn signatures_per_second(&self) -> f64 {
+        self.rate(self.signatures)
+    }
+
+    /// One object for scripts.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let findings: Vec<Value> = self
+            .findings
+            .iter()
+            .map(|f| {
+                json!({
+                    "severity": f.code.severity().name(), "code": f.code.name(), "source": f.source, "seq": f.seq,
+                    "message": f.en, "message_zh": f.zh,
+                })
+            })
+            .collect();
+        json!({
+            "clean": self.clean,
+            "records": self.records,
+            "signatures": self.signatures,
+            "licences": self.licences,
+            "commitments": self.commitments,
+            "checkpoints": self.checkpoints,
+            "covered": self.covered,
+            "not_yet_covered": self.not_yet_covered(),
+            "erased": self.erased,
+            "ledger_id": self.ledger_id,
+            "trust": if self.trust_given { "given" } else { "from-genesis" },
+            "with_signatures": self.with_signatures,
+            "with_replay": self.with_replay,
+            "sources": self.sources.iter().map(|(name, size)| json!({"name": name, "records": size})).collect::<Vec<_>>(),
+            "findings": findings,
+            "counts": self.counts.iter().map(|(code, count)| ((*code).to_owned(), json!(count))).collect::<serde_json::Map<_, _>>(),
+            "seconds": (self.seconds * 1000.0).round() / 1000.0,
+            "records_per_second": self.records_per_second(),
+            "signatures_per_second": self.signatures_per_second(),
+        })
+    }
+
+    /// A summary for people, in lines.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String does not fail.
+        let mut line = |text: String| {
+            let _ = writeln!(out, "{text}");
+        };
+        line(format!("ledger      {}", self.ledger_id));
+        for (name, size) in &self.sources {
+            line(format!("source      {name}: {size} records"));
+        }
+        line(format!("records     {}, of them {} commitments; {} licences", self.records, self.commitments, self.licences));
+        if self.with_signatures {
+            line(format!("signatures  {} checked", self.signatures));
+        } else {
+            line("signatures  not checked, as asked".into());
+        }
+        if !self.with_replay {
+            line("replay      left out, as asked: outcomes and state are not checked".into());
+        }
+        line(format!(
+            "checkpoints {}; {} records under the quorum, {} not yet covered by a checkpoint",
+            self.checkpoints,
+            self.covered,
+            self.not_yet_covered()
+        ));
+        if self.erased > 0 {
+            line(format!("content     {} pieces erased by record", self.erased));
+        }
+        if !self.trust_given {
+            line("trust       taken from the ledger's own genesis: compare the ledger id with one you know, or give --trust".into());
+        }
+        line(format!(
+            "speed       {:.1} s, {} records/s, {} signatures/s",
+            self.seconds,
+            self.records_per_second(),
+            self.signatures_per_second()
+        ));
+        for finding in &self.findings {
+            let place = finding.seq.map_or(String::new(), |seq| format!(" #{seq}"));
+            line(format!("{} {} [{}{place}]", finding.code.severity().name().to_uppercase(), finding.code.name(), finding.source));
+            line(format!("  {}\n  {}", finding.en, finding.zh));
+        }
+        let total: u64 = self.counts.iter().map(|(_, count)| count).sum();
+        let listed = self.findings.len() as u64;
+        if total > listed {
+            line(format!("… and {} further findings of the same kinds", total - listed));
+        }
+        line(if self.clean { "CLEAN 无异常".into() } else { format!("NOT CLEAN 有异常: {total} findings") });
+        out
+    }
+}

@@ -1,0 +1,185 @@
+//! Data directories: state, tiles, vault and database.
+
+use super::sample::{Sample, found, open};
+use crate::audit::{Options, ReadError, Source, Unopened};
+use std::path::Path;
+use vermilion_proto::{StoredRecord, VaultWraps, Message as _};
+use vermilion_storage::{Commit, Mode, Store, VaultPut};
+
+fn audit(dir: &Path) -> Vec<(&'static str, Option<u64>)> {
+    let directory = open(dir);
+    found(&[&directory as &dyn Source], &Options::default()).1
+}
+
+fn change(dir: &Path, commit: &Commit) {
+    let store = Store::open(dir, Mode::Node).unwrap();
+    store.commit(commit).unwrap();
+    store.flush().unwrap();
+}
+
+fn written(sample: &Sample) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    sample.write(dir.path());
+    dir
+}
+
+#[test]
+fn a_nodes_directory_is_clean() {
+    let mut sample = Sample::busy();
+    for n in 0..300 {
+        sample.issue(&[&format!("N{n}")]);
+    }
+    sample.commit();
+    let dir = written(&sample);
+    let directory = open(dir.path());
+    let (report, codes) = found(&[&directory, &sample.source("node")], &Options::default());
+    assert_eq!(codes, []);
+    assert_eq!((report.records, report.erased, report.licences), (311, 1, 303));
+}
+
+#[test]
+fn a_state_that_the_records_do_not_give() {
+    let dir = written(&Sample::busy());
+    let mut state = vec![(b"l/iforged.forged.forged".to_vec(), Some(vec![1]))];
+    Store::open(dir.path(), Mode::Node).unwrap().records(0, &mut |_, _| true).unwrap();
+    {
+        let store = Store::open(dir.path(), Mode::Node).unwrap();
+        let mut licences = Vec::new();
+        vermilion_registry::Kv::scan(&store.state(), b"l/", &mut |key, value| {
+            licences.push((key.to_vec(), value.to_vec()));
+            true
+        })
+        .unwrap();
+        let (key, mut value) = licences.remove(0);
+        value.push(0);
+        state.push((key, Some(value)));
+        state.push((licences.remove(0).0, None));
+    }
+    change(dir.path(), &Commit { state, ..Default::default() });
+    let codes = audit(dir.path());
+    assert_eq!(codes, [("state-missing", None), ("state-extra", None), ("state-differs", None)]);
+}
+
+#[test]
+fn a_head_and_tiles_that_were_changed() {
+    let mut sample = Sample::busy();
+    for n in 0..260 {
+        sample.issue(&[&format!("N{n}")]);
+    }
+    let dir = written(&sample);
+    change(dir.path(), &Commit { tiles: vec![(0, 0, vec![7; 8192])], ..Default::default() });
+    assert_eq!(audit(dir.path()), [("tile-differs", None)]);
+
+    let dir = written(&sample);
+    let store = Store::open(dir.path(), Mode::Node).unwrap();
+    let mut head = vermilion_registry::query::head(&store.state()).unwrap().unwrap();
+    head.licences += 1;
+    drop(store);
+    change(dir.path(), &Commit { state: vec![(b"h".to_vec(), Some(vermilion_registry::value::encode(&head)))], ..Default::default() });
+    assert_eq!(audit(dir.path()), [("head-differs", None)]);
+}
+
+#[test]
+fn a_record_rewritten_in_the_database() {
+    let sample = Sample::busy();
+    let dir = written(&sample);
+    let mut source = sample.source("a");
+    source.rewrite(7, |record| record.outcome.as_mut().unwrap().refused.clear());
+    let records = source.records.iter().map(|(seq, r): (&u64, &StoredRecord)| (*seq, r.encode_to_vec())).collect();
+    change(dir.path(), &Commit { records, ..Default::default() });
+    let codes = audit(dir.path());
+    for code in ["outcome-wrong", "checkpoint-root", "head-differs"] {
+        assert!(codes.iter().any(|(c, _)| *c == code), "{code} in {codes:?}");
+    }
+}
+
+#[test]
+fn content_that_was_swapped_lost_or_not_erased() {
+    let sample = Sample::busy();
+    let dir = written(&sample);
+    let put = |ciphertexts, wraps| Commit { vault: vec![VaultPut { seq: 5, ciphertexts, wraps, text: vec![] }], ..Default::default() };
+    change(dir.path(), &put(vec![(0, vec![1, 2, 3])], vec![]));
+    assert_eq!(audit(dir.path()), [("content-differs", Some(5))]);
+
+    let dir = written(&sample);
+    change(dir.path(), &Commit { erase: vec![(5, 0)], ..Default::default() });
+    assert_eq!(audit(dir.path()), [("content-missing", Some(5))]);
+
+    // Item 1 of record 5 was erased by record 8.
+    let dir = written(&sample);
+    change(dir.path(), &put(vec![(1, vec![1, 2, 3])], vec![]));
+    let codes = audit(dir.path());
+    assert!(codes.contains(&("content-not-erased", Some(5))), "{codes:?}");
+
+    let dir = written(&sample);
+    let wraps = VaultWraps { suite: 1, wraps: vec![], licence_keys: vec![vec![1], vec![2]], text_key: vec![] };
+    change(dir.path(), &put(vec![], wraps.encode_to_vec()));
+    let codes = audit(dir.path());
+    assert!(codes.contains(&("content-differs", Some(5))) && codes.contains(&("content-not-erased", Some(5))), "{codes:?}");
+
+    // Item 0 of record 7 was refused.
+    let dir = written(&sample);
+    let put = VaultPut { seq: 7, ciphertexts: vec![(0, vec![1])], wraps: vec![], text: vec![] };
+    change(dir.path(), &Commit { vault: vec![put], ..Default::default() });
+    assert_eq!(audit(dir.path()), [("content-extra", Some(7))]);
+}
+
+#[test]
+fn evidence_and_unfinished_business() {
+    let dir = written(&Sample::busy());
+    std::fs::write(dir.path().join("conflict-7.txt"), "two notes").unwrap();
+    let store = Store::open(dir.path(), Mode::Node).unwrap();
+    store.set_installing(Some(b"manifest")).unwrap();
+    drop(store);
+    assert_eq!(audit(dir.path()), [("conflict-evidence", None), ("catch-up-unfinished", None)]);
+}
+
+#[test]
+fn two_directories_of_different_length() {
+    let mut sample = Sample::busy();
+    let short = written(&sample);
+    sample.issue(&["Z1"]);
+    sample.erase("A1");
+    let long = written(&sample);
+    let (short, long) = (open(short.path()), open(long.path()));
+    let (report, codes) = found(&[&short, &long], &Options::default());
+    assert_eq!((codes, report.records, report.erased), (vec![], 12, 2));
+}
+
+#[test]
+fn a_directory_that_does_not_open_is_a_finding_or_cannot_be_read() {
+    let sample = Sample::busy();
+    let broken = Unopened::new("broken".into(), "checksum mismatch".into());
+    let (report, codes) = found(&[&broken, &sample.source("a")], &Options::default());
+    assert_eq!((codes, report.records), (vec![("storage-damaged", None)], 10));
+    assert!(matches!(crate::audit::Directory::open(Path::new("/nonexistent")), Err(ReadError::Unreachable(_))));
+}
+
+/// Flips some bytes, one at a time, in every table.
+#[test]
+fn a_flipped_byte_in_any_table_is_found() {
+    let mut sample = Sample::busy();
+    for n in 0..40 {
+        sample.issue(&[&format!("N{n}")]);
+    }
+    let dir = written(&sample);
+    // Opening again turns the write-ahead log into tables.
+    drop(Store::open(dir.path(), Mode::Node).unwrap());
+    let tables: Vec<_> = std::fs::read_dir(dir.path().join("db")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "sst")).collect();
+    assert!(!tables.is_empty());
+    for table in tables {
+        let whole = std::fs::read(&table).unwrap();
+        for at in (0..whole.len()).step_by(whole.len() / 12 + 1) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            std::fs::write(&table, &bytes).unwrap();
+            let found = match crate::audit::Directory::open(dir.path()) {
+                Err(_) => true,
+                Ok(directory) => !found(&[&directory as &dyn Source], &Options::default()).1.is_empty(),
+            };
+            assert!(found, "byte {at} of {} in {}", whole.len(), table.display());
+        }
+        std::fs::write(&table, &whole).unwrap();
+    }
+    assert_eq!(audit(dir.path()), []);
+}

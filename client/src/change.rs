@@ -1,0 +1,59 @@
+//! What issuing units do to licences that are there: changes of status, erasure.
+
+use crate::client::Client;
+use crate::clock::now_ms;
+use crate::command::Draft;
+use crate::connection::Recorded;
+use crate::error::ClientError;
+use vermilion_crypto::Digest;
+use vermilion_proto::{ChangeStatus, EraseContent, body::Of};
+use vermilion_registry::Kind;
+use vermilion_registry::codes::identifier::Identifier;
+
+/// Why something is done to a licence, and by whom.
+#[derive(Clone, Debug, Default)]
+pub struct Grounds {
+    /// The acting unit; the one that the identifier names if empty.
+    pub unit: String,
+    /// The reason's code.
+    pub reason: String,
+    /// Codes of the legal basis.
+    pub legal_basis: Vec<String>,
+    /// Only if the licence did not change after this record.
+    pub expected_seq: Option<u64>,
+}
+
+impl Client {
+    /// Changes a licence's state (`revoked`), or a flag (`+under-objection`).
+    pub async fn change_status(&self, identifier: &str, to: &str, effective_ms: u64, grounds: &Grounds) -> Result<Recorded, ClientError> {
+        let draft = self.licence_draft(identifier, grounds)?;
+        let named = self.name_licence(&self.asker(Some(&draft.unit))?, identifier).await?;
+        let body = ChangeStatus { licence: named.identifier, licence_tag: named.tag, to: to.to_owned(), effective_ms };
+        self.carry_out(Kind::ChangeStatus, draft, Of::ChangeStatus(body)).await
+    }
+
+    /// Erases a licence's content from the vault: a person's right, or with the digest of the
+    /// archive's receipt destruction after retention.
+    pub async fn erase(&self, identifier: &str, archive_receipt: Option<&Digest>, grounds: &Grounds) -> Result<Recorded, ClientError> {
+        let draft = self.licence_draft(identifier, grounds)?;
+        let named = self.name_licence(&self.asker(Some(&draft.unit))?, identifier).await?;
+        let body = EraseContent {
+            licence: named.identifier,
+            licence_tag: named.tag,
+            kind: if archive_receipt.is_some() { "destruction" } else { "erasure" }.to_owned(),
+            archive_receipt: archive_receipt.map(|d| d.to_vec()).unwrap_or_default(),
+        };
+        self.carry_out(Kind::Erase, draft, Of::EraseContent(body)).await
+    }
+
+    fn licence_draft(&self, identifier: &str, grounds: &Grounds) -> Result<Draft, ClientError> {
+        let authority = Identifier::parse(identifier)?;
+        let unit = if grounds.unit.is_empty() { authority.authority() } else { &grounds.unit };
+        Ok(Draft {
+            reason: grounds.reason.clone(),
+            legal_basis: grounds.legal_basis.clone(),
+            expected_seq: grounds.expected_seq,
+            ..Draft::new(unit, now_ms())?
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! `vermilion type …` and `vermilion policy …`
+
+use super::Context;
+use super::operators::moment;
+use super::output::{recorded_json, table};
+use crate::clock::{now_ms, show_ms};
+use crate::error::{ClientError, Exit};
+use crate::manage::Published;
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use vermilion_proto::{PolicyEntry, TypeState};
+use vermilion_registry::content::types_from_catalogue;
+use vermilion_registry::policy::PROFILE;
+use vermilion_registry::reason::Reason;
+
+#[derive(Subcommand, Debug)]
+pub enum TypeVerb {
+    /// Publish the types of a catalogue file: new ones, and the next version of changed ones
+    #[command(after_help = "Example:\n  vermilion type publish --file catalogue.json\n\nTypes that stand in the ledger unchanged are left as they are.")]
+    Publish {
+        /// The catalogue, a JSON list
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+        /// Only the type of this code
+        #[arg(long)]
+        only: Option<String>,
+        /// The managing unit that acts; the first whose keys are here if not given
+        #[arg(long, value_name = "USCC")]
+        by: Option<String>,
+    },
+    /// Show one type
+    Show {
+        /// The type's code
+        code: String,
+    },
+    /// List all types
+    List,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum PolicyVerb {
+    /// List every entry
+    List,
+    /// Set one entry, signed by the city's managing unit
+    #[command(after_help = "Example:\n  vermilion policy set issue.items.max 500 --citation 002-10")]
+    Set {
+        /// The key
+        key: String,
+        /// The value
+        value: String,
+        /// The article that it rests on
+        #[arg(long)]
+        citation: String,
+        /// In force from; now if not given
+        #[arg(long, value_name = "TIME")]
+        from: Option<String>,
+        /// The managing unit that acts; the first whose keys are here if not given
+        #[arg(long, value_name = "USCC")]
+        by: Option<String>,
+    },
+}
+
+pub async fn run_type(context: &Context, verb: TypeVerb) -> Result<Exit, ClientError> {
+    let client = context.client()?;
+    match verb {
+        TypeVerb::Publish { file, only, by } => {
+            let text = std::fs::read_to_string(&file).map_err(|e| ClientError::file(&file, e))?;
+            let mut entries = types_from_catalogue(&text)?;
+            entries.retain(|e| only.as_ref().is_none_or(|code| e.licence_type.code == *code));
+            if entries.is_empty() {
+                return Err(ClientError::Usage("the catalogue has no such type".into()));
+            }
+            let by = match by {
+                Some(by) => by,
+                None => client.manager().await?,
+            };
+            let mut answers = Vec::with_capacity(entries.len());
+            for entry in &entries {
+                let of = &entry.licence_type;
+                let (version, record) = match client.publish(&by, entry).await? {
+                    Published::Now(version, recorded) => (version, Some(recorded)),
+                    Published::Before(version) => (version, None),
+                };
+                let said = if record.is_some() { "已发布 published" } else { "未变 unchanged" };
+                if !context.out.json {
+                    context.out.line(&format!("{}  {}  版本 version {version}  {said}", of.code, of.name_zh));
+                }
+                answers.push(json!({ "code": of.code, "name": of.name_zh, "version": version, "record": record.as_ref().map(recorded_json) }));
+            }
+            if context.out.json {
+                context.out.line(&Value::Array(answers).to_string());
+            }
+        }
+        TypeVerb::Show { code } => {
+            let state = client.licence_type(&code).await?.ok_or(Reason::UnknownType)?;
+            context.out.answer(&type_json(&state, true), || {
+                serde_json::to_string_pretty(&type_json(&state, true)).unwrap_or_default()
+            });
+        }
+        TypeVerb::List => {
+            let types = client.types().await?;
+            context.out.answer(&Value::Array(types.states().map(|s| type_json(s, false)).collect()), || {
+                let row = |s: &TypeState| {
+                    let of = s.r#type.clone().unwrap_or_default();
+                    vec![of.code, of.name_zh, of.kind, of.version.to_string(), s.implementations.iter().map(|i| i.unit.as_str()).collect::<Vec<_>>().join(",")]
+                };
+                table(&["编码 code", "名称 name", "类别 kind", "版本 version", "签发单位 issuers"], &types.states().map(row).collect::<Vec<_>>())
+            });
+        }
+    }
+    Ok(Exit::Yes)
+}
+
+/// A type for scripts, its schema and fields only when it is shown alone.
+fn type_json(state: &TypeState, whole: bool) -> Value {
+    let of = state.r#type.clone().unwrap_or_default();
+    let mut out = json!({
+        "code": of.code, "version": of.version, "name": of.name_zh, "name_en": of.name_en, "kind": of.kind,
+        "identifier_class": of.identifier_class().as_str_name(), "public_status": of.public_status().as_str_name(),
+        "issuers": state.implementations.iter().map(|i| &i.unit).collect::<Vec<_>>(), "published_seq": state.published_seq,
+    });
+    if whole && let Some(members) = out.as_object_mut() {
+        let fields = of.base_fields.iter().chain(&of.fields);
+        let fields: Vec<Value> =
+            fields.map(|f| json!({ "name": f.name, "class": f.class().as_str_name(), "disclosed_by_default": f.disclosed_by_default })).collect();
+        members.insert("fields".into(), Value::Array(fields));
+        members.insert("holder_code_types".into(), json!(of.holder_code_types));
+        members.insert("validity_years".into(), json!(of.validity_years));
+        members.insert("retention_years".into(), json!(of.retention_years));
+        if let Some(sharing) = &of.sharing {
+            let decision = json!({ "sharing": sharing.sharing().as_str_name(), "legal_basis": sharing.legal_basis, "scope": sharing.scope, "modes": sharing.modes });
+            members.insert("sharing".into(), decision);
+        }
+        members.insert("schema".into(), serde_json::from_str(&of.content_schema).unwrap_or(Value::Null));
+    }
+    out
+}
+
+pub async fn run_policy(context: &Context, verb: PolicyVerb) -> Result<Exit, ClientError> {
+    let client = context.client()?;
+    match verb {
+        PolicyVerb::List => {
+            let entries = client.policy().await?;
+            let one = |e: &PolicyEntry| json!({ "key": e.key, "value": e.value, "citation": e.citation, "profile": e.profile, "from": show_ms(e.effective_from_ms) });
+            context.out.answer(&Value::Array(entries.iter().map(one).collect()), || {
+                let row = |e: &PolicyEntry| vec![e.key.clone(), e.value.clone(), e.citation.clone(), show_ms(e.effective_from_ms)];
+                table(&["键 key", "值 value", "依据 citation", "起 from"], &entries.iter().map(row).collect::<Vec<_>>())
+            });
+            Ok(Exit::Yes)
+        }
+        PolicyVerb::Set { key, value, citation, from, by } => {
+            let by = match by {
+                Some(by) => by,
+                None => client.manager().await?,
+            };
+            let effective_from_ms = if from.is_some() { moment(from.as_deref())? } else { now_ms() };
+            let entry = PolicyEntry { key, value, citation, profile: PROFILE.to_owned(), effective_from_ms };
+            let recorded = client.set_policy(&by, vec![entry]).await?;
+            Ok(context.out.recorded("已设定 set", &recorded))
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `vermilion cluster …` and `vermilion command …`
+
+use super::Context;
+use super::operators::unhex;
+use super::output::{recorded_json, table};
+use crate::clock::show_ms;
+use crate::error::{ClientError, Exit};
+use crate::questions::CommandKnown;
+use clap::Subcommand;
+use serde_json::{Value, json};
+use vermilion_proto::{ClusterReply, NodeStatus};
+use vermilion_registry::reason::Reason;
+
+#[derive(Subcommand, Debug)]
+pub enum ClusterVerb {
+    /// Who leads, and how far each node is
+    Status,
+    /// Hand leadership over to a node; for the city's managing unit
+    Transfer {
+        /// The node's name
+        #[arg(long, value_name = "NAME")]
+        to: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum CommandVerb {
+    /// What is known of a command
+    Status {
+        /// Its id, in hex
+        id: String,
+        /// Its not-after in Unix milliseconds, so that "never" can be told from "not yet"
+        #[arg(long, value_name = "MS", default_value_t = 0)]
+        not_after: u64,
+    },
+}
+
+pub async fn run_cluster(context: &Context, verb: ClusterVerb) -> Result<Exit, ClientError> {
+    let client = context.client()?;
+    match verb {
+        ClusterVerb::Status => {
+            let reply = client.connection.cluster().await?;
+            context.out.answer(&cluster_json(&reply), || cluster_text(&reply));
+            Ok(Exit::Yes)
+        }
+        ClusterVerb::Transfer { to } => {
+            let node = client.genesis().nodes.iter().find(|n| n.name == to);
+            let node = node.ok_or_else(|| ClientError::Usage(format!("the ledger has no node {to}")))?.raft_id;
+            let asker = client.asker(Some(client.managing_unit()))?;
+            client.connection.control(&asker, "transfer", node).await?;
+            for _ in 0..50 {
+                if client.connection.cluster().await.is_ok_and(|c| c.leader == to) {
+                    context.out.answer(&json!({ "leader": to }), || format!("主节点 leader: {to}"));
+                    return Ok(Exit::Yes);
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            context.out.answer(&json!({ "leader": Value::Null }), || format!("{to} did not take over within five seconds"));
+            Ok(Exit::No)
+        }
+    }
+}
+
+fn cluster_json(reply: &ClusterReply) -> Value {
+    let node = |n: &NodeStatus| {
+        json!({
+            "name": n.name, "role": n.role, "applied": n.applied, "size": n.size, "commit": n.commit, "term": n.term,
+            "checkpoint_size": n.checkpoint_size, "chain": hex::encode(&n.chain), "pending": n.pending, "time": show_ms(n.time_ms),
+            "grpc": n.grpc, "version": n.version,
+        })
+    };
+    let leader = (!reply.leader.is_empty()).then_some(&reply.leader);
+    json!({ "leader": leader, "nodes": reply.nodes.iter().map(node).collect::<Vec<_>>() })
+}
+
+fn cluster_text(reply: &ClusterReply) -> String {
+    let row = |n: &NodeStatus| {
+        vec![n.name.clone(), n.role.clone(), n.term.to_string(), n.applied.to_string(), n.size.to_string(), n.checkpoint_size.to_string(), show_ms(n.time_ms)]
+    };
+    let leader = if reply.leader.is_empty() { "无 none" } else { &reply.leader };
+    let nodes = table(&["节点 node", "角色 role", "term", "applied", "记录 records", "checkpoint", "时间 time"], &reply.nodes.iter().map(row).collect::<Vec<_>>());
+    format!("账本 ledger {}\n主节点 leader {leader}\n{nodes}", hex::encode(&reply.ledger_id))
+}
+
+pub async fn run_command(context: &Context, verb: CommandVerb) -> Result<Exit, ClientError> {
+    let CommandVerb::Status { id, not_after } = verb;
+    let id = unhex::<32>(&id, "the command's id")?;
+    let known = context.client()?.connection.command_status(&id, not_after).await?;
+    let (state, zh) = match &known {
+        CommandKnown::Recorded(r) if r.outcome.code == 0 => ("accepted", "已入账"),
+        CommandKnown::Recorded(_) => ("refused", "已入账,被拒绝"),
+        CommandKnown::Pending => ("pending", "处理中"),
+        CommandKnown::Unknown => ("unknown", "未知"),
+        CommandKnown::Invalid => ("invalid", "已失效,永不入账"),
+    };
+    let mut value = json!({ "command": hex::encode(id), "state": state });
+    let mut text = format!("{} {zh} / {state}", hex::encode(id));
+    if let CommandKnown::Recorded(recorded) = &known {
+        let outcome = &recorded.outcome;
+        let name = |code: u32| Reason::from_number(code).map(Reason::name);
+        if let Some(members) = value.as_object_mut() {
+            members.insert("record".into(), recorded_json(recorded));
+            members.insert("reason".into(), json!(name(outcome.code)));
+            let refused: Vec<Value> = outcome.refused.iter().map(|r| json!({ "position": r.position, "reason": name(r.code) })).collect();
+            members.insert("refused_items".into(), Value::Array(refused));
+        }
+        text += &format!("\n  记录 record {}, {}", recorded.seq, show_ms(recorded.time_ms));
+        if let Some(reason) = Reason::from_number(outcome.code) {
+            text += &format!("\n  {} {} / {}", reason.name(), reason.chinese(), reason.english());
+        }
+        if !outcome.refused.is_empty() {
+            text += &format!("\n  {} 项被退回 items refused", outcome.refused.len());
+        }
+    }
+    context.out.answer(&value, || text);
+    Ok(match known {
+        CommandKnown::Recorded(recorded) if recorded.outcome.code == 0 => Exit::Yes,
+        CommandKnown::Recorded(_) | CommandKnown::Invalid => Exit::No,
+        CommandKnown::Pending | CommandKnown::Unknown => Exit::Unreachable,
+    })
+}

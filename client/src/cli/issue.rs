@@ -1,0 +1,77 @@
+//! `vermilion licence issue`
+
+use super::Context;
+use crate::error::{ClientError, Exit};
+use crate::issue::{IssueOptions, RowReport, Summary, issue_file};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{BufWriter, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+use vermilion_registry::reason::Reason;
+
+#[derive(Args, Debug)]
+pub struct IssueArgs {
+    /// The rows: JSON Lines, with the element names of GB/T 36903
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// Commands under way at once
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    at_once: u16,
+    /// Show accepted rows too (people; --json shows every row anyway)
+    #[arg(long)]
+    all: bool,
+}
+
+pub async fn issue(context: &Context, args: IssueArgs) -> Result<Exit, ClientError> {
+    let client = context.client()?;
+    let mut options = IssueOptions { at_once: usize::from(args.at_once), ..IssueOptions::default() };
+    options.patience = context.patience.unwrap_or(Duration::from_secs(300));
+    let out = context.out;
+    let show_progress = !out.json && !out.quiet && std::io::stderr().is_terminal();
+    let progress = if show_progress { bar() } else { ProgressBar::hidden() };
+    let mut lines = BufWriter::new(std::io::stdout());
+    // Reports come in bursts of a chunk: each burst is written at its end, so that whoever follows
+    // the output sees what is done and no more.
+    let mut report = |row: &RowReport, of: u64| -> Result<(), ClientError> {
+        progress.set_length(of);
+        progress.set_position(row.row);
+        let line = match out.json {
+            true => Some(row.json().to_string()),
+            false => (args.all || row.reason.is_some()).then(|| row.text()),
+        };
+        let Some(line) = line else { return Ok(()) };
+        let written = progress.suspend(|| writeln!(lines, "{line}").and_then(|()| lines.flush()));
+        written.map_err(|e| ClientError::file(std::path::Path::new("standard output"), e))
+    };
+    let result = issue_file(&client, &args.file, &options, &mut report).await;
+    progress.finish_and_clear();
+    let summary = result.inspect_err(|_| {
+        if !out.json {
+            eprintln!("The import is not complete. The same command carries on where it stopped. 导入未完成,重新执行同一命令即可继续。");
+        }
+    })?;
+    if !out.json {
+        out.line(&text(&summary));
+    }
+    Ok(if summary.rejected == 0 { Exit::Yes } else { Exit::No })
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("签发 issuing {bar:40} {pos}/{len} {per_sec} 余 {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+fn text(summary: &Summary) -> String {
+    let mut out = format!(
+        "{} rows 行: {} accepted 已签发, {} rejected 退回, {} with a warning 提示",
+        summary.rows, summary.accepted, summary.rejected, summary.warned
+    );
+    for (name, count) in &summary.reasons {
+        let reason = crate::error::reason_of_name(name);
+        out += &format!("\n  {count:>8}  {name}  {}", reason.map_or("", Reason::chinese));
+    }
+    out
+}

@@ -1,0 +1,218 @@
+//! `vermilion licence …`
+
+use super::Context;
+use super::issue::{IssueArgs, issue};
+use super::operators::{moment, unhex};
+use super::output::{shown_chinese, status_json, status_text, table};
+use crate::change::Grounds;
+use crate::clock::show_ms;
+use crate::error::{ClientError, Exit};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use vermilion_proto::{LicenceState, StatusChange};
+use vermilion_registry::codes::dates;
+use vermilion_registry::codes::identifier::Identifier;
+use vermilion_registry::status::{Flag, State};
+
+#[derive(Subcommand, Debug)]
+pub enum LicenceVerb {
+    /// Issue every row of a JSON Lines file; the same file may be sent again and changes nothing
+    #[command(after_help = "Example:\n  vermilion --config client.toml licence issue --file rows.jsonl --json\n\n\
+        With --json one line for each row, in the file's order: row, identifier, outcome, reason, seq.\n\
+        Exit code 0 if every row was accepted, 1 if some were rejected. After an interruption the same\n\
+        command carries on. An answer of the ledger is for ever: a rejected row is sent again in another file.")]
+    Issue(IssueArgs),
+    /// Show what the ledger has of a licence, with its history
+    Show {
+        /// The licence's identifier
+        identifier: String,
+    },
+    /// Ask a licence's status, where it is public; else make a `verify`
+    Status {
+        /// The licence's identifier
+        identifier: String,
+        /// For types with a challenge: a field that you know, as NAME=VALUE
+        #[arg(long, value_name = "FIELD=VALUE")]
+        challenge: Option<String>,
+    },
+    /// Change a licence's state, or a flag with + or -
+    #[command(after_help = "Example:\n  vermilion licence change ID --to revoked --reason penalty --basis 行政处罚法第九条 --effective 2026-03-01\n\n\
+        States: valid frozen withheld lost revoked annulled withdrawn cancelled void transferred-out\n\
+        Flags: +under-objection +judicial-freeze +inspection-due +issuer-outage, or with - to take them back")]
+    Change(Change),
+    /// Issue a licence's next version from a file with its row
+    #[command(after_help = "Example:\n  vermilion licence supersede --file row.json --because renewal")]
+    Supersede {
+        /// A file with one row, its version the next
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+        /// Why
+        #[arg(long, value_parser = ["change", "renewal", "correction", "replacement"])]
+        because: String,
+        /// A correction's objection: the id of its command, in hex
+        #[arg(long, value_name = "HEX")]
+        objection: Option<String>,
+    },
+    /// Erase a licence's content from the vault; digests and status stay
+    #[command(after_help = "Without --archive-receipt it is an erasure, a person's right; with it destruction after retention.")]
+    Erase {
+        #[command(flatten)]
+        grounds: GroundsArgs,
+        /// SHA-256 of the archive's receipt, in hex
+        #[arg(long, value_name = "HEX")]
+        archive_receipt: Option<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct GroundsArgs {
+    /// The licence's identifier
+    identifier: String,
+    /// The reason's code
+    #[arg(long)]
+    reason: String,
+    /// The legal basis; may be given several times
+    #[arg(long, required = true)]
+    basis: Vec<String>,
+    /// The acting unit; the one that the identifier names if not given
+    #[arg(long, value_name = "USCC", default_value = "")]
+    unit: String,
+    /// Only if the licence did not change after this record
+    #[arg(long, value_name = "SEQ")]
+    seen: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub struct Change {
+    #[command(flatten)]
+    grounds: GroundsArgs,
+    /// The new state, or a flag with + or -
+    #[arg(long, allow_hyphen_values = true)]
+    to: String,
+    /// From when it holds, in the past; now if not given
+    #[arg(long, value_name = "TIME")]
+    effective: Option<String>,
+}
+
+impl GroundsArgs {
+    fn grounds(&self) -> Grounds {
+        Grounds { unit: self.unit.clone(), reason: self.reason.clone(), legal_basis: self.basis.clone(), expected_seq: self.seen }
+    }
+}
+
+pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientError> {
+    match verb {
+        LicenceVerb::Issue(args) => issue(context, args).await,
+        LicenceVerb::Show { identifier } => show(context, &identifier).await,
+        LicenceVerb::Status { identifier, challenge } => {
+            let bad = || ClientError::Usage("write the challenge as FIELD=VALUE".into());
+            let challenge = challenge.as_deref().map(|c| c.split_once('=').ok_or_else(bad)).transpose()?;
+            let status = context.client()?.licence_status(&identifier, challenge).await?;
+            context.out.answer(&status_json(&identifier, &status), || status_text(&identifier, &status));
+            Ok(Exit::Yes)
+        }
+        LicenceVerb::Change(args) => {
+            known_target(&args.to)?;
+            let effective = moment(args.effective.as_deref())?;
+            let recorded = context.client()?.change_status(&args.grounds.identifier, &args.to, effective, &args.grounds.grounds()).await?;
+            Ok(context.out.recorded("已变更 changed", &recorded))
+        }
+        LicenceVerb::Supersede { file, because, objection } => {
+            let line = std::fs::read_to_string(&file).map_err(|e| ClientError::file(&file, e))?;
+            let objection = objection.map(|o| unhex::<32>(&o, "the objection's id")).transpose()?;
+            let recorded = context.client()?.supersede(&line, &because, objection.as_ref()).await?;
+            Ok(context.out.recorded("已更新 superseded", &recorded))
+        }
+        LicenceVerb::Erase { grounds, archive_receipt } => {
+            let receipt = archive_receipt.map(|r| unhex::<32>(&r, "the archive's receipt")).transpose()?;
+            let recorded = context.client()?.erase(&grounds.identifier, receipt.as_ref(), &grounds.grounds()).await?;
+            Ok(context.out.recorded("已删除 erased", &recorded))
+        }
+    }
+}
+
+/// A state or flag that there is, so that a misspelling leaves no record.
+fn known_target(to: &str) -> Result<(), ClientError> {
+    let known = match to.split_at_checked(1) {
+        Some(("+" | "-", flag)) => Flag::from_name(flag).is_some(),
+        _ => State::from_name(to).is_some(),
+    };
+    let states = State::ALL.map(State::name).join(", ");
+    let flags = Flag::ALL.map(Flag::name).join(", ");
+    if known { Ok(()) } else { Err(ClientError::Usage(format!("{to} is no state ({states}) and no flag ({flags}, with + or -)"))) }
+}
+
+async fn show(context: &Context, identifier: &str) -> Result<Exit, ClientError> {
+    Identifier::parse(identifier)?;
+    let (state, changes) = context.client()?.licence(identifier).await?;
+    let name = state_name(state.state);
+    let value = json!({
+        "identifier": identifier, "state": name, "state_zh": shown_chinese(name), "flags": flags(state.flags), "version": state.version,
+        "type": state.type_code, "type_version": state.type_version, "unit": state.unit, "area": state.area,
+        "issued_on": day(state.issued_on), "effective_from": day(state.effective_from), "expires_on": day(state.expires_on),
+        "seq": state.seq, "position": state.position, "changed_seq": state.changed_seq, "erased": state.erased,
+        "changes": changes.iter().map(change_json).collect::<Vec<_>>(),
+    });
+    context.out.answer(&value, || text(identifier, &state, &changes));
+    Ok(Exit::Yes)
+}
+
+fn text(identifier: &str, state: &LicenceState, changes: &[StatusChange]) -> String {
+    let name = state_name(state.state);
+    let expires = if state.expires_on == 0 { "长期 no term".to_owned() } else { day(state.expires_on) };
+    let head = format!(
+        "{identifier}\n  状态 state     {} / {name} {}\n  类型 type      {} v{}\n  单位 unit      {}\n  期限 term      {} – {expires}\n  \
+         记录 record    {} (position {})\n",
+        shown_chinese(name),
+        flags(state.flags).join(" "),
+        state.type_code,
+        state.type_version,
+        state.unit,
+        day(state.effective_from),
+        state.seq,
+        state.position,
+    );
+    let row = |c: &StatusChange| {
+        let name = state_name(c.state);
+        vec![c.seq.to_string(), format!("{} / {name}", shown_chinese(name)), flags(c.flags).join(" "), show_ms(c.effective_ms), show_ms(c.recorded_ms), c.reason.clone()]
+    };
+    if changes.is_empty() {
+        return head;
+    }
+    head + &table(&["seq", "状态 state", "标记 flags", "生效 effective", "记录 recorded", "事由 reason"], &changes.iter().map(row).collect::<Vec<_>>())
+}
+
+fn state_name(number: u32) -> &'static str {
+    State::from_number(number).map_or("unknown", State::name)
+}
+
+fn flags(set: u32) -> Vec<&'static str> {
+    Flag::in_set(set).map(Flag::name).collect()
+}
+
+fn day(day: u32) -> String {
+    dates::from_day(day).map(dates::format).unwrap_or_default()
+}
+
+fn change_json(change: &StatusChange) -> Value {
+    json!({
+        "state": state_name(change.state), "flags": flags(change.flags), "seq": change.seq, "recorded": show_ms(change.recorded_ms),
+        "effective": show_ms(change.effective_ms), "reason": change.reason,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_states_are_told_before_anything_is_sent() {
+        for good in ["revoked", "+under-objection", "-judicial-freeze"] {
+            assert!(known_target(good).is_ok());
+        }
+        for bad in ["revokt", "", "+", "under-objection", "+revoked"] {
+            assert!(known_target(bad).is_err(), "{bad}");
+        }
+    }
+}

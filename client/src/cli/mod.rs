@@ -1,0 +1,211 @@
+//! The command `vermilion`: arguments, output and exit codes over the library.
+//!
+//! | exit code | means |
+//! |---|---|
+//! | 0 | done, and the answer is yes |
+//! | 1 | done, and the answer is no: rows rejected, licence not valid, receipt or audit with findings |
+//! | 2 | usage or configuration |
+//! | 3 | no node could be reached, or the outcome is not known yet |
+//! | 4 | the ledger refused the whole |
+//!
+//! With `--json` standard output is JSON alone; errors are one JSON object on standard error.
+
+mod catalogue;
+mod cluster;
+mod issue;
+mod licence;
+mod operators;
+mod output;
+mod receipts;
+mod units;
+mod uses;
+
+use crate::audit::{self, AuditArgs};
+use crate::client::Client;
+use crate::config::Config;
+use crate::error::{ClientError, Exit};
+use clap::{Parser, Subcommand};
+use output::Out;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+const AFTER: &str = "\
+Examples:
+  vermilion --config client.toml licence issue --file rows.jsonl
+  vermilion --config client.toml licence status 1.2.156.3005.2.…
+  vermilion --config client.toml use ID --case 2026-17 --purpose 开户 --item ITEM
+  vermilion receipt check receipt.vmr --trust trust.json
+
+Exit codes: 0 yes, 1 no, 2 usage or configuration, 3 no node or outcome unknown, 4 refused.";
+
+/// Issue, use, verify and audit e-licences on a Vermilion ledger (朱印).
+#[derive(Parser, Debug)]
+#[command(name = "vermilion", version, after_help = AFTER, arg_required_else_help = true)]
+pub struct Cli {
+    /// The client's configuration
+    #[arg(long, global = true, env = "VERMILION_CONFIG", value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Print JSON for scripts
+    #[arg(long, global = true)]
+    json: bool,
+    /// Show no progress
+    #[arg(long, global = true)]
+    quiet: bool,
+    /// How long to ask again before giving up
+    #[arg(long, global = true, value_name = "SECONDS")]
+    patience: Option<u64>,
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Subcommand, Debug)]
+enum Noun {
+    /// Units 单位: register, suspend, restore, show, list
+    #[command(subcommand)]
+    Unit(units::UnitVerb),
+    /// Operators 操作人员: keys, add, revoke, list
+    #[command(subcommand)]
+    Operator(operators::OperatorVerb),
+    /// Licence types 证照类型: publish, show, list
+    #[command(subcommand)]
+    Type(catalogue::TypeVerb),
+    /// Policy of the ledger 策略: list, set
+    #[command(subcommand)]
+    Policy(catalogue::PolicyVerb),
+    /// Licences 证照: issue, show, status, change, supersede, erase
+    #[command(subcommand)]
+    Licence(licence::LicenceVerb),
+    /// Use licences 用证: recorded first, then the granted fields are shown
+    Use(uses::UseArgs),
+    /// Verify a licence 核验: exit 0 if it is valid, 1 if not
+    Verify(uses::VerifyArgs),
+    /// Receipts 存证凭证: get one, check one without a network
+    #[command(subcommand)]
+    Receipt(receipts::ReceiptVerb),
+    /// What receipts and audits are checked against
+    #[command(subcommand)]
+    Trust(receipts::TrustVerb),
+    /// The nodes
+    #[command(subcommand)]
+    Cluster(cluster::ClusterVerb),
+    /// Commands that were sent
+    #[command(subcommand)]
+    Command(cluster::CommandVerb),
+    /// Recompute everything 审计: exit 0 if nothing is off, 1 with findings
+    Audit(AuditArgs),
+}
+
+/// What every verb is given.
+struct Context {
+    config: Option<PathBuf>,
+    out: Out,
+    patience: Option<Duration>,
+}
+
+impl Context {
+    fn config_path(&self) -> Result<&PathBuf, ClientError> {
+        self.config.as_ref().ok_or_else(|| ClientError::Usage("name the client's configuration: --config PATH, or VERMILION_CONFIG".into()))
+    }
+
+    fn client(&self) -> Result<Client, ClientError> {
+        let mut client = Client::open(self.config_path()?)?;
+        if let Some(patience) = self.patience {
+            client.connection.ask_patience = patience;
+            client.connection.submit_patience = patience;
+        }
+        Ok(client)
+    }
+}
+
+/// Runs the command with the process's arguments; within a Tokio runtime.
+pub async fn main() -> Exit {
+    let cli = Cli::parse();
+    let out = Out { json: cli.json, quiet: cli.quiet };
+    let context = Context { config: cli.config, out, patience: cli.patience.map(Duration::from_secs) };
+    let result = match cli.noun {
+        Noun::Unit(verb) => units::run(&context, verb).await,
+        Noun::Operator(verb) => operators::run(&context, verb).await,
+        Noun::Type(verb) => catalogue::run_type(&context, verb).await,
+        Noun::Policy(verb) => catalogue::run_policy(&context, verb).await,
+        Noun::Licence(verb) => licence::run(&context, verb).await,
+        Noun::Use(args) => uses::run_use(&context, args).await,
+        Noun::Verify(args) => uses::run_verify(&context, args).await,
+        Noun::Receipt(verb) => receipts::run_receipt(&context, verb).await,
+        Noun::Trust(verb) => receipts::run_trust(&context, verb),
+        Noun::Cluster(verb) => cluster::run_cluster(&context, verb).await,
+        Noun::Command(verb) => cluster::run_command(&context, verb).await,
+        Noun::Audit(args) => return run_audit(&context, args).await,
+    };
+    result.unwrap_or_else(|error| {
+        context.out.error(&error);
+        error.exit()
+    })
+}
+
+async fn run_audit(context: &Context, args: AuditArgs) -> Exit {
+    let access = match context.config.as_ref().map(|path| access(path)).transpose() {
+        Ok(access) => access,
+        Err(error) => {
+            context.out.error(&error);
+            return error.exit();
+        }
+    };
+    match audit::run(args, context.out.json, access).await {
+        audit::CLEAN => Exit::Yes,
+        audit::FOUND => Exit::No,
+        audit::CANNOT_READ => Exit::Unreachable,
+        _ => Exit::Usage,
+    }
+}
+
+/// What the configuration gives an audit. Without an operator's key nodes give no records, and say so.
+fn access(path: &std::path::Path) -> Result<audit::Access, ClientError> {
+    let config = Config::load(path)?;
+    let nodes = config.nodes.iter().map(|n| (n.name.clone(), n.grpc.clone())).collect();
+    let genesis = Some(config.genesis.clone());
+    let keyring = crate::keyring::Keyring::new(&config);
+    let make: audit::MakeToken = Box::new(move |ledger_id, what| {
+        let key = keyring.open(keyring.operators().first()?).ok()?;
+        Some(vermilion_identity::RequestToken::make(&key, ledger_id, what, crate::clock::now_ms()))
+    });
+    Ok(audit::Access { nodes, genesis, token: Some(Arc::new(make)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_lines_parse() {
+        for line in [
+            "vermilion --config c licence issue --file f --json",
+            "vermilion --config c --json licence show ID",
+            "vermilion licence change ID --to revoked --reason R --basis B --config c",
+            "vermilion licence supersede --file ROW --because renewal",
+            "vermilion licence erase ID --reason R --basis B",
+            "vermilion use A B --case N --purpose P --item S --fields a,b",
+            "vermilion verify ID --case N --purpose P --item S",
+            "vermilion receipt get ID --out r.vmr",
+            "vermilion receipt check r.vmr --trust t.json",
+            "vermilion trust pin --genesis g --quorum 3",
+            "vermilion cluster status --json",
+            "vermilion cluster transfer --to city",
+            "vermilion command status ab",
+            "vermilion operator keygen --out k --plain",
+            "vermilion operator add --unit U --public ab --posts maker,checker --person-tag cd",
+            "vermilion unit register --uscc U --name N --area 440304 --level district --role issuing-unit",
+            "vermilion type publish --file catalogue.json",
+            "vermilion policy set issue.items.max 500 --citation 002-10",
+            "vermilion audit --data-dir d",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! `vermilion operator …`
+
+use super::Context;
+use super::output::table;
+use crate::clock::{read_ms, show_ms};
+use crate::error::{ClientError, Exit};
+use crate::keyring::{Passphrase, write_secret};
+use crate::manage::NewOperator;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use vermilion_crypto::{PublicKey, SigningKey, Tag};
+use vermilion_proto::OperatorState;
+use zeroize::Zeroizing;
+
+#[derive(Subcommand, Debug)]
+pub enum OperatorVerb {
+    /// Make a key file (or a unit's secret: any 32 bytes)
+    #[command(after_help = "Example:\n  vermilion operator keygen --out maker.pem\n\nThe file is encrypted under a passphrase: from VERMILION_PASSPHRASE, a file, or a prompt.")]
+    Keygen {
+        /// The file; one that is there is not overwritten
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Do not encrypt the file
+        #[arg(long)]
+        plain: bool,
+        /// A file whose first line is the passphrase
+        #[arg(long, value_name = "FILE", conflicts_with = "plain")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Register an operator's key, signed by a managing unit
+    #[command(after_help = "Example:\n  vermilion operator add --unit 11440304MB0X010624 --public 9f…e1 --posts maker --person person.txt\n\nperson.txt holds the person's identity number; a node makes a keyed tag of it, and only the tag is recorded.")]
+    Add(Add),
+    /// Take posts back, or with none named the key itself
+    Revoke {
+        /// The key's id, in hex
+        key_id: String,
+        /// Only these posts
+        #[arg(long, value_delimiter = ',')]
+        posts: Vec<String>,
+        /// The managing unit that acts; the first whose keys are here if not given
+        #[arg(long, value_name = "USCC")]
+        by: Option<String>,
+    },
+    /// List operators
+    List {
+        /// Of this unit alone
+        #[arg(long, value_name = "USCC", default_value = "")]
+        unit: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct Add {
+    /// The operator's unit
+    #[arg(long, value_name = "USCC")]
+    unit: String,
+    /// The public key, in hex
+    #[arg(long, value_name = "HEX")]
+    public: String,
+    /// The posts
+    #[arg(long, required = true, value_delimiter = ',')]
+    posts: Vec<String>,
+    /// A file with the person's identity number; - reads standard input
+    #[arg(long, value_name = "FILE", required_unless_present = "person_tag")]
+    person: Option<String>,
+    /// The identity number's code type (GB/T 36903 annex A)
+    #[arg(long, default_value = "111")]
+    person_code_type: String,
+    /// The person's tag, in hex, instead
+    #[arg(long, value_name = "HEX", conflicts_with = "person")]
+    person_tag: Option<String>,
+    /// A file with the person's name: it goes sealed into the vault
+    #[arg(long, value_name = "FILE")]
+    name: Option<PathBuf>,
+    /// In force from
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// In force until
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// The managing unit that acts; the first whose keys are here if not given
+    #[arg(long, value_name = "USCC")]
+    by: Option<String>,
+}
+
+pub async fn run(context: &Context, verb: OperatorVerb) -> Result<Exit, ClientError> {
+    match verb {
+        OperatorVerb::Keygen { out, plain, passphrase_file } => keygen(context, &out, plain, passphrase_file),
+        OperatorVerb::Add(args) => add(context, args).await,
+        OperatorVerb::Revoke { key_id, posts, by } => {
+            let client = context.client()?;
+            let id = unhex::<16>(&key_id, "the key's id")?;
+            let by = match by {
+                Some(by) => by,
+                None => client.manager().await?,
+            };
+            let recorded = client.revoke_operator(&by, &id, posts).await?;
+            Ok(context.out.recorded("已撤销 revoked", &recorded))
+        }
+        OperatorVerb::List { unit } => {
+            let operators = context.client()?.operators(&unit).await?;
+            context.out.answer(&Value::Array(operators.iter().map(operator_json).collect()), || operators_table(&operators));
+            Ok(Exit::Yes)
+        }
+    }
+}
+
+fn keygen(context: &Context, path: &std::path::Path, plain: bool, file: Option<PathBuf>) -> Result<Exit, ClientError> {
+    let key = SigningKey::generate()?;
+    let passphrase = Passphrase::new(file);
+    let phrase = if plain { None } else { Some(passphrase.get_new()?) };
+    write_secret(path, &key.seed(), phrase)?;
+    let (id, public) = (hex::encode(key.public().id()), hex::encode(key.public().0));
+    context.out.answer(&json!({ "file": path.display().to_string(), "key_id": id, "public": public, "encrypted": !plain }), || {
+        format!("{}\n  key id  {id}\n  public  {public}", path.display())
+    });
+    Ok(Exit::Yes)
+}
+
+async fn add(context: &Context, args: Add) -> Result<Exit, ClientError> {
+    let client = context.client()?;
+    let by = match args.by {
+        Some(by) => by,
+        None => client.manager().await?,
+    };
+    let person: Tag = match (&args.person_tag, &args.person) {
+        (Some(tag), _) => unhex::<32>(tag, "the person's tag")?,
+        (None, Some(file)) => client.person_tag(&client.asker(Some(&by))?, &args.person_code_type, &first_line(file)?).await?,
+        (None, None) => return Err(ClientError::Usage("say who the person is: --person FILE or --person-tag HEX".into())),
+    };
+    let name = args.name.as_deref().map(|path| first_line(&path.display().to_string())).transpose()?;
+    let new = NewOperator {
+        unit: args.unit,
+        key: PublicKey(unhex::<32>(&args.public, "the public key")?),
+        posts: args.posts,
+        person,
+        name: name.map(|n| n.to_string()),
+        from_ms: moment(args.from.as_deref())?,
+        until_ms: moment(args.until.as_deref())?,
+    };
+    let recorded = client.add_operator(&by, &new).await?;
+    Ok(context.out.recorded("已登记 registered", &recorded))
+}
+
+/// The first line of a file, or of standard input: what should not stand on a command line.
+fn first_line(file: &str) -> Result<Zeroizing<String>, ClientError> {
+    let text = match file {
+        "-" => std::io::read_to_string(std::io::stdin().lock()),
+        path => std::fs::read_to_string(path),
+    };
+    let text = Zeroizing::new(text.map_err(|e| ClientError::file(std::path::Path::new(file), e))?);
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().trim().to_owned()))
+}
+
+/// A moment from the command line; 0 if there is none.
+pub fn moment(text: Option<&str>) -> Result<u64, ClientError> {
+    let bad = |t: &str| ClientError::Usage(format!("{t} is no time: write 2026-03-01 or 2026-03-01T09:00:00+08:00"));
+    text.map_or(Ok(0), |t| read_ms(t).ok_or_else(|| bad(t)))
+}
+
+/// `N` bytes in hex from the command line.
+pub fn unhex<const N: usize>(text: &str, what: &str) -> Result<[u8; N], ClientError> {
+    let mut out = [0; N];
+    hex::decode_to_slice(text, &mut out).map_err(|_| ClientError::Usage(format!("{what} is not {} hex digits", 2 * N)))?;
+    Ok(out)
+}
+
+fn operator_json(state: &OperatorState) -> Value {
+    let of = state.operator.clone().unwrap_or_default();
+    json!({
+        "key_id": hex::encode(of.key_id), "public": hex::encode(of.public_key), "unit": of.unit, "posts": of.posts,
+        "person_tag": hex::encode(of.person_tag), "from": show_ms(of.from_ms), "until": show_ms(of.until_ms), "revoked": state.revoked,
+        "added_seq": state.added_seq,
+    })
+}
+
+fn operators_table(states: &[OperatorState]) -> String {
+    let row = |s: &OperatorState| {
+        let of = s.operator.clone().unwrap_or_default();
+        let state = if s.revoked { "已撤销 revoked" } else { "有效 in force" };
+        vec![hex::encode(of.key_id), of.unit, of.posts.join(","), show_ms(of.until_ms), state.to_owned()]
+    };
+    table(&["密钥 key id", "单位 unit", "岗位 posts", "至 until", "状态 state"], &states.iter().map(row).collect::<Vec<_>>())
+}

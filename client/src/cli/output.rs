@@ -1,0 +1,165 @@
+//! Where answers go: JSON for scripts, tables for people, errors aside.
+
+use crate::clock::show_ms;
+use crate::connection::Recorded;
+use crate::error::{ClientError, Exit};
+use serde_json::{Value, json};
+use std::io::Write as _;
+use vermilion_proto::StatusAnswer;
+use vermilion_registry::status::{Flag, Shown, State};
+
+/// How answers are shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Out {
+    /// JSON alone.
+    pub json: bool,
+    /// No progress.
+    pub quiet: bool,
+}
+
+impl Out {
+    /// One answer: the object for scripts, or the text for people. A reader that went away is no
+    /// error of ours.
+    pub fn answer(self, value: &Value, text: impl FnOnce() -> String) {
+        if self.json { self.line(&value.to_string()) } else { self.line(text().trim_end()) }
+    }
+
+    /// A line on standard output.
+    pub fn line(self, text: &str) {
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
+    }
+
+    /// An error.
+    pub fn error(self, error: &ClientError) {
+        let mut err = std::io::stderr().lock();
+        let _ = if self.json {
+            writeln!(err, "{}", json!({ "error": error.code(), "message": error.to_string() }))
+        } else {
+            writeln!(err, "vermilion: {error}")
+        };
+    }
+
+    /// A command that was recorded and taken.
+    pub fn recorded(self, what: &str, recorded: &Recorded) -> Exit {
+        self.answer(&recorded_json(recorded), || {
+            format!("{what}: record {} of {}, command {}", recorded.seq, show_ms(recorded.time_ms), hex::encode(recorded.id))
+        });
+        Exit::Yes
+    }
+}
+
+/// A record for scripts.
+pub fn recorded_json(recorded: &Recorded) -> Value {
+    json!({
+        "command": hex::encode(recorded.id),
+        "seq": recorded.seq,
+        "time": show_ms(recorded.time_ms),
+        "record_hash": hex::encode(&recorded.record_hash),
+    })
+}
+
+/// Lines of columns, each as wide as its widest cell. Chinese characters take two places.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |text: &str| text.chars().map(|c| if (c as u32) < 0x1100 { 1 } else { 2 }).sum::<usize>();
+    let mut widths: Vec<usize> = head.iter().map(|h| width(h)).collect();
+    for row in rows {
+        for (at, cell) in widths.iter_mut().zip(row) {
+            *at = (*at).max(width(cell));
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded = cells.zip(&widths).map(|(cell, wide)| format!("{cell}{}", " ".repeat(wide - width(cell)))).collect::<Vec<_>>();
+        padded.join("  ").trim_end().to_owned()
+    };
+    let mut out = vec![line(&mut head.iter().copied())];
+    out.extend(rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
+    out.join("\n")
+}
+
+/// What a shown status is called in Chinese.
+pub fn shown_chinese(name: &str) -> &'static str {
+    let shown = State::from_name(name).map(Shown::State).or(match name {
+        "expired" => Some(Shown::Expired),
+        "not-yet-effective" => Some(Shown::NotYetEffective),
+        _ => None,
+    });
+    shown.map_or("", Shown::chinese)
+}
+
+/// The verify-information result of GB/T 36906, in both languages.
+pub fn verify_result(code: u32) -> (&'static str, &'static str) {
+    match code {
+        0 => ("信息正确且证照有效", "correct, and the licence is valid"),
+        1 => ("证照未生效", "the licence is not yet effective"),
+        2 => ("证照暂时失效", "the licence is temporarily invalid"),
+        3 => ("证照已失效", "the licence is no longer valid"),
+        4 => ("查验信息不完整", "what was asked with is incomplete"),
+        5 => ("无此证照记录", "there is no such licence"),
+        6 => ("查验信息错误", "what was asked with is wrong"),
+        7 => ("查验信息部分错误", "what was asked with is partly wrong"),
+        _ => ("未知结果", "a result of a later version"),
+    }
+}
+
+/// A status for scripts.
+pub fn status_json(identifier: &str, status: &StatusAnswer) -> Value {
+    let (zh, en) = verify_result(status.verify_code);
+    json!({
+        "identifier": identifier,
+        "valid": status.verify_code == 0,
+        "verify_code": status.verify_code,
+        "verify_zh": zh,
+        "verify_en": en,
+        "state": status.state,
+        "status": status.shown,
+        "status_zh": shown_chinese(&status.shown),
+        "flags": status.flags,
+        "type": status.type_code,
+        "unit": status.unit,
+        "version": status.version,
+        "superseded_by": status.superseded_by,
+        "issued_seq": status.issued_seq,
+        "changed_seq": status.changed_seq,
+        "as_of_seq": status.as_of_seq,
+        "as_of": show_ms(status.as_of_ms),
+    })
+}
+
+/// A status for people.
+pub fn status_text(identifier: &str, status: &StatusAnswer) -> String {
+    let (zh, en) = verify_result(status.verify_code);
+    let mut out = format!("{identifier}\n  查验结果 result   {} {zh} / {en}\n", status.verify_code);
+    if !status.shown.is_empty() {
+        out += &format!("  状态 status       {} / {}\n", shown_chinese(&status.shown), status.shown);
+    }
+    if !status.flags.is_empty() {
+        let flags: Vec<String> = status.flags.iter().map(|f| format!("{} / {f}", Flag::from_name(f).map_or("", Flag::chinese))).collect();
+        out += &format!("  标记 flags        {}\n", flags.join(", "));
+    }
+    if !status.unit.is_empty() {
+        out += &format!("  签发单位 unit     {}  版本 version {:03}\n", status.unit, status.version);
+    }
+    if !status.superseded_by.is_empty() {
+        out += &format!("  现行版本 current  {}\n", status.superseded_by);
+    }
+    out + &format!("  截至 as of        record {}, {}\n", status.as_of_seq, show_ms(status.as_of_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_in_both_scripts() {
+        let rows = vec![vec!["有效".into(), "x".into()], vec!["a".into(), "y".into()]];
+        assert_eq!(table(&["s", "n"], &rows), "s     n\n有效  x\na     y");
+    }
+
+    #[test]
+    fn every_state_has_its_chinese_name() {
+        for state in State::ALL {
+            assert_eq!(shown_chinese(state.name()), state.chinese());
+        }
+        assert_eq!((shown_chinese("expired"), shown_chinese("?")), ("已过期", ""));
+    }
+}

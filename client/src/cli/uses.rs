@@ -1,0 +1,221 @@
+//! `vermilion use` and `vermilion verify`
+
+use super::Context;
+use super::output::{recorded_json, status_json, status_text, table};
+use crate::client::Client;
+use crate::error::{ClientError, Exit};
+use crate::use_licence::{UseAnswer, UseRequest, UsedLicence};
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
+use vermilion_proto::{Act, Authority, Delivery, Mode, StatusAnswer};
+use vermilion_registry::Kind;
+use vermilion_registry::codes::identifier::Identifier;
+use vermilion_registry::reason::Reason;
+use vermilion_registry::status::{VERIFY_NO_RECORD, VERIFY_WRONG};
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ActArg {
+    Use,
+    Consult,
+    Verify,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ModeArg {
+    Manual,
+    Interface,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AuthorityArg {
+    ByFunction,
+    HolderPresent,
+    Entrusted,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DeliveryArg {
+    Data,
+    View,
+}
+
+/// For what licences are used: goes with every use, and stands in its record.
+#[derive(Args, Debug)]
+pub struct Purpose {
+    /// The case number (sealed; its digest is recorded)
+    #[arg(long, value_name = "NUMBER")]
+    case: String,
+    /// The purpose (sealed; its digest is recorded)
+    #[arg(long, value_name = "TEXT")]
+    purpose: String,
+    /// The service item's code
+    #[arg(long, value_name = "CODE")]
+    item: String,
+    /// The using unit; the first with a user's key here if not given
+    #[arg(long, value_name = "USCC")]
+    unit: Option<String>,
+    /// By hand, or by a system
+    #[arg(long, value_enum, default_value = "manual")]
+    mode: ModeArg,
+    /// On what authority
+    #[arg(long, value_enum, default_value = "by-function")]
+    authority: AuthorityArg,
+    /// Consent or use code (用证码): with the holder present, or entrusted
+    #[arg(long, value_name = "ID", default_value = "")]
+    consent: String,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  vermilion use ID --case 2026-17 --purpose 开立账户 --item 00044A --fields legalRepresentative,address")]
+pub struct UseArgs {
+    /// Identifiers of the licences
+    #[arg(required = true, value_name = "ID")]
+    identifiers: Vec<String>,
+    #[command(flatten)]
+    purpose: Purpose,
+    /// Fields wanted; the type's default disclosure if not given
+    #[arg(long, value_delimiter = ',')]
+    fields: Vec<String>,
+    /// The act
+    #[arg(long, value_enum, default_value = "use")]
+    act: ActArg,
+    /// As data or as a view
+    #[arg(long, value_enum, default_value = "data")]
+    delivery: DeliveryArg,
+    /// Years for which the result is kept
+    #[arg(long, default_value_t = 0, value_name = "YEARS")]
+    keep: u32,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  vermilion verify ID --case 2026-17 --purpose 核验 --item 00044A\n\nPrints the verify-information result of GB/T 36906 (0 to 7). Exit code 0 if the licence is valid, 1 if not.")]
+pub struct VerifyArgs {
+    /// The licence's identifier
+    #[arg(value_name = "ID")]
+    identifier: String,
+    #[command(flatten)]
+    purpose: Purpose,
+}
+
+impl Purpose {
+    fn request(&self, act: Act) -> UseRequest {
+        UseRequest {
+            act,
+            mode: match self.mode {
+                ModeArg::Manual => Mode::Manual,
+                ModeArg::Interface => Mode::Interface,
+            },
+            authority: match self.authority {
+                AuthorityArg::ByFunction => Authority::ByFunction,
+                AuthorityArg::HolderPresent => Authority::HolderPresent,
+                AuthorityArg::Entrusted => Authority::Entrusted,
+            },
+            service_item: self.item.clone(),
+            case: self.case.clone(),
+            purpose: self.purpose.clone(),
+            consent_id: self.consent.clone(),
+            ..UseRequest::default()
+        }
+    }
+
+    /// The unit that uses: named, else the first whose keys here may.
+    async fn unit(&self, client: &Client) -> Result<String, ClientError> {
+        if let Some(unit) = &self.unit {
+            return Ok(unit.clone());
+        }
+        for operator in client.keyring().operators() {
+            if client.signers(&operator.unit, Kind::Use).await.is_ok() {
+                return Ok(operator.unit.clone());
+            }
+        }
+        Err(ClientError::config("operators", "no key here may sign a use"))
+    }
+}
+
+pub async fn run_use(context: &Context, args: UseArgs) -> Result<Exit, ClientError> {
+    let client = context.client()?;
+    let act = match args.act {
+        ActArg::Use => Act::Use,
+        ActArg::Consult => Act::Consult,
+        ActArg::Verify => Act::Verify,
+    };
+    let delivery = match args.delivery {
+        DeliveryArg::Data => Delivery::Data,
+        DeliveryArg::View => Delivery::View,
+    };
+    let request = UseRequest { fields: args.fields, delivery, retention_years: args.keep, ..args.purpose.request(act) };
+    let unit = args.purpose.unit(&client).await?;
+    let answer = client.use_licences(&unit, &args.identifiers, request).await?;
+    context.out.answer(&answer_json(&unit, &answer), || answer_text(&unit, &answer));
+    Ok(Exit::Yes)
+}
+
+fn answer_json(unit: &str, answer: &UseAnswer) -> Value {
+    let withheld: Map<String, Value> = answer.withheld().map(|(field, reason)| (field.to_owned(), json!(reason.map(Reason::name)))).collect();
+    let licence = |l: &UsedLicence| {
+        let fields: Map<String, Value> = l.fields.iter().map(|f| (f.name.clone(), f.value.clone())).collect();
+        let disclosures: Vec<&String> = l.fields.iter().map(|f| &f.disclosure).collect();
+        json!({ "identifier": l.identifier, "status": status_json(&l.identifier, &l.status), "fields": fields, "disclosures": disclosures, "item": hex::encode(&l.item) })
+    };
+    json!({
+        "unit": unit,
+        "record": recorded_json(&answer.recorded),
+        "granted": answer.recorded.outcome.granted,
+        "withheld": withheld,
+        "licences": answer.licences.iter().map(licence).collect::<Vec<_>>(),
+    })
+}
+
+fn answer_text(unit: &str, answer: &UseAnswer) -> String {
+    let recorded = &answer.recorded;
+    let mut out = format!("用证记录 usage record {} by {unit}, command {}\n", recorded.seq, hex::encode(recorded.id));
+    for licence in &answer.licences {
+        out += &status_text(&licence.identifier, &licence.status);
+        let shown = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+        let rows: Vec<Vec<String>> = licence.fields.iter().map(|f| vec![format!("  {}", f.name), shown(&f.value)]).collect();
+        if !rows.is_empty() {
+            out += &format!("{}\n", table(&["  字段 field", "值 value"], &rows));
+        }
+    }
+    for (field, reason) in answer.withheld() {
+        out += &format!("  不予提供 withheld  {field}  {} {}\n", reason.map_or("?", Reason::name), reason.map_or("", Reason::chinese));
+    }
+    out
+}
+
+pub async fn run_verify(context: &Context, args: VerifyArgs) -> Result<Exit, ClientError> {
+    let identifier = args.identifier.as_str();
+    let answered = |code: u32| StatusAnswer { verify_code: code, ..StatusAnswer::default() };
+    // What is no identifier is answered as the standard has it, and leaves no record.
+    if Identifier::parse(identifier).is_err() {
+        return Ok(verified(context, identifier, &answered(VERIFY_WRONG), None));
+    }
+    let client = context.client()?;
+    let unit = args.purpose.unit(&client).await?;
+    match client.use_licences(&unit, &[identifier.to_owned()], args.purpose.request(Act::Verify)).await {
+        Ok(answer) => {
+            let status = answer.licences.first().map_or_else(|| answered(VERIFY_NO_RECORD), |l| l.status.clone());
+            Ok(verified(context, identifier, &status, Some(&answer)))
+        }
+        Err(ClientError::Refused(refusal)) if matches!(refusal.reason, Reason::UnknownLicence | Reason::UnknownType) => {
+            Ok(verified(context, identifier, &answered(VERIFY_NO_RECORD), None))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn verified(context: &Context, identifier: &str, status: &StatusAnswer, answer: Option<&UseAnswer>) -> Exit {
+    let mut value = status_json(identifier, status);
+    if let (Some(members), Some(answer)) = (value.as_object_mut(), answer) {
+        members.insert("record".into(), recorded_json(&answer.recorded));
+    }
+    context.out.answer(&value, || {
+        let record = answer.map(|a| format!("  用证记录 usage record {}\n", a.recorded.seq)).unwrap_or_default();
+        if status.as_of_ms == 0 {
+            let (zh, en) = super::output::verify_result(status.verify_code);
+            return format!("{identifier}\n  查验结果 result   {} {zh} / {en}\n{record}", status.verify_code);
+        }
+        status_text(identifier, status) + &record
+    });
+    if status.verify_code == 0 { Exit::Yes } else { Exit::No }
+}

@@ -1,0 +1,142 @@
+//! The client of one ledger: its configuration, keys and connections together.
+
+use crate::clock::now_ms;
+use crate::command::{Draft, Prepared};
+use crate::config::Config;
+use crate::connection::{Connection, Recorded};
+use crate::error::ClientError;
+use crate::keyring::Keyring;
+use crate::signer::{self, Signatory, default_rule};
+use crate::vault::{VaultSession, one_session, vault_keys};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+use vermilion_crypto::{Digest, SigningKey, VaultPublicKey};
+use vermilion_proto::{Genesis, PolicyEntry, body::Of};
+use vermilion_registry::{Kind, ledger_id};
+use vermilion_registry::pinned::read_genesis;
+use vermilion_registry::vault::Session;
+
+struct Inner {
+    config: Config,
+    keyring: Keyring,
+    genesis: Genesis,
+    policy: OnceCell<Vec<PolicyEntry>>,
+    tags: crate::tags::TagCache,
+}
+
+/// A client of one ledger. Cheap to clone; clones share keys, connections and what was learned.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+    /// Its connections; patience is set there.
+    pub connection: Connection,
+}
+
+impl Client {
+    /// Opens a configuration file. Nothing is asked of a node yet; call it within a Tokio runtime.
+    pub fn open(path: &Path) -> Result<Self, ClientError> {
+        Self::new(Config::load(path)?)
+    }
+
+    /// From a configuration whose paths are absolute.
+    pub fn new(config: Config) -> Result<Self, ClientError> {
+        let payload = std::fs::read(&config.genesis).map_err(|e| ClientError::file(&config.genesis, e))?;
+        let genesis = read_genesis(&payload).ok_or_else(|| ClientError::config("genesis", "the file is no genesis payload"))?;
+        let id = config.ledger()?;
+        if ledger_id(&payload) != id {
+            return Err(ClientError::config("ledger_id", "it is not the hash of the genesis that the configuration names"));
+        }
+        let connection = Connection::new(&config.nodes, id, &genesis)?;
+        let keyring = Keyring::new(&config);
+        let inner = Inner { config, keyring, genesis, policy: OnceCell::new(), tags: crate::tags::TagCache::default() };
+        Ok(Self { inner: Arc::new(inner), connection })
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// The keys that are here.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.inner.keyring
+    }
+
+    /// The genesis.
+    #[must_use]
+    pub fn genesis(&self) -> &Genesis {
+        &self.inner.genesis
+    }
+
+    /// The ledger's id.
+    #[must_use]
+    pub fn ledger_id(&self) -> &Digest {
+        self.connection.ledger_id()
+    }
+
+    pub(crate) fn tag_cache(&self) -> &crate::tags::TagCache {
+        &self.inner.tags
+    }
+
+    /// USCC of the city's managing unit.
+    #[must_use]
+    pub fn managing_unit(&self) -> &str {
+        self.inner.genesis.managing_unit.as_ref().and_then(|r| r.unit.as_ref()).map_or("", |u| u.uscc.as_str())
+    }
+
+    /// The key that asks questions for registered operators: one of the unit's if named, else any.
+    pub fn asker(&self, unit: Option<&str>) -> Result<SigningKey, ClientError> {
+        let operators = self.inner.keyring.operators();
+        let found = operators.iter().find(|o| unit.is_none_or(|u| o.unit == u));
+        let found = found.ok_or_else(|| match unit {
+            Some(unit) => ClientError::config("operators", format!("there is no key of unit {unit}")),
+            None => ClientError::config("operators", "there is no operator's key, and this question is for registered operators"),
+        })?;
+        self.inner.keyring.open(found)
+    }
+
+    /// The rule of posts for a kind of command, as the ledger's policy has it now.
+    pub async fn post_rule(&self, kind: Kind) -> Result<String, ClientError> {
+        let policy = self.inner.policy.get_or_try_init(|| self.policy()).await?;
+        let (key, now) = (format!("posts.{}", kind.name()), now_ms());
+        let entry = policy.iter().filter(|e| e.key == key && e.effective_from_ms <= now).max_by_key(|e| e.effective_from_ms);
+        Ok(entry.map_or_else(|| default_rule(kind).to_owned(), |e| e.value.clone()))
+    }
+
+    /// Who signs a kind of command for a unit.
+    pub async fn signers(&self, unit: &str, kind: Kind) -> Result<Vec<Signatory>, ClientError> {
+        signer::signers(&self.inner.keyring, unit, &self.post_rule(kind).await?)
+    }
+
+    /// The vault keys to which a unit's content is wrapped: the city's and its home district's. Of
+    /// a unit that the ledger does not know only the city's.
+    pub async fn vault_keys_of(&self, unit: &str) -> Result<Vec<VaultPublicKey>, ClientError> {
+        let area = self.unit(unit).await?.and_then(|s| s.unit).map(|u| u.area).unwrap_or_default();
+        vault_keys(&self.inner.genesis, &area)
+    }
+
+    /// A session for one command of a unit.
+    pub async fn session(&self, unit: &str) -> Result<Session, ClientError> {
+        one_session(&self.vault_keys_of(unit).await?)
+    }
+
+    /// A session that serves many commands of a unit.
+    pub async fn vault_session(&self, unit: &str) -> Result<VaultSession, ClientError> {
+        Ok(VaultSession::new(self.vault_keys_of(unit).await?))
+    }
+
+    /// Signs a draft for its unit by the posts that its kind needs.
+    pub async fn prepare(&self, kind: Kind, draft: Draft, body: Of) -> Result<Prepared, ClientError> {
+        let signers = self.signers(&draft.unit, kind).await?;
+        draft.sign(self.ledger_id(), body, &signers)
+    }
+
+    /// Signs a draft, sends it and answers with its record if the rules took it.
+    pub async fn carry_out(&self, kind: Kind, draft: Draft, body: Of) -> Result<Recorded, ClientError> {
+        let prepared = self.prepare(kind, draft, body).await?;
+        self.connection.submit(&prepared).await?.accepted()
+    }
+}

@@ -1,0 +1,469 @@
+//! Connections to all nodes: one channel and one submit stream each.
+//!
+//! A request to any node works; the leader is preferred once it is known, because it saves the hop.
+//! A node that does not answer is left alone for a moment and the next one is asked. What was sent
+//! and not answered is *unknown*, never failed: the same bytes go out again under the same id until
+//! there is an answer or patience ends.
+
+use crate::clock::now_ms;
+use crate::config::NodeEntry;
+use crate::error::{ClientError, is_passing, refusal_of};
+use crate::stream::{Lost, SubmitLine};
+use crate::command::Prepared;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+use vermilion_crypto::{Digest, SigningKey, random};
+use vermilion_identity::RequestToken;
+use vermilion_proto::ledger_client::LedgerClient;
+use vermilion_proto::{CommandState, Genesis, ItemRefusal, Outcome, SubmitReply};
+use vermilion_registry::reason::{Reason, Refusal};
+
+/// The largest message either way: a submission of 8 MiB and its frame.
+const MAX_MESSAGE: usize = 9 << 20;
+/// How long one exchange may take: a door answers "unknown" after 15 seconds.
+const EXCHANGE: Duration = Duration::from_secs(20);
+/// How long a node that did not answer is left alone.
+const REST_MS: u64 = 2_000;
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a request token is used again: well within its minute.
+const TOKEN_AGE_MS: u64 = 20_000;
+/// Answers "internal" or the like from all nodes, after which the answer is believed.
+const PASSING_TRIES: u32 = 6;
+
+/// A recorded command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// The command's id.
+    pub id: Digest,
+    /// Its record's number.
+    pub seq: u64,
+    /// Its block's time.
+    pub time_ms: u64,
+    /// Its record's hash.
+    pub record_hash: Vec<u8>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+impl Recorded {
+    /// The record if the rules took the command, else their refusal.
+    pub fn accepted(self) -> Result<Self, ClientError> {
+        match self.outcome.code {
+            0 => Ok(self),
+            code => Err(refusal_of_number(code, format!("record {}", self.seq)).into()),
+        }
+    }
+}
+
+/// What became of a submission.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// It is recorded, for ever.
+    Recorded(Recorded),
+    /// The door refused it and nothing is recorded. Items are named where they were the cause.
+    RefusedAtDoor {
+        /// Why.
+        refusal: Refusal,
+        /// Which items, by position.
+        items: Vec<ItemRefusal>,
+    },
+    /// Its not-after passed without a record: it never will be recorded.
+    Invalid,
+}
+
+impl Answer {
+    /// The record, or the refusal of whoever refused.
+    pub fn recorded(self) -> Result<Recorded, ClientError> {
+        match self {
+            Self::Recorded(recorded) => Ok(recorded),
+            Self::RefusedAtDoor { refusal, .. } => Err(refusal.into()),
+            Self::Invalid => Err(Reason::Expired.into()),
+        }
+    }
+
+    /// The record of an accepted command.
+    pub fn accepted(self) -> Result<Recorded, ClientError> {
+        self.recorded()?.accepted()
+    }
+}
+
+/// A refusal from its number; a number of a later version keeps its digits in the detail.
+#[must_use]
+pub fn refusal_of_number(code: u32, detail: String) -> Refusal {
+    match Reason::from_number(code) {
+        Some(reason) => Refusal::new(reason, detail),
+        None => Refusal::new(Reason::Internal, format!("reason {code} is of a later version; {detail}")),
+    }
+}
+
+struct Link {
+    name: String,
+    raft_id: u64,
+    channel: Channel,
+    line: RwLock<Option<Arc<SubmitLine>>>,
+    opening: tokio::sync::Mutex<()>,
+    rests_until_ms: AtomicU64,
+}
+
+struct Inner {
+    links: Vec<Link>,
+    preferred: AtomicUsize,
+    ledger_id: Digest,
+    tokens: Mutex<HashMap<([u8; 32], &'static str), (u64, MetadataValue<Ascii>)>>,
+}
+
+/// Connections to all nodes. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Connection {
+    inner: Arc<Inner>,
+    /// How long a question is asked again before it counts as unanswered.
+    pub ask_patience: Duration,
+    /// How long a command is sent again before its outcome counts as unknown.
+    pub submit_patience: Duration,
+}
+
+impl Connection {
+    /// For these nodes of a ledger. Connects when first used, within a Tokio runtime.
+    pub fn new(nodes: &[NodeEntry], ledger_id: Digest, genesis: &Genesis) -> Result<Self, ClientError> {
+        let link = |(n, node): (usize, &NodeEntry)| {
+            let address = if node.grpc.contains("://") { node.grpc.clone() } else { format!("http://{}", node.grpc) };
+            let endpoint = Endpoint::from_shared(address).map_err(|e| ClientError::config(format!("nodes[{n}].grpc"), e.to_string()))?;
+            let endpoint = endpoint
+                .connect_timeout(Duration::from_secs(3))
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(Duration::from_secs(5))
+                .keep_alive_timeout(Duration::from_secs(5))
+                .initial_stream_window_size(4 << 20)
+                .initial_connection_window_size(16 << 20);
+            Ok(Link {
+                name: node.name.clone(),
+                raft_id: genesis.nodes.iter().find(|g| g.name == node.name).map_or(0, |g| g.raft_id),
+                channel: endpoint.connect_lazy(),
+                line: RwLock::new(None),
+                opening: tokio::sync::Mutex::new(()),
+                rests_until_ms: AtomicU64::new(0),
+            })
+        };
+        let links = nodes.iter().enumerate().map(link).collect::<Result<Vec<_>, ClientError>>()?;
+        if links.is_empty() {
+            return Err(ClientError::config("nodes", "there is no node"));
+        }
+        let inner = Inner { links, preferred: AtomicUsize::new(0), ledger_id, tokens: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner), ask_patience: Duration::from_secs(10), submit_patience: Duration::from_secs(30) })
+    }
+
+    /// The ledger's id.
+    #[must_use]
+    pub fn ledger_id(&self) -> &Digest {
+        &self.inner.ledger_id
+    }
+
+    /// The nodes' names, in the configuration's order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.inner.links.iter().map(|l| l.name.as_str())
+    }
+
+    /// Prefers this node from now on; a leader that makes itself known is preferred in its turn.
+    pub fn prefer(&self, name: &str) -> bool {
+        let found = self.inner.links.iter().position(|l| l.name == name);
+        found.inspect(|at| self.inner.preferred.store(*at, Ordering::Relaxed)).is_some()
+    }
+
+    /// A client of one node, by its place in the configuration.
+    #[must_use]
+    pub fn client_of(&self, node: usize) -> Option<LedgerClient<Channel>> {
+        self.inner.links.get(node).map(client)
+    }
+
+    /// Sends a command until it is answered, with the patience that is set.
+    pub async fn submit(&self, prepared: &Prepared) -> Result<Answer, ClientError> {
+        self.submit_within(prepared, self.submit_patience).await
+    }
+
+    /// Sends a command until it is answered or `patience` ends. Always the same bytes: whatever
+    /// became of an earlier sending, the answer is the one outcome of this id.
+    pub async fn submit_within(&self, prepared: &Prepared, patience: Duration) -> Result<Answer, ClientError> {
+        let mut attempts = Attempts::new(patience);
+        let mut passing = 0;
+        loop {
+            let at = self.pick();
+            let why = match self.exchange(at, prepared).await {
+                Ok(reply) => {
+                    self.note_leader(reply.leader_hint);
+                    match settle(prepared.id, reply) {
+                        Settled::Done(answer) => return Ok(answer),
+                        Settled::Passing(refusal) if passing >= PASSING_TRIES => {
+                            return Ok(Answer::RefusedAtDoor { refusal, items: Vec::new() });
+                        }
+                        Settled::Passing(refusal) => {
+                            passing += 1;
+                            self.turn_away(at);
+                            refusal.to_string()
+                        }
+                        Settled::Wait { why, after } => {
+                            if why == Reason::NoLeader {
+                                self.turn_away(at);
+                            }
+                            if !attempts.pause_at_least(after).await {
+                                return Err(ClientError::Unknown { id: prepared.id, why: why.english().into() });
+                            }
+                            continue;
+                        }
+                    }
+                }
+                Err(lost) => {
+                    self.let_rest(at);
+                    lost.to_string()
+                }
+            };
+            if !attempts.pause().await {
+                return Err(ClientError::Unknown { id: prepared.id, why });
+            }
+        }
+    }
+
+    async fn exchange(&self, at: usize, prepared: &Prepared) -> Result<SubmitReply, Lost> {
+        let line = self.line(at).await.ok_or(Lost::Connection)?;
+        line.exchange(prepared.submission.clone(), EXCHANGE).await
+    }
+
+    /// The open stream to a node, opened once for all who want it.
+    async fn line(&self, at: usize) -> Option<Arc<SubmitLine>> {
+        let link = self.inner.links.get(at)?;
+        let open = || link.line.read().unwrap_or_else(PoisonError::into_inner).clone().filter(|l| l.is_open());
+        if let Some(line) = open() {
+            return Some(line);
+        }
+        let _opening = link.opening.lock().await;
+        if let Some(line) = open() {
+            return Some(line);
+        }
+        let line = Arc::new(tokio::time::timeout(EXCHANGE, SubmitLine::open(client(link))).await.ok()?.ok()?);
+        *link.line.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&line));
+        Some(line)
+    }
+
+    /// Asks one node after the other until one answers. Refusals that will not pass are the answer.
+    pub async fn ask<T, F, Fut>(&self, call: F) -> Result<T, ClientError>
+    where
+        F: Fn(LedgerClient<Channel>) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut attempts = Attempts::new(self.ask_patience);
+        loop {
+            let at = self.pick();
+            let Some(link) = self.inner.links.get(at) else { return Err(ClientError::Unreachable("there is no node".into())) };
+            let status = match tokio::time::timeout(EXCHANGE, call(client(link))).await {
+                Ok(Ok(reply)) => return Ok(reply.into_inner()),
+                Ok(Err(status)) => status,
+                Err(_) => Status::deadline_exceeded("no answer in time"),
+            };
+            if !is_passing(&status) {
+                return Err(refusal_of(&status).map_or_else(|| ClientError::BadAnswer(status.message().to_owned()), ClientError::Refused));
+            }
+            if refusal_of(&status).is_some() { self.turn_away(at) } else { self.let_rest(at) }
+            if !attempts.pause().await {
+                return Err(match refusal_of(&status) {
+                    Some(refusal) => refusal.into(),
+                    None => ClientError::Unreachable(format!("{}: {}", link.name, status.message())),
+                });
+            }
+        }
+    }
+
+    /// A request with the token by which the holder of `key` asks `what`.
+    pub fn signed<T>(&self, key: &SigningKey, what: &'static str, message: T) -> Result<Request<T>, ClientError> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", self.token(key, what)?);
+        Ok(request)
+    }
+
+    fn token(&self, key: &SigningKey, what: &'static str) -> Result<MetadataValue<Ascii>, ClientError> {
+        let now = now_ms();
+        let name = (key.public().0, what);
+        let mut tokens = self.inner.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made, token)) = tokens.get(&name)
+            && now.abs_diff(*made) < TOKEN_AGE_MS
+        {
+            return Ok(token.clone());
+        }
+        let text = RequestToken::make(key, &self.inner.ledger_id, what, now);
+        let token = MetadataValue::try_from(text).map_err(|e| ClientError::BadAnswer(e.to_string()))?;
+        tokens.retain(|_, (made, _)| now.abs_diff(*made) < TOKEN_AGE_MS);
+        tokens.insert(name, (now, token.clone()));
+        Ok(token)
+    }
+
+    /// The node to ask next: the preferred one unless it rests, else the next that does not.
+    fn pick(&self) -> usize {
+        let (links, preferred, now) = (&self.inner.links, self.inner.preferred.load(Ordering::Relaxed), now_ms());
+        let rests = |at: &usize| links.get(*at).is_none_or(|l| l.rests_until_ms.load(Ordering::Relaxed) > now);
+        let in_turn = || (0..links.len()).map(|n| (preferred + n) % links.len());
+        // If all rest, the one that will be back first.
+        in_turn().find(|at| !rests(at)).or_else(|| in_turn().min_by_key(|at| links.get(*at).map(|l| l.rests_until_ms.load(Ordering::Relaxed)))).unwrap_or(0)
+    }
+
+    fn note_leader(&self, raft_id: u64) {
+        let Some(at) = self.inner.links.iter().position(|l| raft_id != 0 && l.raft_id == raft_id) else { return };
+        if self.inner.links.get(at).is_some_and(|l| l.rests_until_ms.load(Ordering::Relaxed) <= now_ms()) {
+            self.inner.preferred.store(at, Ordering::Relaxed);
+        }
+    }
+
+    /// The node answers, but not what is wanted: the next time another is asked.
+    fn turn_away(&self, at: usize) {
+        let next = (at + 1) % self.inner.links.len().max(1);
+        // Only if nobody else has found a better one meanwhile.
+        let _ = self.inner.preferred.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The node does not answer.
+    fn let_rest(&self, at: usize) {
+        if let Some(link) = self.inner.links.get(at) {
+            link.rests_until_ms.store(now_ms().saturating_add(REST_MS), Ordering::Relaxed);
+        }
+        self.turn_away(at);
+    }
+}
+
+fn client(link: &Link) -> LedgerClient<Channel> {
+    LedgerClient::new(link.channel.clone()).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+}
+
+/// What a reply means for whoever sent.
+#[derive(Debug, PartialEq)]
+enum Settled {
+    Done(Answer),
+    /// Not known or not taken: the same again after a while.
+    Wait { why: Reason, after: Duration },
+    /// The node failed; another may not.
+    Passing(Refusal),
+}
+
+fn settle(id: Digest, reply: SubmitReply) -> Settled {
+    let wait = |why| Settled::Wait { why, after: Duration::from_millis(u64::from(reply.retry_after_ms)) };
+    match reply.state() {
+        CommandState::Committed => Settled::Done(Answer::Recorded(Recorded {
+            id,
+            seq: reply.seq,
+            time_ms: reply.time_ms,
+            record_hash: reply.record_hash,
+            outcome: reply.outcome.unwrap_or_default(),
+        })),
+        CommandState::Invalid => Settled::Done(Answer::Invalid),
+        CommandState::Busy => wait(Reason::from_number(reply.code).unwrap_or(Reason::Busy)),
+        CommandState::Pending => wait(Reason::Unknown),
+        // A stream's reply without a state is a refusal of the request's very form.
+        CommandState::Unknown if reply.code == 0 || reply.code == Reason::Unknown.number() => wait(Reason::Unknown),
+        CommandState::Unknown | CommandState::RefusedAtDoor => {
+            let refusal = refusal_of_number(reply.code, reply.detail);
+            match refusal.reason {
+                Reason::Internal => Settled::Passing(refusal),
+                _ => Settled::Done(Answer::RefusedAtDoor { refusal, items: reply.door_refused }),
+            }
+        }
+    }
+}
+
+/// Growing pauses until patience ends.
+struct Attempts {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Attempts {
+    fn new(patience: Duration) -> Self {
+        Self { until: Instant::now() + patience, pause: Duration::from_millis(25) }
+    }
+
+    async fn pause(&mut self) -> bool {
+        self.pause_at_least(Duration::ZERO).await
+    }
+
+    /// Waits, a little more each time and never all clients alike. False when patience has ended.
+    async fn pause_at_least(&mut self, least: Duration) -> bool {
+        let jitter = random::<1>().map_or(128, |[b]| u32::from(b));
+        let pause = self.pause.max(least);
+        let pause = pause.mul_f64(0.75 + f64::from(jitter) / 512.0);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        if Instant::now() + pause >= self.until {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        true
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn connection(names: &[&str]) -> Connection {
+        let node = |n: &&str| NodeEntry { name: (*n).into(), grpc: "127.0.0.1:1".into(), http: String::new() };
+        let nodes: Vec<_> = names.iter().map(node).collect();
+        let genesis = Genesis {
+            nodes: (1u64..).zip(names).map(|(raft_id, n)| vermilion_proto::GenesisNode { raft_id, name: (*n).into(), ..Default::default() }).collect(),
+            ..Default::default()
+        };
+        Connection::new(&nodes, [1; 32], &genesis).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_leader_is_preferred_and_who_is_silent_rests() {
+        let c = connection(&["a", "b", "c"]);
+        assert_eq!(c.pick(), 0);
+        c.note_leader(3);
+        assert_eq!(c.pick(), 2);
+        c.let_rest(2);
+        assert_eq!(c.pick(), 0);
+        c.note_leader(3);
+        assert_eq!(c.pick(), 0, "a leader that does not answer us is not preferred");
+        c.turn_away(0);
+        assert_eq!(c.pick(), 1);
+        c.note_leader(9);
+        assert_eq!(c.pick(), 1);
+        c.let_rest(0);
+        c.let_rest(1);
+        assert_eq!(c.pick(), 2, "when all rest, the one that has rested longest");
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_unknown_for_a_command_and_unreachable_for_a_question() {
+        let mut c = connection(&["a", "b"]);
+        c.ask_patience = Duration::from_millis(100);
+        let prepared = Prepared { id: [7; 32], not_after_ms: 0, submission: Default::default() };
+        assert!(matches!(c.submit_within(&prepared, Duration::from_millis(100)).await, Err(ClientError::Unknown { id, .. }) if id == [7; 32]));
+        let asked = c.ask(|mut node| async move { node.cluster(vermilion_proto::ClusterRequest::default()).await }).await;
+        assert!(matches!(asked, Err(ClientError::Unreachable(_))));
+    }
+
+    #[test]
+    fn replies_settle() {
+        let reply = |state: CommandState, code: u32| SubmitReply { state: state.into(), code, retry_after_ms: 200, ..Default::default() };
+        let settled = |state, code| settle([1; 32], reply(state, code));
+        assert!(matches!(settled(CommandState::Committed, 0), Settled::Done(Answer::Recorded(_))));
+        assert_eq!(settled(CommandState::Invalid, Reason::Expired.number()), Settled::Done(Answer::Invalid));
+        let busy = Settled::Wait { why: Reason::NoLeader, after: Duration::from_millis(200) };
+        assert_eq!(settled(CommandState::Busy, Reason::NoLeader.number()), busy);
+        assert!(matches!(settled(CommandState::Unknown, 115), Settled::Wait { why: Reason::Unknown, .. }));
+        assert!(matches!(settled(CommandState::RefusedAtDoor, Reason::Internal.number()), Settled::Passing(_)));
+        let Settled::Done(Answer::RefusedAtDoor { refusal, .. }) = settled(CommandState::RefusedAtDoor, 9999) else { panic!() };
+        assert!(refusal.detail.contains("9999"));
+    }
+
+    #[tokio::test]
+    async fn tokens_are_used_again_for_a_while() {
+        let c = connection(&["a"]);
+        let key = SigningKey::from_seed(&[1; 32]);
+        assert_eq!(c.token(&key, "tags").unwrap(), c.token(&key, "tags").unwrap());
+        assert_ne!(c.token(&key, "tags").unwrap(), c.token(&key, "query").unwrap());
+    }
+}

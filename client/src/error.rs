@@ -1,0 +1,167 @@
+//! What can go wrong on the client's side, and the exit code that scripts see.
+
+use std::path::{Path, PathBuf};
+use tonic::{Code, Status};
+use vermilion_crypto::{CryptoError, Digest};
+use vermilion_registry::reason::{Reason, Refusal};
+
+/// How the command ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, and the answer is yes.
+    Yes = 0,
+    /// Done, and the answer is no: rows rejected, licence not valid, receipt or audit with findings.
+    No = 1,
+    /// Usage or configuration.
+    Usage = 2,
+    /// No node could be reached, or the outcome is not known: the same call may be made again.
+    Unreachable = 3,
+    /// The ledger refused the whole.
+    Refused = 4,
+}
+
+/// Why a call did not come to its answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A value of the configuration that cannot work.
+    #[error("{key}: {why}")]
+    Config {
+        /// The key.
+        key: String,
+        /// Why not.
+        why: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// What was asked makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// No node answered.
+    #[error("no node answers: {0}")]
+    Unreachable(String),
+    /// The command was sent and its outcome is not known. It may yet be recorded: the same bytes
+    /// may be sent again, another command for the same purpose may not.
+    #[error("the outcome of command {id} is not known yet ({why}): send the same again, or ask `vermilion command status {id}`", id = hex::encode(.id))]
+    Unknown {
+        /// The command.
+        id: Digest,
+        /// What happened last.
+        why: String,
+    },
+    /// The ledger refused.
+    #[error("{} {} ({}){}", .0.reason.name(), .0.reason.chinese(), .0.reason.english(), detail(.0))]
+    Refused(Refusal),
+    /// A node answered something that does not hold together.
+    #[error("a node's answer does not hold: {0}")]
+    BadAnswer(String),
+    /// A local operation of cryptography failed.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+}
+
+/// The detail, where it says more than the reason.
+fn detail(refusal: &Refusal) -> String {
+    if refusal.detail.is_empty() || refusal.detail == refusal.reason.english() { String::new() } else { format!(": {}", refusal.detail) }
+}
+
+impl From<Refusal> for ClientError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Reason> for ClientError {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason.into())
+    }
+}
+
+impl ClientError {
+    /// An error about a configuration key.
+    pub fn config(key: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Config { key: key.into(), why: why.into() }
+    }
+
+    /// An error about a file.
+    pub fn file(path: &Path, source: std::io::Error) -> Self {
+        Self::File { path: path.into(), source }
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config { .. } | Self::File { .. } | Self::Usage(_) | Self::Crypto(_) => Exit::Usage,
+            Self::Unreachable(_) | Self::Unknown { .. } | Self::BadAnswer(_) => Exit::Unreachable,
+            Self::Refused(_) => Exit::Refused,
+        }
+    }
+
+    /// A code for scripts: the reason's name, or the kind of error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Config { .. } => "configuration",
+            Self::File { .. } => "file",
+            Self::Usage(_) => "usage",
+            Self::Unreachable(_) => "unreachable",
+            Self::Unknown { .. } => "unknown",
+            Self::Refused(refusal) => refusal.reason.name(),
+            Self::BadAnswer(_) => "bad-answer",
+            Self::Crypto(_) => "crypto",
+        }
+    }
+}
+
+/// The reason of a stable name.
+#[must_use]
+pub fn reason_of_name(name: &str) -> Option<Reason> {
+    Reason::ALL.iter().copied().find(|r| r.name() == name)
+}
+
+/// What a gRPC status means: a node's refusal carries its reason's name in front of the message.
+#[must_use]
+pub fn refusal_of(status: &Status) -> Option<Refusal> {
+    let (name, detail) = status.message().split_once(": ")?;
+    reason_of_name(name).map(|reason| Refusal::new(reason, detail))
+}
+
+/// Whether another node, or the same a moment later, may well answer.
+#[must_use]
+pub fn is_passing(status: &Status) -> bool {
+    match refusal_of(status) {
+        Some(refusal) => matches!(refusal.reason, Reason::Busy | Reason::NoLeader | Reason::NoVaultKey | Reason::Internal),
+        None => matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Internal | Code::Aborted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nodes_refusal_is_read_back() {
+        let status = Status::permission_denied("not-authorised: the key is not registered");
+        assert_eq!(refusal_of(&status), Some(Refusal::new(Reason::NotAuthorised, "the key is not registered")));
+        assert!(!is_passing(&status));
+        assert!(is_passing(&Status::unavailable("no-leader: wait")));
+        assert!(is_passing(&Status::unavailable("tcp connect error")));
+        assert!(!is_passing(&Status::invalid_argument("a command id has 32 bytes")));
+    }
+
+    #[test]
+    fn refusals_are_shown_in_both_languages_and_once() {
+        let error = ClientError::from(Reason::UnitSuspended);
+        assert_eq!(error.to_string(), "unit-suspended 单位已暂停 (The unit is suspended.)");
+        assert_eq!(error.exit(), Exit::Refused);
+        let error = ClientError::from(Refusal::new(Reason::Schema, "data"));
+        assert!(error.to_string().ends_with(": data"));
+    }
+}

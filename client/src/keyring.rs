@@ -1,0 +1,174 @@
+//! Key files, opened when they are first needed: an encrypted one costs a tenth of a second.
+
+use crate::config::Config;
+use crate::error::ClientError;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use vermilion_crypto::{SigningKey, decode_secret, encode_secret};
+use zeroize::Zeroizing;
+
+/// The environment variable that may hold the passphrase of key files.
+pub const PASSPHRASE_VARIABLE: &str = "VERMILION_PASSPHRASE";
+
+/// Where the passphrase of key files comes from: a file, else the environment, else a prompt.
+#[derive(Default)]
+pub struct Passphrase {
+    file: Option<PathBuf>,
+    known: OnceLock<Zeroizing<Vec<u8>>>,
+}
+
+impl Passphrase {
+    /// From this file, if there is one.
+    #[must_use]
+    pub fn new(file: Option<PathBuf>) -> Self {
+        Self { file, known: OnceLock::new() }
+    }
+
+    /// The passphrase, asked for at most once.
+    pub fn get(&self) -> Result<&[u8], ClientError> {
+        if let Some(known) = self.known.get() {
+            return Ok(known);
+        }
+        let found = self.find("Passphrase of the key files: ")?;
+        Ok(self.known.get_or_init(|| found))
+    }
+
+    /// A passphrase for a new file: a prompt asks twice.
+    pub fn get_new(&self) -> Result<&[u8], ClientError> {
+        if self.known.get().is_none() && self.file.is_none() && std::env::var_os(PASSPHRASE_VARIABLE).is_none() {
+            let first = prompt("New passphrase: ")?;
+            if first.is_empty() || *first != *prompt("Once more: ")? {
+                return Err(ClientError::Usage("the passphrase is empty, or the two differ".into()));
+            }
+            return Ok(self.known.get_or_init(|| first));
+        }
+        self.get()
+    }
+
+    fn find(&self, ask: &str) -> Result<Zeroizing<Vec<u8>>, ClientError> {
+        if let Some(path) = &self.file {
+            let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|e| ClientError::file(path, e))?);
+            return Ok(Zeroizing::new(text.lines().next().unwrap_or_default().as_bytes().to_vec()));
+        }
+        if let Ok(value) = std::env::var(PASSPHRASE_VARIABLE) {
+            return Ok(Zeroizing::new(value.into_bytes()));
+        }
+        prompt(ask)
+    }
+}
+
+fn prompt(ask: &str) -> Result<Zeroizing<Vec<u8>>, ClientError> {
+    if !std::io::stdin().is_terminal() {
+        return Err(ClientError::config(
+            "passphrase_file",
+            format!("a key file is encrypted and there is no terminal to ask at: name a passphrase_file or set {PASSPHRASE_VARIABLE}"),
+        ));
+    }
+    let text = rpassword::prompt_password(ask).map_err(|e| ClientError::Usage(format!("the passphrase cannot be read: {e}")))?;
+    Ok(Zeroizing::new(text.into_bytes()))
+}
+
+/// Reads a secret of 32 bytes from a PKCS#8 file, encrypted or not.
+pub fn read_secret(path: &Path, passphrase: &Passphrase) -> Result<Zeroizing<[u8; 32]>, ClientError> {
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|e| ClientError::file(path, e))?);
+    let opened = match decode_secret(&text, None) {
+        Ok(secret) => Ok(secret),
+        Err(_) if text.contains("ENCRYPTED") => decode_secret(&text, Some(passphrase.get()?)),
+        Err(error) => Err(error),
+    };
+    opened.map_err(|e| ClientError::config(path.display().to_string(), e.to_string()))
+}
+
+/// Writes a secret as PKCS#8, readable by its owner alone. A file that is there is never overwritten.
+pub fn write_secret(path: &Path, secret: &[u8; 32], passphrase: Option<&[u8]>) -> Result<(), ClientError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let text = encode_secret(secret, passphrase)?;
+    let write = || {
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|e| ClientError::file(path, e))
+}
+
+/// An operator's key that is here.
+pub struct OperatorKey {
+    /// USCC of the unit.
+    pub unit: String,
+    /// The word by which it is known here.
+    pub name: String,
+    /// The posts that it holds.
+    pub posts: Vec<String>,
+    path: PathBuf,
+    opened: OnceLock<SigningKey>,
+}
+
+/// Every key and secret that the configuration names.
+pub struct Keyring {
+    passphrase: Passphrase,
+    operators: Vec<OperatorKey>,
+    secrets: BTreeMap<String, PathBuf>,
+}
+
+impl Keyring {
+    /// The keys that a configuration names. None is opened yet.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let operator = |o: &crate::config::OperatorEntry| OperatorKey {
+            unit: o.unit.clone(),
+            name: o.name.clone(),
+            posts: o.posts.clone(),
+            path: o.key.clone(),
+            opened: OnceLock::new(),
+        };
+        Self {
+            passphrase: Passphrase::new(config.passphrase_file.clone()),
+            operators: config.operators.iter().map(operator).collect(),
+            secrets: config.units.iter().map(|u| (u.uscc.clone(), u.secret.clone())).collect(),
+        }
+    }
+
+    /// The operators, in the configuration's order.
+    #[must_use]
+    pub fn operators(&self) -> &[OperatorKey] {
+        &self.operators
+    }
+
+    /// Opens an operator's key.
+    pub fn open(&self, operator: &OperatorKey) -> Result<SigningKey, ClientError> {
+        if let Some(key) = operator.opened.get() {
+            return Ok(key.clone());
+        }
+        let key = SigningKey::from_seed(&*read_secret(&operator.path, &self.passphrase)?);
+        Ok(operator.opened.get_or_init(|| key).clone())
+    }
+
+    /// Opens a unit's secret.
+    pub fn unit_secret(&self, uscc: &str) -> Result<Zeroizing<[u8; 32]>, ClientError> {
+        let path = self.secrets.get(uscc).ok_or_else(|| ClientError::config("units", format!("there is no secret of unit {uscc}")))?;
+        read_secret(path, &self.passphrase)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_come_back_and_are_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plain, sealed, phrase) = (folder.path().join("a"), folder.path().join("b"), folder.path().join("p"));
+        std::fs::write(&phrase, "open sesame\nsecond line\n").unwrap();
+        write_secret(&plain, &[7; 32], None).unwrap();
+        write_secret(&sealed, &[8; 32], Some(b"open sesame")).unwrap();
+        let passphrase = Passphrase::new(Some(phrase));
+        assert_eq!(*read_secret(&plain, &passphrase).unwrap(), [7; 32]);
+        assert_eq!(*read_secret(&sealed, &passphrase).unwrap(), [8; 32]);
+        assert!(write_secret(&plain, &[9; 32], None).is_err());
+        std::fs::write(&plain, "no key").unwrap();
+        assert!(read_secret(&plain, &passphrase).is_err());
+    }
+}

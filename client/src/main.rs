@@ -1,0 +1,17 @@
+//! `vermilion`: everything but running a node.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("vermilion: the runtime does not start: {error}");
+            return ExitCode::from(vermilion_client::Exit::Usage as u8);
+        }
+    };
+    let exit = runtime.block_on(vermilion_client::cli::main());
+    // Connections still open do not hold up the end.
+    runtime.shutdown_background();
+    ExitCode::from(exit as u8)
+}

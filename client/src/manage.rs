@@ -1,0 +1,160 @@
+//! What managing units do: units, operators, the catalogue, policy.
+
+use crate::client::Client;
+use crate::clock::now_ms;
+use crate::command::Draft;
+use crate::connection::Recorded;
+use crate::error::ClientError;
+use vermilion_crypto::{KeyId, PublicKey, SUITE_1, Tag};
+use vermilion_proto::{
+    AddOperator, ChangeUnit, Implementation, LicenceType, Operator, PolicyEntry, PublishImplementation, PublishType, RegisterUnit,
+    RevokeOperator, SetPolicy, Unit, body::Of,
+};
+use vermilion_registry::Kind;
+use vermilion_registry::content::{CatalogueEntry, TypeRules};
+
+/// An operator to be registered.
+#[derive(Clone, Debug)]
+pub struct NewOperator {
+    /// USCC of the unit.
+    pub unit: String,
+    /// The public key.
+    pub key: PublicKey,
+    /// The posts.
+    pub posts: Vec<String>,
+    /// The person's tag ([`Client::person_tag`]).
+    pub person: Tag,
+    /// The person's name: it goes sealed into the vault.
+    pub name: Option<String>,
+    /// In force from, in Unix milliseconds; 0: now.
+    pub from_ms: u64,
+    /// In force until; 0: without end.
+    pub until_ms: u64,
+}
+
+/// What became of a type that was to be published.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Published {
+    /// It stands in the ledger in this version, by this record.
+    Now(u32, Recorded),
+    /// It stood there already, unchanged, in this version.
+    Before(u32),
+}
+
+impl Client {
+    /// The unit that manages by the keys that are here: the city's, else the first with keys in the
+    /// posts that managing takes.
+    pub async fn manager(&self) -> Result<String, ClientError> {
+        let city = self.managing_unit().to_owned();
+        let mut units: Vec<&str> = vec![&city];
+        units.extend(self.keyring().operators().iter().map(|o| o.unit.as_str()).filter(|u| *u != city));
+        for unit in units {
+            if self.signers(unit, Kind::RegisterUnit).await.is_ok() {
+                return Ok(unit.to_owned());
+            }
+        }
+        self.signers(&city, Kind::RegisterUnit).await.map(|_| city)
+    }
+
+    /// Registers a unit. The leader's name goes sealed into the vault.
+    pub async fn register_unit(&self, by: &str, mut unit: Unit, leader: Option<&str>) -> Result<Recorded, ClientError> {
+        let mut draft = Draft::new(by, now_ms())?;
+        if let Some(name) = leader {
+            draft.seal_texts(&self.session(by).await?, &[("responsibleLeader", name)])?;
+            unit.responsible_leader_digest = first_digest(&draft);
+        }
+        self.carry_out(Kind::RegisterUnit, draft, Of::RegisterUnit(RegisterUnit { unit: Some(unit) })).await
+    }
+
+    /// Suspends a unit, or restores it.
+    pub async fn change_unit(&self, by: &str, uscc: &str, suspend: bool) -> Result<Recorded, ClientError> {
+        let action = if suspend { "suspend" } else { "restore" };
+        let body = Of::ChangeUnit(ChangeUnit { uscc: uscc.to_owned(), action: action.to_owned() });
+        self.carry_out(Kind::ChangeUnit, Draft::new(by, now_ms())?, body).await
+    }
+
+    /// Registers an operator's key with its posts.
+    pub async fn add_operator(&self, by: &str, new: &NewOperator) -> Result<Recorded, ClientError> {
+        let now = now_ms();
+        let mut draft = Draft::new(by, now)?;
+        let mut operator = operator_of(new);
+        if let Some(name) = &new.name {
+            draft.seal_texts(&self.session(by).await?, &[("operatorName", name)])?;
+            operator.name_digest = first_digest(&draft);
+        }
+        self.carry_out(Kind::AddOperator, draft, Of::AddOperator(AddOperator { operator: Some(operator) })).await
+    }
+
+    /// Takes posts back, or with none named the key.
+    pub async fn revoke_operator(&self, by: &str, key: &KeyId, posts: Vec<String>) -> Result<Recorded, ClientError> {
+        let body = Of::RevokeOperator(RevokeOperator { key_id: key.to_vec(), posts });
+        self.carry_out(Kind::RevokeOperator, Draft::new(by, now_ms())?, body).await
+    }
+
+    /// Publishes a type of a catalogue file: as the next version, or not at all if it stands in the
+    /// ledger unchanged, so that publishing a catalogue again does no harm.
+    pub async fn publish(&self, by: &str, entry: &CatalogueEntry) -> Result<Published, ClientError> {
+        let mut of = entry.licence_type.clone();
+        let implementations = implementations(&entry.issuers);
+        if let Some(state) = self.licence_type(&of.code).await?
+            && let Some(current) = state.r#type
+        {
+            of.version = current.version;
+            let mut units: Vec<&str> = state.implementations.iter().map(|i| i.unit.as_str()).collect();
+            let mut wanted: Vec<&str> = entry.issuers.iter().map(String::as_str).collect();
+            units.sort_unstable();
+            wanted.sort_unstable();
+            if of == current && units == wanted {
+                return Ok(Published::Before(current.version));
+            }
+            of.version = current.version.saturating_add(1);
+        }
+        let version = of.version;
+        self.publish_type(by, of, implementations).await.map(|recorded| Published::Now(version, recorded))
+    }
+
+    /// Publishes a type as it stands.
+    pub async fn publish_type(&self, by: &str, of: LicenceType, implementations: Vec<Implementation>) -> Result<Recorded, ClientError> {
+        // A type that nobody's client can compile would close the door to its licences.
+        TypeRules::new(&of)?;
+        let body = Of::PublishType(PublishType { r#type: Some(of), implementations });
+        self.carry_out(Kind::PublishType, Draft::new(by, now_ms())?, body).await
+    }
+
+    /// Says which units issue a type from now on, besides or instead of others.
+    pub async fn publish_implementation(&self, by: &str, code: &str, add: Vec<Implementation>, remove: Vec<String>) -> Result<Recorded, ClientError> {
+        let body = Of::PublishImplementation(PublishImplementation { type_code: code.to_owned(), add, remove_units: remove });
+        self.carry_out(Kind::PublishImplementation, Draft::new(by, now_ms())?, body).await
+    }
+
+    /// Sets policy.
+    pub async fn set_policy(&self, by: &str, entries: Vec<PolicyEntry>) -> Result<Recorded, ClientError> {
+        self.carry_out(Kind::SetPolicy, Draft::new(by, now_ms())?, Of::SetPolicy(SetPolicy { entries })).await
+    }
+}
+
+/// The message of a new operator, without a name.
+#[must_use]
+pub fn operator_of(new: &NewOperator) -> Operator {
+    Operator {
+        key_id: new.key.id().to_vec(),
+        suite: SUITE_1,
+        public_key: new.key.0.to_vec(),
+        person_tag: new.person.to_vec(),
+        unit: new.unit.clone(),
+        posts: new.posts.clone(),
+        from_ms: new.from_ms,
+        until_ms: new.until_ms,
+        ..Operator::default()
+    }
+}
+
+/// Implementations by units alone.
+#[must_use]
+pub fn implementations(units: &[String]) -> Vec<Implementation> {
+    units.iter().map(|unit| Implementation { unit: unit.clone(), ..Implementation::default() }).collect()
+}
+
+fn first_digest(draft: &Draft) -> Vec<u8> {
+    draft.text_digests.first().map(|d| d.to_vec()).unwrap_or_default()
+}

@@ -1,0 +1,247 @@
+//! Questions to the nodes. Answers are linearizable: as new as the moment of asking.
+
+use crate::client::Client;
+use crate::connection::{Answer, Connection, Recorded, refusal_of_number};
+use crate::error::ClientError;
+use crate::types::Types;
+use std::time::{Duration, Instant};
+use tonic::Status;
+use vermilion_crypto::{Digest, SigningKey};
+use vermilion_proto::{
+    CheckpointReply, CheckpointRequest, ClusterReply, ClusterRequest, CommandState, CommandStatusRequest, ControlRequest, LicenceRef,
+    LicenceState, LicenceStatusReply, LicenceStatusRequest, OperatorState, PolicyEntry, QueryReply, QueryRequest, Receipt, ReceiptRequest,
+    StatusAnswer, StatusChange, TypeState, UnitState,
+};
+use vermilion_registry::codes::identifier::Identifier;
+use vermilion_registry::content::TagInput;
+use vermilion_registry::reason::Reason;
+
+fn bad_request(error: &ClientError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+/// What is known of a command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CommandKnown {
+    /// Recorded, for ever.
+    Recorded(Recorded),
+    /// On its way.
+    Pending,
+    /// Nothing is known of it; it may yet come.
+    Unknown,
+    /// Its not-after passed without a record: it never will be recorded.
+    Invalid,
+}
+
+impl Connection {
+    /// A query; with a key, signed by it.
+    pub async fn query(&self, kind: &str, key: &str, asker: Option<&SigningKey>) -> Result<QueryReply, ClientError> {
+        let query = QueryRequest { kind: kind.to_owned(), key: key.to_owned(), local: false };
+        let reply = self
+            .ask(|mut node| {
+                let request = match asker {
+                    Some(asker) => self.signed(asker, "query", query.clone()),
+                    None => Ok(tonic::Request::new(query.clone())),
+                };
+                async move { node.query(request.map_err(|e| bad_request(&e))?).await }
+            })
+            .await?;
+        match reply.code {
+            0 => Ok(reply),
+            code => Err(refusal_of_number(code, String::new()).into()),
+        }
+    }
+
+    /// A licence's status: the answer, or why there is none.
+    pub async fn licence_status(&self, request: &LicenceStatusRequest, asker: Option<&SigningKey>) -> Result<LicenceStatusReply, ClientError> {
+        let until = Instant::now() + self.ask_patience;
+        loop {
+            let reply = self
+                .ask(|mut node| {
+                    let request = match asker {
+                        Some(asker) => self.signed(asker, "licence-status", request.clone()),
+                        None => Ok(tonic::Request::new(request.clone())),
+                    };
+                    async move { node.licence_status(request.map_err(|e| bad_request(&e))?).await }
+                })
+                .await?;
+            let passing = reply.code == Reason::NoLeader.number() || reply.code == Reason::Internal.number();
+            if !passing || Instant::now() > until {
+                return Ok(reply);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// What is known of a command. With its not-after, "never" can be told from "not yet".
+    pub async fn command_status(&self, id: &Digest, not_after_ms: u64) -> Result<CommandKnown, ClientError> {
+        let request = CommandStatusRequest { command_id: id.to_vec(), not_after_ms };
+        let reply = self.ask(|mut node| { let request = request.clone(); async move { node.command_status(request).await } }).await?;
+        Ok(match reply.state() {
+            CommandState::Committed => CommandKnown::Recorded(Recorded {
+                id: *id,
+                seq: reply.seq,
+                time_ms: reply.time_ms,
+                record_hash: reply.record_hash,
+                outcome: reply.outcome.unwrap_or_default(),
+            }),
+            CommandState::Pending => CommandKnown::Pending,
+            CommandState::Invalid => CommandKnown::Invalid,
+            CommandState::RefusedAtDoor => return Err(refusal_of_number(reply.code, reply.detail).into()),
+            CommandState::Unknown | CommandState::Busy => CommandKnown::Unknown,
+        })
+    }
+
+    /// The nodes and who leads. Of several views the first that knows a leader.
+    pub async fn cluster(&self) -> Result<ClusterReply, ClientError> {
+        let mut leaderless = None;
+        let mut last = Status::unavailable("there is no node");
+        for at in 0..self.names().count() {
+            let Some(mut node) = self.client_of(at) else { continue };
+            match tokio::time::timeout(Duration::from_secs(10), node.cluster(ClusterRequest::default())).await {
+                Ok(Ok(reply)) => {
+                    let reply = reply.into_inner();
+                    if !reply.leader.is_empty() {
+                        return Ok(reply);
+                    }
+                    leaderless.get_or_insert(reply);
+                }
+                Ok(Err(status)) => last = status,
+                Err(_) => last = Status::deadline_exceeded("no answer in time"),
+            }
+        }
+        leaderless.ok_or_else(|| ClientError::Unreachable(last.message().to_owned()))
+    }
+
+    /// Asks the leader to do something to the group: `transfer`, `distrust`, `trust`.
+    pub async fn control(&self, asker: &SigningKey, action: &str, raft_id: u64) -> Result<(), ClientError> {
+        let leader = self.cluster().await?.leader;
+        if leader.is_empty() {
+            return Err(Reason::NoLeader.into());
+        }
+        self.prefer(&leader);
+        let control = ControlRequest { action: action.to_owned(), node: raft_id };
+        self.ask(|mut node| {
+            let request = self.signed(asker, "control", control.clone());
+            async move { node.control(request.map_err(|e| bad_request(&e))?).await }
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// A receipt, of a command's record or of one licence. The node waits for the checkpoint that
+    /// covers it.
+    pub async fn receipt(&self, request: &ReceiptRequest, asker: Option<&SigningKey>) -> Result<Receipt, ClientError> {
+        self.ask(|mut node| {
+            let request = match asker {
+                Some(asker) => self.signed(asker, "receipt", request.clone()),
+                None => Ok(tonic::Request::new(request.clone())),
+            };
+            async move { node.get_receipt(request.map_err(|e| bad_request(&e))?).await }
+        })
+        .await
+    }
+
+    /// A checkpoint: the latest, or that of a size. With a key a commitment is asked for first.
+    pub async fn checkpoint(&self, at_size: u64, commit_now: Option<&SigningKey>) -> Result<CheckpointReply, ClientError> {
+        let request = CheckpointRequest { commit_now: commit_now.is_some(), at_size };
+        self.ask(|mut node| {
+            let request = match commit_now {
+                Some(asker) => self.signed(asker, "checkpoint", request),
+                None => Ok(tonic::Request::new(request)),
+            };
+            async move { node.get_checkpoint(request.map_err(|e| bad_request(&e))?).await }
+        })
+        .await
+    }
+}
+
+impl Client {
+    /// One unit.
+    pub async fn unit(&self, uscc: &str) -> Result<Option<UnitState>, ClientError> {
+        Ok(self.connection.query("unit", uscc, None).await?.units.into_iter().next())
+    }
+
+    /// Every unit.
+    pub async fn units(&self) -> Result<Vec<UnitState>, ClientError> {
+        Ok(self.connection.query("units", "", None).await?.units)
+    }
+
+    /// The operators of a unit, or all.
+    pub async fn operators(&self, unit: &str) -> Result<Vec<OperatorState>, ClientError> {
+        Ok(self.connection.query("operators", unit, Some(&self.asker(None)?)).await?.operators)
+    }
+
+    /// One type.
+    pub async fn licence_type(&self, code: &str) -> Result<Option<TypeState>, ClientError> {
+        Ok(self.connection.query("type", code, None).await?.types.into_iter().next())
+    }
+
+    /// The catalogue.
+    pub async fn types(&self) -> Result<Types, ClientError> {
+        Ok(Types::new(self.connection.query("types", "", None).await?.types))
+    }
+
+    /// Every policy entry.
+    pub async fn policy(&self) -> Result<Vec<PolicyEntry>, ClientError> {
+        Ok(self.connection.query("policy", "", None).await?.policy)
+    }
+
+    /// A licence's state with its history, for registered operators.
+    pub async fn licence(&self, identifier: &str) -> Result<(LicenceState, Vec<StatusChange>), ClientError> {
+        let reply = self.connection.query("licence", identifier, Some(&self.asker(None)?)).await?;
+        let state = reply.licences.into_iter().next().ok_or(Reason::UnknownLicence)?;
+        Ok((state, reply.changes))
+    }
+
+    /// A licence's status: asked openly, and if it is closed, as its issuing unit when a key of that
+    /// unit is here.
+    pub async fn licence_status(&self, identifier: &str, challenge: Option<(&str, &str)>) -> Result<StatusAnswer, ClientError> {
+        let (field, value) = challenge.unwrap_or_default();
+        let request = LicenceStatusRequest {
+            identifier: identifier.to_owned(),
+            local: false,
+            challenge_field: field.to_owned(),
+            challenge_value: value.to_owned(),
+        };
+        let mut reply = self.connection.licence_status(&request, None).await?;
+        if reply.code == Reason::StatusClosed.number()
+            && let Ok(identifier) = Identifier::parse(identifier)
+            && let Ok(asker) = self.asker(Some(identifier.authority()))
+        {
+            reply = self.connection.licence_status(&request, Some(&asker)).await?;
+        }
+        match (reply.code, reply.status) {
+            (0, Some(status)) => Ok(status),
+            (0, None) => Err(ClientError::BadAnswer("a status without its status".into())),
+            (code, _) => Err(refusal_of_number(code, String::new()).into()),
+        }
+    }
+
+    /// How commands name a licence: by its identifier, or by the keyed tag of a personal one.
+    pub async fn name_licence(&self, asker: &SigningKey, identifier: &str) -> Result<LicenceRef, ClientError> {
+        let parsed = Identifier::parse(identifier)?;
+        let state = self.licence_type(parsed.type_code()).await?;
+        let of = state.and_then(|s| s.r#type).ok_or(Reason::UnknownType)?;
+        if of.identifier_class() == vermilion_proto::IdentifierClass::Personal {
+            let input = TagInput { kind: "identifier", code_type: String::new(), value: parsed.as_str().to_owned() };
+            let tag = self.tags(asker, &[input]).await?.first().map(|t| t.to_vec()).unwrap_or_default();
+            return Ok(LicenceRef { identifier: String::new(), tag });
+        }
+        Ok(LicenceRef { identifier: parsed.as_str().to_owned(), tag: Vec::new() })
+    }
+
+    /// Whether a command that a node calls invalid is so everywhere: a node that lags may not know
+    /// its record yet.
+    pub(crate) async fn is_really_invalid(&self, prepared: &crate::command::Prepared) -> Result<Option<Answer>, ClientError> {
+        let request = CommandStatusRequest { command_id: prepared.id.to_vec(), not_after_ms: 0 };
+        for at in 0..self.connection.names().count() {
+            let Some(mut node) = self.connection.client_of(at) else { continue };
+            let Ok(Ok(reply)) = tokio::time::timeout(Duration::from_secs(5), node.command_status(request.clone())).await else { continue };
+            if reply.into_inner().state() == CommandState::Committed {
+                return self.connection.submit(prepared).await.map(Some);
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,121 @@
+//! Who signs: for a unit and a rule of posts, a different key for each post.
+
+use crate::error::ClientError;
+use crate::keyring::{Keyring, OperatorKey};
+use vermilion_crypto::SigningKey;
+use vermilion_proto::{Authentication, Signer, SignerKind};
+use vermilion_registry::Kind;
+use vermilion_registry::policy;
+
+/// Authentication by a key file: the only factor that this client has.
+const KEY_FILE: u32 = 1;
+
+/// A key that signs in a post.
+#[derive(Clone, Debug)]
+pub struct Signatory {
+    /// USCC of the unit for which it signs.
+    pub unit: String,
+    /// The post in which it signs.
+    pub post: String,
+    /// The key.
+    pub key: SigningKey,
+}
+
+impl Signatory {
+    /// The line in the command's head.
+    #[must_use]
+    pub fn head_line(&self) -> Signer {
+        Signer {
+            key_id: self.key.public().id().to_vec(),
+            unit: self.unit.clone(),
+            post: self.post.clone(),
+            kind: SignerKind::Operator.into(),
+            authentication: Some(Authentication { factor: KEY_FILE, ..Authentication::default() }),
+        }
+    }
+}
+
+/// The rule of posts for a kind of command, as the defaults have it.
+#[must_use]
+pub fn default_rule(kind: Kind) -> &'static str {
+    let key = format!("posts.{}", kind.name());
+    policy::TABLE.iter().find(|row| row.key == key).map_or("", |row| row.default)
+}
+
+/// Who signs a command of `unit` under a rule such as `maker+checker|approve+operate+verify`: the
+/// first alternative that the keys here can fill, each post by another key.
+pub fn signers(keyring: &Keyring, unit: &str, rule: &str) -> Result<Vec<Signatory>, ClientError> {
+    let missing = || ClientError::config("operators", format!("the keys of unit {unit} that are here cannot fill the posts {rule}"));
+    let of_unit: Vec<&OperatorKey> = keyring.operators().iter().filter(|o| o.unit == unit).collect();
+    let chosen = rule.split('|').find_map(|alternative| {
+        let posts: Vec<&str> = alternative.split('+').filter(|p| !p.is_empty()).collect();
+        let mut chosen = Vec::with_capacity(posts.len());
+        (!posts.is_empty() && fill(&posts, &of_unit, &mut chosen)).then(|| posts.into_iter().zip(chosen).collect::<Vec<_>>())
+    });
+    let sign = |(post, at): (&str, usize)| {
+        let operator = of_unit.get(at).ok_or_else(missing)?;
+        Ok(Signatory { unit: unit.to_owned(), post: post.to_owned(), key: keyring.open(operator)? })
+    };
+    chosen.ok_or_else(missing)?.into_iter().map(sign).collect()
+}
+
+/// Whether the posts can be filled, each by another key; `chosen` says by which.
+fn fill(posts: &[&str], keys: &[&OperatorKey], chosen: &mut Vec<usize>) -> bool {
+    let Some(post) = posts.get(chosen.len()) else { return true };
+    for (n, key) in keys.iter().enumerate() {
+        if !chosen.contains(&n) && key.posts.iter().any(|p| p == post) {
+            chosen.push(n);
+            if fill(posts, keys, chosen) {
+                return true;
+            }
+            chosen.pop();
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, OperatorEntry};
+    use crate::keyring::write_secret;
+
+    fn keyring(folder: &std::path::Path, operators: &[(&str, &[&str])]) -> Keyring {
+        let operators = operators.iter().enumerate().map(|(n, (unit, posts))| {
+            let key = folder.join(n.to_string());
+            write_secret(&key, &[n as u8 + 1; 32], None).unwrap();
+            OperatorEntry { unit: (*unit).into(), name: String::new(), posts: posts.iter().map(|p| (*p).into()).collect(), key }
+        });
+        Keyring::new(&Config {
+            ledger_id: String::new(),
+            genesis: "g".into(),
+            trust: None,
+            state_dir: None,
+            passphrase_file: None,
+            nodes: Vec::new(),
+            units: Vec::new(),
+            operators: operators.collect(),
+        })
+    }
+
+    #[test]
+    fn each_post_has_another_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = keyring(folder.path(), &[("u", &["maker", "checker"]), ("u", &["maker"]), ("v", &["checker"])]);
+        let chosen = signers(&ring, "u", "maker+checker").unwrap();
+        assert_eq!(chosen.iter().map(|s| s.post.as_str()).collect::<Vec<_>>(), ["maker", "checker"]);
+        assert_ne!(chosen[0].key.public(), chosen[1].key.public());
+        assert!(signers(&ring, "v", "maker+checker").is_err());
+        assert!(signers(&ring, "u", "maker+maker+maker").is_err());
+        assert_eq!(signers(&ring, "v", "approve|checker").unwrap().len(), 1);
+        assert!(signers(&ring, "w", "").is_err());
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_policy() {
+        assert_eq!(default_rule(Kind::Issue), "maker+checker");
+        assert_eq!(default_rule(Kind::PublishType), "approve+operate+verify");
+        assert_eq!(default_rule(Kind::Use), "user");
+    }
+}

@@ -1,0 +1,344 @@
+//! Using licences: the use is recorded first, then what it was granted comes back, sealed to a key
+//! that was made for this use alone.
+//!
+//! What comes back is checked against the digests in the licence's item. That the item is the one in
+//! the ledger is the node's word until a receipt proves it.
+
+use crate::client::Client;
+use crate::clock::now_ms;
+use crate::command::{Draft, Prepared};
+use crate::connection::{Recorded, refusal_of_number};
+use crate::error::ClientError;
+use crate::signer::Signatory;
+use crate::vault::VaultSession;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use vermilion_crypto::{Digest, SigningKey, VaultSecretKey, open_sealed};
+use vermilion_proto::{
+    Act, Authority, CommandState, Delivery, DisclosedContent, LicenceItem, LicenceRef, Mode, SealedContent, StatusAnswer,
+    SubmitReply, SubmitRequest, Use, UseReply, body::Of, canonical,
+};
+use vermilion_registry::Kind;
+use vermilion_registry::content::Disclosure;
+use vermilion_registry::reason::Reason;
+
+/// Binds sealed content to its use.
+const SEAL_INFO: &[u8] = b"vermilion use v1 ";
+
+/// What is to be used, for what, on what authority.
+#[derive(Clone, Debug)]
+pub struct UseRequest {
+    /// Use, consult or verify.
+    pub act: Act,
+    /// By hand or by a system.
+    pub mode: Mode,
+    /// By function, in the holder's presence, or entrusted.
+    pub authority: Authority,
+    /// The licences.
+    pub licences: Vec<LicenceRef>,
+    /// The service item.
+    pub service_item: String,
+    /// The case number: it goes sealed into the vault.
+    pub case: String,
+    /// The purpose: it goes sealed into the vault.
+    pub purpose: String,
+    /// Consent or use code (用证码).
+    pub consent_id: String,
+    /// Fields wanted; none: the type's default disclosure.
+    pub fields: Vec<String>,
+    /// As data or as a view.
+    pub delivery: Delivery,
+    /// Years for which the result is kept.
+    pub retention_years: u32,
+}
+
+impl Default for UseRequest {
+    fn default() -> Self {
+        Self {
+            act: Act::Use,
+            mode: Mode::Manual,
+            authority: Authority::ByFunction,
+            licences: Vec::new(),
+            service_item: String::new(),
+            case: String::new(),
+            purpose: String::new(),
+            consent_id: String::new(),
+            fields: Vec::new(),
+            delivery: Delivery::Data,
+            retention_years: 0,
+        }
+    }
+}
+
+/// A field that was disclosed and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Value,
+    /// The disclosure, which proves the value to whoever has the item.
+    pub disclosure: String,
+}
+
+/// One licence of a use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UsedLicence {
+    /// Its identifier, where it is public.
+    pub identifier: String,
+    /// Its status.
+    pub status: StatusAnswer,
+    /// The fields granted.
+    pub fields: Vec<Field>,
+    /// The item, as the node gave it.
+    pub item: Vec<u8>,
+}
+
+/// What a use came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UseAnswer {
+    /// Its record.
+    pub recorded: Recorded,
+    /// The licences, as far as they are there.
+    pub licences: Vec<UsedLicence>,
+}
+
+impl UseAnswer {
+    /// The fields withheld, each with its reason.
+    pub fn withheld(&self) -> impl Iterator<Item = (&str, Option<Reason>)> {
+        self.recorded.outcome.withheld.iter().map(|w| (w.field.as_str(), Reason::from_number(w.code)))
+    }
+}
+
+/// A signed use and the secret that opens what it is granted.
+pub struct PreparedUse {
+    /// The command.
+    pub prepared: Prepared,
+    recipient: VaultSecretKey,
+    licences: Vec<LicenceRef>,
+}
+
+/// Makes and signs uses for one unit. Shared by many tasks.
+pub struct UseDesk {
+    ledger_id: Digest,
+    unit: String,
+    signers: Vec<Signatory>,
+    session: VaultSession,
+}
+
+impl UseDesk {
+    /// For a unit whose users' keys are in the configuration.
+    pub async fn new(client: &Client, unit: &str) -> Result<Self, ClientError> {
+        Ok(Self {
+            ledger_id: *client.ledger_id(),
+            unit: unit.to_owned(),
+            signers: client.signers(unit, Kind::Use).await?,
+            session: client.vault_session(unit).await?,
+        })
+    }
+
+    /// The unit.
+    #[must_use]
+    pub fn unit(&self) -> &str {
+        &self.unit
+    }
+
+    /// The key that asks for tags of personal identifiers.
+    pub fn asker(&self) -> Result<&SigningKey, ClientError> {
+        self.signers.first().map(|s| &s.key).ok_or_else(|| ClientError::config("operators", "nobody signs a use"))
+    }
+
+    /// Seals case number and purpose, makes a recipient key and signs.
+    pub fn prepare(&self, request: &UseRequest) -> Result<PreparedUse, ClientError> {
+        if request.case.trim().is_empty() || request.purpose.trim().is_empty() {
+            return Err(Reason::PurposeMissing.into());
+        }
+        let mut draft = Draft::new(&self.unit, now_ms())?;
+        draft.seal_texts(&*self.session.next()?, &[("case", &request.case), ("purpose", &request.purpose)])?;
+        let [case, purpose] = draft.text_digests[..] else { return Err(Reason::Internal.into()) };
+        let recipient = VaultSecretKey::generate()?;
+        let body = Use {
+            act: request.act.into(),
+            mode: request.mode.into(),
+            authority: request.authority.into(),
+            licences: request.licences.clone(),
+            service_item: request.service_item.clone(),
+            case_digest: case.to_vec(),
+            purpose_digest: purpose.to_vec(),
+            consent_id: request.consent_id.clone(),
+            fields: request.fields.clone(),
+            recipient_key: recipient.public().0.to_vec(),
+            delivery: request.delivery.into(),
+            result_retention_years: request.retention_years,
+            ..Use::default()
+        };
+        let prepared = draft.sign(&self.ledger_id, Of::Use(body), &self.signers)?;
+        Ok(PreparedUse { prepared, recipient, licences: request.licences.clone() })
+    }
+
+    /// Sends a use until it is answered, and opens what it was granted. A use that the rules refuse
+    /// is an error with its reason; the record stands all the same.
+    pub async fn send(&self, client: &Client, prepared: &PreparedUse) -> Result<UseAnswer, ClientError> {
+        let connection = &client.connection;
+        let id = prepared.prepared.id;
+        let until = Instant::now() + connection.submit_patience;
+        let request = SubmitRequest { tag: 0, submission: Some(prepared.prepared.submission.clone()) };
+        loop {
+            let asked = connection.ask(|mut node| { let request = request.clone(); async move { node.r#use(request).await } }).await;
+            let why = match asked {
+                Ok(UseReply { reply: Some(reply), contents }) => match outcome(id, reply) {
+                    Outcome::Recorded(recorded) => {
+                        let recorded = recorded.accepted()?;
+                        let licences = contents.iter().map(|c| open(&id, prepared, c)).collect::<Result<_, _>>()?;
+                        return Ok(UseAnswer { recorded, licences });
+                    }
+                    Outcome::Refused(error) => return Err(error),
+                    Outcome::Again(why) => why,
+                },
+                Ok(UseReply { reply: None, .. }) => return Err(ClientError::BadAnswer("a use without its reply".into())),
+                // It may have been sent before the connection broke.
+                Err(ClientError::Unreachable(why)) => return Err(ClientError::Unknown { id, why }),
+                Err(error) => return Err(error),
+            };
+            if Instant::now() > until {
+                return Err(ClientError::Unknown { id, why });
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+impl Client {
+    /// Uses licences for a unit: names them, signs, sends, opens.
+    pub async fn use_licences(&self, unit: &str, identifiers: &[String], mut request: UseRequest) -> Result<UseAnswer, ClientError> {
+        let desk = UseDesk::new(self, unit).await?;
+        for identifier in identifiers {
+            request.licences.push(self.name_licence(desk.asker()?, identifier).await?);
+        }
+        let prepared = desk.prepare(&request)?;
+        let mut answer = desk.send(self, &prepared).await?;
+        // A licence that went by its tag is shown by the name by which it was asked for.
+        for (named, identifier) in prepared.licences.iter().zip(identifiers).filter(|(named, _)| !named.tag.is_empty()) {
+            let found = answer.licences.iter_mut().find(|l| canonical::<LicenceItem>(&l.item).is_ok_and(|i| i.identifier_tag == named.tag));
+            if let Some(found) = found {
+                found.identifier.clone_from(identifier);
+            }
+        }
+        Ok(answer)
+    }
+}
+
+enum Outcome {
+    Recorded(Recorded),
+    Refused(ClientError),
+    Again(String),
+}
+
+fn outcome(id: Digest, reply: SubmitReply) -> Outcome {
+    let reason = Reason::from_number(reply.code);
+    match reply.state() {
+        // Recorded, but the node could not serve it: another may.
+        CommandState::Committed if matches!(reason, Some(Reason::NoVaultKey | Reason::Internal | Reason::Unknown)) => Outcome::Again(reply.detail),
+        CommandState::Committed if reply.code != 0 => Outcome::Refused(refusal_of_number(reply.code, reply.detail).into()),
+        CommandState::Committed => Outcome::Recorded(Recorded {
+            id,
+            seq: reply.seq,
+            time_ms: reply.time_ms,
+            record_hash: reply.record_hash,
+            outcome: reply.outcome.unwrap_or_default(),
+        }),
+        CommandState::RefusedAtDoor if reason != Some(Reason::Internal) => Outcome::Refused(refusal_of_number(reply.code, reply.detail).into()),
+        CommandState::Invalid => Outcome::Refused(Reason::Expired.into()),
+        _ => Outcome::Again(reply.detail),
+    }
+}
+
+/// Opens one licence's content and checks each field against the digests that its issuer signed.
+fn open(id: &Digest, prepared: &PreparedUse, sealed: &SealedContent) -> Result<UsedLicence, ClientError> {
+    let info = [SEAL_INFO, id].concat();
+    let plain = open_sealed(&prepared.recipient, &info, &sealed.encapsulated, &sealed.ciphertext)?;
+    let bad = |why: &str| ClientError::BadAnswer(why.to_owned());
+    let content: DisclosedContent = canonical(&plain).map_err(|_| bad("the content of a licence does not read"))?;
+    let item: LicenceItem = canonical(&content.item).map_err(|_| bad("the item of a licence does not read"))?;
+    let is_asked = |l: &LicenceRef| if l.tag.is_empty() { l.identifier == item.identifier } else { l.tag == item.identifier_tag };
+    if !prepared.licences.is_empty() && !prepared.licences.iter().any(is_asked) {
+        return Err(bad("the content is of a licence that was not asked for"));
+    }
+    Ok(UsedLicence {
+        identifier: content.identifier,
+        status: content.status.unwrap_or_default(),
+        fields: check_fields(&item, &content.disclosures)?,
+        item: content.item,
+    })
+}
+
+/// Checks disclosures against an item's digests.
+pub fn check_fields(item: &LicenceItem, disclosures: &[String]) -> Result<Vec<Field>, ClientError> {
+    let (digests, _) = item.field_digests.as_chunks::<32>();
+    let check = |text: &String| {
+        let disclosure = Disclosure::verify(text, digests).map_err(|r| ClientError::BadAnswer(r.detail))?;
+        Ok(Field { name: disclosure.name().to_owned(), value: disclosure.value().clone(), disclosure: text.clone() })
+    };
+    disclosures.iter().map(check).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use vermilion_crypto::{SeededRng, seal_to};
+    use vermilion_proto::Message as _;
+    use vermilion_registry::submission::open_submission;
+
+    fn desk() -> UseDesk {
+        UseDesk {
+            ledger_id: [1; 32],
+            unit: "u".into(),
+            signers: vec![Signatory { unit: "u".into(), post: "user".into(), key: SigningKey::from_seed(&[1; 32]) }],
+            session: VaultSession::new(vec![VaultSecretKey::from_bytes([2; 32]).public()]),
+        }
+    }
+
+    fn request() -> UseRequest {
+        let licences = vec![LicenceRef { identifier: "a".into(), tag: Vec::new() }];
+        UseRequest { licences, case: "一号案".into(), purpose: "开户".into(), service_item: "s".into(), ..UseRequest::default() }
+    }
+
+    #[test]
+    fn a_use_names_its_texts_by_digest_alone() {
+        let prepared = desk().prepare(&request()).unwrap();
+        let bytes = prepared.prepared.submission.encode_to_vec();
+        assert!(!bytes.windows("一号案".len()).any(|w| w == "一号案".as_bytes()));
+        let command = open_submission(&bytes).unwrap().opened.command;
+        let head = command.head.unwrap();
+        let Some(Of::Use(of)) = command.body.unwrap().of else { panic!() };
+        assert_eq!(head.text_digests, [of.case_digest, of.purpose_digest]);
+        assert_eq!(of.recipient_key, prepared.recipient.public().0);
+        assert!(desk().prepare(&UseRequest { case: " ".into(), ..request() }).is_err());
+    }
+
+    #[test]
+    fn content_opens_for_its_use_and_is_checked() {
+        let prepared = desk().prepare(&request()).unwrap();
+        let field = Disclosure::new(&[3; 16], "area", Value::from("12")).unwrap();
+        let other = Disclosure::new(&[4; 16], "area", Value::from("13")).unwrap();
+        let seal = |identifier: &str, disclosure: &Disclosure, id: &Digest| {
+            let item = LicenceItem { identifier: identifier.into(), field_digests: field.digest().to_vec(), ..Default::default() };
+            let content = DisclosedContent {
+                identifier: identifier.into(),
+                disclosures: vec![disclosure.encoded().to_owned()],
+                status: Some(StatusAnswer::default()),
+                item: item.encode_to_vec(),
+            };
+            let info = [SEAL_INFO, id].concat();
+            let sealed = seal_to(&prepared.recipient.public(), &info, &content.encode_to_vec(), &mut SeededRng::new(&[5; 32])).unwrap();
+            SealedContent { identifier: identifier.into(), encapsulated: sealed.encapsulated, ciphertext: sealed.ciphertext }
+        };
+        let id = prepared.prepared.id;
+        let used = open(&id, &prepared, &seal("a", &field, &id)).unwrap();
+        assert_eq!((used.fields[0].name.as_str(), &used.fields[0].value), ("area", &Value::from("12")));
+        assert!(open(&id, &prepared, &seal("a", &other, &id)).is_err(), "a value that its issuer did not sign");
+        assert!(open(&id, &prepared, &seal("b", &field, &id)).is_err(), "another licence");
+        assert!(open(&id, &prepared, &seal("a", &field, &[9; 32])).is_err(), "another use's content");
+    }
+}

@@ -1,0 +1,175 @@
+//! Situations that chance seldom meets, each with what raft 0.7 would do in it.
+
+use raft::eraftpb::{ConfChangeSingle, ConfChangeType, MessageType as T};
+use raft::storage::MemStorage;
+use slog::{Discard, Logger, o};
+use vermilion_consensus::{
+    Applied, ConfChangeV2, ConfState, Driver, DriverConfig, Entry, Fault, HardState, Message, Millis, Role, StepError, SubmitError, Tip,
+};
+
+use crate::{Node, Plain};
+
+fn message(kind: T, from: u64, term: u64) -> Message {
+    let mut message = Message { from, to: 1, term, ..Message::default() };
+    message.set_msg_type(kind);
+    message
+}
+
+fn append(from: u64, term: u64, index: u64, log_term: u64, entries: &[u64]) -> Message {
+    let entries = entries.iter().zip(index + 1..).map(|(term, index)| Entry { index, term: *term, ..Entry::default() }).collect();
+    Message { index, log_term, entries, ..message(T::MsgAppend, from, term) }
+}
+
+fn role(node: &Node) -> Role {
+    node.driver.status().role
+}
+
+/// Node 1 of three, whose log of three entries ends in term 2, at the head of term 6.
+fn leader() -> Node {
+    let mut node = Node::new(3, 0);
+    node.driver.campaign();
+    node.poll();
+    node.driver.step(message(T::MsgRequestPreVoteResponse, 2, 6)).unwrap();
+    node.poll();
+    node.write();
+    node.driver.step(message(T::MsgRequestVoteResponse, 2, 6)).unwrap();
+    node.poll();
+    node.write();
+    assert_eq!(role(&node), Role::Leader);
+    node
+}
+
+fn acknowledge(node: &mut Node) {
+    let index = node.driver.status().last_index;
+    node.driver.step(Message { index, ..message(T::MsgAppendResponse, 2, 6) }).unwrap();
+    node.poll();
+}
+
+#[test]
+fn a_vote_nobody_asked_for_makes_no_leader() {
+    let mut node = Node::new(3, 0);
+    node.driver.step(append(2, 5, 3, 2, &[5, 5])).unwrap();
+    node.poll();
+    // The write is still running when the leader falls silent.
+    (0..40).for_each(|_| node.driver.tick());
+    node.poll();
+    assert_eq!(role(&node), Role::PreCandidate);
+    let vote = node.driver.step(message(T::MsgRequestPreVoteResponse, 2, 6));
+    assert!(matches!(vote, Err(StepError::NotNow(_))), "{vote:?}");
+    // Once it is durable, the same vote counts.
+    while !node.writes.is_empty() {
+        node.write();
+    }
+    node.driver.step(message(T::MsgRequestPreVoteResponse, 2, 6)).unwrap();
+    assert_eq!(role(&node), Role::Candidate);
+}
+
+#[test]
+fn a_leader_that_removed_itself_steps_down() {
+    let mut node = leader();
+    acknowledge(&mut node);
+    while !node.apply.is_empty() {
+        node.apply();
+    }
+    let mut single = ConfChangeSingle { node_id: 1, ..ConfChangeSingle::default() };
+    single.set_change_type(ConfChangeType::RemoveNode);
+    let change = ConfChangeV2 { changes: vec![single], ..ConfChangeV2::default() };
+    node.driver.propose_conf_change(Vec::new(), change.clone()).unwrap();
+    assert!(node.driver.propose_conf_change(Vec::new(), change).is_err(), "one at a time");
+    node.poll();
+    node.write();
+    acknowledge(&mut node);
+    node.apply();
+    assert_eq!(role(&node), Role::Follower);
+    assert_eq!(node.driver.status().voters, [2, 3]);
+    let late = Message { index: 5, ..message(T::MsgAppendResponse, 3, 6) };
+    let _ = node.driver.step(late);
+    node.poll();
+}
+
+#[test]
+fn a_write_that_was_replaced_proves_nothing() {
+    let mut node = Node::new(3, 0);
+    // Entry 4 is written for a leader of term 5, for one of term 6, and for that of term 5 again, come back in term 7.
+    for (from, term, entry) in [(2, 5, 5), (3, 6, 6), (2, 7, 5)] {
+        node.driver.step(append(from, term, 3, 2, &[entry])).unwrap();
+        node.poll();
+    }
+    assert_eq!(node.writes.len(), 3);
+    for persisted in [3, 3, 4] {
+        node.write();
+        assert_eq!(node.driver.status().persisted, persisted);
+    }
+}
+
+#[test]
+fn nothing_of_a_term_is_sent_before_the_term_is_durable() {
+    let store = MemStorage::new();
+    store.wl().set_conf_state(ConfState { voters: vec![1], learners: vec![2], ..ConfState::default() });
+    let logger = Logger::root(Discard, o!());
+    let mut driver = Driver::new(DriverConfig::new(1, 7), store.clone(), Plain, Applied::default(), &logger).unwrap();
+    driver.campaign();
+    let out = driver.poll(Millis(0)).unwrap();
+    assert!(out.messages.is_empty());
+    let write = out.write.unwrap();
+    assert!(!write.after.is_empty());
+    // Nor by a later poll.
+    driver.tick();
+    assert!(driver.poll(Millis(0)).unwrap().messages.is_empty());
+    store.wl().append(&write.batch.entries).unwrap();
+    driver.persisted(write.number);
+    assert!(!driver.poll(Millis(0)).unwrap().messages.is_empty());
+}
+
+#[test]
+fn a_refused_leader_is_forgotten() {
+    let mut node = Node::new(3, 0);
+    node.driver.step(append(2, 5, 3, 2, &[])).unwrap();
+    node.poll();
+    assert_eq!(node.driver.status().leader, Some(2));
+    assert_eq!(node.driver.submit(1, "x".into()), Err(SubmitError::NotLeader { leader: Some(2) }));
+    node.driver.refuse(2, 5);
+    assert_eq!(node.driver.status().leader, None);
+    let again = node.driver.step(message(T::MsgHeartbeat, 2, 5));
+    assert_eq!(again, Err(StepError::Refused { from: 2, term: 5 }));
+    // Another may be elected at once, and the refused one in a later term.
+    node.driver.step(Message { index: 9, log_term: 5, ..message(T::MsgRequestVote, 3, 6) }).unwrap();
+    assert_eq!(node.driver.status().term, 6);
+    node.driver.step(append(2, 7, 3, 2, &[])).unwrap();
+    assert_eq!(node.driver.status().leader, Some(2));
+}
+
+#[test]
+fn what_does_not_fit_together_does_not_start() {
+    let start = |applied: u64, hard_state: HardState| {
+        let store = MemStorage::new();
+        store.wl().set_conf_state(ConfState { voters: vec![1], ..ConfState::default() });
+        store.wl().append(&[Entry { index: 1, term: 2, ..Entry::default() }, Entry { index: 2, term: 2, ..Entry::default() }]).unwrap();
+        store.wl().set_hardstate(hard_state);
+        let applied = Applied { index: applied, tip: Tip::default() };
+        Driver::new(DriverConfig::new(1, 7), store, Plain, applied, &Logger::root(Discard, o!())).map(|d| d.status().commit)
+    };
+    let hs = |term, commit| HardState { term, commit, vote: 0 };
+    // The stored commit index may lag behind what was applied.
+    assert_eq!(start(2, hs(2, 0)).unwrap(), 2);
+    assert_eq!(start(0, hs(2, 1)).unwrap(), 1);
+    assert!(matches!(start(3, hs(2, 0)), Err(Fault::Damaged(_))));
+    assert!(matches!(start(0, hs(2, 3)), Err(Fault::Damaged(_))));
+    assert!(matches!(start(0, hs(1, 0)), Err(Fault::Damaged(_))));
+}
+
+#[test]
+fn what_waited_comes_back_when_leadership_is_lost() {
+    let mut node = leader();
+    // Three blocks' worth, of which two go into the log.
+    node.driver.submit(1, "a".into()).unwrap();
+    node.poll();
+    node.driver.submit(2, "b".into()).unwrap();
+    node.poll();
+    node.driver.submit(3, "c".into()).unwrap();
+    node.poll();
+    assert_eq!(node.driver.status().pending_commands, 1);
+    node.driver.step(append(3, 7, 3, 2, &[])).unwrap();
+    let out = node.driver.poll(Millis(0)).unwrap();
+    assert_eq!(out.rejected, [(3, SubmitError::NotLeader { leader: Some(3) })]);
+}

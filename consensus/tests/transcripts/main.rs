@@ -1,0 +1,273 @@
+//! Three drivers in memory, told step by step: scripts and their output are in `scripts`.
+//!
+//! `UPDATE_GOLDENFILES=1 cargo test --test transcripts` writes the outputs anew; read them before you keep them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use raft::storage::MemStorage;
+use slog::{Discard, Logger, o};
+use vermilion_consensus::{
+    Applied, BoxError, ConfState, Driver, DriverConfig, Entry, Message, MessageType, Millis, NodeId, Output, Packer, Tip, Write, decode,
+    encode,
+};
+
+/// Blocks that can be read in a transcript: "predecessor|commands". The link is the block's first byte of commands.
+struct Readable;
+
+impl Packer for Readable {
+    fn tip(&self, block: &[u8]) -> Result<Tip, BoxError> {
+        let mut link = [b'-'; 32];
+        link[0] = *block.last().ok_or("an empty block")?;
+        Ok(Tip { link, time: Millis(0) })
+    }
+
+    fn pack(&mut self, prev: Tip, _: Millis, commands: &[Bytes]) -> Result<Vec<u8>, BoxError> {
+        let mut block = vec![if prev.link[0] == 0 { b'0' } else { prev.link[0] }, b'|'];
+        block.extend(commands.concat());
+        Ok(block)
+    }
+}
+
+struct Node {
+    id: NodeId,
+    driver: Driver<MemStorage, Readable>,
+    store: MemStorage,
+    writes: VecDeque<Write>,
+    apply: Vec<Entry>,
+}
+
+#[derive(goldenscript::Command)]
+enum Command {
+    /// Makes a node stand for election.
+    Campaign(NodeId),
+    /// Ticks a node's clock.
+    Tick(NodeId, usize),
+    /// Delivers what is on its way now.
+    Deliver {
+        /// Only to this node.
+        #[arg(key)]
+        to: Option<NodeId>,
+    },
+    /// Loses what is on its way to a node.
+    Lose(NodeId),
+    /// Completes the oldest write of a node.
+    Persist(NodeId),
+    /// Applies what a node was handed.
+    Apply(NodeId),
+    Submit(NodeId, u64, String),
+    Read(NodeId, u64),
+    Refuse(NodeId, NodeId, u64),
+    Transfer(NodeId, NodeId),
+    Status,
+    /// Delivers, persists and applies until nothing moves, without a word.
+    Settle,
+}
+
+struct Group {
+    nodes: Vec<Node>,
+    wire: VecDeque<Vec<u8>>,
+}
+
+fn text(entry: &Entry) -> String {
+    let data = String::from_utf8_lossy(&entry.data);
+    format!("{}/{}{}{data}", entry.index, entry.term, if data.is_empty() { "" } else { "=" })
+}
+
+fn describe(m: &Message) -> String {
+    let mut s = format!("{}→{} {:?} term={}", m.from, m.to, m.get_msg_type(), m.term);
+    if m.index > 0 || m.log_term > 0 {
+        write!(s, " at={}/{}", m.index, m.log_term).unwrap();
+    }
+    if m.get_msg_type() == MessageType::MsgAppend && !m.entries.is_empty() {
+        write!(s, " [{}]", m.entries.iter().map(text).collect::<Vec<_>>().join(" ")).unwrap();
+    }
+    if m.commit > 0 {
+        write!(s, " commit={}", m.commit).unwrap();
+    }
+    if m.reject {
+        s += " reject";
+    }
+    s
+}
+
+impl Group {
+    fn new() -> Self {
+        let voters = vec![1, 2, 3];
+        let node = |id: &NodeId| {
+            let store = MemStorage::new();
+            store.wl().set_conf_state(ConfState { voters: voters.clone(), ..ConfState::default() });
+            let logger = Logger::root(Discard, o!());
+            let driver = Driver::new(DriverConfig::new(*id, 1), store.clone(), Readable, Applied::default(), &logger).unwrap();
+            Node { id: *id, driver, store, writes: VecDeque::new(), apply: Vec::new() }
+        };
+        Self { nodes: voters.iter().map(node).collect(), wire: VecDeque::new() }
+    }
+
+    fn node(&mut self, id: NodeId) -> Result<&mut Node, Box<dyn Error>> {
+        self.nodes.get_mut((id as usize).wrapping_sub(1)).ok_or_else(|| "no such node".into())
+    }
+
+    fn poll(&mut self, id: NodeId) -> Result<String, Box<dyn Error>> {
+        let mut said = String::new();
+        loop {
+            let Output { messages, write, apply, reads, rejected, role, more } = self.node(id)?.driver.poll(Millis(0))?;
+            if let Some(r) = role {
+                writeln!(said, "{id}: {:?} in term {}, leader {:?}", r.role, r.term, r.leader)?;
+            }
+            for m in messages {
+                writeln!(said, "{id}: send {}", describe(&m))?;
+                self.wire.push_back(encode(&m));
+            }
+            if let Some(w) = write {
+                let entries: Vec<_> = w.batch.entries.iter().map(text).collect();
+                write!(said, "{id}: write {} [{}]", w.number, entries.join(" "))?;
+                if let Some(hs) = &w.batch.hard_state {
+                    write!(said, " term={} vote={} commit={}", hs.term, hs.vote, hs.commit)?;
+                }
+                writeln!(said, "{}", if w.after.is_empty() { "" } else { ", then" })?;
+                for m in &w.after {
+                    writeln!(said, "{id}:   send {}", describe(m))?;
+                }
+                self.node(id)?.writes.push_back(w);
+            }
+            if !apply.is_empty() {
+                writeln!(said, "{id}: may apply {}", apply.iter().map(text).collect::<Vec<_>>().join(" "))?;
+                self.node(id)?.apply.extend(apply);
+            }
+            for (token, index) in reads {
+                writeln!(said, "{id}: read {token} at {index}")?;
+            }
+            for (token, error) in rejected {
+                writeln!(said, "{id}: command {token} rejected: {error:?}")?;
+            }
+            if !more {
+                return Ok(said);
+            }
+        }
+    }
+
+    fn persist(&mut self, id: NodeId) -> Result<String, Box<dyn Error>> {
+        let node = self.node(id)?;
+        let write = node.writes.pop_front().ok_or("no write is running")?;
+        node.store.wl().append(&write.batch.entries)?;
+        if let Some(hs) = write.batch.hard_state {
+            node.store.wl().set_hardstate(hs);
+        }
+        node.driver.persisted(write.number);
+        self.wire.extend(write.after.iter().map(encode));
+        self.poll(id)
+    }
+
+    fn apply(&mut self, id: NodeId) -> Result<String, Box<dyn Error>> {
+        let node = self.node(id)?;
+        let entries = std::mem::take(&mut node.apply);
+        let tip = entries.iter().rfind(|e| !e.data.is_empty()).map(|e| Readable.tip(&e.data).map_err(|e| e.to_string())).transpose()?;
+        if let Some(last) = entries.last() {
+            node.driver.applied(Applied { index: last.index, tip: tip.unwrap_or_default() });
+        }
+        self.poll(id)
+    }
+
+    fn deliver(&mut self, to: Option<NodeId>) -> Result<String, Box<dyn Error>> {
+        let mut said = String::new();
+        let (now, later) = std::mem::take(&mut self.wire)
+            .into_iter()
+            .partition::<VecDeque<Vec<u8>>, _>(|m| to.is_none_or(|to| decode(m).is_ok_and(|m| m.to == to)));
+        self.wire = later;
+        for bytes in now {
+            let message = decode(&bytes)?;
+            let (id, what) = (message.to, describe(&message));
+            if let Err(error) = self.node(id)?.driver.step(message) {
+                writeln!(said, "{id}: drops {what}: {error}")?;
+            }
+            said += &self.poll(id)?;
+        }
+        Ok(said)
+    }
+
+    fn settle(&mut self) -> Result<(), Box<dyn Error>> {
+        for _ in 0..100 {
+            for id in 1..=3 {
+                while !self.node(id)?.writes.is_empty() {
+                    self.persist(id)?;
+                }
+                self.apply(id)?;
+            }
+            self.deliver(None)?;
+        }
+        Ok(())
+    }
+
+    fn status(&self) -> String {
+        let mut said = String::new();
+        for node in &self.nodes {
+            let s = node.driver.status();
+            writeln!(
+                said,
+                "{}: {:?} term={} leader={:?} last={} persisted={} commit={} applied={} waiting={}",
+                node.id, s.role, s.term, s.leader, s.last_index, s.persisted, s.commit, s.applied, s.pending_commands
+            )
+            .unwrap();
+        }
+        said
+    }
+}
+
+impl goldenscript::Runner for Group {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &goldenscript::Context) -> Result<String, Box<dyn Error>> {
+        match command {
+            Command::Campaign(id) => self.node(*id)?.driver.campaign(),
+            Command::Tick(id, times) => {
+                for _ in 0..*times {
+                    self.node(*id)?.driver.tick();
+                }
+            }
+            Command::Deliver { to } => return self.deliver(*to),
+            Command::Lose(id) => self.wire.retain(|m| decode(m).is_ok_and(|m| m.to != *id)),
+            Command::Persist(id) => return self.persist(*id),
+            Command::Apply(id) => return self.apply(*id),
+            Command::Submit(id, token, text) => {
+                let submitted = self.node(*id)?.driver.submit(*token, Bytes::from(text.clone()));
+                if let Err(error) = submitted {
+                    return Ok(format!("{id}: {error:?}\n"));
+                }
+            }
+            Command::Read(id, token) => self.node(*id)?.driver.read(*token)?,
+            Command::Refuse(id, from, term) => self.node(*id)?.driver.refuse(*from, *term),
+            Command::Transfer(id, to) => self.node(*id)?.driver.transfer_leader(*to)?,
+            Command::Status => return Ok(self.status()),
+            Command::Settle => self.settle()?,
+        }
+        let mut said = String::new();
+        for id in 1..=3 {
+            said += &self.poll(id)?;
+        }
+        Ok(said)
+    }
+}
+
+fn script(name: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/scripts").join(name);
+    goldenscript::run(&mut Group::new(), path).unwrap();
+}
+
+#[test]
+fn a_block_from_election_to_apply() {
+    script("block");
+}
+
+#[test]
+fn a_refused_leader() {
+    script("refusal");
+}
+
+#[test]
+fn reads_and_transfer() {
+    script("reads");
+}

@@ -1,0 +1,254 @@
+//! The gate's first half: is this a whole, well-formed envelope, signed by all whom it names?
+
+use vermilion_crypto::{CryptoError, Digest, PublicKey, Signature, SigningKey, batch::Batch, dsse, hash};
+use vermilion_proto::{COMMAND_TYPE, CanonicalError, Command, Envelope, Message as _, canonical};
+
+/// The largest envelope, in bytes. The largest command is a licence type with its schema (64 KiB)
+/// or a genesis; items travel beside the envelope and have bounds of their own.
+pub const MAX_ENVELOPE: usize = 256 * 1024;
+/// The most signers that a command names.
+pub const MAX_SIGNERS: usize = 8;
+
+/// Why an envelope is not accepted. All are functions of its bytes alone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// Beyond [`MAX_ENVELOPE`] or [`MAX_SIGNERS`].
+    #[error("the envelope is too large: {0}")]
+    TooLarge(&'static str),
+    /// Envelope or payload does not decode, or lacks its head or body.
+    #[error("{0}")]
+    Malformed(String),
+    /// An unknown field, or not the canonical encoding.
+    #[error("the envelope or its payload has an unknown field or is not in canonical encoding")]
+    NotCanonical,
+    /// A payload type that is not a command's.
+    #[error("the payload type is not {COMMAND_TYPE}")]
+    PayloadType,
+    /// The head's format version is not 1.
+    #[error("format version {0} is not read by this version")]
+    FormatVersion(u32),
+    /// A suite other than 1.
+    #[error("suite {0} is not honoured")]
+    Suite(u32),
+    /// The signatures are not those of the named signers, one each, in order.
+    #[error("the envelope is incomplete: signer {0} has not signed")]
+    Incomplete(usize),
+    /// A signature does not hold.
+    #[error("signature {0} does not hold")]
+    BadSignature(usize),
+}
+
+impl From<CanonicalError> for EnvelopeError {
+    fn from(error: CanonicalError) -> Self {
+        match error {
+            CanonicalError::Malformed(why) => Self::Malformed(why),
+            CanonicalError::NotCanonical => Self::NotCanonical,
+        }
+    }
+}
+
+/// An envelope that is well formed and complete. Its signatures are not yet verified: see
+/// [`Opened::queue`] and [`Opened::verify`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opened {
+    /// The command's id: hash of its payload.
+    pub id: Digest,
+    /// The command, canonical.
+    pub command: Command,
+    /// The signers' public keys, in the order of `Head.signers`.
+    pub keys: Vec<PublicKey>,
+    signatures: Vec<Signature>,
+    signed: Vec<u8>,
+}
+
+/// A command's id: BLAKE3 over its payload.
+#[must_use]
+pub fn command_id(payload: &[u8]) -> Digest {
+    hash::derive(hash::CTX_COMMAND_ID, &[payload])
+}
+
+/// Opens an envelope: a pure function of its bytes. Every signer that the head names must have
+/// signed, and nobody else; a commitment names its proposing node; a genesis names nobody.
+pub fn open(bytes: &[u8]) -> Result<Opened, EnvelopeError> {
+    if bytes.len() > MAX_ENVELOPE {
+        return Err(EnvelopeError::TooLarge("more than 256 KiB"));
+    }
+    let envelope: Envelope = canonical(bytes)?;
+    if envelope.payload_type != COMMAND_TYPE {
+        return Err(EnvelopeError::PayloadType);
+    }
+    let command: Command = canonical(&envelope.payload)?;
+    let head = command.head.as_ref().ok_or_else(|| EnvelopeError::Malformed("the command has no head".into()))?;
+    if command.body.as_ref().is_none_or(|b| b.of.is_none()) {
+        return Err(EnvelopeError::Malformed("the command has no body".into()));
+    }
+    if head.format_version != 1 {
+        return Err(EnvelopeError::FormatVersion(head.format_version));
+    }
+    if head.suite != vermilion_crypto::SUITE_1 {
+        return Err(EnvelopeError::Suite(head.suite));
+    }
+    if head.signers.len() > MAX_SIGNERS {
+        return Err(EnvelopeError::TooLarge("more than 8 signers"));
+    }
+    let mut keys = Vec::with_capacity(head.signers.len());
+    let mut signatures = Vec::with_capacity(head.signers.len());
+    for (n, signer) in head.signers.iter().enumerate() {
+        let signature = envelope.signatures.get(n).ok_or(EnvelopeError::Incomplete(n))?;
+        if signature.suite != vermilion_crypto::SUITE_1 {
+            return Err(EnvelopeError::Suite(signature.suite));
+        }
+        let key = PublicKey::from_slice(&signature.public_key).map_err(|_| EnvelopeError::BadSignature(n))?;
+        if signature.key_id != signer.key_id || key.id().as_slice() != signer.key_id {
+            return Err(EnvelopeError::Incomplete(n));
+        }
+        keys.push(key);
+        signatures.push(signature.signature.as_slice().try_into().map_err(|_| EnvelopeError::BadSignature(n))?);
+    }
+    if envelope.signatures.len() != keys.len() {
+        return Err(EnvelopeError::Malformed("the envelope has a signature of someone whom the command does not name".into()));
+    }
+    Ok(Opened { id: command_id(&envelope.payload), signed: dsse::pae(COMMAND_TYPE, &envelope.payload), command, keys, signatures })
+}
+
+impl Opened {
+    /// Adds the signatures to a batch.
+    pub fn queue(&self, batch: &mut Batch) {
+        for (key, signature) in self.keys.iter().zip(&self.signatures) {
+            batch.add(*key, *signature, &self.signed);
+        }
+    }
+
+    /// Checks the signatures by themselves and names the first that does not hold.
+    pub fn verify(&self) -> Result<(), EnvelopeError> {
+        for (n, (key, signature)) in self.keys.iter().zip(&self.signatures).enumerate() {
+            key.verify(&self.signed, signature).map_err(|_: CryptoError| EnvelopeError::BadSignature(n))?;
+        }
+        Ok(())
+    }
+}
+
+/// Encodes a command and signs it with each key, in the order of `Head.signers`. Returns the
+/// command's id and the encoded envelope.
+#[must_use]
+pub fn seal(command: &Command, keys: &[&SigningKey]) -> (Digest, Vec<u8>) {
+    let payload = command.encode_to_vec();
+    let signed = dsse::pae(COMMAND_TYPE, &payload);
+    let signatures = keys
+        .iter()
+        .map(|key| vermilion_proto::Signature {
+            suite: vermilion_crypto::SUITE_1,
+            key_id: key.public().id().to_vec(),
+            public_key: key.public().0.to_vec(),
+            signature: key.sign(&signed).to_vec(),
+        })
+        .collect();
+    let id = command_id(&payload);
+    (id, Envelope { payload_type: COMMAND_TYPE.into(), payload, signatures }.encode_to_vec())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use vermilion_proto::{Body, Head, SetPolicy, Signer, SignerKind, body};
+
+    fn command(keys: &[&SigningKey]) -> Command {
+        let signers = keys
+            .iter()
+            .map(|k| Signer {
+                key_id: k.public().id().to_vec(),
+                unit: "11440300MB0X00019K".into(),
+                post: "maker".into(),
+                kind: SignerKind::Operator.into(),
+                authentication: None,
+            })
+            .collect();
+        let head = Head { format_version: 1, suite: 1, ledger_id: vec![1; 32], nonce: vec![2; 16], signers, not_after_ms: 9, ..Default::default() };
+        Command { head: Some(head), body: Some(Body { of: Some(body::Of::SetPolicy(SetPolicy::default())) }) }
+    }
+
+    fn keys() -> (SigningKey, SigningKey) {
+        (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]))
+    }
+
+    #[test]
+    fn sealed_opens_and_verifies() {
+        let (a, b) = keys();
+        let (id, bytes) = seal(&command(&[&a, &b]), &[&a, &b]);
+        let opened = open(&bytes).unwrap();
+        assert_eq!(opened.id, id);
+        assert_eq!(opened.verify(), Ok(()));
+    }
+
+    #[test]
+    fn a_stripped_signature_makes_it_incomplete() {
+        let (a, b) = keys();
+        let (_, bytes) = seal(&command(&[&a, &b]), &[&a]);
+        assert_eq!(open(&bytes), Err(EnvelopeError::Incomplete(1)));
+        let (_, bytes) = seal(&command(&[&a, &b]), &[&b, &a]);
+        assert_eq!(open(&bytes), Err(EnvelopeError::Incomplete(0)));
+    }
+
+    #[test]
+    fn a_foreign_signature_is_malformed() {
+        let (a, b) = keys();
+        let (_, bytes) = seal(&command(&[&a]), &[&a, &b]);
+        assert!(matches!(open(&bytes), Err(EnvelopeError::Malformed(_))));
+    }
+
+    #[test]
+    fn unknown_fields_are_refused_wherever_they_stand() {
+        let (a, _) = keys();
+        let command = command(&[&a]);
+        let mut payload = command.encode_to_vec();
+        payload.extend_from_slice(&[0xfa, 0x01, 0x01, 0x00]); // field 31, one byte
+        let envelope = |payload: Vec<u8>, extra: &[u8]| {
+            let signed = dsse::pae(COMMAND_TYPE, &payload);
+            let signature = vermilion_proto::Signature {
+                suite: 1,
+                key_id: a.public().id().to_vec(),
+                public_key: a.public().0.to_vec(),
+                signature: a.sign(&signed).to_vec(),
+            };
+            let mut bytes = Envelope { payload_type: COMMAND_TYPE.into(), payload, signatures: vec![signature] }.encode_to_vec();
+            bytes.extend_from_slice(extra);
+            bytes
+        };
+        assert_eq!(open(&envelope(payload, &[])), Err(EnvelopeError::NotCanonical));
+        assert_eq!(open(&envelope(command.encode_to_vec(), &[0x2a, 0x00])), Err(EnvelopeError::NotCanonical));
+        assert!(open(&envelope(command.encode_to_vec(), &[])).is_ok());
+    }
+
+    #[test]
+    fn versions_and_suites_that_are_not_ours() {
+        let (a, _) = keys();
+        let mut other = command(&[&a]);
+        other.head.as_mut().unwrap().format_version = 2;
+        assert_eq!(open(&seal(&other, &[&a]).1), Err(EnvelopeError::FormatVersion(2)));
+        other.head.as_mut().unwrap().format_version = 1;
+        other.head.as_mut().unwrap().suite = 2;
+        assert_eq!(open(&seal(&other, &[&a]).1), Err(EnvelopeError::Suite(2)));
+        assert_eq!(open(&vec![0; MAX_ENVELOPE + 1]), Err(EnvelopeError::TooLarge("more than 256 KiB")));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_open_or_fail_clearly(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = open(&bytes);
+        }
+
+        #[test]
+        fn every_changed_byte_is_noticed(at in 0usize..10_000, bit in 0u8..8) {
+            let (a, b) = keys();
+            let (id, mut bytes) = seal(&command(&[&a, &b]), &[&a, &b]);
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            if let Ok(opened) = open(&bytes) {
+                prop_assert!(opened.verify().is_err() || opened.id != id);
+                prop_assert!(opened.verify().is_err());
+            }
+        }
+    }
+}

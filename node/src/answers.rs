@@ -1,0 +1,108 @@
+//! Answers from the state: a licence's status, and who may ask.
+
+use crate::node::Node;
+use crate::runtime::now_ms;
+use vermilion_identity::RequestToken;
+use vermilion_proto::{LicenceState, LicenceStatusReply, LicenceStatusRequest, OperatorState, PublicStatus, StatusAnswer};
+use vermilion_registry::codes::identifier::Identifier;
+use vermilion_registry::{Named, Series};
+use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::{Kv, query, status};
+
+/// A state that cannot be read is the node's fault, never the caller's to see in detail.
+pub fn internal(error: &dyn std::fmt::Display) -> Refusal {
+    tracing::error!(%error, "a question could not be answered");
+    Reason::Internal.into()
+}
+
+impl Node {
+    /// The licence that an identifier names; for types whose identifiers are personal, by keyed tag.
+    pub fn named(&self, kv: &dyn Kv, identifier: &str) -> Result<Named, Refusal> {
+        let identifier = Identifier::parse(identifier)?;
+        let state = query::licence_type(kv, identifier.type_code(), None).map_err(|e| internal(&e))?;
+        let of = state.and_then(|s| s.r#type).ok_or(Reason::UnknownType)?;
+        let series = if of.identifier_class == i32::from(vermilion_proto::IdentifierClass::Personal) {
+            Series::of_tag(&self.opener.lookup().tag("series", "", identifier.series()))
+        } else {
+            Series::of(&identifier)
+        };
+        Ok(Named { series, version: identifier.version() })
+    }
+
+    /// Answers a status question, if the type's public status or the asker's place allows it
+    /// (regulation 002 article 5: closed unless both have agreed to open it).
+    pub async fn licence_status(&self, request: LicenceStatusRequest, asker: Option<&OperatorState>) -> LicenceStatusReply {
+        if !request.local && !self.read_barrier().await {
+            return LicenceStatusReply { code: Reason::NoLeader.number(), status: None };
+        }
+        match self.licence_status_now(&request, asker) {
+            Ok(status) => LicenceStatusReply { code: 0, status: Some(status) },
+            Err(refusal) => {
+                let status = (refusal.reason == Reason::UnknownLicence)
+                    .then(|| StatusAnswer { verify_code: status::VERIFY_NO_RECORD, ..Default::default() });
+                LicenceStatusReply { code: refusal.reason.number(), status }
+            }
+        }
+    }
+
+    fn licence_status_now(&self, request: &LicenceStatusRequest, asker: Option<&OperatorState>) -> Result<StatusAnswer, Refusal> {
+        let kv = self.store.state_snapshot();
+        let named = self.named(&kv, &request.identifier)?;
+        let found = query::licence(&kv, &named).map_err(|e| internal(&e))?.ok_or(Reason::UnknownLicence)?;
+        let of = query::licence_type(&kv, &found.type_code, None).map_err(|e| internal(&e))?.and_then(|s| s.r#type).ok_or(Reason::UnknownType)?;
+        let unit = asker.and_then(|o| o.operator.as_ref()).map(|o| o.unit.as_str());
+        let own = unit == Some(found.unit.as_str());
+        match of.public_status() {
+            PublicStatus::Open => {}
+            _ if own => {}
+            PublicStatus::Challenge => self.challenge(&found, request)?,
+            PublicStatus::Closed => return Err(Reason::StatusClosed.into()),
+        }
+        query::status(&kv, &named).map_err(|e| internal(&e))
+    }
+
+    /// A challenge type answers those who already know a field of the licence.
+    fn challenge(&self, found: &LicenceState, request: &LicenceStatusRequest) -> Result<(), Refusal> {
+        if request.challenge_field.is_empty() || request.challenge_value.is_empty() {
+            return Err(Refusal::new(Reason::StatusClosed, "name a field of the licence and its value"));
+        }
+        let content = self.open_licence(found)?;
+        let text = std::str::from_utf8(&content).map_err(|e| internal(&e))?;
+        for line in text.lines() {
+            let disclosure = vermilion_registry::content::Disclosure::parse(line)?;
+            if disclosure.name() == request.challenge_field {
+                let value = disclosure.value();
+                let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let equal = vermilion_crypto::equal_secret(shown.as_bytes(), request.challenge_value.as_bytes());
+                return if equal { Ok(()) } else { Err(Reason::ChallengeFailed.into()) };
+            }
+        }
+        Err(Reason::ChallengeFailed.into())
+    }
+
+    /// Waits until this node's state is as new as the moment of asking. False when no leader answers.
+    pub async fn read_barrier(&self) -> bool {
+        let (done, wait) = tokio::sync::oneshot::channel();
+        if self.events.try_send(crate::runtime::Event::Read(done)).is_err() {
+            return false;
+        }
+        matches!(tokio::time::timeout(std::time::Duration::from_secs(5), wait).await, Ok(Ok(())))
+    }
+
+    /// Who asks: the operator whose key signed the request token for `request`, in force now.
+    pub fn asker(&self, token: Option<&str>, request: &str) -> Result<Option<OperatorState>, Refusal> {
+        let Some(token) = token else { return Ok(None) };
+        let token = RequestToken::check(token, &self.ledger_id, request, now_ms()).map_err(|e| Refusal::new(Reason::NotAuthorised, e.to_string()))?;
+        let kv = self.store.state();
+        let state = query::operator(&kv, &token.key.id()).map_err(|e| internal(&e))?;
+        let state = state.ok_or_else(|| Refusal::new(Reason::NotAuthorised, "the key is not registered"))?;
+        let Some(operator) = &state.operator else { return Err(internal(&"an operator without its entry")) };
+        let now = now_ms();
+        let in_force = !state.revoked && operator.from_ms <= now && (operator.until_ms == 0 || now < operator.until_ms);
+        let unit = query::unit(&kv, &operator.unit).map_err(|e| internal(&e))?;
+        if !in_force || unit.is_none_or(|u| u.suspended) || operator.public_key != token.key.0 {
+            return Err(Refusal::new(Reason::NotAuthorised, "the key is not in force"));
+        }
+        Ok(Some(state))
+    }
+}

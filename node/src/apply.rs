@@ -1,0 +1,277 @@
+//! Applies committed entries: blocks become records, tiles, state and vault content, in one batch.
+
+use crate::block::OpenBlock;
+use crate::gate::VerifiedCache;
+use crate::waiters::{Fate, Waiters};
+use raft::eraftpb::Entry;
+use std::sync::Arc;
+use vermilion_consensus::{Applied, Millis, Tip};
+use vermilion_ledger::Tree;
+use vermilion_proto::{LedgerHead, Message as _, StoredRecord};
+use vermilion_registry::{BlockEffects, BlockInput, CommandResult};
+use vermilion_registry::Checked;
+use vermilion_registry::submission::{Sealed, open_submission, submission_digest};
+use vermilion_registry::{Registry, keys, query, stored, value};
+use vermilion_storage::{Commit, Store, VaultPut};
+
+/// The tree's state at a commitment record: what a checkpoint says.
+#[derive(Clone, Copy, Debug)]
+pub struct CommitmentPoint {
+    /// Records in the tree.
+    pub size: u64,
+    /// Its root.
+    pub root: [u8; 32],
+    /// The record's time.
+    pub time_ms: u64,
+}
+
+/// Why applying stopped: never a deterministic outcome of a command. The node stops.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The store failed or is damaged.
+    #[error(transparent)]
+    Storage(#[from] vermilion_storage::StorageError),
+    /// The registry met a broken invariant.
+    #[error("the registry stopped: {0}")]
+    Registry(#[from] vermilion_registry::Fatal),
+    /// Ledger, chain, tree and state do not agree.
+    #[error("the ledger does not fit together: {0}. Keep the directory as evidence and rebuild the node from its peers")]
+    Broken(String),
+}
+
+/// The state machine of a node.
+pub struct Applier {
+    store: Store,
+    registry: Registry,
+    tree: Tree,
+    head: LedgerHead,
+    cache: Arc<VerifiedCache>,
+    waiters: Arc<Waiters>,
+    points: tokio::sync::mpsc::UnboundedSender<CommitmentPoint>,
+}
+
+/// What applying entries brought, for the runtime.
+pub struct Progress {
+    /// How far it is.
+    pub applied: Applied,
+    /// Records applied.
+    pub records: u64,
+}
+
+impl Applier {
+    /// Opens the state machine of a directory that has its genesis, and checks that head, last
+    /// record, chain and tree agree.
+    pub fn open(
+        store: Store,
+        cache: Arc<VerifiedCache>,
+        waiters: Arc<Waiters>,
+        points: tokio::sync::mpsc::UnboundedSender<CommitmentPoint>,
+    ) -> Result<Self, ApplyError> {
+        let state = store.state();
+        let registry = Registry::open(&state)?;
+        let head = query::head(&state)?.ok_or_else(|| ApplyError::Broken("the state has no head".into()))?;
+        let tree = rebuild_tree(&store, &head)?;
+        Ok(Self { store, registry, tree, head, cache, waiters, points })
+    }
+
+    /// The head after everything applied.
+    #[must_use]
+    pub fn head(&self) -> &LedgerHead {
+        &self.head
+    }
+
+    /// The tip of the chain of blocks, for the driver.
+    pub fn tip(&self) -> Result<Tip, ApplyError> {
+        let link = self.head.block.as_slice().try_into().map_err(|_| ApplyError::Broken("the head names no block".into()))?;
+        Ok(Tip { link, time: Millis(self.head.time_ms) })
+    }
+
+    /// Applies entries in order.
+    pub fn apply(&mut self, entries: Vec<Entry>) -> Result<Progress, ApplyError> {
+        let before = self.head.size;
+        let mut index = 0;
+        for entry in entries {
+            index = entry.index;
+            let at = Some((entry.index, entry.term));
+            // Membership changes come with the identity module: none is approved, so none has an effect.
+            if entry.data.is_empty() || entry.entry_type != 0 {
+                self.store.commit(&Commit { applied: at, manifest: self.head.encode_to_vec(), ..Default::default() })?;
+                continue;
+            }
+            match crate::block::open_block(&entry.data) {
+                Ok(block) => self.apply_block(at, block)?,
+                Err(refusal) => {
+                    // The gate lets no such block through; every node passes it over alike.
+                    tracing::error!(index = entry.index, %refusal, "a committed entry is no block: passed over");
+                    self.store.commit(&Commit { applied: at, manifest: self.head.encode_to_vec(), ..Default::default() })?;
+                }
+            }
+        }
+        Ok(Progress { applied: Applied { index, tip: self.tip()? }, records: self.head.size - before })
+    }
+
+    fn apply_block(&mut self, at: Option<(u64, u64)>, block: OpenBlock) -> Result<(), ApplyError> {
+        let mut commands = Vec::with_capacity(block.body.submissions.len());
+        let mut sealed = Vec::with_capacity(block.body.submissions.len());
+        for bytes in &block.body.submissions {
+            let submitted = match self.cache.take(&submission_digest(bytes)) {
+                Some(submitted) => submitted,
+                // From this node's own log after a restart: it passed the gate when it was written.
+                None => open_submission(bytes).map_err(|e| ApplyError::Broken(format!("a command in the log does not open: {e}")))?,
+            };
+            commands.push(submitted.checked);
+            sealed.push(submitted.sealed);
+        }
+        let input = BlockInput {
+            hash: block.hash,
+            previous: block.previous,
+            proposer_key: block.key.0,
+            proposer: block.body.proposer,
+            time_ms: block.body.time_ms,
+            commands: &commands,
+        };
+        self.take(at, &input, commands.as_slice(), sealed)
+    }
+
+    /// Replays one record that another node sent, its signatures already verified: the outcome must
+    /// be the same. Used to catch up with a snapshot.
+    pub fn replay(&mut self, stored_record: &StoredRecord, checked: Checked, sealed: Sealed) -> Result<(), ApplyError> {
+        let open = stored::open_record(stored_record).map_err(|e| ApplyError::Broken(e.to_string()))?;
+        let previous = self.tip()?.link;
+        let state = self.store.state();
+        let proposer = query::nodes(&state)?.into_iter().next();
+        let proposer = proposer.ok_or_else(|| ApplyError::Broken("the genesis names no node".into()))?;
+        let commands = [checked];
+        let input = BlockInput {
+            hash: previous,
+            previous,
+            proposer_key: proposer.node_key.as_slice().try_into().map_err(|_| ApplyError::Broken("a node key has the wrong size".into()))?,
+            proposer: proposer.raft_id,
+            time_ms: open.record.time_ms,
+            commands: &commands,
+        };
+        let before = self.head.size;
+        self.take(None, &input, &commands, vec![sealed])?;
+        if self.head.size != before + 1 || self.head.chain != stored_record.chain {
+            return Err(ApplyError::Broken(format!("replaying record {before} does not give the record that the peer sent")));
+        }
+        Ok(())
+    }
+
+    /// Ends a catch-up: the head names the block that the snapshot names.
+    pub fn finish_catch_up(&mut self, manifest: &LedgerHead) -> Result<Tip, ApplyError> {
+        if self.head.size != manifest.size || self.head.chain != manifest.chain {
+            return Err(ApplyError::Broken("the records fetched do not end where the snapshot says".into()));
+        }
+        self.head = manifest.clone();
+        let head = (keys::HEAD.to_vec(), Some(value::encode(&self.head)));
+        self.store.commit(&Commit { state: vec![head], manifest: self.head.encode_to_vec(), ..Default::default() })?;
+        // Its caches name the last record's stand-in for a block.
+        self.registry = Registry::open(&self.store.state())?;
+        self.tip()
+    }
+
+    fn take(&mut self, at: Option<(u64, u64)>, input: &BlockInput<'_>, commands: &[Checked], mut sealed: Vec<Sealed>) -> Result<(), ApplyError> {
+        let effects = self.registry.apply_block(&self.store.state(), input)?;
+        if let Some(reason) = &effects.void {
+            tracing::error!(proposer = input.proposer, time_ms = input.time_ms, %reason, "a committed block is void: passed over");
+        }
+        let mut commit = Commit { applied: at, manifest: effects.head.encode_to_vec(), ..Default::default() };
+        let mut points = Vec::new();
+        for record in &effects.records {
+            let command = &commands[record.command_index];
+            let stored = StoredRecord {
+                format_version: 1,
+                record: record.bytes.clone(),
+                items: command.items.iter().map(|(bytes, _)| bytes.clone()).collect(),
+                chain: record.chain.to_vec(),
+            };
+            commit.records.push((record.seq, stored.encode_to_vec()));
+            for tile in self.tree.append(vermilion_ledger::leaf_hash(&record.leaf)) {
+                commit.tiles.push((tile.level, tile.index, tile.bytes));
+            }
+            if record.leaf.len() == vermilion_ledger::COMMITMENT_LEAF_LEN {
+                points.push(CommitmentPoint { size: self.tree.size(), root: self.tree.root(), time_ms: record.time_ms });
+            }
+            if record.accepted {
+                let sealed = std::mem::take(&mut sealed[record.command_index]);
+                let keep = |n: &u32| record.kept_positions.binary_search(n).is_ok();
+                commit.vault.push(VaultPut {
+                    seq: record.seq,
+                    ciphertexts: (0u32..).zip(sealed.ciphertexts).filter(|(n, c)| keep(n) && !c.is_empty()).collect(),
+                    wraps: sealed.wraps,
+                    text: sealed.text,
+                });
+            }
+        }
+        commit.erase = effects.erase.iter().map(|e| (e.seq, e.position)).collect();
+        let BlockEffects { records, results, writes, head, .. } = effects;
+        commit.state = writes;
+        if head.size != self.tree.size() {
+            return Err(ApplyError::Broken(format!("the head counts {} records, the tree {}", head.size, self.tree.size())));
+        }
+        self.store.commit(&commit)?;
+        self.head = head;
+        for point in points {
+            // The receiver ends only when the node stops.
+            let _ = self.points.send(point);
+        }
+        for (command, result) in commands.iter().zip(results) {
+            self.waiters.tell(&command.id, || match result {
+                CommandResult::Recorded { index } => {
+                    let record = &records[index];
+                    Fate::Committed { seq: record.seq, hash: record.hash, time_ms: record.time_ms, outcome: record.outcome.clone() }
+                }
+                CommandResult::Existing { seq } => Fate::Existing { seq },
+                CommandResult::Expired | CommandResult::WrongLedger => Fate::Expired,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Rebuilds the tree's edge from stored tiles and the leaves after the last full one, and checks
+/// head, last record and chain against each other.
+pub fn rebuild_tree(store: &Store, head: &LedgerHead) -> Result<Tree, ApplyError> {
+    let broken = |why: String| ApplyError::Broken(why);
+    let tail_from = head.size - head.size % vermilion_ledger::TILE_WIDTH as u64;
+    // One record further back, so that the chain is checked across the edge of a tile too.
+    let from = tail_from.min(head.size.saturating_sub(1));
+    let mut tail = Vec::new();
+    let mut chain: Option<[u8; 32]> = None;
+    let mut problem = None;
+    let mut next = from;
+    store.records(from, &mut |seq, record| {
+        let open = match stored::open_record(&record) {
+            Ok(open) => open,
+            Err(e) => {
+                problem = Some(format!("record {seq}: {e}"));
+                return false;
+            }
+        };
+        if seq != next || open.record.seq != seq {
+            problem = Some(format!("record {next} is missing or in another's place"));
+            return false;
+        }
+        if chain.is_some_and(|before| vermilion_ledger::chain_next(&before, &open.hash) != open.chain) {
+            problem = Some(format!("the chain breaks at record {seq}"));
+            return false;
+        }
+        chain = Some(open.chain);
+        if seq >= tail_from {
+            tail.push(open.leaf.hash());
+        }
+        next += 1;
+        true
+    })?;
+    if let Some(problem) = problem {
+        return Err(broken(problem));
+    }
+    if next != head.size {
+        return Err(broken(format!("the head counts {} records, {next} are stored", head.size)));
+    }
+    if chain.is_some_and(|chain| chain[..] != head.chain) {
+        return Err(broken("the last record's chain hash is not the head's".into()));
+    }
+    Tree::rebuild(head.size, store, &tail).map_err(|e| broken(e.to_string()))
+}

@@ -1,0 +1,84 @@
+//! Blocks: how this node packs and signs them, and how it takes apart what others packed.
+
+use vermilion_consensus::{BoxError, Millis, Packer, Tip};
+use vermilion_crypto::{Digest, PublicKey, SigningKey, dsse, hash};
+use vermilion_proto::{BLOCK_TYPE, Block, BlockBody, Message as _, canonical};
+use vermilion_registry::reason::Refusal;
+
+/// The format version of blocks.
+const VERSION: u32 = 1;
+
+/// The hash by which the next block names a block of this body.
+#[must_use]
+pub fn block_hash(body: &[u8]) -> Digest {
+    hash::derive(hash::CTX_BLOCK, &[body])
+}
+
+/// A block taken apart. Its signature is not yet verified.
+pub struct OpenBlock {
+    /// Its hash.
+    pub hash: Digest,
+    /// Its body.
+    pub body: BlockBody,
+    /// The hash of the block before.
+    pub previous: Digest,
+    /// The key under which it is signed.
+    pub key: PublicKey,
+    signature: [u8; 64],
+    signed: Vec<u8>,
+}
+
+/// Takes a block apart: canonical, of our version, every part of the right size.
+pub fn open_block(bytes: &[u8]) -> Result<OpenBlock, Refusal> {
+    use vermilion_registry::reason::Reason::{FormatVersion, Malformed};
+    let block: Block = canonical(bytes)?;
+    let body: BlockBody = canonical(&block.body)?;
+    if body.format_version != VERSION {
+        return Err(Refusal::new(FormatVersion, format!("block format {}", body.format_version)));
+    }
+    let bad = |_| Refusal::new(Malformed, "a part of the block has the wrong size");
+    Ok(OpenBlock {
+        hash: block_hash(&block.body),
+        previous: body.previous.as_slice().try_into().map_err(bad)?,
+        key: PublicKey::from_slice(&block.public_key).map_err(|_| Refusal::new(Malformed, "the proposer's key has the wrong size"))?,
+        signature: block.signature.as_slice().try_into().map_err(bad)?,
+        signed: dsse::pae(BLOCK_TYPE, &block.body),
+        body,
+    })
+}
+
+impl OpenBlock {
+    /// Adds the proposer's signature to a batch.
+    pub fn queue(&self, batch: &mut vermilion_crypto::batch::Batch) {
+        batch.add(self.key, self.signature, &self.signed);
+    }
+}
+
+/// Packs commands into blocks signed with the node's key.
+pub struct BlockPacker {
+    /// This node's Raft id.
+    pub id: u64,
+    /// Its key.
+    pub key: SigningKey,
+}
+
+impl Packer for BlockPacker {
+    fn tip(&self, block: &[u8]) -> Result<Tip, BoxError> {
+        let block = Block::decode(block)?;
+        let body = BlockBody::decode(block.body.as_slice())?;
+        Ok(Tip { link: block_hash(&block.body), time: Millis(body.time_ms) })
+    }
+
+    fn pack(&mut self, prev: Tip, now: Millis, commands: &[bytes::Bytes]) -> Result<Vec<u8>, BoxError> {
+        let body = BlockBody {
+            format_version: VERSION,
+            previous: prev.link.to_vec(),
+            proposer: self.id,
+            time_ms: now.0,
+            submissions: commands.iter().map(|c| c.to_vec()).collect(),
+        }
+        .encode_to_vec();
+        let signature = self.key.sign(&dsse::pae(BLOCK_TYPE, &body)).to_vec();
+        Ok(Block { body, public_key: self.key.public().0.to_vec(), signature }.encode_to_vec())
+    }
+}

@@ -1,0 +1,137 @@
+//! Serving a use: after its record is applied, what it was granted, sealed to its recipient's key.
+//! Content leaves a node in no other way.
+
+use crate::answers::internal;
+use crate::node::Node;
+use vermilion_crypto::{SeededRng, VaultPublicKey, seal_to};
+use vermilion_proto::{
+    CommandState, DisclosedContent, LicenceState, Message as _, SealedContent, SubmitReply, Use, UseReply, body::Of,
+};
+use vermilion_registry::content::Disclosure;
+use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::submission::open_recorded;
+use vermilion_registry::{Kv, Named, query, stored};
+use zeroize::Zeroizing;
+
+/// Binds sealed content to its use.
+#[must_use]
+pub fn seal_info(command_id: &[u8]) -> Vec<u8> {
+    [b"vermilion use v1 ".as_slice(), command_id].concat()
+}
+
+/// The most licences that one search serves.
+const MAX_FOUND: usize = 100;
+
+impl Node {
+    /// Serves a use that is recorded and applied here.
+    pub async fn serve_use(&self, reply: SubmitReply) -> UseReply {
+        if reply.state() != CommandState::Committed || reply.outcome.as_ref().is_none_or(|o| o.code != 0) {
+            return UseReply { reply: Some(reply), contents: Vec::new() };
+        }
+        match tokio::task::block_in_place(|| self.contents(&reply.command_id)) {
+            Ok(contents) => {
+                self.metrics.disclosed.inc();
+                UseReply { reply: Some(reply), contents }
+            }
+            Err(refusal) if refusal.reason == Reason::NoVaultKey => self.serve_elsewhere(reply).await,
+            Err(refusal) => UseReply { reply: Some(SubmitReply { code: refusal.reason.number(), detail: refusal.detail, ..reply }), contents: Vec::new() },
+        }
+    }
+
+    async fn serve_elsewhere(&self, reply: SubmitReply) -> UseReply {
+        for node in self.peers.nodes() {
+            match self.peers.disclose(node.raft_id, reply.command_id.clone()).await {
+                Ok(served) if !served.contents.is_empty() => return UseReply { reply: Some(reply), contents: served.contents },
+                Ok(_) => {}
+                Err(status) => tracing::warn!(node = node.name, %status, "a node did not serve a use"),
+            }
+        }
+        let reason = Reason::NoVaultKey;
+        UseReply { reply: Some(SubmitReply { code: reason.number(), detail: reason.english().into(), ..reply }), contents: Vec::new() }
+    }
+
+    /// What the recorded use was granted.
+    pub fn contents(&self, command_id: &[u8]) -> Result<Vec<SealedContent>, Refusal> {
+        let kv = self.store.state_snapshot();
+        let id = command_id.try_into().map_err(|_| Refusal::new(Reason::Malformed, "a command id has 32 bytes"))?;
+        let seq = query::command(&kv, &id).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
+        let record = self.store.record(seq).map_err(|e| internal(&e))?.ok_or_else(|| internal(&"a record is missing"))?;
+        let open = stored::open_record(&record).map_err(|e| internal(&e))?;
+        let (_, checked) = open_recorded(&open.record.envelope, &record.items)?;
+        let unit = checked.command.head.map(|h| h.unit).unwrap_or_default();
+        let Some(Of::Use(of)) = checked.command.body.and_then(|b| b.of) else {
+            return Err(Refusal::new(Reason::NotAuthorised, "the command is no use"));
+        };
+        let outcome = open.record.outcome.unwrap_or_default();
+        if outcome.code != 0 || of.recipient_key.is_empty() {
+            return Ok(Vec::new());
+        }
+        let recipient = VaultPublicKey::from_slice(&of.recipient_key).map_err(|_| Refusal::from(Reason::RecipientKey))?;
+        let mut rng = SeededRng::from_system().map_err(|e| internal(&e))?;
+        let mut contents = Vec::new();
+        for (identifier, named) in self.licences_of(&kv, &unit, &of)? {
+            let Some(found) = query::licence(&kv, &named).map_err(|e| internal(&e))? else { continue };
+            let content = self.disclosed(&kv, identifier.clone(), &named, &found, &outcome.granted)?;
+            let plain = Zeroizing::new(content.encode_to_vec());
+            let sealed = seal_to(&recipient, &seal_info(command_id), &plain, &mut rng).map_err(|e| internal(&e))?;
+            contents.push(SealedContent { identifier, encapsulated: sealed.encapsulated, ciphertext: sealed.ciphertext });
+        }
+        Ok(contents)
+    }
+
+    /// The licences that a use names or finds.
+    fn licences_of(&self, kv: &dyn Kv, unit: &str, of: &Use) -> Result<Vec<(String, Named)>, Refusal> {
+        let mut out = Vec::new();
+        for reference in &of.licences {
+            let named = if reference.tag.is_empty() {
+                self.named(kv, &reference.identifier)?
+            } else {
+                let tag = reference.tag.as_slice().try_into().map_err(|_| Refusal::new(Reason::Malformed, "a tag has 32 bytes"))?;
+                query::of_tag(kv, &tag).map_err(|e| internal(&e))?.ok_or(Reason::UnknownLicence)?
+            };
+            out.push((reference.identifier.clone(), named));
+        }
+        if !of.holder_tag.is_empty() {
+            let unit = query::unit(kv, unit).map_err(|e| internal(&e))?.and_then(|u| u.unit).ok_or(Reason::UnknownUnit)?;
+            for (series, current) in query::search(kv, &unit, of, MAX_FOUND).map_err(|e| internal(&e))? {
+                let version = u16::try_from(current.version).unwrap_or(0);
+                let identifier = series.identifier(version).map(|i| i.as_str().to_owned()).unwrap_or_default();
+                out.push((identifier, Named { series, version }));
+            }
+        }
+        Ok(out)
+    }
+
+    fn disclosed(&self, kv: &dyn Kv, identifier: String, named: &Named, found: &LicenceState, granted: &[String]) -> Result<DisclosedContent, Refusal> {
+        let status = query::status(kv, named).map_err(|e| internal(&e))?;
+        let mut disclosures = Vec::new();
+        if !granted.is_empty() && !found.erased {
+            let content = self.open_licence(found)?;
+            let text = std::str::from_utf8(&content).map_err(|e| internal(&e))?;
+            for line in text.lines() {
+                if granted.iter().any(|g| Disclosure::parse(line).is_ok_and(|d| d.name() == g)) {
+                    disclosures.push(line.to_owned());
+                }
+            }
+        }
+        let record = self.store.record(found.seq).map_err(|e| internal(&e))?.ok_or_else(|| internal(&"a record is missing"))?;
+        let item = record.items.into_iter().nth(found.position as usize).unwrap_or_default();
+        Ok(DisclosedContent { identifier, disclosures, status: Some(status), item })
+    }
+
+    /// Opens a licence's content from the vault.
+    pub fn open_licence(&self, found: &LicenceState) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+        if found.erased {
+            return Err(Reason::ContentErased.into());
+        }
+        let missing = || internal(&format!("vault content of record {} is missing", found.seq));
+        let record = self.store.record(found.seq).map_err(|e| internal(&e))?.ok_or_else(missing)?;
+        let open = stored::open_record(&record).map_err(|e| internal(&e))?;
+        let opened = vermilion_identity::open(&open.record.envelope).map_err(|e| internal(&e))?;
+        let nonce = opened.command.head.map(|h| h.nonce).unwrap_or_default();
+        let wraps = self.store.wraps(found.seq).map_err(|e| internal(&e))?.ok_or_else(missing)?;
+        let wraps = vermilion_proto::VaultWraps::decode(wraps.as_slice()).map_err(|e| internal(&e))?;
+        let ciphertext = self.store.ciphertext(found.seq, found.position).map_err(|e| internal(&e))?.ok_or_else(missing)?;
+        self.opener.open(&nonce, &wraps, found.position, &ciphertext)
+    }
+}

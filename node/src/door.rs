@@ -1,0 +1,279 @@
+//! The door: where a submission comes in. It is opened, its signatures and content are checked, and
+//! it goes to the leader, one hop. What the door refuses leaves no record.
+
+use crate::gate::VerifiedCache;
+use crate::node::Node;
+use crate::runtime::{Event, now_ms};
+use crate::waiters::{Fate, committed};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use vermilion_consensus::SubmitError;
+use vermilion_crypto::Digest;
+use vermilion_proto::{CommandState, Message as _, Submission, SubmitReply, body::Of};
+use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::submission::{Submitted, open_submission, submission_digest};
+use vermilion_registry::{query, stored};
+
+/// How long the door waits for a command to be applied before it answers "unknown".
+const WAIT: Duration = Duration::from_secs(15);
+/// What a busy or leaderless node tells clients to wait, in milliseconds.
+const RETRY_AFTER_MS: u32 = 200;
+/// Submissions under way at one door: beyond, the answer is busy.
+pub const MAX_UNDER_WAY: usize = 8192;
+
+fn refused(id: &[u8], refusal: &Refusal) -> SubmitReply {
+    SubmitReply {
+        state: CommandState::RefusedAtDoor.into(),
+        command_id: id.to_vec(),
+        code: refusal.reason.number(),
+        detail: refusal.detail.clone(),
+        ..Default::default()
+    }
+}
+
+fn busy(id: &[u8], reason: Reason) -> SubmitReply {
+    SubmitReply {
+        state: CommandState::Busy.into(),
+        command_id: id.to_vec(),
+        code: reason.number(),
+        detail: reason.english().into(),
+        retry_after_ms: RETRY_AFTER_MS,
+        ..Default::default()
+    }
+}
+
+fn unknown(id: &[u8]) -> SubmitReply {
+    SubmitReply {
+        state: CommandState::Unknown.into(),
+        command_id: id.to_vec(),
+        code: Reason::Unknown.number(),
+        detail: Reason::Unknown.english().into(),
+        ..Default::default()
+    }
+}
+
+/// Whether a submission came from a client or was forwarded by a node that checked it at its door.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// A client: every check.
+    Client,
+    /// A node of the group: signatures are checked again, content is not.
+    Node,
+    /// This node's own commitment.
+    Own,
+}
+
+impl Node {
+    /// Takes a submission in and answers when it is applied, refused, or not known.
+    pub async fn submit(&self, submission: Submission, from: From) -> SubmitReply {
+        let Ok(_permit) = self.under_way.try_acquire() else {
+            self.metrics.busy.inc();
+            return busy(&[], Reason::Busy);
+        };
+        let started = std::time::Instant::now();
+        let reply = self.take_in(submission, from).await;
+        self.metrics.submitted(reply.state, started.elapsed());
+        reply
+    }
+
+    async fn take_in(&self, submission: Submission, from: From) -> SubmitReply {
+        let bytes = bytes::Bytes::from(submission.encode_to_vec());
+        let digest = submission_digest(&bytes);
+        // Opening a large submission takes milliseconds: not on a thread that others wait for.
+        let opened = if bytes.len() > 64 << 10 { tokio::task::block_in_place(|| open_submission(&bytes)) } else { open_submission(&bytes) };
+        let submitted = match opened {
+            Ok(submitted) => submitted,
+            Err(refusal) => return refused(&[], &refusal),
+        };
+        let id = submitted.opened.id;
+        if let Err(reply) = self.screen(&submitted, from) {
+            return *reply;
+        }
+        let submitted = match self.check(submitted, &submission, from).await {
+            Ok(submitted) => submitted,
+            Err(reply) => return *reply,
+        };
+        let cached = bytes.len();
+        self.cache.put(digest, submitted, cached);
+        let reply = self.route(id, bytes, submission, from).await;
+        if reply.state() != CommandState::Committed {
+            release(&self.cache, &digest);
+        }
+        reply
+    }
+
+    /// What can be told before any signature is checked.
+    fn screen(&self, submitted: &Submitted, from: From) -> Result<(), Box<SubmitReply>> {
+        let id = submitted.opened.id;
+        let command = &submitted.checked.command;
+        let Some(head) = &command.head else { return Err(Box::new(refused(&id, &Reason::Malformed.into()))) };
+        if head.ledger_id != self.ledger_id {
+            return Err(Box::new(refused(&id, &Reason::WrongLedger.into())));
+        }
+        match command.body.as_ref().and_then(|b| b.of.as_ref()) {
+            Some(Of::Genesis(_)) => return Err(Box::new(refused(&id, &Refusal::new(Reason::NotAuthorised, "a ledger has one genesis")))),
+            Some(Of::Commitment(_)) if from == From::Client => {
+                return Err(Box::new(refused(&id, &Refusal::new(Reason::NotAuthorised, "only a leading node commits"))));
+            }
+            _ => {}
+        }
+        match self.recorded(&id) {
+            Ok(Some(reply)) => return Err(Box::new(reply)),
+            Ok(None) => {}
+            Err(refusal) => return Err(Box::new(refused(&id, &refusal))),
+        }
+        if head.not_after_ms < now_ms() {
+            let mut reply = refused(&id, &Reason::Expired.into());
+            reply.state = CommandState::Invalid.into();
+            return Err(Box::new(reply));
+        }
+        Ok(())
+    }
+
+    /// Signatures, then content.
+    async fn check(&self, submitted: Submitted, submission: &Submission, from: From) -> Result<Submitted, Box<SubmitReply>> {
+        let Submitted { opened, checked, sealed } = submitted;
+        let id = opened.id;
+        let Some((opened, verdict)) = self.verifier.verify(opened).await else {
+            return Err(Box::new(refused(&id, &Reason::Internal.into())));
+        };
+        verdict.map_err(|e| Box::new(refused(&id, &e.into())))?;
+        let submitted = Submitted { opened, checked, sealed };
+        if from != From::Client {
+            return Ok(submitted);
+        }
+        let report = match self.check_content(&submitted, submission).await {
+            Ok(report) => report,
+            Err(refusal) if refusal.reason == Reason::NoVaultKey => return Err(Box::new(busy(&id, Reason::NoVaultKey))),
+            Err(refusal) => return Err(Box::new(refused(&id, &refusal))),
+        };
+        if let Some(first) = report.refused.first() {
+            let reason = Reason::from_number(first.code).unwrap_or(Reason::ContentDigest);
+            let mut reply = refused(&id, &Refusal::new(reason, report.detail));
+            reply.door_refused = report.refused;
+            return Err(Box::new(reply));
+        }
+        Ok(submitted)
+    }
+
+    async fn check_content(&self, submitted: &Submitted, submission: &Submission) -> Result<crate::opener::ContentReport, Refusal> {
+        let here = submitted.sealed.wraps.is_empty() || self.opener.may_open(&submitted.sealed.wraps()?);
+        if here {
+            return tokio::task::block_in_place(|| self.opener.check(&self.store.state_snapshot(), submitted));
+        }
+        // Another node may: the city's first.
+        let mut nodes: Vec<_> = self.peers.nodes().map(|n| (!n.city, n.raft_id)).collect();
+        nodes.sort_unstable();
+        for (_, id) in nodes {
+            match self.peers.check_content(id, submission.clone()).await {
+                Ok(reply) if reply.code == Reason::NoVaultKey.number() => {}
+                Ok(reply) if reply.code == 0 => return Ok(crate::opener::ContentReport { refused: reply.refused, detail: reply.detail }),
+                Ok(reply) => {
+                    let reason = Reason::from_number(reply.code).unwrap_or(Reason::Internal);
+                    return Err(Refusal::new(reason, reply.detail));
+                }
+                Err(status) => tracing::warn!(node = id, %status, "a node did not check content"),
+            }
+        }
+        Err(Reason::NoVaultKey.into())
+    }
+
+    /// To the leader, here or one hop away.
+    async fn route(&self, id: Digest, bytes: bytes::Bytes, submission: Submission, from: From) -> SubmitReply {
+        let leader = self.status().leader;
+        match leader {
+            Some(leader) if leader == self.id => self.propose(id, bytes).await,
+            Some(leader) if from == From::Client => match self.peers.forward(leader, submission).await {
+                Ok(mut reply) => {
+                    reply.leader_hint = leader;
+                    reply
+                }
+                Err(status) => {
+                    tracing::debug!(%status, "forwarding failed");
+                    unknown(&id)
+                }
+            },
+            _ => busy(&id, Reason::NoLeader),
+        }
+    }
+
+    async fn propose(&self, id: Digest, bytes: bytes::Bytes) -> SubmitReply {
+        let (fate, first) = self.waiters.wait(id);
+        let (verdict, not_taken) = oneshot::channel();
+        if first {
+            let event = Event::Submit { command: bytes, verdict };
+            // Does not wait: what the driver has no room for is told to come back.
+            if self.events.try_send(event).is_err() {
+                drop(fate);
+                self.waiters.forget(&id);
+                return busy(&id, Reason::Busy);
+            }
+        } else {
+            // The same command is under way already; its fate is ours.
+            drop(verdict);
+        }
+        let not_taken = async {
+            match not_taken.await {
+                Ok(error) => error,
+                // Taken, or somebody else's: only the fate tells.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let reply = tokio::select! {
+            fate = fate => match fate {
+                Ok(Fate::Committed { seq, hash, time_ms, outcome }) => committed(&id, seq, hash, time_ms, outcome),
+                Ok(Fate::Existing { .. }) => match self.recorded(&id) {
+                    Ok(Some(reply)) => reply,
+                    _ => unknown(&id),
+                },
+                Ok(Fate::Expired) => {
+                    let mut reply = refused(&id, &Reason::Expired.into());
+                    reply.state = CommandState::Invalid.into();
+                    reply
+                }
+                Err(_) => unknown(&id),
+            },
+            error = not_taken => match error {
+                SubmitError::Busy => busy(&id, Reason::Busy),
+                SubmitError::NotLeader { .. } => busy(&id, Reason::NoLeader),
+                SubmitError::TooLarge { .. } => refused(&id, &Reason::TooLarge.into()),
+            },
+            () = tokio::time::sleep(WAIT) => unknown(&id),
+        };
+        self.waiters.forget(&id);
+        SubmitReply { leader_hint: self.id, ..reply }
+    }
+
+    /// The reply for a command that is recorded here already.
+    pub fn recorded(&self, id: &Digest) -> Result<Option<SubmitReply>, Refusal> {
+        let internal = |e: &dyn std::fmt::Display| {
+            tracing::error!(error = %e, "a record could not be read");
+            Refusal::from(Reason::Internal)
+        };
+        let Some(seq) = query::command(&self.store.state(), id).map_err(|e| internal(&e))? else { return Ok(None) };
+        let record = self.store.record(seq).map_err(|e| internal(&e))?.ok_or_else(|| internal(&"a record that the state names is missing"))?;
+        let open = stored::open_record(&record).map_err(|e| internal(&e))?;
+        Ok(Some(committed(id, seq, open.hash, open.record.time_ms, open.record.outcome.unwrap_or_default())))
+    }
+
+    /// The four states of a command (design, invariant 4).
+    pub fn command_status(&self, id: &Digest, not_after_ms: u64) -> SubmitReply {
+        // Block times never go back: once the ledger is past a command's not-after, no block takes it.
+        // Read before the record is looked for, so that none can slip in between.
+        let past = not_after_ms != 0 && self.head().is_ok_and(|h| h.time_ms > not_after_ms);
+        match self.recorded(id) {
+            Ok(None) if past => SubmitReply { state: CommandState::Invalid.into(), command_id: id.to_vec(), ..Default::default() },
+            Ok(Some(reply)) => reply,
+            Ok(None) if self.waiters.pending(id) => {
+                SubmitReply { state: CommandState::Pending.into(), command_id: id.to_vec(), ..Default::default() }
+            }
+            Ok(None) => SubmitReply { state: CommandState::Unknown.into(), command_id: id.to_vec(), ..Default::default() },
+            Err(refusal) => refused(id, &refusal),
+        }
+    }
+}
+
+/// A submission that did not go in need not be kept.
+fn release(cache: &VerifiedCache, digest: &Digest) {
+    let _ = cache.take(digest);
+}

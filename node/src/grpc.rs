@@ -1,0 +1,309 @@
+//! The gRPC service for clients. What is not public asks for a request token of a registered key.
+
+use crate::answers::internal;
+use crate::door::From;
+use crate::node::Node;
+use crate::runtime::Event;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+use vermilion_consensus::Role;
+use vermilion_proto::ledger_server::Ledger;
+use vermilion_proto::{
+    CheckpointReply, CheckpointRequest, ClusterReply, ClusterRequest, CommandStatusRequest, ControlReply, ControlRequest, LicenceStatusReply,
+    LicenceStatusRequest, NodeStatus, OperatorState, QueryReply, QueryRequest, Receipt, ReceiptRequest, RecordsRequest, StoredRecord, SubmitReply,
+    SubmitRequest, TagsReply, TagsRequest, UseReply,
+};
+use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::query;
+
+/// Submissions of one stream under way at once; beyond, the stream is read more slowly.
+const STREAM_UNDER_WAY: usize = 1024;
+/// Records or units in one answer's queue.
+const ANSWERS: usize = 64;
+/// Tags of one request.
+const MAX_TAGS: usize = 4096;
+/// Longest value of which a tag is made, in bytes.
+const MAX_TAG_VALUE: usize = 256;
+
+/// The service.
+#[derive(Clone)]
+pub struct LedgerService(pub Arc<Node>);
+
+/// A refusal as a gRPC status: the code's name leads the message.
+pub fn status(refusal: &Refusal) -> Status {
+    let message = format!("{}: {}", refusal.reason.name(), refusal.detail);
+    match refusal.reason {
+        Reason::NotAuthorised => Status::permission_denied(message),
+        Reason::Busy | Reason::NoLeader | Reason::NoVaultKey => Status::unavailable(message),
+        Reason::Internal => Status::internal(message),
+        Reason::UnknownLicence | Reason::UnknownType | Reason::Unknown => Status::not_found(message),
+        _ => Status::invalid_argument(message),
+    }
+}
+
+impl LedgerService {
+    fn asker<T>(&self, request: &Request<T>, what: &str) -> Result<Option<OperatorState>, Status> {
+        let token = match request.metadata().get("authorization") {
+            None => None,
+            Some(value) => Some(value.to_str().map_err(|_| Status::unauthenticated("the authorization is not text"))?),
+        };
+        self.0.asker(token, what).map_err(|r| status(&r))
+    }
+
+    fn known<T>(&self, request: &Request<T>, what: &str) -> Result<OperatorState, Status> {
+        self.asker(request, what)?
+            .ok_or_else(|| status(&Refusal::new(Reason::NotAuthorised, "this question is for registered operators: send a request token")))
+    }
+}
+
+type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Runs every submission of a stream, in no particular order, a bounded number at once.
+pub fn submit_all(node: Arc<Node>, mut requests: Streaming<SubmitRequest>, from: From) -> ReplyStream<SubmitReply> {
+    let (replies, out) = mpsc::channel(STREAM_UNDER_WAY);
+    let room = Arc::new(tokio::sync::Semaphore::new(STREAM_UNDER_WAY));
+    tokio::spawn(async move {
+        while let Ok(Some(request)) = requests.message().await {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            let (node, replies) = (Arc::clone(&node), replies.clone());
+            tokio::spawn(async move {
+                let reply = match request.submission {
+                    Some(submission) => node.submit(submission, from).await,
+                    None => SubmitReply { code: Reason::Malformed.number(), detail: "the request has no submission".into(), ..Default::default() },
+                };
+                // A client that went away does not wait.
+                let _ = replies.send(Ok(SubmitReply { tag: request.tag, ..reply })).await;
+                drop(permit);
+            });
+        }
+    });
+    Box::pin(ReceiverStream::new(out))
+}
+
+#[tonic::async_trait]
+impl Ledger for LedgerService {
+    async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<SubmitReply>, Status> {
+        let request = request.into_inner();
+        let submission = request.submission.ok_or_else(|| Status::invalid_argument("the request has no submission"))?;
+        let reply = self.0.submit(submission, From::Client).await;
+        Ok(Response::new(SubmitReply { tag: request.tag, ..reply }))
+    }
+
+    type SubmitStreamStream = ReplyStream<SubmitReply>;
+
+    async fn submit_stream(&self, request: Request<Streaming<SubmitRequest>>) -> Result<Response<Self::SubmitStreamStream>, Status> {
+        Ok(Response::new(submit_all(Arc::clone(&self.0), request.into_inner(), From::Client)))
+    }
+
+    async fn command_status(&self, request: Request<CommandStatusRequest>) -> Result<Response<SubmitReply>, Status> {
+        let request = request.into_inner();
+        let id = request.command_id.as_slice().try_into().map_err(|_| Status::invalid_argument("a command id has 32 bytes"))?;
+        Ok(Response::new(self.0.command_status(&id, request.not_after_ms)))
+    }
+
+    async fn r#use(&self, request: Request<SubmitRequest>) -> Result<Response<UseReply>, Status> {
+        let submission = request.into_inner().submission.ok_or_else(|| Status::invalid_argument("the request has no submission"))?;
+        let reply = self.0.submit(submission, From::Client).await;
+        // The record may have been applied by the leader alone so far.
+        if reply.state() == vermilion_proto::CommandState::Committed && !self.0.read_barrier().await {
+            return Err(status(&Reason::NoLeader.into()));
+        }
+        Ok(Response::new(self.0.serve_use(reply).await))
+    }
+
+    async fn licence_status(&self, request: Request<LicenceStatusRequest>) -> Result<Response<LicenceStatusReply>, Status> {
+        let asker = self.asker(&request, "licence-status")?;
+        Ok(Response::new(self.0.licence_status(request.into_inner(), asker.as_ref()).await))
+    }
+
+    async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsReply>, Status> {
+        self.known(&request, "tags")?;
+        let requests = request.into_inner().requests;
+        if requests.len() > MAX_TAGS || requests.iter().any(|r| r.value.len() > MAX_TAG_VALUE || r.code_type.len() > 16) {
+            return Err(status(&Refusal::new(Reason::TooLarge, "too many tags, or too long a value")));
+        }
+        let lookup = self.0.opener.lookup();
+        let mut tags = Vec::with_capacity(requests.len());
+        for r in requests {
+            if !["holder", "identifier", "series", "person"].contains(&r.kind.as_str()) {
+                return Err(status(&Refusal::new(Reason::Malformed, "there are tags of holder, identifier, series and person")));
+            }
+            tags.push(lookup.tag(&r.kind, &r.code_type, &r.value).to_vec());
+        }
+        Ok(Response::new(TagsReply { tags }))
+    }
+
+    type RecordsStream = ReplyStream<StoredRecord>;
+
+    async fn records(&self, request: Request<RecordsRequest>) -> Result<Response<Self::RecordsStream>, Status> {
+        self.known(&request, "records")?;
+        let RecordsRequest { from, to } = request.into_inner();
+        let (sender, out) = mpsc::channel(ANSWERS);
+        let store = self.0.store.clone();
+        tokio::task::spawn_blocking(move || {
+            let result = store.records(from, &mut |seq, record| (to == 0 || seq < to) && sender.blocking_send(Ok(record)).is_ok());
+            if let Err(error) = result {
+                let _ = sender.blocking_send(Err(status(&internal(&error))));
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(out).map(|r| r))))
+    }
+
+    async fn get_receipt(&self, request: Request<ReceiptRequest>) -> Result<Response<Receipt>, Status> {
+        if request.get_ref().command_id.is_empty() {
+            self.known(&request, "receipt")?;
+        }
+        let request = request.into_inner();
+        self.0.receipt(&request).await.map(Response::new).map_err(|r| status(&r))
+    }
+
+    async fn get_checkpoint(&self, request: Request<CheckpointRequest>) -> Result<Response<CheckpointReply>, Status> {
+        if request.get_ref().commit_now {
+            self.known(&request, "checkpoint")?;
+            self.0.commit_anywhere().await.map_err(|why| Status::unavailable(why))?;
+        }
+        let at = request.into_inner().at_size;
+        let found = match at {
+            0 => self.0.store.latest_checkpoint(),
+            size => self.0.store.checkpoint(size).map(|note| note.map(|note| (size, note))),
+        };
+        let (size, note) = found.map_err(|e| status(&internal(&e)))?.ok_or_else(|| Status::not_found("there is no such checkpoint"))?;
+        Ok(Response::new(CheckpointReply { note, size, genesis: self.0.genesis_payload.clone() }))
+    }
+
+    async fn cluster(&self, request: Request<ClusterRequest>) -> Result<Response<ClusterReply>, Status> {
+        let mut nodes = vec![self.0.node_status().map_err(Status::internal)?];
+        if !request.into_inner().only_this {
+            let asked = self.0.peers.nodes().map(|peer| async {
+                let ask = async {
+                    let mut client = self.0.peers.ledger_client(peer.raft_id)?;
+                    let mut request = Request::new(ClusterRequest { only_this: true });
+                    request.set_timeout(std::time::Duration::from_secs(2));
+                    client.cluster(request).await
+                };
+                match ask.await {
+                    Ok(reply) => reply.into_inner().nodes.into_iter().next(),
+                    Err(_) => None,
+                }
+                .unwrap_or_else(|| NodeStatus {
+                    id: peer.raft_id,
+                    name: peer.name.clone(),
+                    role: "unreachable".into(),
+                    grpc: peer.peer_address.clone(),
+                    ..Default::default()
+                })
+            });
+            for one in asked {
+                nodes.push(one.await);
+            }
+            nodes.sort_by_key(|n| n.id);
+        }
+        let leader = self.0.status().leader.and_then(|id| self.0.genesis.nodes.iter().find(|n| n.raft_id == id)).map(|n| n.name.clone());
+        Ok(Response::new(ClusterReply { leader: leader.unwrap_or_default(), nodes, ledger_id: self.0.ledger_id.to_vec() }))
+    }
+
+    async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryReply>, Status> {
+        // Directory information is published (002-14); operators and licences are not.
+        if !matches!(request.get_ref().kind.as_str(), "unit" | "units" | "type" | "types" | "policy" | "genesis") {
+            self.known(&request, "query")?;
+        }
+        let request = request.into_inner();
+        if !request.local && !self.0.read_barrier().await {
+            return Err(status(&Reason::NoLeader.into()));
+        }
+        self.0.query(&request).map(Response::new).map_err(|r| status(&r))
+    }
+
+    async fn control(&self, request: Request<ControlRequest>) -> Result<Response<ControlReply>, Status> {
+        let asker = self.known(&request, "control")?;
+        let unit = asker.operator.as_ref().map(|o| o.unit.clone()).unwrap_or_default();
+        let unit = query::unit(&self.0.store.state(), &unit).map_err(|e| status(&internal(&e)))?.and_then(|u| u.unit);
+        if !unit.is_some_and(|u| u.roles.iter().any(|r| r == "managing-unit-city")) {
+            return Err(status(&Refusal::new(Reason::NotAuthorised, "only the city's managing unit controls nodes")));
+        }
+        let request = request.into_inner();
+        let event = match request.action.as_str() {
+            "transfer" => Event::Transfer(request.node),
+            "distrust" => Event::Distrust(request.node, true),
+            "trust" => Event::Distrust(request.node, false),
+            _ => return Err(Status::invalid_argument("there are the actions transfer, distrust and trust")),
+        };
+        self.0.events.try_send(event).map_err(|_| status(&Reason::Busy.into()))?;
+        Ok(Response::new(ControlReply { done: request.action }))
+    }
+}
+
+impl Node {
+    /// A commitment now: here if this node leads, else at the leader.
+    pub async fn commit_anywhere(&self) -> Result<(), String> {
+        if self.status().role == Role::Leader {
+            return self.commit_now().await.map(|_| ());
+        }
+        // The schedule of the leader covers what is there within its interval.
+        let target = self.head()?.size;
+        let mut watch = self.witness.watch();
+        let wait = async { watch.wait_for(|size| *size >= target).await.map(|_| ()) };
+        match tokio::time::timeout(std::time::Duration::from_secs(10), wait).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err("no checkpoint came within 10 s".into()),
+        }
+    }
+
+    /// This node's line in the cluster's status.
+    pub fn node_status(&self) -> Result<NodeStatus, String> {
+        let status = self.status();
+        let head = self.head()?;
+        let role = match status.role {
+            Role::Leader => "leader",
+            Role::Follower => "follower",
+            Role::Candidate | Role::PreCandidate => "candidate",
+        };
+        let (applied, _) = self.store.applied().map_err(|e| e.to_string())?;
+        Ok(NodeStatus {
+            id: self.id,
+            name: self.me.name.clone(),
+            role: role.into(),
+            term: status.term,
+            commit: status.commit,
+            applied,
+            size: head.size,
+            chain: head.chain,
+            checkpoint_size: *self.witness.watch().borrow(),
+            pending: self.waiters.len() as u64,
+            leader: status.leader.unwrap_or(0),
+            grpc: self.me.peer_address.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            time_ms: head.time_ms,
+        })
+    }
+
+    fn query(&self, request: &QueryRequest) -> Result<QueryReply, Refusal> {
+        let kv = self.store.state_snapshot();
+        let fail = |e: vermilion_registry::Fatal| internal(&e);
+        let head = query::head(&kv).map_err(fail)?.ok_or(Reason::Internal)?;
+        let mut reply = QueryReply { as_of_seq: head.size.saturating_sub(1), as_of_ms: head.time_ms, ..Default::default() };
+        match request.kind.as_str() {
+            "unit" => reply.units.extend(query::unit(&kv, &request.key).map_err(fail)?),
+            "units" => reply.units = query::units(&kv).map_err(fail)?,
+            "operators" => {
+                reply.operators = query::operators(&kv).map_err(fail)?;
+                reply.operators.retain(|o| request.key.is_empty() || o.operator.as_ref().is_some_and(|o| o.unit == request.key));
+            }
+            "type" => reply.types.extend(query::licence_type(&kv, &request.key, None).map_err(fail)?),
+            "types" => reply.types = query::types(&kv).map_err(fail)?,
+            "policy" => reply.policy = query::policy(&kv).map_err(fail)?.iter().cloned().collect(),
+            "genesis" => reply.genesis = self.genesis_payload.clone(),
+            "licence" => {
+                let named = self.named(&kv, &request.key)?;
+                let state = query::licence(&kv, &named).map_err(fail)?.ok_or(Reason::UnknownLicence)?;
+                reply.changes = query::history(&kv, &named).map_err(fail)?;
+                reply.licences.push(state);
+            }
+            other => return Err(Refusal::new(Reason::Malformed, format!("there is no query {other:?}"))),
+        }
+        Ok(reply)
+    }
+}

@@ -1,0 +1,27 @@
+//! A node of a Vermilion ledger: it wires Raft, registry, storage and listeners together. The only
+//! crate with sockets, threads, configuration and the clock.
+//!
+//! A submission's way: [`door`] (checks, routes) → [`runtime`] (blocks, Raft, log) → [`apply`]
+//! (registry, store) → [`waiters`] (answer). What comes from peers passes [`gate`] first.
+
+pub mod answers;
+pub mod apply;
+pub mod block;
+pub mod catchup;
+pub mod config;
+pub mod disclose;
+pub mod door;
+pub mod gate;
+pub mod grpc;
+pub mod keys;
+pub mod metrics;
+pub mod node;
+pub mod opener;
+pub mod peer_service;
+pub mod peers;
+pub mod receipts;
+pub mod rest;
+pub mod runtime;
+pub mod verify;
+pub mod waiters;
+pub mod witness;

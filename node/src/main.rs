@@ -1,0 +1,180 @@
+//! `vermiliond`: runs one node.
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use vermilion_node::config::{Config, Log};
+use vermilion_node::grpc::LedgerService;
+use vermilion_node::keys::NodeKeys;
+use vermilion_node::node::{Node, Started};
+use vermilion_node::peer_service::PeerService;
+use vermilion_node::peers::MAX_PEER_MESSAGE;
+use vermilion_proto::ledger_server::LedgerServer;
+use vermilion_proto::peer_server::PeerServer;
+
+/// The largest request of a client, in bytes: a submission and its framing.
+const MAX_REQUEST: usize = 9 << 20;
+/// How long a stop waits for requests under way.
+const DRAIN: Duration = Duration::from_secs(5);
+/// The exit code when the node stopped itself: sysexits' EX_SOFTWARE.
+const STOPPED_ITSELF: u8 = 70;
+/// The exit code of a configuration that cannot work: sysexits' EX_CONFIG.
+const BAD_CONFIG: u8 = 78;
+
+#[derive(Parser)]
+#[command(name = "vermiliond", version, about = "A node of a Vermilion ledger (朱印).")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node until SIGTERM or SIGINT.
+    #[command(after_help = "Example:\n  vermiliond run --config /etc/vermilion/node.toml")]
+    Run {
+        /// The node's configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Check a configuration and its key files, and say what is wrong.
+    #[command(after_help = "Example:\n  vermiliond check --config /etc/vermilion/node.toml")]
+    Check {
+        /// The node's configuration.
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let (path, only_check) = match Args::parse().command {
+        Command::Run { config } => (config, false),
+        Command::Check { config } => (config, true),
+    };
+    let loaded = Config::load(&path).and_then(|config| NodeKeys::load(&config).map(|keys| (config, keys)));
+    let (config, keys) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("vermiliond: {error}");
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    if only_check {
+        println!("{} is a usable configuration of node {}", path.display(), config.name);
+        return ExitCode::SUCCESS;
+    }
+    start_logging(&config.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("vermiliond: cannot start threads: {error}");
+            return ExitCode::from(STOPPED_ITSELF);
+        }
+    };
+    let started = {
+        let _inside = runtime.enter();
+        Node::start(&config, keys, runtime.handle())
+    };
+    let started = match started {
+        Ok(started) => started,
+        Err(why) => {
+            tracing::error!(why, "the node does not start");
+            eprintln!("vermiliond: {why}");
+            return ExitCode::from(STOPPED_ITSELF);
+        }
+    };
+    runtime.block_on(serve(config, started))
+}
+
+fn start_logging(log: &Log) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&log.level).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if log.json {
+        builder.json().init();
+    } else {
+        builder.with_ansi(false).init();
+    }
+}
+
+async fn serve(config: Config, started: Started) -> ExitCode {
+    let Started { node, runtime, mut fatal } = started;
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let wait = |mut stopping: tokio::sync::watch::Receiver<bool>| async move {
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    let grpc = tokio::spawn(serve_grpc(config.grpc.clone(), Arc::clone(&node), wait(stopping.clone())));
+    let rest = tokio::spawn(serve_rest(config.http.clone(), Arc::clone(&node), wait(stopping)));
+    tracing::info!(node = config.name, grpc = config.grpc, http = config.http, ledger = hex::encode(node.ledger_id), "the node runs");
+    let mut grpc = std::pin::pin!(grpc);
+    let mut rest = std::pin::pin!(rest);
+    let code = tokio::select! {
+        Some(stopped) = fatal.recv() => {
+            tracing::error!(why = stopped.0, "the node stops");
+            eprintln!("vermiliond: the node stops: {}", stopped.0);
+            // Nothing is drained: the node can no longer vouch for its answers.
+            return ExitCode::from(STOPPED_ITSELF);
+        }
+        ended = &mut grpc => listener_ended("gRPC", ended),
+        ended = &mut rest => listener_ended("REST", ended),
+        () = signalled() => ExitCode::SUCCESS,
+    };
+    tracing::info!("stopping: requests under way are finished");
+    let _ = stop.send(true);
+    let _ = tokio::time::timeout(DRAIN, async {
+        while node.under_way.available_permits() < vermilion_node::door::MAX_UNDER_WAY {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let store = node.store.clone();
+    let stopped = tokio::task::spawn_blocking(move || runtime.stop());
+    let _ = tokio::time::timeout(DRAIN, stopped).await;
+    if let Err(error) = store.flush() {
+        tracing::error!(%error, "the store was not flushed");
+        return ExitCode::from(STOPPED_ITSELF);
+    }
+    tracing::info!("stopped");
+    code
+}
+
+fn listener_ended(which: &str, ended: Result<Result<(), String>, tokio::task::JoinError>) -> ExitCode {
+    let why = match ended {
+        Ok(Ok(())) => "it ended".to_owned(),
+        Ok(Err(why)) => why,
+        Err(error) => error.to_string(),
+    };
+    tracing::error!(which, why, "a listener failed");
+    eprintln!("vermiliond: the {which} listener failed: {why}");
+    ExitCode::from(STOPPED_ITSELF)
+}
+
+async fn serve_grpc(address: String, node: Arc<Node>, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
+    let address = address.parse().map_err(|e| format!("grpc: {e}"))?;
+    tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(16 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .add_service(LedgerServer::new(LedgerService(Arc::clone(&node))).max_decoding_message_size(MAX_REQUEST).max_encoding_message_size(MAX_REQUEST))
+        .add_service(PeerServer::new(PeerService(node)).max_decoding_message_size(MAX_PEER_MESSAGE).max_encoding_message_size(MAX_PEER_MESSAGE))
+        .serve_with_shutdown(address, stop)
+        .await
+        .map_err(|e| e.to_string())
+}
+
+async fn serve_rest(address: String, node: Arc<Node>, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
+    let listener = tokio::net::TcpListener::bind(&address).await.map_err(|e| format!("http: {address}: {e}"))?;
+    axum::serve(listener, vermilion_node::rest::router(node)).with_graceful_shutdown(stop).await.map_err(|e| e.to_string())
+}
+
+/// SIGTERM or SIGINT.
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        // Without handlers the default action of the signals ends the process.
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+}

@@ -1,0 +1,97 @@
+//! Counts for Prometheus. Labels are fixed words: nothing of a command's content gets here.
+
+use prometheus::{Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use std::time::Duration;
+use vermilion_proto::CommandState;
+
+/// The node's metrics.
+pub struct Metrics {
+    registry: Registry,
+    submitted: IntCounterVec,
+    submit_seconds: Histogram,
+    apply_seconds: Histogram,
+    records: IntCounter,
+    size: IntGauge,
+    /// Requests turned away because a queue was full.
+    pub busy: IntCounter,
+    /// Messages that the gate refused.
+    pub gate_refused: IntCounter,
+    /// Uses whose content was disclosed.
+    pub disclosed: IntCounter,
+    term: IntGauge,
+    leader: IntGauge,
+    commit: IntGauge,
+    applied: IntGauge,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let seconds = |name: &str, help: &str| {
+            Histogram::with_opts(HistogramOpts::new(name, help).buckets(vec![
+                0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+            ]))
+        };
+        let metrics = Self {
+            submitted: IntCounterVec::new(Opts::new("vermilion_submissions_total", "submissions answered, by state"), &["state"])?,
+            submit_seconds: seconds("vermilion_submit_seconds", "from a submission to its answer")?,
+            apply_seconds: seconds("vermilion_apply_seconds", "applying committed entries")?,
+            records: IntCounter::new("vermilion_records_applied_total", "records applied since the start")?,
+            size: IntGauge::new("vermilion_ledger_records", "records in the ledger")?,
+            busy: IntCounter::new("vermilion_busy_total", "requests turned away because a queue was full")?,
+            gate_refused: IntCounter::new("vermilion_gate_refused_total", "peer messages refused by the gate")?,
+            disclosed: IntCounter::new("vermilion_disclosures_total", "uses whose content was disclosed")?,
+            term: IntGauge::new("vermilion_raft_term", "Raft term")?,
+            leader: IntGauge::new("vermilion_raft_leader", "Raft id of the leader, 0 when there is none")?,
+            commit: IntGauge::new("vermilion_raft_commit_index", "committed through")?,
+            applied: IntGauge::new("vermilion_raft_applied_index", "applied through")?,
+            registry,
+        };
+        let r = &metrics.registry;
+        r.register(Box::new(metrics.submitted.clone()))?;
+        r.register(Box::new(metrics.submit_seconds.clone()))?;
+        r.register(Box::new(metrics.apply_seconds.clone()))?;
+        for counter in [&metrics.records, &metrics.busy, &metrics.gate_refused, &metrics.disclosed] {
+            r.register(Box::new(counter.clone()))?;
+        }
+        for gauge in [&metrics.size, &metrics.term, &metrics.leader, &metrics.commit, &metrics.applied] {
+            r.register(Box::new(gauge.clone()))?;
+        }
+        r.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(metrics)
+    }
+
+    /// A submission was answered.
+    pub fn submitted(&self, state: i32, took: Duration) {
+        let state = CommandState::try_from(state).map_or("unknown", |s| match s {
+            CommandState::Unknown => "unknown",
+            CommandState::Pending => "pending",
+            CommandState::Committed => "committed",
+            CommandState::Invalid => "invalid",
+            CommandState::RefusedAtDoor => "refused-at-door",
+            CommandState::Busy => "busy",
+        });
+        self.submitted.with_label_values(&[state]).inc();
+        self.submit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Entries were applied.
+    pub fn applied(&self, records: u64, took: Duration, size: u64) {
+        self.apply_seconds.observe(took.as_secs_f64());
+        self.records.inc_by(records);
+        self.size.set(i64::try_from(size).unwrap_or(i64::MAX));
+    }
+
+    /// The text that Prometheus reads.
+    pub fn render(&self, status: &vermilion_consensus::Status) -> Result<String, prometheus::Error> {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.term.set(number(status.term));
+        self.leader.set(number(status.leader.unwrap_or(0)));
+        self.commit.set(number(status.commit));
+        self.applied.set(number(status.applied));
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        String::from_utf8(out).map_err(|e| prometheus::Error::Msg(e.to_string()))
+    }
+}

@@ -1,0 +1,152 @@
+//! Opens content with the vault keys that this node may use: to check it at the door, and to serve uses.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vermilion_crypto::{ContentKey, LookupKey, VaultSecretKey};
+use vermilion_proto::{ItemRefusal, LicenceItem, TypeState, VaultWraps, body::Of};
+use vermilion_registry::content::{TypeRules, check_content, check_texts};
+use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::submission::Submitted;
+use vermilion_registry::{Kv, query, vault};
+use zeroize::Zeroizing;
+
+/// Command keys remembered: a client may use one wrapped key for many commands.
+const REMEMBERED_KEYS: usize = 256;
+
+/// What the door's check of the content found.
+#[derive(Debug, Default)]
+pub struct ContentReport {
+    /// Items refused, by position.
+    pub refused: Vec<ItemRefusal>,
+    /// What exactly, for the first of them.
+    pub detail: String,
+}
+
+/// The vault's secret side on this node.
+pub struct Opener {
+    keys: Vec<VaultSecretKey>,
+    lookup: LookupKey,
+    remembered: Mutex<(HashMap<Vec<u8>, ContentKey>, VecDeque<Vec<u8>>)>,
+    types: Mutex<HashMap<String, (TypeState, Arc<TypeRules>)>>,
+}
+
+impl Opener {
+    /// With these keys.
+    #[must_use]
+    pub fn new(keys: Vec<VaultSecretKey>, lookup: LookupKey) -> Self {
+        Self { keys, lookup, remembered: Mutex::default(), types: Mutex::default() }
+    }
+
+    /// The key of keyed tags.
+    #[must_use]
+    pub fn lookup(&self) -> &LookupKey {
+        &self.lookup
+    }
+
+    /// Whether this node holds a key that the content is wrapped to.
+    #[must_use]
+    pub fn may_open(&self, wraps: &VaultWraps) -> bool {
+        self.keys.iter().any(|key| {
+            let id = key.public().id();
+            wraps.wraps.iter().any(|w| w.vault_key_id == id)
+        })
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, (HashMap<Vec<u8>, ContentKey>, VecDeque<Vec<u8>>)> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The command key of these wraps.
+    pub fn command_key(&self, wraps: &VaultWraps) -> Result<ContentKey, Refusal> {
+        let name: Vec<u8> = wraps.wraps.iter().flat_map(|w| w.encapsulated.iter().chain(&w.ciphertext)).copied().collect();
+        if let Some(key) = self.remembered().0.get(&name) {
+            return Ok(key.clone());
+        }
+        let key = vault::open_command_key(wraps, &self.keys)?;
+        let mut remembered = self.remembered();
+        let (keys, order) = &mut *remembered;
+        if keys.insert(name.clone(), key.clone()).is_none() {
+            order.push_back(name);
+        }
+        if order.len() > REMEMBERED_KEYS
+            && let Some(oldest) = order.pop_front()
+        {
+            keys.remove(&oldest);
+        }
+        Ok(key)
+    }
+
+    /// The compiled rules of a type's current version; `None` when it is not published here.
+    pub fn rules(&self, kv: &dyn Kv, code: &str) -> Result<Option<Arc<TypeRules>>, Refusal> {
+        let internal = |e: String| Refusal::new(Reason::Internal, e);
+        let Some(state) = query::licence_type(kv, code, None).map_err(|e| internal(e.to_string()))? else { return Ok(None) };
+        if let Some((known, rules)) = self.types.lock().unwrap_or_else(PoisonError::into_inner).get(code)
+            && known.published_seq == state.published_seq
+        {
+            return Ok(Some(Arc::clone(rules)));
+        }
+        let of = state.r#type.as_ref().ok_or_else(|| internal("a published type has no definition".into()))?;
+        let rules = Arc::new(TypeRules::new(of)?);
+        self.types.lock().unwrap_or_else(PoisonError::into_inner).insert(code.to_owned(), (state, Arc::clone(&rules)));
+        Ok(Some(rules))
+    }
+
+    /// Opens and checks everything that travels sealed beside a command: each licence against the
+    /// digests and the schema, the texts against theirs. What the plaintext shows to be wrong is
+    /// refused here and leaves no record.
+    pub fn check(&self, kv: &dyn Kv, submitted: &Submitted) -> Result<ContentReport, Refusal> {
+        let mut report = ContentReport::default();
+        let command = &submitted.checked.command;
+        let Some(head) = &command.head else { return Err(Reason::Malformed.into()) };
+        if let Some(Of::PublishType(of)) = command.body.as_ref().and_then(|b| b.of.as_ref()) {
+            // Apply knows no JSON Schema: its answer would depend on a library's version.
+            TypeRules::new(of.r#type.as_ref().ok_or(Reason::TypeInvalid)?)?;
+        }
+        if let Some(Of::Use(of)) = command.body.as_ref().and_then(|b| b.of.as_ref())
+            && (head.text_digests.len() != 2 || head.text_digests[0] != of.case_digest || head.text_digests[1] != of.purpose_digest)
+        {
+            return Err(Reason::PurposeMissing.into());
+        }
+        if submitted.sealed.wraps.is_empty() {
+            return if head.text_digests.is_empty() { Ok(report) } else { Err(Refusal::new(Reason::BesideMismatch, "the texts are missing")) };
+        }
+        let wraps = submitted.sealed.wraps()?;
+        let key = self.command_key(&wraps)?;
+        if !submitted.sealed.text.is_empty() || !head.text_digests.is_empty() {
+            let text = vault::open(&key, &head.nonce, &wraps, vault::TEXT_POSITION, &submitted.sealed.text)?;
+            check_texts(&text, &vermilion_ledger::digests(&head.text_digests).map_err(|_| Refusal::new(Reason::FieldDigests, "a text's digest has 32 bytes"))?)?;
+        }
+        for (position, ((_, item), ciphertext)) in (0u32..).zip(submitted.checked.items.iter().zip(&submitted.sealed.ciphertexts)) {
+            if let Err(refusal) = self.check_item(kv, &key, &head.nonce, &wraps, position, item, ciphertext) {
+                if report.refused.is_empty() {
+                    report.detail = format!("item {position}: {}", refusal.detail);
+                }
+                report.refused.push(ItemRefusal { position, code: refusal.reason.number() });
+            }
+        }
+        Ok(report)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn check_item(
+        &self,
+        kv: &dyn Kv,
+        key: &ContentKey,
+        nonce: &[u8],
+        wraps: &VaultWraps,
+        position: u32,
+        item: &LicenceItem,
+        ciphertext: &[u8],
+    ) -> Result<(), Refusal> {
+        let content = vault::open(key, nonce, wraps, position, ciphertext)?;
+        // Of an unknown type nobody can tell whether its identifiers are personal: such an item must
+        // not reach the chain, refused or not.
+        let rules = self.rules(kv, &item.type_code)?.ok_or(Reason::UnknownType)?;
+        check_content(item, &content, Some(&rules), &self.lookup).map(|_| ())
+    }
+
+    /// Opens one licence's content.
+    pub fn open(&self, nonce: &[u8], wraps: &VaultWraps, position: u32, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+        vault::open(&self.command_key(wraps)?, nonce, wraps, position, ciphertext)
+    }
+}

@@ -1,0 +1,149 @@
+//! The gRPC service for nodes. Certificates on these connections come with the identity module;
+//! until then the listener belongs on a network of the nodes' own.
+
+use crate::answers::internal;
+use crate::door::From;
+use crate::gate::NodeGate;
+use crate::grpc::{status, submit_all};
+use crate::node::Node;
+use crate::runtime::{Event, now_ms};
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+use vermilion_consensus::{Gate as _, Millis, Refusal as GateRefusal};
+use vermilion_proto::peer_server::Peer;
+use vermilion_proto::{
+    CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, Message as _, RaftAck, RaftFrame, Submission,
+    SubmitReply, SubmitRequest, UseReply,
+};
+use vermilion_registry::submission::open_submission;
+
+/// Records of one catch-up request.
+const MAX_CATCH_UP: u64 = 1024;
+
+/// The service.
+#[derive(Clone)]
+pub struct PeerService(pub Arc<Node>);
+
+type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl PeerService {
+    /// Passes one frame's messages through the gate and hands the good ones on, in order.
+    async fn take(&self, gate: &NodeGate, frame: RaftFrame) -> Result<(), Status> {
+        let node = &self.0;
+        let mut passed = Vec::with_capacity(frame.messages.len());
+        let mut refused = None;
+        for bytes in &frame.messages {
+            let message = vermilion_consensus::decode(bytes).map_err(|e| Status::invalid_argument(e.to_string()))?;
+            if message.from != frame.from || message.to != node.id {
+                return Err(Status::invalid_argument("a message of another node, or for another"));
+            }
+            let admit = || gate.admit(&message, Millis(now_ms()));
+            let verdict = if message.entries.is_empty() { admit() } else { tokio::task::block_in_place(admit) };
+            match verdict {
+                Ok(()) => passed.push(message),
+                Err(GateRefusal::Early(why)) => tracing::warn!(from = frame.from, why, "a message was dropped"),
+                Err(GateRefusal::Forged(why)) => {
+                    node.metrics.gate_refused.inc();
+                    tracing::error!(from = frame.from, term = message.term, why, "the gate refused a leader's message");
+                    refused = Some(message.term);
+                    break;
+                }
+            }
+        }
+        // Blocks of the driver's queue slow this peer down; a thread may wait for room.
+        let events = node.events.clone();
+        let from = frame.from;
+        let hand_over = move || {
+            let sent = if passed.is_empty() { Ok(()) } else { events.send(Event::Step(passed)) };
+            match refused {
+                Some(term) if sent.is_ok() => events.send(Event::Refused { from, term }),
+                _ => sent,
+            }
+        };
+        tokio::task::block_in_place(hand_over).map_err(|_| Status::unavailable("the node is stopping"))
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    async fn raft(&self, request: Request<Streaming<RaftFrame>>) -> Result<Response<RaftAck>, Status> {
+        let mut frames = request.into_inner();
+        let gate = NodeGate { cache: Arc::clone(&self.0.cache) };
+        while let Some(frame) = frames.message().await? {
+            if frame.ledger_id != self.0.ledger_id {
+                return Err(Status::failed_precondition("the nodes are of different ledgers"));
+            }
+            self.take(&gate, frame).await?;
+        }
+        Ok(Response::new(RaftAck {}))
+    }
+
+    type ForwardStream = ReplyStream<SubmitReply>;
+
+    async fn forward(&self, request: Request<Streaming<SubmitRequest>>) -> Result<Response<Self::ForwardStream>, Status> {
+        Ok(Response::new(submit_all(Arc::clone(&self.0), request.into_inner(), From::Node)))
+    }
+
+    async fn check_content(&self, request: Request<Submission>) -> Result<Response<CheckContentReply>, Status> {
+        let bytes = request.into_inner().encode_to_vec();
+        let node = &self.0;
+        let report = tokio::task::block_in_place(|| {
+            let submitted = open_submission(&bytes)?;
+            node.opener.check(&node.store.state_snapshot(), &submitted)
+        });
+        Ok(Response::new(match report {
+            Ok(report) => CheckContentReply { code: 0, detail: report.detail, refused: report.refused, token: Vec::new() },
+            Err(refusal) => CheckContentReply { code: refusal.reason.number(), detail: refusal.detail, ..Default::default() },
+        }))
+    }
+
+    async fn disclose(&self, request: Request<DiscloseRequest>) -> Result<Response<UseReply>, Status> {
+        let id = request.into_inner().command_id;
+        if !self.0.read_barrier().await {
+            return Err(Status::unavailable("no leader answers"));
+        }
+        let contents = tokio::task::block_in_place(|| self.0.contents(&id)).map_err(|r| status(&r))?;
+        Ok(Response::new(UseReply { reply: None, contents }))
+    }
+
+    async fn cosign(&self, request: Request<CosignRequest>) -> Result<Response<CosignReply>, Status> {
+        let note = request.into_inner().note;
+        let note = tokio::task::block_in_place(|| self.0.witness.take(&note)).map_err(Status::invalid_argument)?;
+        Ok(Response::new(CosignReply { note }))
+    }
+
+    type CatchUpStream = ReplyStream<CatchUpRecord>;
+
+    async fn catch_up(&self, request: Request<CatchUpRequest>) -> Result<Response<Self::CatchUpStream>, Status> {
+        let CatchUpRequest { from, to } = request.into_inner();
+        let to = to.min(from.saturating_add(MAX_CATCH_UP));
+        let (sender, out) = mpsc::channel(16);
+        let store = self.0.store.clone();
+        tokio::task::spawn_blocking(move || {
+            let result = store.records(from, &mut |seq, record| {
+                if seq >= to {
+                    return false;
+                }
+                let with_vault = || {
+                    let (items, text) = store.ciphertexts(seq)?;
+                    let wraps = store.wraps(seq)?.unwrap_or_default();
+                    let mut ciphertexts = vec![Vec::new(); record.items.len()];
+                    for (position, ciphertext) in items {
+                        if let Some(slot) = ciphertexts.get_mut(position as usize) {
+                            *slot = ciphertext;
+                        }
+                    }
+                    Ok::<_, vermilion_storage::StorageError>(CatchUpRecord { record: Some(record.clone()), ciphertexts, wraps, text })
+                };
+                sender.blocking_send(with_vault().map_err(|e| status(&internal(&e)))).is_ok()
+            });
+            if let Err(error) = result {
+                let _ = sender.blocking_send(Err(status(&internal(&error))));
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(out))))
+    }
+}

@@ -1,0 +1,260 @@
+//! REST under `/v1`, described by OpenAPI: what the public and monitoring may ask.
+
+use crate::node::Node;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::{OpenApi, ToSchema};
+use vermilion_proto::{LicenceStatusRequest, Message as _, ReceiptRequest};
+use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::{query, status::Flag, status::State as LicenceStateName, stored};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Vermilion 朱印", description = "The ledger under a city's electronic licences: public questions.", version = "1"),
+    paths(licence_status, record, receipt, checkpoint, health, ready, metrics),
+    components(schemas(Status, Record, Problem, Health))
+)]
+struct Api;
+
+/// Why something was not answered.
+#[derive(Serialize, ToSchema)]
+pub struct Problem {
+    /// The stable reason code.
+    reason: String,
+    /// In English.
+    message: String,
+    /// In Chinese.
+    message_zh: String,
+    /// What exactly; never anything personal.
+    detail: String,
+}
+
+/// A licence's status.
+#[derive(Serialize, ToSchema)]
+pub struct Status {
+    /// GB/T 36906 verify-information result, 0 to 7.
+    verify_code: u32,
+    /// The state as stored.
+    state: String,
+    /// The state in Chinese.
+    state_zh: String,
+    /// With what follows from the dates: `expired`, `not-yet-effective`, or the state.
+    shown: String,
+    /// Flags beside the state.
+    flags: Vec<String>,
+    /// The last record that the answer takes into account.
+    as_of_record: u64,
+    /// Its time, Unix milliseconds.
+    as_of_ms: u64,
+    /// The licence's version.
+    version: u32,
+    /// The type's code.
+    type_code: String,
+    /// USCC of the issuing unit.
+    unit: String,
+}
+
+/// A record, for known clients.
+#[derive(Serialize, ToSchema)]
+pub struct Record {
+    /// Sequence number.
+    seq: u64,
+    /// Unix milliseconds.
+    time_ms: u64,
+    /// Hash of the record, hex.
+    hash: String,
+    /// The chain after it, hex.
+    chain: String,
+    /// The outcome: `accepted` or a reason code.
+    outcome: String,
+    /// The record's exact bytes, hex.
+    record: String,
+}
+
+/// Whether the node is well.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    /// `ok` or `waiting`.
+    status: String,
+    /// The node's name.
+    node: String,
+    /// Records that it holds.
+    records: u64,
+    /// The leader's Raft id, 0 when there is none.
+    leader: u64,
+}
+
+fn problem(refusal: &Refusal) -> Response {
+    let code = match refusal.reason {
+        Reason::NotAuthorised | Reason::StatusClosed | Reason::ChallengeFailed => StatusCode::FORBIDDEN,
+        Reason::UnknownLicence | Reason::UnknownType | Reason::Unknown => StatusCode::NOT_FOUND,
+        Reason::NoLeader | Reason::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    let body = Problem {
+        reason: refusal.reason.name().into(),
+        message: refusal.reason.english().into(),
+        message_zh: refusal.reason.chinese().into(),
+        detail: refusal.detail.clone(),
+    };
+    (code, Json(body)).into_response()
+}
+
+#[derive(Deserialize)]
+struct StatusQuery {
+    #[serde(default)]
+    field: String,
+    #[serde(default)]
+    value: String,
+    #[serde(default)]
+    local: bool,
+}
+
+/// The public status of a licence, where its type allows it.
+#[utoipa::path(get, path = "/v1/licences/{identifier}/status",
+    params(("identifier" = String, Path, description = "GB/T 36904 identifier"),
+        ("field" = Option<String>, Query, description = "a field that the asker knows, for challenge types"),
+        ("value" = Option<String>, Query, description = "its value"),
+        ("local" = Option<bool>, Query, description = "answer as of this node's last record")),
+    responses((status = 200, body = Status), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+async fn licence_status(State(node): State<Arc<Node>>, Path(identifier): Path<String>, Query(query): Query<StatusQuery>) -> Response {
+    let request = LicenceStatusRequest { identifier, local: query.local, challenge_field: query.field, challenge_value: query.value };
+    let reply = node.licence_status(request, None).await;
+    match (Reason::from_number(reply.code), reply.status) {
+        (None, Some(status)) => Json(Status {
+            verify_code: status.verify_code,
+            state_zh: LicenceStateName::from_name(&status.state).map_or("", LicenceStateName::chinese).into(),
+            state: status.state,
+            shown: status.shown,
+            flags: status.flags.iter().filter(|f| Flag::from_name(f).is_some()).cloned().collect(),
+            as_of_record: status.as_of_seq,
+            as_of_ms: status.as_of_ms,
+            version: status.version,
+            type_code: status.type_code,
+            unit: status.unit,
+        })
+        .into_response(),
+        (reason, _) => problem(&reason.unwrap_or(Reason::Internal).into()),
+    }
+}
+
+fn command_id(text: &str) -> Result<[u8; 32], Refusal> {
+    let mut id = [0; 32];
+    hex::decode_to_slice(text, &mut id).map_err(|_| Refusal::new(Reason::Malformed, "a command id is 64 hexadecimal digits"))?;
+    Ok(id)
+}
+
+/// A command's record; for known clients, who send a request token for `record`.
+#[utoipa::path(get, path = "/v1/records/{command_id}", params(("command_id" = String, Path, description = "64 hexadecimal digits")),
+    responses((status = 200, body = Record), (status = 403, body = Problem), (status = 404, body = Problem)))]
+async fn record(State(node): State<Arc<Node>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let token = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    match node.asker(token, "record") {
+        Ok(Some(_)) => {}
+        Ok(None) => return problem(&Refusal::new(Reason::NotAuthorised, "records are for registered operators: send a request token")),
+        Err(refusal) => return problem(&refusal),
+    }
+    match find_record(&node, &id) {
+        Ok(record) => Json(record).into_response(),
+        Err(refusal) => problem(&refusal),
+    }
+}
+
+fn find_record(node: &Node, id: &str) -> Result<Record, Refusal> {
+    let internal = crate::answers::internal;
+    let id = command_id(id)?;
+    let seq = query::command(&node.store.state_snapshot(), &id).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
+    let found = node.store.record(seq).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
+    let open = stored::open_record(&found).map_err(|e| internal(&e))?;
+    let code = open.record.outcome.as_ref().map_or(0, |o| o.code);
+    Ok(Record {
+        seq,
+        time_ms: open.record.time_ms,
+        hash: hex::encode(open.hash),
+        chain: hex::encode(open.chain),
+        outcome: Reason::from_number(code).map_or("accepted", Reason::name).into(),
+        record: hex::encode(&found.record),
+    })
+}
+
+/// A command's receipt: an encoded `Receipt`, for `vermilion receipt check`.
+#[utoipa::path(get, path = "/v1/receipts/{command_id}", params(("command_id" = String, Path, description = "64 hexadecimal digits")),
+    responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = Problem)))]
+async fn receipt(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Response {
+    let id = match command_id(&id) {
+        Ok(id) => id,
+        Err(refusal) => return problem(&refusal),
+    };
+    match node.receipt(&ReceiptRequest { command_id: id.to_vec(), identifier: String::new() }).await {
+        Ok(receipt) => ([(header::CONTENT_TYPE, "application/octet-stream")], receipt.encode_to_vec()).into_response(),
+        Err(refusal) => problem(&refusal),
+    }
+}
+
+/// The newest checkpoint: a C2SP signed note with cosignatures.
+#[utoipa::path(get, path = "/v1/checkpoint", responses((status = 200, content_type = "text/plain"), (status = 404, body = Problem)))]
+async fn checkpoint(State(node): State<Arc<Node>>) -> Response {
+    match node.store.latest_checkpoint() {
+        Ok(Some((_, note))) => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], note).into_response(),
+        Ok(None) => problem(&Refusal::new(Reason::Unknown, "there is no checkpoint yet")),
+        Err(error) => problem(&crate::answers::internal(&error)),
+    }
+}
+
+fn health_of(node: &Node) -> Health {
+    let leader = node.status().leader.unwrap_or(0);
+    Health {
+        status: if leader == 0 { "waiting".into() } else { "ok".into() },
+        node: node.me.name.clone(),
+        records: node.head().map_or(0, |h| h.size),
+        leader,
+    }
+}
+
+/// Whether the process lives.
+#[utoipa::path(get, path = "/v1/health", responses((status = 200, body = Health)))]
+async fn health(State(node): State<Arc<Node>>) -> Response {
+    Json(health_of(&node)).into_response()
+}
+
+/// Whether the node can serve: it knows a leader.
+#[utoipa::path(get, path = "/v1/ready", responses((status = 200, body = Health), (status = 503, body = Health)))]
+async fn ready(State(node): State<Arc<Node>>) -> Response {
+    let health = health_of(&node);
+    let code = if health.leader == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (code, Json(health)).into_response()
+}
+
+/// Metrics for Prometheus.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "text/plain")))]
+async fn metrics(State(node): State<Arc<Node>>) -> Response {
+    match node.metrics.render(&node.status()) {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => problem(&crate::answers::internal(&error)),
+    }
+}
+
+/// The description of this interface.
+async fn openapi() -> Response {
+    Json(Api::openapi()).into_response()
+}
+
+/// The routes.
+pub fn router(node: Arc<Node>) -> Router {
+    Router::new()
+        .route("/v1/licences/{identifier}/status", get(licence_status))
+        .route("/v1/records/{command_id}", get(record))
+        .route("/v1/receipts/{command_id}", get(receipt))
+        .route("/v1/checkpoint", get(checkpoint))
+        .route("/v1/health", get(health))
+        .route("/v1/ready", get(ready))
+        .route("/v1/openapi.json", get(openapi))
+        .route("/metrics", get(metrics))
+        .with_state(node)
+}

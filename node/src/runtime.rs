@@ -1,0 +1,455 @@
+//! The threads of a node: one drives Raft, one writes the log, one applies. They share nothing but
+//! channels; the clock enters here.
+//!
+//! ```text
+//!  peers ─gate─▶ ┌────────┐ write  ┌────────┐ after fsync ─▶ peers
+//!  door ───────▶ │ driver │──────▶ │ writer │
+//!  ticks ──────▶ │        │ apply  ├────────┤
+//!                │        │──────▶ │applier │ ─▶ waiters, checkpoints
+//!                └────────┘ ◀───── └────────┘ persisted, applied
+//! ```
+
+use crate::apply::{Applier, ApplyError};
+use crate::block::BlockPacker;
+use crate::catchup::CatchUp;
+use crate::metrics::Metrics;
+use raft::eraftpb::{Entry, Message, MessageType, Snapshot};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{oneshot, watch};
+use vermilion_consensus::{Applied, Driver, LogWriter as _, Millis, Status, SubmitError, Transport, Write};
+use vermilion_storage::{LogHandle, LogStore, Store, Truncation};
+
+/// Events that wait for the driver: beyond, connections wait, which slows their peers down.
+const EVENTS: usize = 8192;
+
+/// The wall clock, in Unix milliseconds.
+#[must_use]
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What the driver's thread is told.
+pub enum Event {
+    /// Messages of one peer, past the gate, in order.
+    Step(Vec<Message>),
+    /// The gate refused something of this leader in this term.
+    Refused {
+        /// The leader.
+        from: u64,
+        /// Its term.
+        term: u64,
+    },
+    /// A command for the next block; the sender hears only if it was not taken.
+    Submit {
+        /// The encoded submission.
+        command: bytes::Bytes,
+        /// Hears why not.
+        verdict: oneshot::Sender<SubmitError>,
+    },
+    /// A linearizable read: answered when the state is as new as now.
+    Read(oneshot::Sender<()>),
+    /// A write is durable.
+    Persisted(u64),
+    /// Applied through here.
+    Applied(Applied),
+    /// A peer cannot be reached.
+    Unreachable(u64),
+    /// A snapshot message to this peer was sent, or not.
+    SnapshotSent(u64, bool),
+    /// Hand leadership over.
+    Transfer(u64),
+    /// The operator distrusts a node, or trusts it again.
+    Distrust(u64, bool),
+    /// Stop after what is under way.
+    Stop,
+}
+
+/// Something that stops the node.
+#[derive(Debug)]
+pub struct FatalStop(pub String);
+
+enum ApplierTask {
+    Entries(Vec<Entry>),
+    Install(Snapshot, Sender<Result<Applied, ApplyError>>),
+}
+
+/// The handles of the running threads.
+pub struct Runtime {
+    /// To the driver.
+    pub events: SyncSender<Event>,
+    /// Where the driver stands.
+    pub status: watch::Receiver<Status>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// What the runtime is made of.
+pub struct Parts<T: Transport + Clone + Send + 'static> {
+    /// The node's Raft id.
+    pub id: u64,
+    /// The data directory.
+    pub store: Store,
+    /// The state machine.
+    pub applier: Applier,
+    /// Packs blocks.
+    pub packer: BlockPacker,
+    /// Sends messages.
+    pub transport: T,
+    /// Fetches records when this node has fallen behind the log.
+    pub catch_up: CatchUp,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Raft's tick.
+    pub tick_ms: u64,
+    /// What stays of the log.
+    pub truncation: Truncation,
+    /// No entry older than this stays, by block time.
+    pub tail_seconds: u64,
+    /// Where a fatal error goes.
+    pub fatal: tokio::sync::mpsc::UnboundedSender<FatalStop>,
+}
+
+impl Runtime {
+    /// Starts the threads.
+    pub fn start<T: Transport + Clone + Send + 'static>(parts: Parts<T>) -> Result<Self, String> {
+        let seed = u64::from_be_bytes(vermilion_crypto::random().map_err(|e| e.to_string())?);
+        let mut config = vermilion_consensus::DriverConfig::new(parts.id, seed);
+        config.tick_ms = parts.tick_ms;
+        let (applied, _) = parts.store.applied().map_err(|e| e.to_string())?;
+        let tip = parts.applier.tip().map_err(|e| e.to_string())?;
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let driver = Driver::new(config, parts.store.log_store(), parts.packer, Applied { index: applied, tip }, &logger)
+            .map_err(|e| e.to_string())?;
+        let (events, inbox) = sync_channel(EVENTS);
+        let (status_in, status) = watch::channel(driver.status());
+        // What is handed out is bounded by the driver (appends in flight, bytes to apply). These channels
+        // are not, so that the driver never waits for a thread that waits for the driver.
+        let (writes, write_queue) = channel::<Write>();
+        let (tasks, task_queue) = channel::<ApplierTask>();
+        let mut threads = Vec::new();
+        let fatal = parts.fatal.clone();
+        let (log, back, transport, to_applier, fatal_w) =
+            (parts.store.log_handle(), events.clone(), parts.transport.clone(), tasks.clone(), fatal.clone());
+        threads.push(spawn("log-writer", move || writer(log, write_queue, back, transport, to_applier, fatal_w))?);
+        let (applier, back, fatal_a) = (parts.applier, events.clone(), fatal.clone());
+        let (store, policy, seconds, catch_up, metrics) =
+            (parts.store.clone(), parts.truncation, parts.tail_seconds, parts.catch_up, Arc::clone(&parts.metrics));
+        threads.push(spawn("applier", move || {
+            let tail = Tail { store, policy, seconds, marks: std::collections::VecDeque::new() };
+            run_applier(applier, task_queue, back, tail, catch_up, metrics, fatal_a);
+        })?);
+        let mut looped = Loop {
+            driver,
+            inbox,
+            writes,
+            tasks,
+            transport: parts.transport,
+            status: status_in,
+            submitted: HashMap::new(),
+            reading: HashMap::new(),
+            ready_reads: Vec::new(),
+            applied,
+            next_token: 0,
+            tick: Duration::from_millis(parts.tick_ms),
+        };
+        threads.push(spawn("driver", move || {
+            if let Err(why) = looped.run() {
+                let _ = fatal.send(FatalStop(why));
+            }
+        })?);
+        Ok(Self { events, status, threads })
+    }
+
+    /// Stops the threads and waits for them.
+    pub fn stop(self) {
+        let _ = self.events.send(Event::Stop);
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, String> {
+    std::thread::Builder::new().name(name.into()).spawn(run).map_err(|e| format!("cannot start the {name} thread: {e}"))
+}
+
+struct Loop<T: Transport> {
+    driver: Driver<LogStore, BlockPacker>,
+    inbox: Receiver<Event>,
+    writes: Sender<Write>,
+    tasks: Sender<ApplierTask>,
+    transport: T,
+    status: watch::Sender<Status>,
+    submitted: HashMap<u64, oneshot::Sender<SubmitError>>,
+    reading: HashMap<u64, oneshot::Sender<()>>,
+    /// Reads that wait for the state machine: index, sender.
+    ready_reads: Vec<(u64, oneshot::Sender<()>)>,
+    applied: u64,
+    next_token: u64,
+    tick: Duration,
+}
+
+impl<T: Transport> Loop<T> {
+    fn run(&mut self) -> Result<(), String> {
+        let mut next_tick = Instant::now() + self.tick;
+        loop {
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            match self.inbox.recv_timeout(wait) {
+                Ok(event) => {
+                    if !self.take(event) {
+                        return Ok(());
+                    }
+                    // What else is there now goes into the same poll: batching comes from here.
+                    for _ in 0..1024 {
+                        match self.inbox.try_recv() {
+                            Ok(event) => {
+                                if !self.take(event) {
+                                    return Ok(());
+                                }
+                            }
+                            Err(_) => break,
+                        }
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            if Instant::now() >= next_tick {
+                self.driver.tick();
+                // Late rather than twice.
+                next_tick = Instant::now() + self.tick;
+                self.forget_the_gone();
+                self.status.send_replace(self.driver.status());
+            }
+            self.poll()?;
+        }
+    }
+
+    fn take(&mut self, event: Event) -> bool {
+        match event {
+            Event::Step(messages) => {
+                for message in messages {
+                    let (from, kind) = (message.from, message.msg_type);
+                    if let Err(error) = self.driver.step(message) {
+                        tracing::debug!(from, kind, %error, "message dropped");
+                    }
+                }
+            }
+            Event::Refused { from, term } => self.driver.refuse(from, term),
+            Event::Submit { command, verdict } => {
+                self.next_token += 1;
+                match self.driver.submit(self.next_token, command) {
+                    Ok(()) => {
+                        self.submitted.insert(self.next_token, verdict);
+                    }
+                    Err(error) => {
+                        let _ = verdict.send(error);
+                    }
+                }
+            }
+            Event::Read(done) => {
+                self.next_token += 1;
+                // When too many wait, dropping the sender tells the reader that the node is busy.
+                if self.driver.read(self.next_token).is_ok() {
+                    self.reading.insert(self.next_token, done);
+                }
+            }
+            Event::Persisted(number) => self.driver.persisted(number),
+            Event::Applied(applied) => {
+                self.driver.applied(applied);
+                self.applied = self.applied.max(applied.index);
+                let reached = self.applied;
+                for (_, done) in self.ready_reads.extract_if(.., |(index, _)| *index <= reached) {
+                    let _ = done.send(());
+                }
+            }
+            Event::Unreachable(id) => self.driver.unreachable(id),
+            Event::SnapshotSent(id, ok) => self.driver.snapshot_sent(id, ok),
+            Event::Transfer(to) => {
+                if let Err(error) = self.driver.transfer_leader(to) {
+                    tracing::warn!(%error, to, "leadership was not handed over");
+                }
+            }
+            Event::Distrust(id, on) => self.driver.distrust(id, on),
+            Event::Stop => return false,
+        }
+        true
+    }
+
+    fn poll(&mut self) -> Result<(), String> {
+        loop {
+            let output = self.driver.poll(Millis(now_ms())).map_err(|e| e.to_string())?;
+            send(&mut self.transport, output.messages);
+            if let Some(write) = output.write {
+                self.writes.send(write).map_err(|_| "the log writer stopped".to_owned())?;
+            }
+            if !output.apply.is_empty() {
+                self.tasks.send(ApplierTask::Entries(output.apply)).map_err(|_| "the applier stopped".to_owned())?;
+            }
+            for (token, index) in output.reads {
+                if let Some(done) = self.reading.remove(&token) {
+                    if index <= self.applied {
+                        let _ = done.send(());
+                    } else {
+                        self.ready_reads.push((index, done));
+                    }
+                }
+            }
+            for (token, error) in output.rejected {
+                if let Some(verdict) = self.submitted.remove(&token) {
+                    let _ = verdict.send(error);
+                }
+            }
+            if let Some(role) = output.role {
+                tracing::info!(role = ?role.role, term = role.term, leader = ?role.leader, "role");
+                self.status.send_replace(self.driver.status());
+            }
+            if !output.more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Those who gave up on a command or read are forgotten, at each tick.
+    fn forget_the_gone(&mut self) {
+        self.submitted.retain(|_, verdict| !verdict.is_closed());
+        let driver = &mut self.driver;
+        self.reading.retain(|token, done| {
+            let gone = done.is_closed();
+            if gone {
+                driver.read_expired(*token);
+            }
+            !gone
+        });
+        self.ready_reads.retain(|(_, done)| !done.is_closed());
+    }
+}
+
+fn send<T: Transport>(transport: &mut T, messages: Vec<Message>) {
+    let mut by_peer: Vec<(u64, Vec<Message>)> = Vec::new();
+    for message in messages {
+        match by_peer.iter_mut().find(|(to, _)| *to == message.to) {
+            Some((_, list)) => list.push(message),
+            None => by_peer.push((message.to, vec![message])),
+        }
+    }
+    for (to, messages) in by_peer {
+        transport.send(to, messages);
+    }
+}
+
+fn writer<T: Transport>(
+    mut log: LogHandle,
+    queue: Receiver<Write>,
+    events: SyncSender<Event>,
+    mut transport: T,
+    applier: Sender<ApplierTask>,
+    fatal: tokio::sync::mpsc::UnboundedSender<FatalStop>,
+) {
+    let fail = |why: String| {
+        let _ = fatal.send(FatalStop(why));
+    };
+    for write in queue {
+        let mut installed = None;
+        if let Some(snapshot) = &write.batch.snapshot {
+            // State first, then the log: a crash in between is seen at start and finished.
+            let (done, wait) = channel();
+            if applier.send(ApplierTask::Install(snapshot.clone(), done)).is_err() {
+                return;
+            }
+            match wait.recv() {
+                Ok(Ok(applied)) => installed = Some(applied),
+                Ok(Err(error)) => return fail(error.to_string()),
+                Err(_) => return,
+            }
+        }
+        if let Err(error) = log.write(&write.batch) {
+            return fail(format!("the Raft log could not be written, so what it holds is unknown: {error}"));
+        }
+        send(&mut transport, write.after);
+        if events.send(Event::Persisted(write.number)).is_err() {
+            return;
+        }
+        if let Some(applied) = installed
+            && events.send(Event::Applied(applied)).is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Keeps the log's tail within its bounds.
+struct Tail {
+    store: Store,
+    policy: Truncation,
+    seconds: u64,
+    /// Applied index by time, oldest first, one for each minute.
+    marks: std::collections::VecDeque<(u64, u64)>,
+}
+
+impl Tail {
+    fn trim(&mut self, applied: u64, now_s: u64) -> Result<(), ApplyError> {
+        if self.marks.back().is_none_or(|(time, _)| now_s >= time + 60) {
+            self.marks.push_back((now_s, applied));
+        }
+        let mut policy = self.policy;
+        while let Some((time, index)) = self.marks.front() {
+            if now_s < time + self.seconds {
+                break;
+            }
+            policy.keep_entries = policy.keep_entries.min(applied - index);
+            self.marks.pop_front();
+        }
+        self.store.truncate_log(applied, policy)?;
+        Ok(())
+    }
+}
+
+fn run_applier(
+    mut applier: Applier,
+    queue: Receiver<ApplierTask>,
+    events: SyncSender<Event>,
+    mut tail: Tail,
+    catch_up: CatchUp,
+    metrics: Arc<Metrics>,
+    fatal: tokio::sync::mpsc::UnboundedSender<FatalStop>,
+) {
+    for task in queue {
+        match task {
+            ApplierTask::Entries(entries) => {
+                let started = Instant::now();
+                match applier.apply(entries) {
+                    Ok(progress) => {
+                        metrics.applied(progress.records, started.elapsed(), applier.head().size);
+                        let index = progress.applied.index;
+                        if events.send(Event::Applied(progress.applied)).is_err() {
+                            return;
+                        }
+                        if let Err(error) = tail.trim(index, now_ms() / 1000) {
+                            let _ = fatal.send(FatalStop(error.to_string()));
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        let _ = fatal.send(FatalStop(error.to_string()));
+                        return;
+                    }
+                }
+            }
+            ApplierTask::Install(snapshot, done) => {
+                let result = catch_up.install(&mut applier, &snapshot);
+                if done.send(result).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whether a message carries a snapshot, whose delivery must be reported.
+#[must_use]
+pub fn is_snapshot(message: &Message) -> bool {
+    message.msg_type == MessageType::MsgSnapshot as i32
+}

@@ -1,0 +1,54 @@
+//! Signature checks at the door, many at once: what waits is checked in one batch.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::oneshot;
+use vermilion_crypto::batch::Batch;
+use vermilion_identity::{EnvelopeError, Opened};
+
+/// Envelopes checked in one batch at most; larger batches gain little more.
+const BATCH: usize = 256;
+
+struct Job {
+    opened: Opened,
+    done: oneshot::Sender<(Opened, Result<(), EnvelopeError>)>,
+}
+
+/// Hands envelopes to the checking thread.
+#[derive(Clone)]
+pub struct Verifier(Sender<Job>);
+
+impl Verifier {
+    /// Starts the thread.
+    pub fn start() -> Result<Self, String> {
+        let (jobs, queue) = channel();
+        std::thread::Builder::new().name("verifier".into()).spawn(move || run(&queue)).map_err(|e| e.to_string())?;
+        Ok(Self(jobs))
+    }
+
+    /// Checks an envelope's signatures. Callers are bounded by the door's own bound.
+    pub async fn verify(&self, opened: Opened) -> Option<(Opened, Result<(), EnvelopeError>)> {
+        let (done, wait) = oneshot::channel();
+        self.0.send(Job { opened, done }).ok()?;
+        wait.await.ok()
+    }
+}
+
+fn run(queue: &Receiver<Job>) {
+    while let Ok(first) = queue.recv() {
+        let mut jobs = vec![first];
+        while jobs.len() < BATCH {
+            let Ok(job) = queue.try_recv() else { break };
+            jobs.push(job);
+        }
+        let mut batch = Batch::new();
+        for job in &jobs {
+            job.opened.queue(&mut batch);
+        }
+        let good = batch.verify().is_ok();
+        for job in jobs {
+            // A batch that fails holds a bad one: each is then checked by itself, and named.
+            let result = if good { Ok(()) } else { job.opened.verify() };
+            let _ = job.done.send((job.opened, result));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What goes into applying a block, and what comes out.
+
+use crate::command::Checked;
+use crate::kv::Write;
+use crate::reason::Refusal;
+use vermilion_crypto::Digest;
+use vermilion_proto::{LedgerHead, Outcome};
+
+/// A committed block, its commands past the gate.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockInput<'a> {
+    /// The block's hash.
+    pub hash: Digest,
+    /// Hash of the block before; the ledger id in the first one.
+    pub previous: Digest,
+    /// The node key under which the block's signature holds.
+    pub proposer_key: [u8; 32],
+    /// Raft id of the proposer.
+    pub proposer: u64,
+    /// The proposer's time, Unix milliseconds: the time of every record of the block.
+    pub time_ms: u64,
+    /// The commands, in order.
+    pub commands: &'a [Checked],
+}
+
+/// Why a block was not taken at all. It leaves neither record nor write: every node passes it over
+/// alike. The gate lets no such block through, so a node logs one loudly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum VoidReason {
+    /// It does not follow the block before.
+    #[error("the block does not follow the last one")]
+    WrongPrevious,
+    /// Its time lies before that of the block before.
+    #[error("the block's time goes back")]
+    TimeGoesBack,
+    /// Its proposer is no node of the genesis, or not under that key.
+    #[error("the block's proposer is not a node of this ledger")]
+    UnknownProposer,
+}
+
+/// What became of one command of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommandResult {
+    /// It left the record at this place in [`BlockEffects::records`], refused or not.
+    Recorded {
+        /// The place.
+        index: usize,
+    },
+    /// A command of the same id was recorded before, in an earlier block or earlier in this one.
+    Existing {
+        /// Sequence number of its record.
+        seq: u64,
+    },
+    /// Its not-after had passed: no record.
+    Expired,
+    /// It names another ledger: no record.
+    WrongLedger,
+}
+
+/// Vault content to delete for good.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Erase {
+    /// The record beside which the content came.
+    pub seq: u64,
+    /// The item's position in it.
+    pub position: u32,
+}
+
+/// A record that a block left.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NewRecord {
+    /// Sequence number.
+    pub seq: u64,
+    /// The command's id.
+    pub id: [u8; 32],
+    /// The encoded `Record`, exact bytes.
+    pub bytes: Vec<u8>,
+    /// Hash of the record.
+    pub hash: Digest,
+    /// The chain after the record.
+    pub chain: Digest,
+    /// The encoded ledger leaf.
+    pub leaf: Vec<u8>,
+    /// Time of the block.
+    pub time_ms: u64,
+    /// What became of the command.
+    pub outcome: Outcome,
+    /// For people: why it was refused. Not kept; the code in the outcome is.
+    pub refusal: Option<Refusal>,
+    /// Place of the command in the block.
+    pub command_index: usize,
+    /// Whether vault content that came beside is to be kept: the command was accepted and, if it
+    /// carries items, at least one of them was.
+    pub accepted: bool,
+    /// Positions of the items that were accepted, ascending. Ciphertexts of others are not kept.
+    pub kept_positions: Vec<u32>,
+}
+
+/// Everything that a block does. The node writes it in one batch.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BlockEffects {
+    /// Why the block was passed over; everything else is then empty and the head unchanged.
+    pub void: Option<VoidReason>,
+    /// The records, by sequence number.
+    pub records: Vec<NewRecord>,
+    /// What became of each command, in order.
+    pub results: Vec<CommandResult>,
+    /// State writes in order of keys, one a key: the values after the block.
+    pub writes: Vec<Write>,
+    /// Vault contents to delete, ascending.
+    pub erase: Vec<Erase>,
+    /// The head after the block.
+    pub head: LedgerHead,
+}

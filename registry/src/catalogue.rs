@@ -1,0 +1,175 @@
+//! The catalogue of licence types (证照目录) and who issues them (002-3, 002-5, 002-9, 002-13).
+//!
+//! A type's definition is checked for what the rules rest on. Its JSON Schema is only required to
+//! be a JSON object of bounded size: whether contents fit it is asked at the door, by whoever may
+//! open them.
+
+use crate::authority::{ISSUING, MANAGING_CITY, MANAGING_DISTRICT, check_seen, has_role, may_manage, require_role};
+use crate::codes::{holder_code, identifier, uscc};
+use crate::decision::{Change, Decision, View};
+use crate::fatal::{Stop, refuse};
+use crate::keys;
+use crate::reason::Reason;
+use std::collections::BTreeSet;
+use vermilion_proto::{
+    FieldClass, FieldRule, Head, IdentifierClass, Implementation, LicenceType, PublicStatus, PublishImplementation, PublishType, Sharing,
+    TypeState, Unit, UnitState,
+};
+
+/// The seven kinds of licence (002-3): 证件, 执照, 牌照, 证明, 批文, 鉴定报告, 办事结果.
+pub const KINDS: [&str; 7] = ["证件", "执照", "牌照", "证明", "批文", "鉴定报告", "办事结果"];
+
+const MAX_SCHEMA: usize = 64 * 1024;
+const MAX_TEXT: usize = 4096;
+const MAX_NAME: usize = 200;
+const MAX_FIELDS: usize = 256;
+const MAX_LIST: usize = 256;
+const MAX_IMPLEMENTATIONS: usize = 1000;
+
+/// Publishes a type's first or next version, with the units that may issue it (002-9).
+pub(crate) fn publish(view: &View<'_>, acting: &Unit, head: &Head, body: &PublishType) -> Result<Decision, Stop> {
+    require_role(acting, &[MANAGING_CITY])?;
+    let Some(definition) = &body.r#type else { return refuse(Reason::FieldForm, "type") };
+    check_definition(definition)?;
+    check_seen(view, head, &keys::licence_type(&definition.code))?;
+    let current = view.directory.licence_type(&definition.code).and_then(|t| t.r#type.as_ref()).map_or(0, |t| t.version);
+    if definition.version != current.saturating_add(1) {
+        return refuse(Reason::TypeVersionGap, "type.version");
+    }
+    check_implementations(view, &body.implementations)?;
+    Ok(Decision::of(vec![Change::Type(TypeState {
+        r#type: Some(definition.clone()),
+        implementations: body.implementations.clone(),
+        published_seq: view.seq,
+    })]))
+}
+
+/// Adds, replaces and removes the units that issue a type (002-9). A district's managing unit does
+/// so for units of its district.
+pub(crate) fn implement(view: &View<'_>, acting: &Unit, head: &Head, body: &PublishImplementation) -> Result<Decision, Stop> {
+    require_role(acting, &[MANAGING_CITY, MANAGING_DISTRICT])?;
+    let Some(state) = view.directory.licence_type(&body.type_code) else { return refuse(Reason::UnknownType, "type_code") };
+    for uscc in body.add.iter().map(|i| &i.unit).chain(&body.remove_units) {
+        let Some(UnitState { unit: Some(unit), .. }) = view.directory.unit(uscc) else {
+            return refuse(Reason::UnknownUnit, "a unit of the implementation");
+        };
+        may_manage(acting, unit)?;
+    }
+    check_seen(view, head, &keys::licence_type(&body.type_code))?;
+    check_implementations(view, &body.add)?;
+    let mut implementations = state.implementations.clone();
+    for uscc in &body.remove_units {
+        let before = implementations.len();
+        implementations.retain(|i| i.unit != *uscc);
+        if implementations.len() == before || body.add.iter().any(|i| i.unit == *uscc) {
+            return refuse(Reason::NothingToChange, "remove_units");
+        }
+    }
+    for added in &body.add {
+        match implementations.iter_mut().find(|i| i.unit == added.unit) {
+            Some(old) => *old = added.clone(),
+            None => implementations.push(added.clone()),
+        }
+    }
+    if implementations == state.implementations {
+        return refuse(Reason::NothingToChange, "the implementations are so already");
+    }
+    if implementations.len() > MAX_IMPLEMENTATIONS {
+        return refuse(Reason::TooLarge, "implementations");
+    }
+    Ok(Decision::of(vec![Change::Type(TypeState { implementations, ..state.clone() })]))
+}
+
+fn check_implementations(view: &View<'_>, implementations: &[Implementation]) -> Result<(), Stop> {
+    if implementations.len() > MAX_IMPLEMENTATIONS {
+        return refuse(Reason::TooLarge, "implementations");
+    }
+    let mut units = BTreeSet::new();
+    for implementation in implementations {
+        let Some(UnitState { unit: Some(unit), .. }) = view.directory.unit(&implementation.unit) else {
+            return refuse(Reason::UnknownUnit, "implementation.unit");
+        };
+        if !has_role(unit, ISSUING) {
+            return refuse(Reason::UnitRole, "implementation.unit is no issuing unit");
+        }
+        let long = [&implementation.area, &implementation.own_code, &implementation.seal_id].into_iter().any(|t| t.len() > MAX_NAME);
+        if long || !units.insert(&implementation.unit) {
+            return refuse(Reason::TypeInvalid, "implementations");
+        }
+    }
+    Ok(())
+}
+
+/// Checks a definition by itself.
+pub(crate) fn check_definition(t: &LicenceType) -> Result<(), Stop> {
+    let invalid = |field: &str| refuse(Reason::TypeInvalid, format!("type.{field}"));
+    if !identifier::is_type_code(&t.code) || !uscc::is_valid(&t.defining_authority) || t.code.get(..18) != Some(&t.defining_authority) {
+        return invalid("code, defining_authority");
+    }
+    if t.name_zh.is_empty() || t.name_zh.len() > MAX_NAME || t.name_en.len() > MAX_NAME || t.defining_level.len() > MAX_NAME {
+        return invalid("name_zh, name_en, defining_level");
+    }
+    if !KINDS.contains(&t.kind.as_str()) {
+        return invalid("kind");
+    }
+    if !is_set(&t.holder_code_types) || t.holder_code_types.iter().any(|c| holder_code::find(c).is_none()) {
+        return invalid("holder_code_types");
+    }
+    if !matches!(IdentifierClass::try_from(t.identifier_class), Ok(IdentifierClass::Public | IdentifierClass::Personal)) {
+        return invalid("identifier_class");
+    }
+    if PublicStatus::try_from(t.public_status).is_err() {
+        return invalid("public_status");
+    }
+    if t.content_schema.len() > MAX_SCHEMA || !is_json_object(&t.content_schema) {
+        return invalid("content_schema");
+    }
+    if t.fields.len() + t.base_fields.len() > MAX_FIELDS || !are_field_rules(t.fields.iter().chain(&t.base_fields)) {
+        return invalid("fields, base_fields");
+    }
+    if t.validity_years > 1000 || t.retention_years > 1000 {
+        return invalid("validity_years, retention_years");
+    }
+    let lists = [&t.service_items, &t.holder_categories];
+    if t.face_template.len() > MAX_TEXT || t.application_scope.len() > MAX_TEXT || !lists.into_iter().all(|l| is_set(l)) {
+        return invalid("face_template, application_scope, service_items, holder_categories");
+    }
+    check_sharing(t)
+}
+
+/// Sharing is unconditional on principle; anything less rests on law (002-13).
+fn check_sharing(t: &LicenceType) -> Result<(), Stop> {
+    let Some(decision) = &t.sharing else { return refuse(Reason::TypeInvalid, "type.sharing") };
+    let restricted = match Sharing::try_from(decision.sharing) {
+        Ok(Sharing::Unconditional) => false,
+        Ok(Sharing::Conditional | Sharing::None) => true,
+        Ok(Sharing::Unspecified) | Err(_) => return refuse(Reason::TypeInvalid, "type.sharing.sharing"),
+    };
+    if restricted && decision.legal_basis.is_empty() {
+        return refuse(Reason::LegalBasisMissing, "type.sharing.legal_basis");
+    }
+    let modes = decision.modes.iter().all(|m| matches!(m.as_str(), "manual" | "interface"));
+    let is_bounded = !decision.scope.is_empty() || !decision.modes.is_empty();
+    if !modes || (is_bounded && !restricted) || !is_set(&decision.scope) || !is_set(&decision.modes) || decision.legal_basis.len() > MAX_TEXT {
+        return refuse(Reason::TypeInvalid, "type.sharing");
+    }
+    Ok(())
+}
+
+fn is_set(list: &[String]) -> bool {
+    let set: BTreeSet<_> = list.iter().collect();
+    list.len() <= MAX_LIST && set.len() == list.len() && list.iter().all(|e| !e.is_empty() && e.len() <= MAX_NAME)
+}
+
+fn is_json_object(text: &str) -> bool {
+    // Ignoring the values, so that no number is ever converted.
+    text.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+fn are_field_rules<'a>(rules: impl Iterator<Item = &'a FieldRule>) -> bool {
+    let mut names = BTreeSet::new();
+    rules.into_iter().all(|rule| {
+        let class = FieldClass::try_from(rule.class).is_ok_and(|c| c != FieldClass::Unspecified);
+        class && !rule.name.is_empty() && rule.name.len() <= MAX_NAME && rule.mask.len() <= MAX_NAME && names.insert(&rule.name)
+    })
+}

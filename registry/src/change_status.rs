@@ -1,0 +1,95 @@
+//! Changing a licence's state or flags (002-7 注销; 002-18; 002-19).
+//!
+//! The change names its legal basis and its reason as codes, and takes effect now or in the past
+//! (`effective_ms`, 0 for now): what was recorded when and from when it holds are kept apart.
+
+use crate::authority::{ISSUING, check_seen_seq, require_role};
+use crate::decision::{Change, Decision, View};
+use crate::fatal::{Fatal, Stop, refuse};
+use crate::history;
+use crate::licence::{self, Found};
+use crate::reason::Reason;
+use crate::status::{Flag, State};
+use crate::transition::Transition;
+use vermilion_proto::{ChangeStatus, Head, LicenceState, StatusChange, Unit};
+
+/// Decides a change of status: by the licence's own issuing unit alone (002-7).
+pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeStatus) -> Result<Decision, Stop> {
+    require_role(acting, &[ISSUING])?;
+    let Found { named, state: old, is_current } = licence::find(view.kv, &body.licence, &body.licence_tag)?;
+    if old.unit != acting.uscc {
+        return refuse(Reason::IssuerNotAuthorised, "the licence is another unit's");
+    }
+    check_seen_seq(head.expected_seq, old.changed_seq)?;
+    if head.legal_basis.is_empty() || head.legal_basis.iter().any(String::is_empty) {
+        return refuse(Reason::LegalBasisMissing, "head.legal_basis");
+    }
+    if head.reason.is_empty() {
+        return refuse(Reason::ReasonMissing, "head.reason");
+    }
+    if body.effective_ms > view.now_ms {
+        return refuse(Reason::EffectiveInFuture, "effective_ms");
+    }
+    if !is_current {
+        return refuse(Reason::TransitionNotAllowed, "a superseded version does not change");
+    }
+    let Some(before) = State::from_number(old.state) else {
+        return Err(Fatal::Broken(format!("licence state {} is unknown", old.state)).into());
+    };
+    let effective_ms = if body.effective_ms == 0 { view.now_ms } else { body.effective_ms };
+    let mut next = LicenceState { changed_seq: view.seq, changed_effective_ms: effective_ms, ..old.clone() };
+    let mut changes = Vec::with_capacity(4);
+    match body.to.as_bytes().first() {
+        Some(b'+' | b'-') => next.flags = changed_flags(&body.to, old.flags)?,
+        _ => {
+            let to = check_transition(view, head, before, &body.to)?;
+            next.state = u32::from(to.number());
+            next.state_before = old.state;
+            changes.push(Change::Status(old.status_index, to));
+        }
+    }
+    if history::is_unchanged(&old) {
+        changes.push(Change::History(named.clone(), history::issue_entry(&old)));
+    }
+    let entry = StatusChange {
+        state: next.state,
+        flags: next.flags,
+        seq: view.seq,
+        recorded_ms: view.now_ms,
+        effective_ms,
+        reason: head.reason.clone(),
+    };
+    changes.push(Change::History(named.clone(), entry));
+    changes.push(Change::Licence(named.series, next));
+    Ok(Decision::of(changes))
+}
+
+fn changed_flags(to: &str, flags: u32) -> Result<u32, Stop> {
+    let (sign, name) = to.split_at(1);
+    let Some(flag) = Flag::from_name(name) else { return refuse(Reason::TransitionNotAllowed, "there is no such flag") };
+    let bit = flag as u32;
+    let next = if sign == "+" { flags | bit } else { flags & !bit };
+    if next == flags { refuse(Reason::NothingToChange, "the flag is so already") } else { Ok(next) }
+}
+
+fn check_transition(view: &View<'_>, head: &Head, before: State, to: &str) -> Result<State, Stop> {
+    let Some(to) = State::from_name(to) else { return refuse(Reason::TransitionNotAllowed, "there is no such state") };
+    if to == before {
+        return refuse(Reason::NothingToChange, "the licence is in this state already");
+    }
+    // A version is superseded by its successor, which is another command.
+    let rule = view.policy.transition(before, to).filter(|_| to != State::Superseded);
+    let Some(rule) = rule else { return refuse(Reason::TransitionNotAllowed, format!("from {before} to {to}")) };
+    if !rule.reasons.is_empty() && !rule.reasons.contains(&head.reason) {
+        return refuse(Reason::TransitionNotAllowed, format!("from {before} to {to} only for: {}", rule.reasons.join(", ")));
+    }
+    check_posts(rule, head)?;
+    Ok(to)
+}
+
+/// Posts that the transition asks for besides what every such command needs.
+pub(crate) fn check_posts(rule: &Transition, head: &Head) -> Result<(), Stop> {
+    let Some(posts) = &rule.posts else { return Ok(()) };
+    let signed: Vec<&str> = head.signers.iter().map(|s| s.post.as_str()).collect();
+    if posts.is_met(&signed) { Ok(()) } else { refuse(Reason::PostMissing, format!("the transition needs {posts}")) }
+}

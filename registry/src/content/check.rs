@@ -1,0 +1,172 @@
+//! The checks of a row that need no state.
+
+use super::row::{BASE_FIELDS, Holder, Row};
+use super::type_rules::TypeRules;
+use crate::codes::holder_code::{self, HolderAnswer};
+use crate::codes::{dates, dates::Expiry, division, identifier::Identifier};
+use crate::reason::{Reason, Refusal};
+use serde_json::Value;
+
+/// The longest name (of a licence, a holder, an authority), in characters.
+const MAX_NAME: usize = 100;
+/// The longest licence number, in characters.
+const MAX_NUMBER: usize = 100;
+/// The most holders of one licence.
+const MAX_HOLDERS: usize = 10;
+/// The most members that a type may add.
+const MAX_DATA_MEMBERS: usize = 64;
+/// The longest name of a member of the data, in bytes.
+const MAX_MEMBER_NAME: usize = 64;
+
+/// What a row's checks made of it, so that nothing is read twice.
+pub(super) struct Checked {
+    pub identifier: Identifier,
+    pub issued_on: u32,
+    pub effective_from: u32,
+    /// `None`: without term.
+    pub expires_on: Option<u32>,
+    pub warnings: Vec<Reason>,
+}
+
+/// Checks a row, in this order: bounds, identifier (form, check, agreement with type and
+/// authority), dates, holders, area, and the data against the type's schema. The answer is the
+/// warnings with which it may be taken, or the first refusal.
+///
+/// Without the type's rules the data, the holders' types and the term are left unchecked: the
+/// registry answers [`Reason::UnknownType`]. What needs the state (duplicates, version order,
+/// who may issue) is the registry's too.
+pub fn check_row(row: &Row, rules: Option<&TypeRules>) -> Result<Vec<Reason>, Refusal> {
+    check(row, rules).map(|checked| checked.warnings)
+}
+
+pub(super) fn check(row: &Row, rules: Option<&TypeRules>) -> Result<Checked, Refusal> {
+    check_bounds(row)?;
+    let identifier = check_identifier(row)?;
+    if rules.is_some_and(|rules| rules.code() != row.type_code) {
+        return Err(Refusal::new(Reason::UnknownType, "these are another type's rules"));
+    }
+    let (issued_on, effective_from, expires_on) = check_dates(row, rules)?;
+    let warnings = check_holders(&row.holders, rules)?;
+    if division::area(&row.area).is_none() {
+        return Err(schema("certificateAreaCode is neither a division nor a functional area's code"));
+    }
+    if let Some(rules) = rules {
+        rules.check_data(&row.data)?;
+    }
+    Ok(Checked { identifier, issued_on, effective_from, expires_on, warnings })
+}
+
+fn check_bounds(row: &Row) -> Result<(), Refusal> {
+    bounded("certificateName", &row.name, MAX_NAME)?;
+    bounded("certificateNumber", &row.number, MAX_NUMBER)?;
+    bounded("certificateIssuingAuthorityName", &row.authority_name, MAX_NAME)?;
+    if !(1..=MAX_HOLDERS).contains(&row.holders.len()) {
+        return Err(schema("certificateHolder does not have 1 to 10 holders"));
+    }
+    for (n, holder) in row.holders.iter().enumerate() {
+        bounded("a holder's name", &holder.name, MAX_NAME)?;
+        if row.holders[..n].iter().any(|h| h.code == holder.code && h.code_type == holder.code_type) {
+            return Err(schema("certificateHolder names a holder twice"));
+        }
+    }
+    let data = row.data.as_object().ok_or_else(|| schema("data is not an object"))?;
+    if data.len() > MAX_DATA_MEMBERS {
+        return Err(schema("data has more than 64 members"));
+    }
+    for name in data.keys() {
+        if name.is_empty() || name.len() > MAX_MEMBER_NAME || BASE_FIELDS.contains(&name.as_str()) {
+            return Err(schema("data has a member whose name is empty, too long, or a base field's"));
+        }
+    }
+    // Rows from disclosures have passed no bound on depth yet: below data there are eight levels.
+    if data.values().any(|value| deeper_than(value, 8)) {
+        return Err(schema("data is nested too deep"));
+    }
+    Ok(())
+}
+
+fn deeper_than(value: &Value, levels: usize) -> bool {
+    let Some(below) = levels.checked_sub(1) else { return value.is_array() || value.is_object() };
+    match value {
+        Value::Array(list) => list.iter().any(|v| deeper_than(v, below)),
+        Value::Object(map) => map.values().any(|v| deeper_than(v, below)),
+        _ => false,
+    }
+}
+
+fn bounded(what: &str, text: &str, max: usize) -> Result<(), Refusal> {
+    let length = text.chars().count();
+    if length == 0 || length > max || text.chars().any(char::is_control) {
+        return Err(schema(format!("{what} is empty, longer than {max} characters, or holds a control character")));
+    }
+    Ok(())
+}
+
+fn check_identifier(row: &Row) -> Result<Identifier, Refusal> {
+    let identifier = Identifier::parse(&row.identifier)?;
+    if identifier.type_code() != row.type_code {
+        return Err(Refusal::new(Reason::IdentifierMismatch, "the identifier names another type than certificateTypeCode"));
+    }
+    if identifier.authority() != row.authority_code {
+        return Err(Refusal::new(
+            Reason::IdentifierMismatch,
+            "the identifier names another authority than certificateIssuingAuthorityCode",
+        ));
+    }
+    Ok(identifier)
+}
+
+fn check_dates(row: &Row, rules: Option<&TypeRules>) -> Result<(u32, u32, Option<u32>), Refusal> {
+    let date = |name: &str, text: &str| {
+        let date = dates::parse(text).ok_or_else(|| validity(format!("{name} is not a date")))?;
+        let day = dates::to_day(date).ok_or_else(|| validity(format!("{name} lies before 1900")))?;
+        Ok::<_, Refusal>((date, day))
+    };
+    let (_, issued) = date("certificateIssuedDate", &row.issued)?;
+    let (effective_date, effective) = date("certificateEffectiveDate", &row.effective)?;
+    let years = rules.and_then(TypeRules::validity_years);
+    let expires = match dates::parse_expiry(&row.expiring) {
+        None => return Err(validity("certificateExpiringDate is neither a date nor 长期")),
+        Some(Expiry::NoTerm) if years.is_some() => return Err(validity("this type has a term, and the licence has none")),
+        Some(Expiry::NoTerm) => return Ok((issued, effective, None)),
+        Some(Expiry::On(expires)) => expires,
+    };
+    if expires <= effective_date {
+        return Err(validity("certificateExpiringDate is not after certificateEffectiveDate"));
+    }
+    if let Some(years) = years {
+        let last = dates::add_years(effective_date, years).ok_or_else(|| validity("the term ends after the year 9999"))?;
+        if expires > last {
+            return Err(validity(format!("the term is longer than the type's {years} years")));
+        }
+    }
+    // After 1900, being later than the effective date.
+    let day = dates::to_day(expires).ok_or_else(|| validity("certificateExpiringDate lies before 1900"))?;
+    Ok((issued, effective, Some(day)))
+}
+
+/// Codes come before types: a code that fails is wrong for any type.
+fn check_holders(holders: &[Holder], rules: Option<&TypeRules>) -> Result<Vec<Reason>, Refusal> {
+    let mut warnings = Vec::new();
+    for holder in holders {
+        match holder_code::check(&holder.code_type, &holder.code) {
+            HolderAnswer::Valid => {}
+            HolderAnswer::Unusual if warnings.is_empty() => warnings.push(Reason::HolderCodeUnusual),
+            HolderAnswer::Unusual => {}
+            HolderAnswer::Invalid => return Err(Reason::HolderCode.into()),
+            HolderAnswer::UnknownType => return Err(Reason::HolderType.into()),
+        }
+    }
+    if rules.is_some_and(|rules| holders.iter().any(|h| !rules.takes_holder(&h.code_type))) {
+        return Err(Reason::HolderType.into());
+    }
+    Ok(warnings)
+}
+
+fn schema(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::Schema, detail)
+}
+
+fn validity(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::Validity, detail)
+}

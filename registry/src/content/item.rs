@@ -1,0 +1,195 @@
+//! From a checked row to the item that is signed and the plaintext that is sealed.
+
+use super::check;
+use super::disclosure::{self, Disclosure, SALT_LEN, Salt, Scratch};
+use super::row::{BASE_FIELDS, Row, base};
+use super::type_rules::TypeRules;
+use crate::reason::{Reason, Refusal};
+use vermilion_crypto::{Digest, hash};
+use vermilion_proto::{FieldClass, HolderTag, LicenceItem, Provenance};
+use zeroize::Zeroizing;
+
+/// Context of a row's key: function of the unit's secret, the file and the row.
+const CTX_ROW: &str = "vermilion 2026-11 disclosure row key v1";
+/// Context of salts: function of the row's key and the field.
+const CTX_SALT: &str = "vermilion 2026-11 disclosure salt v1";
+
+/// Version of the item's format.
+pub(super) const ITEM_FORMAT: u32 = 1;
+
+/// Names the inputs of a keyed tag: what a client asks a node for. It has no `Debug`: the value is
+/// personal.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TagInput {
+    /// `holder`, `identifier` or `series`.
+    pub kind: &'static str,
+    /// The holder's code type; empty otherwise.
+    pub code_type: String,
+    /// The code or identifier. Personal.
+    pub value: String,
+}
+
+/// The keyed tags that a row's item carries.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RowTags {
+    /// One for each holder, in the row's order.
+    pub holders: Vec<[u8; 32]>,
+    /// Of the identifier, when it is personal.
+    pub identifier: Option<[u8; 32]>,
+    /// Of the identifier less version and check, when it is personal.
+    pub series: Option<[u8; 32]>,
+}
+
+/// The tags that the row's item needs: its holders' in order, then, if the type's identifiers are
+/// personal, the identifier's and the series'. Ask a node for them in this order and give the
+/// answers to [`RowTags::from_answers`].
+pub fn tag_inputs(row: &Row, rules: &TypeRules) -> Result<Vec<TagInput>, Refusal> {
+    let holder = |h: &super::Holder| TagInput { kind: "holder", code_type: h.code_type.clone(), value: h.code.clone() };
+    let mut inputs: Vec<TagInput> = row.holders.iter().map(holder).collect();
+    if rules.personal_identifier() {
+        let identifier = crate::codes::identifier::Identifier::parse(&row.identifier)?;
+        let input = |kind, value: &str| TagInput { kind, code_type: String::new(), value: value.to_owned() };
+        inputs.push(input("identifier", identifier.as_str()));
+        inputs.push(input("series", identifier.series()));
+    }
+    Ok(inputs)
+}
+
+impl RowTags {
+    /// Takes the answers to [`tag_inputs`], in its order. `None` if there are too few or too many.
+    #[must_use]
+    pub fn from_answers(row: &Row, rules: &TypeRules, answers: &[[u8; 32]]) -> Option<Self> {
+        let (holders, rest) = answers.split_at_checked(row.holders.len())?;
+        let (identifier, series) = match (rules.personal_identifier(), rest) {
+            (false, []) => (None, None),
+            (true, [identifier, series]) => (Some(*identifier), Some(*series)),
+            _ => return None,
+        };
+        Some(Self { holders: holders.to_vec(), identifier, series })
+    }
+}
+
+/// What a row's salts are derived from (no `Debug`: it holds a secret), so that importing a file again makes the same items. The
+/// file's digest binds the salts to the content: one salt never serves two values.
+#[derive(Clone, Copy)]
+pub struct RowSecrets<'a> {
+    /// The issuing unit's own secret, never shared.
+    pub unit_secret: &'a [u8; 32],
+    /// SHA-256 of the whole file.
+    pub file_digest: &'a Digest,
+    /// The row's number in the file.
+    pub row_number: u64,
+}
+
+impl RowSecrets<'_> {
+    /// The salt of a field.
+    #[must_use]
+    pub fn salt(&self, field: &str) -> Salt {
+        salt(&self.row_key(), field)
+    }
+
+    fn row_key(&self) -> Zeroizing<Digest> {
+        hash::kdf(CTX_ROW, self.unit_secret, &[self.file_digest, &self.row_number.to_be_bytes()])
+    }
+}
+
+fn salt(row_key: &Digest, field: &str) -> Salt {
+    // The key is of fixed size, so that key and name cannot run together.
+    let derived = Zeroizing::new(hash::derive(CTX_SALT, &[row_key, field.as_bytes()]));
+    let mut salt = [0; SALT_LEN];
+    salt.copy_from_slice(&derived[..SALT_LEN]);
+    salt
+}
+
+/// Builds a row's item and the plaintext of its content. The row is checked once more on the way:
+/// only what [`super::check_row`] takes becomes an item. `warnings` are those that the issuing
+/// unit confirms; one that the row raises and the unit does not confirm is a refusal.
+///
+/// What a row doesn't say is left empty for the caller: `ciphertext_digest`, previous version and
+/// reason, files, seals, and all of the provenance but the origin.
+pub fn build_item(
+    row: &Row,
+    rules: &TypeRules,
+    tags: &RowTags,
+    secrets: &RowSecrets<'_>,
+    warnings: &[Reason],
+) -> Result<(LicenceItem, Zeroizing<Vec<u8>>), Refusal> {
+    let checked = check::check(row, Some(rules))?;
+    if let Some(unconfirmed) = checked.warnings.iter().find(|w| !warnings.contains(w)) {
+        return Err((*unconfirmed).into());
+    }
+    let personal = rules.personal_identifier();
+    if tags.holders.len() != row.holders.len() || tags.identifier.is_some() != personal || tags.series.is_some() != personal {
+        return Err(Refusal::new(Reason::Internal, "the tags are not those that the row needs"));
+    }
+    let disclosures = disclose(row, secrets)?;
+    let (field_digests, field_classes) = sorted_digests(&disclosures, rules)?;
+    let identifier_digest = disclosures.iter().find(|d| personal && d.name() == base::IDENTIFIER).map(|d| d.digest().to_vec());
+    let tag = |tag: Option<[u8; 32]>| tag.map(Vec::from).unwrap_or_default();
+    let item = LicenceItem {
+        format_version: ITEM_FORMAT,
+        identifier: if personal { String::new() } else { row.identifier.clone() },
+        identifier_tag: tag(tags.identifier),
+        identifier_digest: identifier_digest.unwrap_or_default(),
+        series_tag: tag(tags.series),
+        type_code: row.type_code.clone(),
+        type_version: rules.version(),
+        issuing_authority: row.authority_code.clone(),
+        area: row.area.clone(),
+        version: u32::from(checked.identifier.version()),
+        issued_on: checked.issued_on,
+        effective_from: checked.effective_from,
+        expires_on: checked.expires_on.unwrap_or(0),
+        no_term: checked.expires_on.is_none(),
+        holders: row
+            .holders
+            .iter()
+            .zip(&tags.holders)
+            .map(|(h, tag)| HolderTag { tag: tag.to_vec(), code_type: h.code_type.clone() })
+            .collect(),
+        schema_version: rules.version(),
+        field_digests,
+        field_classes,
+        provenance: Some(Provenance { origin: row.origin.number().into(), ..Provenance::default() }),
+        holder_code_unusual: checked.warnings.contains(&Reason::HolderCodeUnusual),
+        ..LicenceItem::default()
+    };
+    Ok((item, disclosure::join(&disclosures)))
+}
+
+/// One disclosure for each base field, then one for each member of the data.
+fn disclose(row: &Row, secrets: &RowSecrets<'_>) -> Result<Vec<Disclosure>, Refusal> {
+    let (row_key, mut scratch) = (secrets.row_key(), Scratch::default());
+    let mut out = Vec::with_capacity(BASE_FIELDS.len() + 8);
+    for name in BASE_FIELDS {
+        let value = row.base_value(name).ok_or_else(|| Refusal::new(Reason::Internal, "a base field has no value"))?;
+        out.push(Disclosure::make(&salt(&row_key, name), name, value, &mut scratch)?);
+    }
+    for (name, value) in row.data_members() {
+        out.push(Disclosure::make(&salt(&row_key, name), name, value.clone(), &mut scratch)?);
+    }
+    Ok(out)
+}
+
+/// The digests in ascending order, so that their order says nothing, and the class of each.
+fn sorted_digests(disclosures: &[Disclosure], rules: &TypeRules) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
+    let mut fields = Vec::with_capacity(disclosures.len());
+    for disclosure in disclosures {
+        let class = rules.class(disclosure.name()).ok_or_else(|| Refusal::new(Reason::Schema, "the type has no such field"))?;
+        fields.push((disclosure.digest(), class_byte(class)));
+    }
+    fields.sort_unstable();
+    Ok((fields.iter().flat_map(|(digest, _)| digest.iter().copied()).collect(), fields.iter().map(|(_, class)| *class).collect()))
+}
+
+/// The byte that stands for a class in an item: its number in `command.proto`.
+pub(super) fn class_byte(class: FieldClass) -> u8 {
+    match class {
+        FieldClass::Unspecified => 0,
+        FieldClass::Public => 1,
+        FieldClass::Government => 2,
+        FieldClass::Commercial => 3,
+        FieldClass::Personal => 4,
+        FieldClass::Sensitive => 5,
+    }
+}

@@ -1,0 +1,77 @@
+//! Erasing content from the vault. Two acts: erasure (删除), a person's right, and destruction
+//! (销毁) after retention, against the archive's receipt (002-12, 002-21). Chain, digests and
+//! status stay; the record says that it was done, why, and on what basis.
+
+use crate::authority::{ISSUING, MANAGING_CITY, check_seen_seq, require_role};
+use crate::block::Erase;
+use crate::codes::dates;
+use crate::decision::{Change, Decision, View};
+use crate::fatal::{Fatal, Stop, refuse};
+use crate::keys;
+use crate::licence::{self, Found, Named};
+use crate::reason::Reason;
+use crate::value;
+use vermilion_proto::{EraseContent, Head, LicenceState, TypeState, Unit};
+
+/// Decides an erasure or destruction: of all versions of the licence that is named.
+pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseContent) -> Result<Decision, Stop> {
+    let destruction = match body.kind.as_str() {
+        "erasure" => false,
+        "destruction" => true,
+        _ => return refuse(Reason::FieldForm, "kind"),
+    };
+    require_role(acting, if destruction { &[MANAGING_CITY] } else { &[ISSUING, MANAGING_CITY] })?;
+    let Found { named, state, .. } = licence::find(view.kv, &body.licence, &body.licence_tag)?;
+    let Some(current) = licence::current(view.kv, &named.series)? else {
+        return Err(Fatal::Broken("a licence found has no current version".into()).into());
+    };
+    if !destruction && state.unit != acting.uscc {
+        require_role(acting, &[MANAGING_CITY])?;
+    }
+    check_seen_seq(head.expected_seq, current.changed_seq)?;
+    if head.legal_basis.is_empty() || head.legal_basis.iter().any(String::is_empty) {
+        return refuse(Reason::LegalBasisMissing, "head.legal_basis");
+    }
+    if head.reason.is_empty() {
+        return refuse(Reason::ReasonMissing, "head.reason");
+    }
+    if current.erased {
+        return refuse(Reason::NothingToChange, "the content is erased already");
+    }
+    let mut versions = vec![(None, current)];
+    value::scan(view.kv, &keys::earlier_versions(&named.series), |_, earlier: LicenceState| {
+        let version = u16::try_from(earlier.version).unwrap_or_default();
+        versions.push((Some(Named { series: named.series.clone(), version }), earlier));
+        true
+    })?;
+    if destruction {
+        for (_, version) in &versions {
+            check_retention(view, version)?;
+        }
+        if body.archive_receipt.len() != 32 {
+            return refuse(Reason::ArchiveReceiptMissing, "archive_receipt");
+        }
+    }
+    let mut decision = Decision::default();
+    for (name, version) in versions {
+        decision.erase.push(Erase { seq: version.seq, position: version.position });
+        let version = LicenceState { erased: true, ..version };
+        decision.changes.push(match name {
+            None => Change::Licence(named.series.clone(), version),
+            Some(name) => Change::Earlier(name, version),
+        });
+    }
+    Ok(decision)
+}
+
+/// The longest retention that applies must have passed: that of the type as it is now, that of the
+/// version under which the licence was issued, and the least that policy allows (002-21), counted
+/// from the day of issue.
+fn check_retention(view: &View<'_>, state: &LicenceState) -> Result<(), Stop> {
+    let years = |t: Option<&TypeState>| t.and_then(|t| t.r#type.as_ref()).map_or(0, |t| t.retention_years);
+    let issued_under: Option<TypeState> = value::get(view.kv, &keys::type_version(&state.type_code, state.type_version))?;
+    let now = years(view.directory.licence_type(&state.type_code));
+    let years = view.policy.retention_years_min.max(now).max(years(issued_under.as_ref()));
+    let end = dates::from_day(state.issued_on).and_then(|d| dates::add_years(d, years)).and_then(dates::to_day);
+    if end.is_some_and(|end| view.today > end) { Ok(()) } else { refuse(Reason::Retention, format!("{years} years from issue")) }
+}

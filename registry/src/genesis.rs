@@ -1,0 +1,162 @@
+//! The first record: the ledger's name, nodes and keys, the city's managing unit with its first
+//! operators, and policy. The hash of its payload is the ledger id. Nobody signs it; whoever pins
+//! the ledger id has agreed to it.
+//!
+//! The payload is a canonical `Command` whose head carries format version and suite alone.
+
+use crate::authority::{MANAGING_CITY, has_role};
+use crate::codes::{dates, division};
+use crate::decision::Change;
+use crate::fatal::Stop;
+use crate::operators;
+use crate::policy::{self, Entries, Policy};
+use crate::reason::{Reason, Refusal};
+use crate::command::Kind;
+use crate::set_policy;
+use crate::units;
+use std::collections::{BTreeMap, BTreeSet};
+use vermilion_crypto::{PublicKey, SUITE_1, VaultPublicKey, check_registrable};
+use vermilion_proto::{Command, Genesis, Head, Operator, PolicyEntry, Unit, UnitState, body::Of, canonical};
+
+/// Reads and checks a genesis payload.
+pub(crate) fn read(payload: &[u8]) -> Result<Genesis, Refusal> {
+    let command: Command = canonical(payload).map_err(|e| Refusal::new(Reason::NotCanonical, e.to_string()))?;
+    let head = Head { format_version: 1, suite: SUITE_1, ..Head::default() };
+    if command.head != Some(head) {
+        return Err(ill_formed("the head of a genesis carries format version 1 and suite 1 alone"));
+    }
+    match command.body.and_then(|b| b.of) {
+        Some(Of::Genesis(genesis)) => Ok(genesis),
+        _ => Err(ill_formed("the body is no genesis")),
+    }
+}
+
+/// What the genesis writes.
+pub(crate) fn changes(payload: &[u8], genesis: &Genesis) -> Result<Vec<Change>, Stop> {
+    check_keys(genesis)?;
+    check_calendar(genesis)?;
+    let unit = managing_unit(genesis)?;
+    let entries = policy_entries(genesis)?;
+    let mut in_force = Entries::default();
+    entries.iter().cloned().for_each(|e| in_force.insert(e));
+    let policy = Policy::read(&in_force, genesis.time_ms)?;
+    let operators = operators_of(genesis, unit, &policy)?;
+
+    let mut out = vec![Change::Genesis(payload.to_vec())];
+    out.extend(genesis.nodes.iter().cloned().map(Change::Node));
+    out.push(Change::Unit(UnitState { unit: Some(unit.clone()), suspended: false, registered_seq: 0 }));
+    out.extend(operators.into_iter().map(|o| operators::added(o, 0)));
+    out.extend(entries.into_iter().map(Change::Policy));
+    Ok(out)
+}
+
+/// Every key is of use for one thing only, and canonical.
+fn check_keys(genesis: &Genesis) -> Result<(), Refusal> {
+    if genesis.format_version != 1 || genesis.suite != SUITE_1 {
+        return Err(Refusal::new(Reason::FormatVersion, "genesis.format_version, suite"));
+    }
+    let origin = &genesis.origin;
+    if origin.is_empty() || origin.len() > 256 || origin.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+') {
+        return Err(ill_formed("origin"));
+    }
+    if genesis.nonce.len() != 16 || genesis.lookup_key_digest.len() != 32 || genesis.nodes.is_empty() {
+        return Err(ill_formed("nonce, lookup_key_digest or nodes"));
+    }
+    let mut keys = BTreeSet::new();
+    let mut take = |key: &[u8]| check_registrable(key).is_ok() && keys.insert(key.to_vec());
+    if !take(&genesis.ledger_key) {
+        return Err(Refusal::new(Reason::BadKey, "ledger_key"));
+    }
+    let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
+    for node in &genesis.nodes {
+        if node.raft_id == 0 || !ids.insert(node.raft_id) || node.name.is_empty() || !names.insert(&node.name) {
+            return Err(ill_formed("a node's id or name is missing or taken"));
+        }
+        if !take(&node.node_key) || !take(&node.cosigning_key) {
+            return Err(Refusal::new(Reason::BadKey, format!("keys of node {}", node.raft_id)));
+        }
+        if division::area(&node.district).is_none() {
+            return Err(Refusal::new(Reason::Area, format!("district of node {}", node.raft_id)));
+        }
+    }
+    if !genesis.nodes.iter().any(|n| n.city) {
+        return Err(ill_formed("no node is the city's"));
+    }
+    let mut vaults = BTreeSet::new();
+    for vault in &genesis.vault_keys {
+        let id = VaultPublicKey::from_slice(&vault.public_key).map(|k| k.id());
+        let fits = id.is_ok_and(|id| id == vault.key_id.as_slice()) && vault.suite == SUITE_1 && division::area(&vault.area).is_some();
+        if !fits || !vaults.insert(&vault.key_id) {
+            return Err(Refusal::new(Reason::BadKey, "vault_keys"));
+        }
+    }
+    if genesis.vault_keys.is_empty() { Err(Refusal::new(Reason::BadKey, "there is no vault key")) } else { Ok(()) }
+}
+
+fn check_calendar(genesis: &Genesis) -> Result<(), Refusal> {
+    let mut years = BTreeSet::new();
+    for year in &genesis.calendar {
+        let in_year = |d: &String| dates::parse(d).is_some_and(|d| i64::from(d.year()) == i64::from(year.year));
+        if !years.insert(year.year) || !year.holidays.iter().chain(&year.worked_weekends).all(in_year) {
+            return Err(ill_formed("calendar"));
+        }
+    }
+    Ok(())
+}
+
+fn managing_unit(genesis: &Genesis) -> Result<&Unit, Stop> {
+    let Some(unit) = genesis.managing_unit.as_ref().and_then(|r| r.unit.as_ref()) else {
+        return Err(ill_formed("managing_unit").into());
+    };
+    if division::area(&unit.area) != Some(division::Area::Division) {
+        return Err(Refusal::new(Reason::Area, "managing_unit.area").into());
+    }
+    units::check(unit, &unit.area)?;
+    if has_role(unit, MANAGING_CITY) { Ok(unit) } else { Err(Refusal::new(Reason::UnitRole, "managing_unit").into()) }
+}
+
+/// The defaults, and over them what the genesis says otherwise.
+fn policy_entries(genesis: &Genesis) -> Result<Vec<PolicyEntry>, Stop> {
+    let mut by_key: BTreeMap<(String, u64), PolicyEntry> = policy::defaults().into_iter().map(|e| ((e.key.clone(), 0), e)).collect();
+    let defined = |of: &BTreeMap<(String, u64), PolicyEntry>| {
+        of.get(&("posts.defined".to_owned(), 0)).and_then(|e| crate::posts::parse_list(&e.value)).unwrap_or_default()
+    };
+    let mut known = defined(&by_key);
+    // Posts first: the other entries may name them.
+    let (posts, others): (Vec<_>, Vec<_>) = genesis.policy.iter().partition(|e| e.key == "posts.defined");
+    for entry in posts.into_iter().chain(others) {
+        set_policy::check(entry, &known)?;
+        by_key.insert((entry.key.clone(), entry.effective_from_ms), entry.clone());
+        known = defined(&by_key);
+    }
+    Ok(by_key.into_values().collect())
+}
+
+/// The first operators: of the managing unit, and enough of them to admit others.
+fn operators_of<'a>(genesis: &'a Genesis, unit: &Unit, policy: &Policy) -> Result<Vec<&'a Operator>, Stop> {
+    let mut out = Vec::new();
+    let (mut ids, mut persons, mut posts) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    let node_keys: BTreeSet<_> =
+        genesis.nodes.iter().filter_map(|n| PublicKey::from_slice(&n.node_key).ok()).map(|k| k.id().to_vec()).collect();
+    for added in &genesis.operators {
+        let Some(operator) = &added.operator else { return Err(ill_formed("operators").into()) };
+        operators::check(operator, &policy.defined_posts)?;
+        if operator.unit != unit.uscc {
+            return Err(Refusal::new(Reason::WrongUnit, "an operator of the genesis is of another unit").into());
+        }
+        if !ids.insert(&operator.key_id) || node_keys.contains(&operator.key_id) {
+            return Err(Refusal::new(Reason::AlreadyExists, "an operator's key is used twice").into());
+        }
+        if persons.insert(&operator.person_tag) {
+            posts.extend(operator.posts.iter().map(String::as_str));
+        }
+        out.push(operator);
+    }
+    // One person fills one post at a time; of people with several posts this asks less than it could.
+    let enough = policy.posts(Kind::AddOperator).is_some_and(|rule| rule.is_met(&posts) && rule.smallest() <= persons.len());
+    if enough { Ok(out) } else { Err(Refusal::new(Reason::PostMissing, "the first operators cannot admit others").into()) }
+}
+
+fn ill_formed(what: &str) -> Refusal {
+    Refusal::new(Reason::FieldForm, what)
+}

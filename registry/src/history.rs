@@ -1,0 +1,108 @@
+//! A licence's status over time, told twice: what was recorded when, and from when it takes
+//! effect. So "was it valid when the case was decided?" has an answer, and so has "what did the
+//! ledger say then?" (002-17, 002-21).
+//!
+//! Under `lh/` stand all changes of a version but none for a licence that was never changed: its
+//! [`LicenceState`] says the same. The first change writes the issue's entry too.
+
+use crate::days;
+use crate::fatal::Fatal;
+use crate::keys;
+use crate::kv::Kv;
+use crate::licence::Named;
+use crate::status::{Shown, State, shown};
+use crate::value;
+use vermilion_proto::{LicenceState, StatusChange};
+
+/// The entry of the issue itself, of a licence that was not changed since.
+pub(crate) fn issue_entry(state: &LicenceState) -> StatusChange {
+    StatusChange {
+        state: state.state,
+        flags: state.flags,
+        seq: state.seq,
+        recorded_ms: state.changed_effective_ms,
+        effective_ms: state.changed_effective_ms,
+        reason: String::new(),
+    }
+}
+
+/// Whether no record but its issue has set this version's status.
+pub(crate) fn is_unchanged(state: &LicenceState) -> bool {
+    state.changed_seq == state.seq
+}
+
+/// Every change of a version's status in the order recorded, its issue first.
+pub fn of(kv: &dyn Kv, named: &Named, state: &LicenceState) -> Result<Vec<StatusChange>, Fatal> {
+    if is_unchanged(state) {
+        return Ok(vec![issue_entry(state)]);
+    }
+    let mut out = Vec::new();
+    value::scan(kv, &keys::history(&named.series, named.version), |_, change: StatusChange| {
+        out.push(change);
+        true
+    })?;
+    Ok(out)
+}
+
+/// The change that decides at `at_ms`, as far as the ledger knew at `known_ms`: of those recorded
+/// by then that had taken effect, the one recorded last. An annulment (撤销) takes effect from the
+/// start. `None` before the issue was recorded.
+#[must_use]
+pub fn deciding(changes: &[StatusChange], at_ms: u64, known_ms: u64) -> Option<&StatusChange> {
+    let annulled = u32::from(State::Annulled.number());
+    let known = || changes.iter().filter(|c| c.recorded_ms <= known_ms);
+    let in_effect = |c: &&StatusChange| c.effective_ms <= at_ms || c.state == annulled;
+    // The issue takes effect by the licence's own dates, which `state_at` applies.
+    known().rfind(in_effect).or_else(|| known().next())
+}
+
+/// What a version was at `at_ms`, dates included, as far as the ledger knew at `known_ms`.
+#[must_use]
+pub fn state_at(changes: &[StatusChange], state: &LicenceState, at_ms: u64, known_ms: u64) -> Option<Shown> {
+    let change = deciding(changes, at_ms, known_ms)?;
+    Some(shown(State::from_number(change.state)?, state.effective_from, state.expires_on, days::of(at_ms)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400_000;
+
+    fn change(state: State, recorded: u64, effective: u64) -> StatusChange {
+        StatusChange {
+            state: u32::from(state.number()),
+            recorded_ms: recorded * DAY,
+            effective_ms: effective * DAY,
+            ..Default::default()
+        }
+    }
+
+    fn at(changes: &[StatusChange], at: u64, known: u64) -> Option<&'static str> {
+        let licence = LicenceState { effective_from: days::of(3 * DAY), expires_on: days::of(99 * DAY), ..Default::default() };
+        state_at(changes, &licence, at * DAY, known * DAY).map(Shown::name)
+    }
+
+    #[test]
+    fn recorded_and_effective_times_are_kept_apart() {
+        let changes = [change(State::Valid, 10, 10), change(State::Frozen, 20, 15), change(State::Valid, 30, 25)];
+        assert_eq!(at(&changes, 12, 40), Some("valid"));
+        assert_eq!(at(&changes, 17, 40), Some("frozen"));
+        assert_eq!(at(&changes, 17, 19), Some("valid"), "the ledger did not know yet");
+        assert_eq!(at(&changes, 26, 40), Some("valid"));
+        assert_eq!(at(&changes, 26, 29), Some("frozen"));
+        assert_eq!(at(&changes, 200, 200), Some("expired"));
+        assert_eq!(at(&changes, 5, 40), Some("valid"), "its own dates say so, though issued into the ledger later");
+        assert_eq!(at(&changes, 1, 40), Some("not-yet-effective"));
+        assert_eq!(at(&changes, 12, 9), None);
+    }
+
+    #[test]
+    fn an_annulment_reaches_back_to_the_start_and_what_undoes_it_as_far_as_it_says() {
+        let changes = [change(State::Valid, 10, 10), change(State::Annulled, 20, 18), change(State::Valid, 30, 28)];
+        assert_eq!(at(&changes, 12, 25), Some("annulled"));
+        assert_eq!(at(&changes, 12, 19), Some("valid"));
+        assert_eq!(at(&changes, 29, 40), Some("valid"));
+        assert_eq!(at(&changes, 12, 40), Some("annulled"));
+    }
+}

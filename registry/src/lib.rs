@@ -1,0 +1,70 @@
+//! The rules: a deterministic state machine that every node runs on every committed block.
+//!
+//! A block's commands come in past the gate ([`Checked`]); records, state writes and vault deletions
+//! come out ([`BlockEffects`]). What the rules refuse is a record with a reason code and no other
+//! effect; any other failure is a [`Fatal`] and stops the node.
+//!
+//! Life of a command: dedup by id, ledger, not-after ([`Registry::apply_block`]) → head, signers,
+//! acting unit ([`authority`]) → the command's own rules (a module each), which read the state and
+//! yield changes → effects digest, record, chain, leaf.
+//!
+//! What it does not know: sockets, disks, clocks, randomness, Raft, signatures (the gate has checked
+//! them) and contents (they lie encrypted in the vault; fields are digests here). Time is the
+//! block's. Nothing iterates over a hash map, and no number is a float.
+//!
+//! Absent, and refused by name where a field stands for it: entrusted organisations
+//! (`on_behalf_of`), signing by unit systems, seals, holders and agents, external certificates,
+//! successors and mergers of units, archive copies. Objections, deadlines in working days, rate
+//! limits and the two consents to publication (002-5) have no command yet.
+
+pub mod authority;
+mod block;
+mod catalogue;
+mod change_status;
+pub mod codes;
+mod command;
+mod commitment;
+pub mod content;
+pub mod days;
+mod decision;
+mod directory;
+mod erase;
+mod fatal;
+mod genesis;
+pub mod history;
+mod issue;
+mod item;
+pub mod keys;
+pub mod kv;
+mod licence;
+mod operators;
+pub mod pinned;
+pub mod policy;
+pub mod posts;
+pub mod query;
+pub mod reason;
+mod registry;
+mod rules;
+mod set_policy;
+pub mod sharing;
+pub mod status;
+pub mod stored;
+pub mod submission;
+mod supersede;
+pub mod transition;
+mod units;
+mod use_licences;
+pub mod value;
+pub mod vault;
+
+pub use block::{BlockEffects, BlockInput, CommandResult, Erase, NewRecord, VoidReason};
+pub use catalogue::KINDS;
+pub use command::{Checked, Kind};
+pub use directory::Directory;
+pub use fatal::Fatal;
+pub use kv::{Kv, KvError};
+pub use licence::{Named, Series};
+pub use reason::{Reason, Refusal};
+pub use registry::{Registry, ledger_id};
+pub use rules::RULES_VERSION;
+pub use supersede::REASONS as SUPERSEDE_REASONS;

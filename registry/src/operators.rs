@@ -1,0 +1,86 @@
+//! Operators: keys of named people in posts (002-21, 002-25). A key is registered once and never
+//! comes back; a person tag ties the keys of one human together without saying who it is.
+//!
+//! Not yet honoured: `certificate_digest` (external certificates).
+
+use crate::authority::{check_seen, may_manage};
+use crate::decision::{Change, Decision, View};
+use crate::fatal::{Stop, refuse};
+use crate::keys;
+use crate::reason::Reason;
+use std::collections::BTreeSet;
+use vermilion_crypto::{SUITE_1, check_registrable};
+use vermilion_proto::{AddOperator, Head, Operator, OperatorState, RevokeOperator, Unit, UnitState};
+
+const MAX_SERIAL: usize = 128;
+
+/// Registers an operator's key (002-21).
+pub(crate) fn add(view: &View<'_>, acting: &Unit, body: &AddOperator) -> Result<Decision, Stop> {
+    let Some(operator) = &body.operator else { return refuse(Reason::FieldForm, "operator") };
+    let Some(UnitState { unit: Some(unit), .. }) = view.directory.unit(&operator.unit) else {
+        return refuse(Reason::UnknownUnit, "operator.unit");
+    };
+    may_manage(acting, unit)?;
+    check(operator, &view.policy.defined_posts)?;
+    if view.directory.operator(&operator.key_id).is_some() || view.directory.node_of_key(&operator.key_id).is_some() {
+        return refuse(Reason::AlreadyExists, "operator.key_id");
+    }
+    Ok(Decision::of(vec![added(operator, view.seq)]))
+}
+
+pub(crate) fn added(operator: &Operator, seq: u64) -> Change {
+    Change::Operator(OperatorState { operator: Some(operator.clone()), revoked: false, added_seq: seq, revoked_ms: 0 })
+}
+
+/// Checks an operator by itself.
+pub(crate) fn check(operator: &Operator, defined_posts: &BTreeSet<String>) -> Result<(), Stop> {
+    if operator.suite != SUITE_1 {
+        return refuse(Reason::Suite, "operator.suite");
+    }
+    if !operator.certificate_digest.is_empty() {
+        return refuse(Reason::NotYetHonoured, "operator.certificate_digest");
+    }
+    let Ok(key) = check_registrable(&operator.public_key) else { return refuse(Reason::BadKey, "operator.public_key") };
+    if key.id() != operator.key_id.as_slice() {
+        return refuse(Reason::BadKey, "operator.key_id is not that of the key");
+    }
+    let posts: BTreeSet<_> = operator.posts.iter().collect();
+    if posts.is_empty() || posts.len() != operator.posts.len() || !posts.iter().all(|p| defined_posts.contains(*p)) {
+        return refuse(Reason::UnknownPost, "operator.posts");
+    }
+    if operator.person_tag.len() != 32 || !matches!(operator.name_digest.len(), 0 | 32) || operator.certificate_serial.len() > MAX_SERIAL {
+        return refuse(Reason::FieldForm, "operator.person_tag, name_digest or certificate_serial");
+    }
+    if operator.until_ms != 0 && operator.until_ms <= operator.from_ms {
+        return refuse(Reason::Validity, "operator.until_ms");
+    }
+    Ok(())
+}
+
+/// Takes posts back or, naming none, the key itself; without its last post a key is revoked too
+/// (002-21).
+pub(crate) fn revoke(view: &View<'_>, acting: &Unit, head: &Head, body: &RevokeOperator) -> Result<Decision, Stop> {
+    let Some(state @ OperatorState { operator: Some(operator), .. }) = view.directory.operator(&body.key_id) else {
+        return refuse(Reason::UnknownOperator, "key_id");
+    };
+    let Some(UnitState { unit: Some(unit), .. }) = view.directory.unit(&operator.unit) else {
+        return refuse(Reason::UnknownUnit, "the operator's unit");
+    };
+    may_manage(acting, unit)?;
+    check_seen(view, head, &keys::operator(&body.key_id))?;
+    if state.revoked {
+        return refuse(Reason::NothingToChange, "the key is revoked already");
+    }
+    if !body.posts.iter().all(|p| operator.posts.contains(p)) {
+        return refuse(Reason::PostNotHeld, "posts");
+    }
+    let mut state = state.clone();
+    if let Some(operator) = &mut state.operator {
+        operator.posts.retain(|p| !body.posts.contains(p));
+        state.revoked = body.posts.is_empty() || operator.posts.is_empty();
+    }
+    if state.revoked {
+        state.revoked_ms = view.now_ms;
+    }
+    Ok(Decision::of(vec![Change::Operator(state)]))
+}

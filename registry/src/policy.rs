@@ -1,0 +1,298 @@
+//! Policy: numbers and tables of the domain that stand in the ledger, each with the article that
+//! it rests on and the moment from which it holds.
+//!
+//! An entry is in force from its `effective_from`, but never before the block that recorded it: a
+//! policy changes nothing that was decided before. Of the entries of a key that are in force, the
+//! one with the latest beginning holds. The genesis writes every default into the ledger, so that a
+//! reader needs no program to know them.
+//!
+//! | key | value | default |
+//! |---|---|---|
+//! | `posts.defined` | the posts that there are, separated by spaces | see [`TABLE`] |
+//! | `posts.<command>` | which posts must sign ([`crate::posts::PostRule`]) | see [`TABLE`] |
+//! | `command.lifetime.max` | days from block time to a command's not-after, at most | 400 |
+//! | `issue.items.max` | licences in one command, at most | 1000 |
+//! | `issue.ahead.max` | days by which a date of decision or issue may lie ahead | 1 |
+//! | `holders.max` | holders of one licence, at most | 10 |
+//! | `use.licences.max` | licences in one use, at most | 10 |
+//! | `use.search.max` | licences that a search by holder lists, at most | 100 |
+//! | `retention.years.min` | years from issue before content may be destroyed, at least | 20 |
+//! | `transition.<from>.<to>` | whether one state may follow another ([`crate::transition`]) | see there |
+
+use crate::command::Kind;
+use crate::fatal::Fatal;
+use crate::posts::{self, PostRule};
+use crate::status::State;
+use crate::transition::{self, Transition};
+use std::collections::{BTreeMap, BTreeSet};
+use vermilion_proto::PolicyEntry;
+
+/// The profile under which the defaults are written.
+pub const PROFILE: &str = "深府办函〔2018〕77号";
+
+/// One row of the table of known keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The key.
+    pub key: &'static str,
+    /// Its default value.
+    pub default: &'static str,
+    /// The article that the default rests on.
+    pub citation: &'static str,
+    /// Smallest and largest value, of a number.
+    range: Option<(u64, u64)>,
+}
+
+const fn number(key: &'static str, default: &'static str, range: (u64, u64), citation: &'static str) -> Row {
+    Row { key, default, citation, range: Some(range) }
+}
+
+const fn text(key: &'static str, default: &'static str, citation: &'static str) -> Row {
+    Row { key, default, citation, range: None }
+}
+
+const DUTIES: &str = "002-6;002-25";
+const REVIEWED: &str = "002-7;002-11;002-25";
+
+/// Every known key but the transitions, whose defaults are [`transition::DEFAULTS`].
+pub const TABLE: &[Row] = &[
+    text("posts.defined", "approve auditor checker issuer maker operate user verify", "002-25"),
+    text("posts.register-unit", "approve+operate+verify", DUTIES),
+    text("posts.change-unit", "approve+operate+verify", DUTIES),
+    text("posts.add-operator", "approve+operate+verify", "002-21;002-25"),
+    text("posts.revoke-operator", "approve+operate+verify", "002-21;002-25"),
+    text("posts.publish-type", "approve+operate+verify", "002-9;002-25"),
+    text("posts.publish-implementation", "approve+operate+verify", "002-9;002-25"),
+    text("posts.set-policy", "approve+operate+verify", DUTIES),
+    text("posts.issue", "maker+checker", REVIEWED),
+    text("posts.change-status", "maker+checker", REVIEWED),
+    text("posts.supersede", "maker+checker", REVIEWED),
+    text("posts.erase", "maker+checker|approve+operate+verify", "002-12;002-21;个人信息保护法第四十七条"),
+    text("posts.use", "user", "002-14;002-15;002-25"),
+    number("command.lifetime.max", "400", (1, 36_500), "004-11"),
+    number("issue.items.max", "1000", (1, 1000), "002-10"),
+    number("issue.ahead.max", "1", (0, 366), "002-10;002-11"),
+    number("holders.max", "10", (1, 100), "GB/T 36903"),
+    number("use.licences.max", "10", (1, 100), "002-14"),
+    number("use.search.max", "100", (1, 10_000), "002-14"),
+    number("retention.years.min", "20", (20, 1000), "002-21"),
+];
+
+/// Whether there is a policy of this key.
+#[must_use]
+pub fn is_known(key: &str) -> bool {
+    row(key).is_some() || transition::pair(key).is_some()
+}
+
+fn row(key: &str) -> Option<&'static Row> {
+    TABLE.iter().find(|r| r.key == key)
+}
+
+/// Whether a known key may have this value, with the posts that are defined.
+#[must_use]
+pub fn is_valid(key: &str, value: &str, defined: &BTreeSet<String>) -> bool {
+    let known = |rule: &PostRule| rule.posts().all(|p| defined.contains(p));
+    if let Some((from, to)) = transition::pair(key) {
+        return Transition::parse(value).is_some_and(|t| {
+            // What has been superseded stays so: its successor has the licence's place.
+            t.posts.as_ref().is_none_or(known) && (!t.allowed || from != State::Superseded) && (to != State::Superseded || t.reasons.is_empty())
+        });
+    }
+    match row(key) {
+        Some(Row { range: Some((low, high)), .. }) => parse_number(value).is_some_and(|n| (*low..=*high).contains(&n)),
+        Some(Row { key: "posts.defined", .. }) => posts::parse_list(value).is_some_and(|set| set.is_superset(&required_posts())),
+        Some(_) => PostRule::parse(value).is_some_and(|rule| known(&rule)),
+        None => false,
+    }
+}
+
+/// A number in its one spelling.
+fn parse_number(value: &str) -> Option<u64> {
+    let number: u64 = value.parse().ok()?;
+    (number.to_string() == value).then_some(number)
+}
+
+/// Posts that cannot be struck from the list, because defaults name them.
+fn required_posts() -> BTreeSet<String> {
+    row("posts.defined").and_then(|r| posts::parse_list(r.default)).unwrap_or_default()
+}
+
+/// The entries that the genesis writes: every default, in order of keys.
+#[must_use]
+pub fn defaults() -> Vec<PolicyEntry> {
+    let entry = |key: String, value: &str, citation: &str| PolicyEntry {
+        key,
+        value: value.to_owned(),
+        citation: citation.to_owned(),
+        profile: PROFILE.to_owned(),
+        effective_from_ms: 0,
+    };
+    let mut out: Vec<PolicyEntry> = TABLE.iter().map(|r| entry(r.key.to_owned(), r.default, r.citation)).collect();
+    out.extend(transition::DEFAULTS.iter().map(|(from, to, value, citation)| entry(transition::key(*from, *to), value, citation)));
+    out.sort_by(|a, b| a.key.cmp(&b.key));
+    out
+}
+
+/// All entries of all keys: by key, then by the moment from which they are in force.
+#[derive(Clone, Default, Debug)]
+pub struct Entries {
+    by_key: BTreeMap<String, BTreeMap<u64, PolicyEntry>>,
+}
+
+impl Entries {
+    /// Adds an entry; one of the same key and moment gives way.
+    pub fn insert(&mut self, entry: PolicyEntry) {
+        self.by_key.entry(entry.key.clone()).or_default().insert(entry.effective_from_ms, entry);
+    }
+
+    /// The entry of a key that holds at a moment.
+    #[must_use]
+    pub fn at(&self, key: &str, time_ms: u64) -> Option<&PolicyEntry> {
+        self.by_key.get(key)?.range(..=time_ms).next_back().map(|(_, entry)| entry)
+    }
+
+    /// Every entry, by key and moment.
+    pub fn iter(&self) -> impl Iterator<Item = &PolicyEntry> {
+        self.by_key.values().flat_map(BTreeMap::values)
+    }
+
+    /// The first moment after `time_ms` at which some entry begins to hold.
+    fn next_change(&self, time_ms: u64) -> u64 {
+        let after = time_ms.saturating_add(1);
+        self.by_key.values().filter_map(|m| m.range(after..).next().map(|(from, _)| *from)).min().unwrap_or(u64::MAX)
+    }
+}
+
+/// The policy in force at a moment, read into types.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// From when it must be read anew.
+    pub(crate) until_ms: u64,
+    posts: BTreeMap<Kind, PostRule>,
+    /// The posts that there are.
+    pub defined_posts: BTreeSet<String>,
+    /// Longest way from block time to not-after.
+    pub lifetime_max_ms: u64,
+    /// Licences in one command, at most.
+    pub items_max: u64,
+    /// Days by which a date of decision or issue may lie ahead.
+    pub ahead_max_days: u32,
+    /// Holders of one licence, at most.
+    pub holders_max: u64,
+    /// Licences in one use, at most.
+    pub use_licences_max: u64,
+    /// Licences that a search lists, at most.
+    pub use_search_max: u64,
+    /// Years from issue before content may be destroyed, at least.
+    pub retention_years_min: u32,
+    transitions: BTreeMap<(State, State), Transition>,
+}
+
+impl Policy {
+    /// Reads what holds at a moment. A value that its own rules refuse is a broken invariant: none
+    /// such is ever recorded.
+    pub fn read(entries: &Entries, time_ms: u64) -> Result<Self, Fatal> {
+        let value = |key: &str| match entries.at(key, time_ms) {
+            Some(entry) => Ok(entry.value.clone()),
+            None => row(key).map(|r| r.default.to_owned()).ok_or_else(|| broken(key)),
+        };
+        let number = |key: &str| value(key).and_then(|v| parse_number(&v).ok_or_else(|| broken(key)));
+        let small = |key: &str| number(key).and_then(|n| u32::try_from(n).map_err(|_| broken(key)));
+        let mut posts = BTreeMap::new();
+        for kind in Kind::SIGNED_BY_POSTS {
+            let key = format!("posts.{}", kind.name());
+            posts.insert(kind, PostRule::parse(&value(&key)?).ok_or_else(|| broken(&key))?);
+        }
+        let mut transitions = BTreeMap::new();
+        for (from, to, default, _) in transition::DEFAULTS {
+            transitions.insert((*from, *to), Transition::parse(default).ok_or_else(|| broken("transition"))?);
+        }
+        for key in entries.by_key.keys() {
+            if let (Some(pair), Some(entry)) = (transition::pair(key), entries.at(key, time_ms)) {
+                transitions.insert(pair, Transition::parse(&entry.value).ok_or_else(|| broken(key))?);
+            }
+        }
+        Ok(Self {
+            until_ms: entries.next_change(time_ms),
+            posts,
+            defined_posts: posts::parse_list(&value("posts.defined")?).ok_or_else(|| broken("posts.defined"))?,
+            lifetime_max_ms: number("command.lifetime.max")? * crate::days::DAY_MS,
+            items_max: number("issue.items.max")?,
+            ahead_max_days: small("issue.ahead.max")?,
+            holders_max: number("holders.max")?,
+            use_licences_max: number("use.licences.max")?,
+            use_search_max: number("use.search.max")?,
+            retention_years_min: small("retention.years.min")?,
+            transitions,
+        })
+    }
+
+    /// Which posts must sign a kind of command; none for those that no post signs.
+    #[must_use]
+    pub fn posts(&self, kind: Kind) -> Option<&PostRule> {
+        self.posts.get(&kind)
+    }
+
+    /// What policy says of one state following another; `None` is refused.
+    #[must_use]
+    pub fn transition(&self, from: State, to: State) -> Option<&Transition> {
+        self.transitions.get(&(from, to)).filter(|t| t.allowed)
+    }
+}
+
+fn broken(key: &str) -> Fatal {
+    Fatal::Broken(format!("the policy {key} in the ledger is not one that its rules take"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_valid_and_cited() {
+        let defined = required_posts();
+        let mut keys = BTreeSet::new();
+        for entry in defaults() {
+            assert!(is_known(&entry.key) && is_valid(&entry.key, &entry.value, &defined), "{}", entry.key);
+            assert!(!entry.citation.is_empty() && keys.insert(entry.key));
+        }
+        for kind in Kind::SIGNED_BY_POSTS {
+            assert!(keys.contains(&format!("posts.{}", kind.name())));
+        }
+    }
+
+    #[test]
+    fn the_latest_beginning_holds() {
+        let mut entries = Entries::default();
+        for (from, value) in [(0, "400"), (1_000, "30"), (2_000, "7")] {
+            entries.insert(PolicyEntry { key: "command.lifetime.max".into(), value: value.into(), effective_from_ms: from, ..Default::default() });
+        }
+        let days = |t| Policy::read(&entries, t).map(|p| (p.lifetime_max_ms / crate::days::DAY_MS, p.until_ms)).unwrap();
+        assert_eq!(days(999), (400, 1_000));
+        assert_eq!(days(1_000), (30, 2_000));
+        assert_eq!(days(9_999), (7, u64::MAX));
+    }
+
+    #[test]
+    fn values_beyond_their_bounds_are_refused() {
+        let defined = required_posts();
+        for (key, value) in [
+            ("command.lifetime.max", "0"),
+            ("command.lifetime.max", "040"),
+            ("command.lifetime.max", "+40"),
+            ("retention.years.min", "19"),
+            ("posts.issue", "clerk"),
+            ("posts.issue", ""),
+            ("posts.defined", "maker"),
+            ("transition.valid.frozen", "perhaps"),
+            ("transition.valid.frozen", "allowed posts=clerk"),
+            ("transition.superseded.valid", "allowed"),
+            ("unheard-of", "1"),
+        ] {
+            assert!(!is_valid(key, value, &defined), "{key} {value}");
+        }
+        assert!(is_valid("transition.cancelled.valid", "allowed reasons=court-decision", &defined));
+        assert!(!is_known("transition.valid.valid") && !is_known("posts.genesis"));
+    }
+}

@@ -1,0 +1,101 @@
+//! Posts (岗位) and which of them must sign (002-25: responsibility goes down to the post).
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Which posts must sign: one of the alternatives, all of its posts.
+///
+/// As text: posts joined by `+`, alternatives by `|`, such as `maker+checker|approve+operate+verify`.
+/// A post named twice must sign twice, by two people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PostRule {
+    alternatives: Vec<Vec<String>>,
+}
+
+impl PostRule {
+    /// Reads a rule. `None` unless every post is a name of 1 to 32 lower-case letters, digits and
+    /// hyphens, with at most 8 posts in each of at most 8 alternatives.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let alternatives: Vec<Vec<String>> = text.split('|').map(|a| a.split('+').map(str::to_owned).collect()).collect();
+        let fits = alternatives.len() <= 8 && alternatives.iter().all(|a| a.len() <= 8 && a.iter().all(|p| is_post_name(p)));
+        fits.then_some(Self { alternatives })
+    }
+
+    /// Every post that the rule names.
+    pub fn posts(&self) -> impl Iterator<Item = &str> {
+        self.alternatives.iter().flatten().map(String::as_str)
+    }
+
+    /// How many must sign at least.
+    #[must_use]
+    pub fn smallest(&self) -> usize {
+        self.alternatives.iter().map(Vec::len).min().unwrap_or_default()
+    }
+
+    /// Whether the posts that signed, each by another person, fill an alternative.
+    #[must_use]
+    pub fn is_met(&self, signed: &[&str]) -> bool {
+        let count = |of: &mut dyn Iterator<Item = &str>, post: &str| of.filter(|p| *p == post).count();
+        self.alternatives.iter().any(|wanted| {
+            wanted.iter().all(|post| {
+                count(&mut signed.iter().copied(), post) >= count(&mut wanted.iter().map(String::as_str), post)
+            })
+        })
+    }
+}
+
+impl fmt::Display for PostRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let alternatives: Vec<String> = self.alternatives.iter().map(|a| a.join("+")).collect();
+        f.write_str(&alternatives.join("|"))
+    }
+}
+
+/// Whether this is a name that a post may have.
+#[must_use]
+pub fn is_post_name(name: &str) -> bool {
+    (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// Reads a list of posts, separated by single spaces.
+#[must_use]
+pub fn parse_list(text: &str) -> Option<BTreeSet<String>> {
+    let posts: Vec<&str> = text.split(' ').collect();
+    let set: BTreeSet<String> = posts.iter().map(|p| (*p).to_owned()).collect();
+    (set.len() == posts.len() && set.len() <= 64 && set.iter().all(|p| is_post_name(p))).then_some(set)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alternative_must_be_filled_whole() {
+        let rule = PostRule::parse("maker+checker|approve+operate+verify").unwrap();
+        assert!(rule.is_met(&["checker", "maker"]));
+        assert!(rule.is_met(&["maker", "checker", "issuer"]), "more may sign");
+        assert!(rule.is_met(&["verify", "operate", "approve"]));
+        assert!(!rule.is_met(&["maker", "operate", "approve"]));
+        assert!(!rule.is_met(&[]));
+        assert_eq!(rule.to_string(), "maker+checker|approve+operate+verify");
+    }
+
+    #[test]
+    fn a_post_named_twice_signs_twice() {
+        let rule = PostRule::parse("checker+checker").unwrap();
+        assert!(!rule.is_met(&["checker"]));
+        assert!(rule.is_met(&["checker", "checker"]));
+    }
+
+    #[test]
+    fn what_is_no_rule_is_none() {
+        for text in ["", "maker+", "|maker", "Maker", "maker checker", "a+a+a+a+a+a+a+a+a"] {
+            assert_eq!(PostRule::parse(text), None, "{text}");
+        }
+        assert_eq!(parse_list("maker maker"), None);
+        assert_eq!(parse_list(""), None);
+        assert_eq!(parse_list("maker checker").unwrap().len(), 2);
+    }
+}

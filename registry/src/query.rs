@@ -1,0 +1,231 @@
+//! Typed reads of the state, for nodes and clients. Each reads what it is given, as of the last
+//! block that was written there; which callers may ask is not asked here.
+
+use crate::codes::identifier::Identifier;
+use crate::fatal::Fatal;
+use crate::history;
+use crate::keys;
+use crate::kv::Kv;
+use crate::licence::{self, Named, Series};
+use crate::days;
+use crate::policy::Entries;
+use crate::sharing;
+use crate::status::{Flag, Shown, State, VERIFY_NO_RECORD, shown};
+use crate::value;
+use vermilion_crypto::Tag;
+use vermilion_proto::{
+    Command, Genesis, GenesisNode, LedgerHead, LicenceState, LicenceType, Message, OperatorState, PolicyEntry, StatusAnswer, StatusChange, TypeState, Unit,
+    UnitState, Use, body::Of,
+};
+
+/// The head; none before the genesis.
+pub fn head(kv: &dyn Kv) -> Result<Option<LedgerHead>, Fatal> {
+    value::get(kv, keys::HEAD)
+}
+
+/// The genesis payload's exact bytes.
+pub fn genesis_payload(kv: &dyn Kv) -> Result<Option<Vec<u8>>, Fatal> {
+    let Some(stored) = kv.get(keys::GENESIS)? else { return Ok(None) };
+    Ok(Some(value::open(keys::GENESIS, &stored)?.to_vec()))
+}
+
+/// The genesis.
+pub fn genesis(kv: &dyn Kv) -> Result<Option<Genesis>, Fatal> {
+    let Some(payload) = genesis_payload(kv)? else { return Ok(None) };
+    let command = Command::decode(payload.as_slice()).map_err(|e| value::undecodable(keys::GENESIS, e.to_string()))?;
+    match command.body.and_then(|b| b.of) {
+        Some(Of::Genesis(genesis)) => Ok(Some(genesis)),
+        _ => Err(value::undecodable(keys::GENESIS, "it is no genesis")),
+    }
+}
+
+/// Every node of the genesis, by Raft id.
+pub fn nodes(kv: &dyn Kv) -> Result<Vec<GenesisNode>, Fatal> {
+    all(kv, keys::NODES)
+}
+
+/// The sequence number of a command's record.
+pub fn command(kv: &dyn Kv, id: &[u8; 32]) -> Result<Option<u64>, Fatal> {
+    value::get_seq(kv, &keys::command(id))
+}
+
+/// A unit, by USCC.
+pub fn unit(kv: &dyn Kv, uscc: &str) -> Result<Option<UnitState>, Fatal> {
+    value::get(kv, &keys::unit(uscc))
+}
+
+/// Every unit, by USCC.
+pub fn units(kv: &dyn Kv) -> Result<Vec<UnitState>, Fatal> {
+    all(kv, keys::UNITS)
+}
+
+/// An operator, by key id.
+pub fn operator(kv: &dyn Kv, key_id: &[u8]) -> Result<Option<OperatorState>, Fatal> {
+    value::get(kv, &keys::operator(key_id))
+}
+
+/// Every operator, by key id.
+pub fn operators(kv: &dyn Kv) -> Result<Vec<OperatorState>, Fatal> {
+    all(kv, keys::OPERATORS)
+}
+
+/// A type: its current version, or the one named.
+pub fn licence_type(kv: &dyn Kv, code: &str, version: Option<u32>) -> Result<Option<TypeState>, Fatal> {
+    let key = version.map_or_else(|| keys::licence_type(code), |v| keys::type_version(code, v));
+    value::get(kv, &key)
+}
+
+/// The current version of every type, by code (002-14 ¶2: the catalogue is public).
+pub fn types(kv: &dyn Kv) -> Result<Vec<TypeState>, Fatal> {
+    let mut out = Vec::new();
+    value::scan(kv, keys::TYPES, |key, state: TypeState| {
+        if state.r#type.as_ref().is_some_and(|t| key == keys::licence_type(&t.code)) {
+            out.push(state);
+        }
+        true
+    })?;
+    Ok(out)
+}
+
+/// Every policy entry, past and to come, by key and beginning.
+pub fn policy(kv: &dyn Kv) -> Result<Entries, Fatal> {
+    let mut out = Entries::default();
+    value::scan(kv, keys::POLICY, |_, entry: PolicyEntry| {
+        out.insert(entry);
+        true
+    })?;
+    Ok(out)
+}
+
+/// The entry of a policy key that holds at a moment.
+pub fn policy_at(kv: &dyn Kv, key: &str, time_ms: u64) -> Result<Option<PolicyEntry>, Fatal> {
+    let mut out = None;
+    value::scan(kv, &keys::policy_entries(key), |_, entry: PolicyEntry| {
+        let holds = entry.effective_from_ms <= time_ms;
+        if holds {
+            out = Some(entry);
+        }
+        holds
+    })?;
+    Ok(out)
+}
+
+/// The sequence number of the record that last changed what stands under a key of a unit, operator,
+/// type or policy ([`keys`]).
+pub fn changed_seq(kv: &dyn Kv, key: &[u8]) -> Result<Option<u64>, Fatal> {
+    value::get_seq(kv, &keys::changed(key))
+}
+
+/// Which licence and version an identifier names; none if it is not well-formed.
+#[must_use]
+pub fn of_identifier(identifier: &str) -> Option<Named> {
+    let identifier = Identifier::parse(identifier).ok()?;
+    Some(Named { series: Series::of(&identifier), version: identifier.version() })
+}
+
+/// Which licence and version an identifier tag names.
+pub fn of_tag(kv: &dyn Kv, tag: &Tag) -> Result<Option<Named>, Fatal> {
+    licence::of_tag(kv, tag)
+}
+
+/// A version of a licence.
+pub fn licence(kv: &dyn Kv, named: &Named) -> Result<Option<LicenceState>, Fatal> {
+    licence::at_version(kv, named)
+}
+
+/// The current version of a licence.
+pub fn current(kv: &dyn Kv, series: &Series) -> Result<Option<LicenceState>, Fatal> {
+    licence::current(kv, series)
+}
+
+/// A version's changes of status in the order recorded; empty if there is no such version.
+pub fn history(kv: &dyn Kv, named: &Named) -> Result<Vec<StatusChange>, Fatal> {
+    match licence::at_version(kv, named)? {
+        Some(state) => history::of(kv, named, &state),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// What a version was at `at_ms`, as far as the ledger knew at `known_ms`: was it valid when the
+/// case was decided? None if there is no such version, or there was none then.
+pub fn state_at(kv: &dyn Kv, named: &Named, at_ms: u64, known_ms: u64) -> Result<Option<Shown>, Fatal> {
+    let Some(state) = licence::at_version(kv, named)? else { return Ok(None) };
+    Ok(history::state_at(&history::of(kv, named, &state)?, &state, at_ms, known_ms))
+}
+
+/// The series that a holder holds, in order, at most `limit`.
+pub fn held_by(kv: &dyn Kv, tag: &Tag, limit: usize) -> Result<Vec<Series>, Fatal> {
+    let prefix = keys::holder(tag);
+    let mut out = Vec::new();
+    let mut bad = None;
+    kv.scan(&prefix, &mut |key, _| {
+        if out.len() == limit {
+            return false;
+        }
+        match key.get(prefix.len()..).and_then(Series::from_bytes) {
+            Some(series) => out.push(series),
+            None => bad = Some(value::undecodable(key, "the key ends in no series")),
+        }
+        bad.is_none()
+    })?;
+    bad.map_or(Ok(out), Err)
+}
+
+/// What a search by holder lists to a unit: the current versions of the holder's licences of types
+/// whose sharing decision opens them to this use (002-13), at most `limit`. Erased ones are left out.
+pub fn search(kv: &dyn Kv, unit: &Unit, body: &Use, limit: usize) -> Result<Vec<(Series, LicenceState)>, Fatal> {
+    let Ok(tag) = Tag::try_from(body.holder_tag.as_slice()) else { return Ok(Vec::new()) };
+    let mut out = Vec::new();
+    for series in held_by(kv, &tag, usize::MAX)? {
+        if out.len() == limit {
+            break;
+        }
+        let Some(state) = licence::current(kv, &series)?.filter(|s| !s.erased) else { continue };
+        let definition: Option<LicenceType> = licence_type(kv, &state.type_code, None)?.and_then(|t| t.r#type);
+        if definition.is_some_and(|d| sharing::closed(unit, body, &d, &state.unit).is_none()) {
+            out.push((series, state));
+        }
+    }
+    Ok(out)
+}
+
+/// The answer to a status question about a version, as of the head. The issue command's id is the
+/// caller's to fill in, from the record.
+pub fn status(kv: &dyn Kv, named: &Named) -> Result<StatusAnswer, Fatal> {
+    let head = head(kv)?.ok_or(Fatal::NoGenesis)?;
+    let answer = StatusAnswer { as_of_seq: head.size.saturating_sub(1), as_of_ms: head.time_ms, ..StatusAnswer::default() };
+    let Some(licence) = licence::at_version(kv, named)? else {
+        return Ok(StatusAnswer { verify_code: VERIFY_NO_RECORD, ..answer });
+    };
+    let Some(state) = State::from_number(licence.state) else {
+        return Err(Fatal::Broken(format!("licence state {} is unknown", licence.state)));
+    };
+    let shown = shown(state, licence.effective_from, licence.expires_on, days::of(head.time_ms));
+    let superseded_by = match state {
+        State::Superseded => named.series.identifier(named.version + 1).map(|id| id.as_str().to_owned()),
+        _ => None,
+    };
+    Ok(StatusAnswer {
+        verify_code: shown.verify_code(),
+        state: state.name().to_owned(),
+        shown: shown.name().to_owned(),
+        flags: Flag::in_set(licence.flags).map(|f| f.name().to_owned()).collect(),
+        changed_seq: licence.changed_seq,
+        type_code: licence.type_code,
+        unit: licence.unit,
+        version: licence.version,
+        issued_seq: licence.seq,
+        position: licence.position,
+        superseded_by: superseded_by.unwrap_or_default(),
+        ..answer
+    })
+}
+
+fn all<M: Message + Default>(kv: &dyn Kv, prefix: &[u8]) -> Result<Vec<M>, Fatal> {
+    let mut out = Vec::new();
+    value::scan(kv, prefix, |_, message: M| {
+        out.push(message);
+        true
+    })?;
+    Ok(out)
+}

@@ -1,0 +1,54 @@
+//! Setting policy: by the city's managing unit, with the article that each entry rests on.
+
+use crate::authority::{MANAGING_CITY, check_seen, require_role};
+use crate::decision::{Change, Decision, View};
+use crate::fatal::{Stop, refuse};
+use crate::keys;
+use crate::policy;
+use crate::reason::Reason;
+use std::collections::BTreeSet;
+use vermilion_proto::{Head, PolicyEntry, SetPolicy, Unit};
+
+const MAX_ENTRIES: usize = 256;
+const MAX_TEXT: usize = 4096;
+
+/// Decides new policy entries. An entry without a beginning, or with one that has passed, holds
+/// from the block on.
+pub(crate) fn set(view: &View<'_>, acting: &Unit, head: &Head, body: &SetPolicy) -> Result<Decision, Stop> {
+    require_role(acting, &[MANAGING_CITY])?;
+    if body.entries.is_empty() {
+        return refuse(Reason::NothingToChange, "entries");
+    }
+    if body.entries.len() > MAX_ENTRIES {
+        return refuse(Reason::TooLarge, "entries");
+    }
+    let mut keys_set = BTreeSet::new();
+    let mut changes = Vec::with_capacity(body.entries.len());
+    for entry in &body.entries {
+        check(entry, &view.policy.defined_posts)?;
+        check_seen(view, head, &keys::policy_entries(&entry.key))?;
+        let entry = PolicyEntry { effective_from_ms: entry.effective_from_ms.max(view.now_ms), ..entry.clone() };
+        if !keys_set.insert((entry.key.clone(), entry.effective_from_ms)) {
+            return refuse(Reason::PolicyValue, "a key is set twice for one moment");
+        }
+        changes.push(Change::Policy(entry));
+    }
+    Ok(Decision::of(changes))
+}
+
+/// Checks an entry by itself.
+pub(crate) fn check(entry: &PolicyEntry, defined_posts: &BTreeSet<String>) -> Result<(), Stop> {
+    if !policy::is_known(&entry.key) {
+        return refuse(Reason::UnknownPolicy, "entry.key");
+    }
+    if entry.citation.is_empty() {
+        return refuse(Reason::CitationMissing, format!("the citation of {}", entry.key));
+    }
+    if [&entry.value, &entry.citation, &entry.profile].into_iter().any(|t| t.len() > MAX_TEXT) {
+        return refuse(Reason::TooLarge, entry.key.clone());
+    }
+    if !policy::is_valid(&entry.key, &entry.value, defined_posts) {
+        return refuse(Reason::PolicyValue, entry.key.clone());
+    }
+    Ok(())
+}

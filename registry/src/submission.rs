@@ -1,0 +1,217 @@
+//! What a client sends: an envelope and what travels beside it. The gate's second half, a pure
+//! function of the bytes: does what travels beside match what is signed?
+
+use crate::command::Checked;
+use crate::reason::{Reason, Refusal};
+use vermilion_crypto::{Digest, hash, sha256};
+use vermilion_identity::{EnvelopeError, Opened};
+use vermilion_proto::{Beside, CanonicalError, Command, Head, LicenceItem, Message as _, Submission, VaultWraps, body::Of, canonical};
+
+/// The largest submission, in bytes: 1,000 licences of 8 KiB each with their content.
+pub const MAX_SUBMISSION: usize = 8 << 20;
+/// The most items of one command.
+pub const MAX_ITEMS: usize = 1000;
+/// The largest item, in bytes.
+pub const MAX_ITEM: usize = 32 << 10;
+/// The largest ciphertext of one licence or of a command's texts, in bytes.
+pub const MAX_CIPHERTEXT: usize = 256 << 10;
+
+/// The encrypted part of a submission, as it goes into the vault.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sealed {
+    /// Ciphertexts in item order.
+    pub ciphertexts: Vec<Vec<u8>>,
+    /// Encoded `VaultWraps`; empty when there are none.
+    pub wraps: Vec<u8>,
+    /// Ciphertext of the texts; empty when there are none.
+    pub text: Vec<u8>,
+}
+
+impl Sealed {
+    /// The wrapped keys.
+    pub fn wraps(&self) -> Result<VaultWraps, Refusal> {
+        Ok(canonical(&self.wraps)?)
+    }
+}
+
+/// A submission whose parts fit together. Its signatures are not yet verified: `opened` does that.
+#[derive(Clone, Debug)]
+pub struct Submitted {
+    /// The envelope's signatures.
+    pub opened: Opened,
+    /// The command as the registry takes it.
+    pub checked: Checked,
+    /// What goes into the vault if the command is accepted.
+    pub sealed: Sealed,
+}
+
+impl From<CanonicalError> for Refusal {
+    fn from(error: CanonicalError) -> Self {
+        match error {
+            CanonicalError::Malformed(why) => Refusal::new(Reason::Malformed, why),
+            CanonicalError::NotCanonical => Reason::NotCanonical.into(),
+        }
+    }
+}
+
+impl From<EnvelopeError> for Refusal {
+    fn from(error: EnvelopeError) -> Self {
+        let reason = match error {
+            EnvelopeError::TooLarge(_) => Reason::TooLarge,
+            EnvelopeError::Malformed(_) => Reason::Malformed,
+            EnvelopeError::NotCanonical => Reason::NotCanonical,
+            EnvelopeError::PayloadType => Reason::PayloadType,
+            EnvelopeError::FormatVersion(_) => Reason::FormatVersion,
+            EnvelopeError::Suite(_) => Reason::Suite,
+            EnvelopeError::Incomplete(_) => Reason::Incomplete,
+            EnvelopeError::BadSignature(_) => Reason::BadSignature,
+        };
+        Refusal::new(reason, error.to_string())
+    }
+}
+
+fn mismatch(what: &str) -> Refusal {
+    Refusal::new(Reason::BesideMismatch, what.to_owned())
+}
+
+/// Opens a submission from its encoded bytes.
+pub fn open_submission(bytes: &[u8]) -> Result<Submitted, Refusal> {
+    if bytes.len() > MAX_SUBMISSION {
+        return Err(Refusal::new(Reason::TooLarge, "the submission is larger than 8 MiB"));
+    }
+    let submission: Submission = canonical(bytes)?;
+    let opened = vermilion_identity::open(&submission.envelope)?;
+    let beside = submission.beside.unwrap_or_default();
+    if beside.text.len() > MAX_CIPHERTEXT {
+        return Err(Refusal::new(Reason::TooLarge, "the texts are larger than 256 KiB"));
+    }
+    let head = head(&opened.command)?;
+    let items = items(&opened.command, &beside.items)?;
+    check_sealed(head, &items, &beside)?;
+    let Beside { ciphertexts, wraps, text, .. } = beside;
+    let checked = checked(&opened, submission.envelope, items, !wraps.is_empty())?;
+    Ok(Submitted { opened, checked, sealed: Sealed { ciphertexts, wraps, text } })
+}
+
+/// Opens a recorded command: envelope and items, without what the vault holds.
+pub fn open_recorded(envelope: &[u8], items_bytes: &[Vec<u8>]) -> Result<(Opened, Checked), Refusal> {
+    let opened = vermilion_identity::open(envelope)?;
+    let items = items(&opened.command, items_bytes)?;
+    let checked = checked(&opened, envelope.to_vec(), items, false)?;
+    Ok((opened, checked))
+}
+
+fn head(command: &Command) -> Result<&Head, Refusal> {
+    command.head.as_ref().ok_or_else(|| Refusal::new(Reason::Malformed, "the command has no head"))
+}
+
+fn checked(opened: &Opened, envelope: Vec<u8>, items: Vec<(Vec<u8>, LicenceItem)>, has_vault: bool) -> Result<Checked, Refusal> {
+    let beside_digest = beside_digest(&opened.command)?;
+    Ok(Checked {
+        id: opened.id,
+        envelope,
+        command: opened.command.clone(),
+        signer_keys: opened.keys.iter().map(|k| k.id()).collect(),
+        items,
+        beside_digest,
+        has_vault,
+    })
+}
+
+/// The digest of what travelled beside a command, from what its payload signs: the items' root and
+/// the digests of wraps and texts. Empty when nothing does.
+pub fn beside_digest(command: &Command) -> Result<Vec<u8>, Refusal> {
+    let head = head(command)?;
+    let root = signed_root(command).map_or(&[][..], |(root, _)| root);
+    if root.is_empty() && head.wraps_digest.is_empty() && head.text_ciphertext_digest.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut hasher = hash::Hasher::new(hash::CTX_BESIDE);
+    hasher.field(root).field(&head.wraps_digest).field(&head.text_ciphertext_digest);
+    Ok(hasher.finish().to_vec())
+}
+
+fn signed_root(command: &Command) -> Option<(&[u8], u32)> {
+    match command.body.as_ref()?.of.as_ref()? {
+        Of::IssueLicences(issue) => Some((&issue.items_root, issue.items_count)),
+        Of::SupersedeLicence(supersede) => Some((&supersede.items_root, supersede.items_count)),
+        _ => None,
+    }
+}
+
+fn items(command: &Command, bytes: &[Vec<u8>]) -> Result<Vec<(Vec<u8>, LicenceItem)>, Refusal> {
+    let Some((root, count)) = signed_root(command) else {
+        return if bytes.is_empty() { Ok(Vec::new()) } else { Err(mismatch("this command carries no items")) };
+    };
+    if bytes.is_empty() || bytes.len() > MAX_ITEMS || bytes.len() != count as usize {
+        return Err(mismatch("the number of items is not what is signed, or not 1 to 1,000"));
+    }
+    if vermilion_ledger::items_root(bytes) != *root {
+        return Err(mismatch("the items are not those whose root is signed"));
+    }
+    let mut items = Vec::with_capacity(bytes.len());
+    for (n, item) in bytes.iter().enumerate() {
+        if item.len() > MAX_ITEM {
+            return Err(Refusal::new(Reason::TooLarge, format!("item {n} is larger than 32 KiB")));
+        }
+        let decoded: LicenceItem = canonical(item).map_err(|e| {
+            let refusal = Refusal::from(e);
+            Refusal::new(refusal.reason, format!("item {n}: {}", refusal.detail))
+        })?;
+        if decoded.format_version != 1 {
+            return Err(Refusal::new(Reason::FormatVersion, format!("item {n} has format version {}", decoded.format_version)));
+        }
+        items.push((item.clone(), decoded));
+    }
+    Ok(items)
+}
+
+fn digest_matches(signed: &[u8], bytes: &[u8]) -> bool {
+    if bytes.is_empty() { signed.is_empty() } else { sha256(bytes)[..] == *signed }
+}
+
+/// Ciphertexts, wraps and texts against the digests that are signed.
+fn check_sealed(head: &Head, items: &[(Vec<u8>, LicenceItem)], beside: &Beside) -> Result<(), Refusal> {
+    if beside.ciphertexts.len() != items.len() {
+        return Err(mismatch("there is not one ciphertext for each item"));
+    }
+    for (n, ((_, item), ciphertext)) in items.iter().zip(&beside.ciphertexts).enumerate() {
+        if ciphertext.len() > MAX_CIPHERTEXT {
+            return Err(Refusal::new(Reason::TooLarge, format!("the content of item {n} is larger than 256 KiB")));
+        }
+        if ciphertext.is_empty() || !digest_matches(&item.ciphertext_digest, ciphertext) {
+            return Err(mismatch(&format!("the ciphertext of item {n} is not the one whose digest is signed")));
+        }
+    }
+    if !digest_matches(&head.wraps_digest, &beside.wraps) {
+        return Err(mismatch("the wrapped keys are not those whose digest is signed"));
+    }
+    if !digest_matches(&head.text_ciphertext_digest, &beside.text) {
+        return Err(mismatch("the texts are not those whose digest is signed"));
+    }
+    if beside.wraps.is_empty() {
+        return if items.is_empty() && beside.text.is_empty() { Ok(()) } else { Err(mismatch("content travels without its wrapped keys")) };
+    }
+    let wraps: VaultWraps = canonical(&beside.wraps)?;
+    if wraps.suite != vermilion_crypto::SUITE_1 {
+        return Err(Reason::Suite.into());
+    }
+    if wraps.licence_keys.len() != items.len() || wraps.text_key.is_empty() != beside.text.is_empty() || wraps.wraps.len() > 16 {
+        return Err(mismatch("there is not one wrapped key for each piece of content"));
+    }
+    Ok(())
+}
+
+/// Encodes a submission.
+#[must_use]
+pub fn encode_submission(envelope: Vec<u8>, items: Vec<Vec<u8>>, sealed: Sealed) -> Vec<u8> {
+    let beside = Beside { items, ciphertexts: sealed.ciphertexts, wraps: sealed.wraps, text: sealed.text };
+    let beside = (beside != Beside::default()).then_some(beside);
+    Submission { envelope, beside }.encode_to_vec()
+}
+
+/// Names a submission's exact bytes, for a node's cache of what it has verified.
+#[must_use]
+pub fn submission_digest(bytes: &[u8]) -> Digest {
+    hash::derive(hash::CTX_ENVELOPE, &[bytes])
+}

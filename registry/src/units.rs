@@ -1,0 +1,95 @@
+//! Admission of units (002-6, 002-8): registering, suspending, restoring.
+//!
+//! Not yet honoured: `merged_into`, `succeeds`, `entrusted_by`, `admission`.
+
+use crate::authority::{MANAGING_CITY, MANAGING_DISTRICT, ROLES, check_seen, has_role, may_manage, require_role};
+use crate::codes::{division, uscc};
+use crate::decision::{Change, Decision, View};
+use crate::fatal::{Stop, refuse};
+use crate::keys;
+use crate::reason::Reason;
+use std::collections::BTreeSet;
+use vermilion_proto::{ChangeUnit, Head, RegisterUnit, Unit, UnitState};
+
+const MAX_NAME: usize = 200;
+
+/// Registers a unit (002-6).
+pub(crate) fn register(view: &View<'_>, acting: &Unit, body: &RegisterUnit) -> Result<Decision, Stop> {
+    let Some(unit) = &body.unit else { return refuse(Reason::FieldForm, "unit") };
+    let city = view.directory.units.values().filter_map(|s| s.unit.as_ref()).find(|u| has_role(u, MANAGING_CITY));
+    check(unit, city.map_or("", |u| u.area.as_str()))?;
+    may_manage(acting, unit)?;
+    if has_role(unit, MANAGING_DISTRICT) {
+        // Who manages a district is the city's to say.
+        require_role(acting, &[MANAGING_CITY])?;
+    }
+    if view.directory.unit(&unit.uscc).is_some() {
+        return refuse(Reason::AlreadyExists, "unit.uscc");
+    }
+    Ok(Decision::of(vec![Change::Unit(UnitState { unit: Some(unit.clone()), suspended: false, registered_seq: view.seq })]))
+}
+
+/// Checks a unit by itself: its code, names, roles, and that area and level fit. `city_area` is the
+/// city's own area.
+pub(crate) fn check(unit: &Unit, city_area: &str) -> Result<(), Stop> {
+    // A lawful code that fails the check needs a manual confirmation, which this command cannot carry.
+    if !uscc::is_valid(&unit.uscc) {
+        return refuse(Reason::UnitCode, "unit.uscc");
+    }
+    if unit.name_zh.is_empty() || unit.name_zh.len() > MAX_NAME || unit.name_en.len() > MAX_NAME || unit.responsible_department.len() > MAX_NAME {
+        return refuse(Reason::FieldForm, "a name of the unit is missing or too long");
+    }
+    let distinct: BTreeSet<_> = unit.roles.iter().collect();
+    if distinct.is_empty() || distinct.len() != unit.roles.len() || !unit.roles.iter().all(|r| ROLES.contains(&r.as_str())) {
+        return refuse(Reason::UnknownRole, "unit.roles");
+    }
+    if !matches!(unit.responsible_leader_digest.len(), 0 | 32) {
+        return refuse(Reason::FieldForm, "unit.responsible_leader_digest");
+    }
+    for (field, value) in [
+        ("unit.merged_into", &unit.merged_into),
+        ("unit.succeeds", &unit.succeeds),
+        ("unit.entrusted_by", &unit.entrusted_by),
+        ("unit.admission", &unit.admission),
+    ] {
+        if !value.is_empty() {
+            return refuse(Reason::NotYetHonoured, field);
+        }
+    }
+    let level_fits = match unit.level.as_str() {
+        "city" => unit.area == city_area && !has_role(unit, MANAGING_DISTRICT),
+        "district" => is_district_of(&unit.area, city_area) && !has_role(unit, MANAGING_CITY),
+        _ => false,
+    };
+    if level_fits { Ok(()) } else { refuse(Reason::Area, "unit.area, unit.level") }
+}
+
+/// Whether an area lies within the city: a division under the city's four digits, or a functional
+/// area's own code.
+fn is_district_of(area: &str, city_area: &str) -> bool {
+    match division::area(area) {
+        Some(division::Area::Division) => area != city_area && area.get(..4) == city_area.get(..4),
+        Some(division::Area::Functional) => true,
+        None => false,
+    }
+}
+
+/// Suspends or restores a unit (002-6). The city's managing unit cannot be suspended.
+pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeUnit) -> Result<Decision, Stop> {
+    let Some(state) = view.directory.unit(&body.uscc) else { return refuse(Reason::UnknownUnit, "uscc") };
+    let Some(unit) = &state.unit else { return refuse(Reason::UnknownUnit, "uscc") };
+    may_manage(acting, unit)?;
+    check_seen(view, head, &keys::unit(&body.uscc))?;
+    let suspend = match body.action.as_str() {
+        "suspend" => true,
+        "restore" => false,
+        _ => return refuse(Reason::FieldForm, "action"),
+    };
+    if has_role(unit, MANAGING_CITY) {
+        return refuse(Reason::UnitRole, "the city's managing unit cannot be suspended");
+    }
+    if suspend == state.suspended {
+        return refuse(Reason::NothingToChange, "the unit is so already");
+    }
+    Ok(Decision::of(vec![Change::Unit(UnitState { suspended: suspend, ..state.clone() })]))
+}

@@ -1,0 +1,95 @@
+//! Using licences (002-14 to 002-17): a using unit says for which service item, case and purpose,
+//! on what authority, which licences and which fields; the record of it comes before anything is
+//! disclosed, and says field by field what is granted or why not.
+//!
+//! A use changes no state. A use by holder tag is a search: its record grants no field; the node
+//! answers with the licences that [`crate::query::search`] lists, and a further use opens them.
+//! A use whose act is to verify (核验) and that names no field asks for the status alone.
+//!
+//! Not yet honoured: delivery of an archive copy, `copy_id`, `watermark_digest` (002-16).
+
+use crate::authority::{ISSUING, MANAGING_CITY, MANAGING_DISTRICT, USING, check_seen_seq, require_role};
+use crate::decision::{Decision, View};
+use crate::fatal::{Stop, refuse};
+use crate::licence;
+use crate::reason::Reason;
+use crate::sharing::{self, Asked};
+use std::collections::BTreeSet;
+use vermilion_proto::{Act, Authority, Delivery, Head, Mode, TypeState, Unit, Use};
+
+const MAX_FIELDS: usize = 256;
+const MAX_CODE: usize = 256;
+
+/// Decides a use.
+pub(crate) fn decide(view: &View<'_>, acting: &Unit, head: &Head, body: &Use) -> Result<Decision, Stop> {
+    require_role(acting, &[USING, ISSUING, MANAGING_CITY, MANAGING_DISTRICT])?;
+    check_shape(view, body)?;
+    let mut asked = Vec::with_capacity(body.licences.len());
+    for reference in &body.licences {
+        let found = licence::find(view.kv, &reference.identifier, &reference.tag)?;
+        check_seen_seq(head.expected_seq, found.state.changed_seq)?;
+        if found.state.erased {
+            return refuse(Reason::ContentErased, "licences");
+        }
+        // Sharing follows the type's current definition, whichever version the licence is of.
+        let Some(TypeState { r#type: Some(definition), .. }) = view.directory.licence_type(&found.state.type_code) else {
+            return refuse(Reason::UnknownType, "the licence's type");
+        };
+        asked.push((definition, found.state.unit));
+    }
+    let asked: Vec<Asked<'_>> = asked.iter().map(|(definition, unit)| Asked { definition, issuer: unit }).collect();
+    let mut decision = Decision::default();
+    if body.act == Act::Verify as i32 && body.fields.is_empty() {
+        match asked.iter().find_map(|a| sharing::closed(acting, body, a.definition, a.issuer)) {
+            Some(reason) => return refuse(reason, "the type's sharing decision"),
+            None => return Ok(decision),
+        }
+    }
+    let grants = sharing::grants(acting, body, &asked);
+    decision.outcome.granted = grants.granted;
+    decision.outcome.withheld = grants.withheld;
+    Ok(decision)
+}
+
+fn check_shape(view: &View<'_>, body: &Use) -> Result<(), Stop> {
+    let act = Act::try_from(body.act).unwrap_or(Act::Unspecified);
+    let authority = Authority::try_from(body.authority).unwrap_or(Authority::Unspecified);
+    if act == Act::Unspecified || authority == Authority::Unspecified || !matches!(Mode::try_from(body.mode), Ok(Mode::Manual | Mode::Interface)) {
+        return refuse(Reason::FieldForm, "act, mode or authority");
+    }
+    match Delivery::try_from(body.delivery) {
+        Ok(Delivery::Unspecified | Delivery::Data | Delivery::View) => {}
+        Ok(Delivery::ArchiveCopy) => return refuse(Reason::NotYetHonoured, "delivery"),
+        Err(_) => return refuse(Reason::FieldForm, "delivery"),
+    }
+    if !body.copy_id.is_empty() || !body.watermark_digest.is_empty() {
+        return refuse(Reason::NotYetHonoured, "copy_id, watermark_digest");
+    }
+    match (body.licences.is_empty(), body.holder_tag.len()) {
+        (true, 0) => return refuse(Reason::NothingNamed, "licences, holder_tag"),
+        (false, 0) | (true, 32) => {}
+        _ => return refuse(Reason::FieldForm, "licences and a holder tag together, or no tag"),
+    }
+    if body.licences.len() as u64 > view.policy.use_licences_max || body.fields.len() > MAX_FIELDS {
+        return refuse(Reason::TooLarge, "licences, fields");
+    }
+    if body.service_item.len() > MAX_CODE || body.consent_id.len() > MAX_CODE || body.fields.iter().any(|f| f.is_empty() || f.len() > MAX_CODE) {
+        return refuse(Reason::FieldForm, "service_item, consent_id, fields");
+    }
+    let mut named = BTreeSet::new();
+    if !body.licences.iter().all(|r| named.insert((&r.identifier, &r.tag))) {
+        return refuse(Reason::FieldForm, "a licence is named twice");
+    }
+    // Used for duties alone, and each use says for which (002-14).
+    if body.service_item.is_empty() || body.case_digest.len() != 32 || body.purpose_digest.len() != 32 {
+        return refuse(Reason::PurposeMissing, "service_item, case_digest, purpose_digest");
+    }
+    if authority != Authority::ByFunction && body.consent_id.is_empty() {
+        return refuse(Reason::ConsentMissing, "consent_id");
+    }
+    let no_key_needed = act == Act::Verify && body.recipient_key.is_empty();
+    if !no_key_needed && (body.recipient_key.len() != 32 || body.recipient_key.iter().all(|b| *b == 0)) {
+        return refuse(Reason::RecipientKey, "recipient_key");
+    }
+    Ok(())
+}

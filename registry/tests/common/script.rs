@@ -1,0 +1,490 @@
+//! The language of the transcripts: one command a line, one block each.
+//!
+//! Everyone signs with the first post named when he was added, unless `name:post` says another.
+//! `head.…=` bends the command's head, `in=` says for which unit it is.
+
+use super::licences::{holder, item, licence_type, personal, type_code};
+use super::*;
+use goldenscript::{ArgumentConsumer, Context, Runner};
+use std::error::Error;
+use std::fmt::Write as _;
+use vermilion_proto::{
+    Act, Authority, ChangeStatus, ChangeUnit, Commitment, Delivery, EraseContent, Evidence, IdentifierClass, Implementation, IssueLicences, LicenceRef,
+    LicenceType, Mode, Origin, PolicyEntry, PublishImplementation, PublishType, RevokeOperator, SetPolicy, Sharing, SupersedeLicence, Use,
+};
+use vermilion_registry::codes::identifier::Identifier;
+use vermilion_registry::status::{Flag, Shown, State};
+use vermilion_registry::{Named, days, query};
+
+type Answer = Result<String, Box<dyn Error>>;
+/// A body, its items, and who signs if the line does not say.
+type Asked = (Of, Vec<LicenceItem>, &'static [&'static str]);
+
+pub struct Script {
+    world: World,
+    /// Licences by serial and version: as they were issued.
+    licences: BTreeMap<String, LicenceItem>,
+}
+
+impl Script {
+    pub fn new() -> Self {
+        Self { world: World::new(), licences: BTreeMap::new() }
+    }
+}
+
+impl Runner for Script {
+    type Command = goldenscript::Command;
+
+    fn run(&mut self, command: &goldenscript::Command, _: &Context) -> Answer {
+        let mut args = command.consume_args();
+        let answer = match command.name.as_str() {
+            "time" => self.time(&mut args),
+            "status" => self.status(&mut args),
+            "history" => self.history(&mut args),
+            "at" => self.at(&mut args),
+            "search" => self.search(&mut args),
+            name => self.submit(name, &mut args),
+        }?;
+        args.reject_next()?;
+        Ok(answer)
+    }
+}
+
+impl Script {
+    fn submit(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Answer {
+        let keys: Vec<(&str, &str)> = HEAD_KEYS.iter().filter_map(|k| args.take_key(k).map(|v| (*k, v))).collect();
+        let after: u64 = args.take_key("head.not-after").map_or(Ok(1), str::parse)?;
+        let (of, items, default_sign) = self.body(name, args)?;
+        let sign: Vec<&str> = match keys.iter().find(|(k, _)| *k == "sign") {
+            Some((_, "")) => vec![],
+            Some((_, list)) => list.split(',').collect(),
+            None => default_sign.to_vec(),
+        };
+        let unit = match keys.iter().find(|(k, _)| *k == "in") {
+            Some((_, unit)) => self.unit(unit),
+            None => sign.first().and_then(|s| self.world.people.get(s.split(':').next()?)).map(|p| p.unit.clone()).unwrap_or_default(),
+        };
+        let mut head = self.world.head(&unit, &sign);
+        head.not_after_ms = self.world.now + after * DAY;
+        for (key, value) in keys {
+            bend(&mut head, key, value)?;
+        }
+        if name == "commitment" {
+            head.signers = sign.iter().map(|n| node_signer(n)).collect();
+            head.unit.clear();
+        }
+        let kept = items.clone();
+        let (result, record) = self.world.apply(head, of, items);
+        let Some(record) = record else {
+            return Ok(match result {
+                CommandResult::WrongLedger => "no record: wrong-ledger".into(),
+                CommandResult::Expired => "no record: expired".into(),
+                other => format!("{other:?}"),
+            });
+        };
+        for position in &record.kept_positions {
+            let item = &kept[*position as usize];
+            let identifier = Identifier::parse(&item.identifier).ok();
+            if let Some(id) = identifier {
+                self.licences.insert(format!("{}@{}", id.serial(), id.version()), item.clone());
+            }
+        }
+        Ok(told(&record, &kept))
+    }
+
+    fn body(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<Asked, Box<dyn Error>> {
+        const CITY_POSTS: &[&str] = &["ann", "oli", "vera"];
+        const ISSUERS: &[&str] = &["mia", "carl"];
+        Ok(match name {
+            "unit" => (self.register_unit(args)?, vec![], CITY_POSTS),
+            "suspend" | "restore" => {
+                let uscc = self.unit(args.next_pos().unwrap_or_default());
+                (Of::ChangeUnit(ChangeUnit { uscc, action: args.take_key("action").unwrap_or(name).into() }), vec![], CITY_POSTS)
+            }
+            "operator" => (self.add_operator(args)?, vec![], CITY_POSTS),
+            "revoke" => {
+                let key_id = key(args.next_pos().unwrap_or_default()).public().id().to_vec();
+                let posts = list(args.take_key("posts"));
+                (Of::RevokeOperator(RevokeOperator { key_id, posts }), vec![], CITY_POSTS)
+            }
+            "type" => (self.publish(args)?, vec![], CITY_POSTS),
+            "implement" => {
+                let type_code = type_code(args.next_pos().unwrap_or_default().parse()?);
+                let add = self.implementations(args.take_key("add"));
+                let remove_units = list(args.take_key("remove")).iter().map(|u| self.unit(u)).collect();
+                (Of::PublishImplementation(PublishImplementation { type_code, add, remove_units }), vec![], CITY_POSTS)
+            }
+            "policy" => (set_policy(args)?, vec![], CITY_POSTS),
+            "commitment" => {
+                let timestamp_token = vec![0; args.take_key("token").map_or(Ok(0), str::parse)?];
+                (Of::Commitment(Commitment { timestamp_token }), vec![], &["node 1"])
+            }
+            "genesis" => (Of::Genesis(genesis()), vec![], CITY_POSTS),
+            "issue" => {
+                let items = self.items(args)?;
+                let items_count = args.take_key("count").map_or(Ok(items.len() as u32), str::parse)?;
+                (Of::IssueLicences(IssueLicences { items_root: vec![1; 32], items_count }), items, ISSUERS)
+            }
+            "supersede" => {
+                let items = self.items(args)?;
+                (Of::SupersedeLicence(SupersedeLicence { items_root: vec![1; 32], items_count: 1 }), items, ISSUERS)
+            }
+            "change" => {
+                let (licence, licence_tag) = self.reference(args.next_pos().unwrap_or_default());
+                let ago: Option<i64> = args.take_key("days-ago").map(str::parse).transpose()?;
+                let effective_ms = ago.map_or(0, |d| self.world.now.saturating_add_signed(-d * DAY as i64));
+                (Of::ChangeStatus(ChangeStatus { licence, licence_tag, to: args.take_key("to").unwrap_or_default().into(), effective_ms }), vec![], ISSUERS)
+            }
+            "erase" | "destroy" => {
+                let (licence, licence_tag) = self.reference(args.next_pos().unwrap_or_default());
+                let kind = args.take_key("kind").unwrap_or(if name == "erase" { "erasure" } else { "destruction" }).into();
+                let archive_receipt = if args.take_key("receipt") == Some("none") { vec![] } else { vec![5; 32] };
+                (Of::EraseContent(EraseContent { licence, licence_tag, kind, archive_receipt }), vec![], ISSUERS)
+            }
+            "use" => (Of::Use(self.use_of(args)?), vec![], &["una"]),
+            other => return Err(format!("no command {other}").into()),
+        })
+    }
+
+    fn unit(&self, name: &str) -> String {
+        self.world.units.get(name).cloned().unwrap_or_else(|| name.to_owned())
+    }
+
+    fn register_unit(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<Of, Box<dyn Error>> {
+        let name = args.next_pos().ok_or("which unit?")?;
+        let area = args.take_key("area").unwrap_or("440305");
+        let uscc = args.take_key("uscc").map(str::to_owned).unwrap_or_else(|| self.world.uscc(name, area));
+        let level = args.take_key("level").unwrap_or(if area == "440300" { "city" } else { "district" });
+        let mut unit = Unit { uscc, name_zh: name.into(), area: area.into(), level: level.into(), roles: list(args.take_key("roles")), ..Default::default() };
+        unit.merged_into = args.take_key("merged-into").unwrap_or_default().into();
+        if args.take_key("name") == Some("none") {
+            unit.name_zh.clear();
+        }
+        Ok(Of::RegisterUnit(RegisterUnit { unit: Some(unit) }))
+    }
+
+    fn add_operator(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<Of, Box<dyn Error>> {
+        let name = args.next_pos().ok_or("which operator?")?;
+        let unit = self.unit(args.take_key("in-unit").ok_or("of which unit?")?);
+        let posts = list(args.take_key("posts"));
+        let posts_ref: Vec<&str> = posts.iter().map(String::as_str).collect();
+        let mut operator = operator(name, args.take_key("person").unwrap_or(name), &unit, &posts_ref);
+        let day = |n: &str| n.parse::<u64>().map(|d| START + d * DAY);
+        operator.from_ms = args.take_key("from-day").map_or(Ok(0), day)?;
+        operator.until_ms = args.take_key("until-day").map_or(Ok(0), day)?;
+        match args.take_key("key") {
+            Some("small-order") => operator.public_key = [&[1][..], &[0; 31]].concat(),
+            Some("of-node") => (operator.public_key, operator.key_id) = (node_key(1).public().0.to_vec(), node_key(1).public().id().to_vec()),
+            Some("other-id") => operator.key_id = vec![0; 16],
+            Some("suite-2") => operator.suite = 2,
+            Some("certificate") => operator.certificate_digest = vec![1; 32],
+            Some("no-person") => operator.person_tag.clear(),
+            _ => {}
+        }
+        self.world.people.entry(name.to_owned()).or_insert_with(|| person(name, &unit, posts_ref.first().copied().unwrap_or_default()));
+        Ok(Of::AddOperator(AddOperator { operator: Some(operator) }))
+    }
+
+    fn implementations(&self, names: Option<&str>) -> Vec<Implementation> {
+        list(names).iter().map(|u| Implementation { unit: self.unit(u), ..Default::default() }).collect()
+    }
+
+    fn publish(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<Of, Box<dyn Error>> {
+        let number = args.next_pos().ok_or("which type?")?.parse()?;
+        let sharing = match args.take_key("sharing").unwrap_or("unconditional") {
+            "unconditional" => Sharing::Unconditional,
+            "conditional" => Sharing::Conditional,
+            "none" => Sharing::None,
+            _ => Sharing::Unspecified,
+        };
+        let mut t: LicenceType = licence_type(number, sharing);
+        t.version = args.take_key("version").map_or(Ok(1), str::parse)?;
+        t.validity_years = args.take_key("years").map_or(Ok(0), str::parse)?;
+        t.retention_years = args.take_key("retention").map_or(Ok(20), str::parse)?;
+        if args.take_key("identifier") == Some("personal") {
+            t.identifier_class = IdentifierClass::Personal as i32;
+        }
+        if let Some(decision) = &mut t.sharing {
+            decision.scope = list(args.take_key("scope")).iter().map(|u| self.unit(u)).collect();
+            decision.modes = list(args.take_key("modes"));
+            if args.take_key("law") == Some("none") {
+                decision.legal_basis.clear();
+            }
+        }
+        match args.take_key("broken") {
+            Some("kind") => t.kind = "许可".into(),
+            Some("schema") => t.content_schema = "[1".into(),
+            Some("code") => t.code = format!("{CITY}0001"),
+            Some("field") => t.fields.push(t.fields[0].clone()),
+            Some("authority") => t.defining_authority = "11440300MB2C94128A".into(),
+            _ => {}
+        }
+        let implementations = self.implementations(args.take_key("issuers"));
+        Ok(Of::PublishType(PublishType { r#type: Some(t), implementations }))
+    }
+
+    /// Rows: `serial`, `serial@version`, and behind `/` what is wrong with the row.
+    fn items(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<Vec<LicenceItem>, Box<dyn Error>> {
+        let number = args.take_key("type").map_or(Ok(1), str::parse)?;
+        let authority = self.unit(args.take_key("authority").unwrap_or("health"));
+        let type_version = args.take_key("type-version").map_or(Ok(1), str::parse)?;
+        let origin = match args.take_key("origin") {
+            Some("stock") => Origin::Stock,
+            Some("paper") => Origin::Paper,
+            _ => Origin::New,
+        };
+        let is_personal = args.take_key("identifier") == Some("personal");
+        let because = args.take_key("because").unwrap_or_default().to_owned();
+        let holders = list(args.take_key("holders"));
+        let term: Option<u32> = args.take_key("term-days").map(str::parse).transpose()?;
+        let issued: Option<i32> = args.take_key("issued-days-ago").map(str::parse).transpose()?;
+        let mut out = Vec::new();
+        while let Some(row) = args.next_pos() {
+            let (name, fault) = row.split_once('/').unwrap_or((row, ""));
+            let (serial, version) = name.split_once('@').unwrap_or((name, "1"));
+            let version: u16 = version.parse()?;
+            let mut item = item(number, &authority, serial, version);
+            item.type_version = type_version;
+            item.superseded_because.clone_from(&because);
+            if let Some(ago) = issued {
+                item.issued_on = days::of(self.world.now).saturating_add_signed(-ago);
+                (item.decided_on, item.effective_from, item.expires_on) = (item.issued_on, item.issued_on, item.issued_on + 300);
+            }
+            if let Some(term) = term {
+                item.expires_on = item.effective_from + term;
+            }
+            if !holders.is_empty() {
+                item.holders = holders.iter().map(|h| holder(h)).collect();
+            }
+            if let Some(p) = &mut item.provenance {
+                p.origin = origin as i32;
+            }
+            if !because.is_empty() {
+                let before = super::licences::item(number, &authority, serial, version - 1);
+                item.previous = if is_personal { hex::encode(&personal(before).identifier_tag) } else { before.identifier };
+            }
+            if is_personal {
+                item = personal(item);
+            }
+            break_item(&mut item, fault)?;
+            out.push(item);
+        }
+        Ok(out)
+    }
+
+    /// Identifier and tag of a licence named `serial`, `serial@version` or `tag/serial`.
+    fn reference(&self, name: &str) -> (String, Vec<u8>) {
+        let Some(name) = name.strip_prefix("tag/") else {
+            let key = if name.contains('@') { name.to_owned() } else { format!("{name}@1") };
+            return (self.licences.get(&key).map_or_else(|| name.to_owned(), |i| i.identifier.clone()), vec![]);
+        };
+        let (serial, version) = name.split_once('@').unwrap_or((name, "1"));
+        (String::new(), personal(item(2, &self.unit("health"), serial, version.parse().unwrap())).identifier_tag)
+    }
+
+    fn named(&self, name: &str) -> Result<Named, Box<dyn Error>> {
+        let (identifier, tag) = self.reference(name);
+        match <[u8; 32]>::try_from(tag) {
+            Ok(tag) => Ok(query::of_tag(&self.world.kv, &tag)?.ok_or("no such tag")?),
+            Err(_) => Ok(query::of_identifier(&identifier).ok_or("no such identifier")?),
+        }
+    }
+
+    fn use_of(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<Use, Box<dyn Error>> {
+        let mut body = Use {
+            act: match args.take_key("act") { Some("verify") => Act::Verify, Some("consult") => Act::Consult, Some("?") => Act::Unspecified, _ => Act::Use } as i32,
+            mode: if args.take_key("mode") == Some("interface") { Mode::Interface } else { Mode::Manual } as i32,
+            authority: match args.take_key("authority") {
+                Some("present") => Authority::HolderPresent,
+                Some("entrusted") => Authority::Entrusted,
+                _ => Authority::ByFunction,
+            } as i32,
+            service_item: args.take_key("item").unwrap_or("opening an account").into(),
+            case_digest: if args.take_key("case") == Some("none") { vec![] } else { vec![1; 32] },
+            purpose_digest: if args.take_key("purpose") == Some("none") { vec![] } else { vec![1; 32] },
+            consent_id: args.take_key("consent").unwrap_or_default().into(),
+            fields: list(args.take_key("fields")),
+            recipient_key: match args.take_key("key") { Some("none") => vec![], Some("zero") => vec![0; 32], _ => vec![1; 32] },
+            delivery: if args.take_key("delivery") == Some("archive") { Delivery::ArchiveCopy } else { Delivery::Data } as i32,
+            ..Default::default()
+        };
+        if let Some(name) = args.take_key("holder") {
+            body.holder_tag = holder(name).tag;
+        }
+        while let Some(name) = args.next_pos() {
+            let (identifier, tag) = self.reference(name);
+            body.licences.push(LicenceRef { identifier, tag });
+        }
+        Ok(body)
+    }
+
+    fn time(&mut self, args: &mut ArgumentConsumer<'_>) -> Answer {
+        let days: u64 = args.take_key("days").ok_or("how many days?")?.parse()?;
+        self.world.now += days * DAY;
+        Ok(String::new())
+    }
+
+    fn status(&mut self, args: &mut ArgumentConsumer<'_>) -> Answer {
+        let named = self.named(args.next_pos().unwrap_or_default())?;
+        let a = query::status(&self.world.kv, &named)?;
+        if a.state.is_empty() {
+            return Ok(format!("verify {}: no such licence", a.verify_code));
+        }
+        let state = State::from_name(&a.state).ok_or("state")?;
+        let national = match a.shown.as_str() {
+            "expired" => Shown::Expired,
+            "not-yet-effective" => Shown::NotYetEffective,
+            _ => Shown::State(state),
+        }
+        .national_code();
+        let flags: Vec<String> = a.flags.iter().map(|f| format!(" +{f} {}", Flag::from_name(f).map_or("", Flag::chinese))).collect();
+        Ok(format!("verify {}: {} ({} {}, national code {}){}", a.verify_code, a.shown, state.name(), state.chinese(), national, flags.concat()))
+    }
+
+    fn history(&mut self, args: &mut ArgumentConsumer<'_>) -> Answer {
+        let named = self.named(args.next_pos().unwrap_or_default())?;
+        let day = |ms: u64| (ms as i64 - START as i64).div_euclid(DAY as i64);
+        let mut out = String::new();
+        for c in query::history(&self.world.kv, &named)? {
+            let state = State::from_number(c.state).map_or("?", State::name);
+            let flags: String = Flag::in_set(c.flags).map(|f| format!(" +{}", f.name())).collect();
+            writeln!(out, "recorded day {}, effective day {}: {state}{flags} ({})", day(c.recorded_ms), day(c.effective_ms), if c.reason.is_empty() { "issued" } else { &c.reason })?;
+        }
+        Ok(out)
+    }
+
+    fn at(&mut self, args: &mut ArgumentConsumer<'_>) -> Answer {
+        let named = self.named(args.next_pos().unwrap_or_default())?;
+        let mut day = |k: &str| args.take_key(k).ok_or("day")?.parse::<u64>().map(|d| START + d * DAY + DAY / 2).map_err(Box::<dyn Error>::from);
+        let (at, known) = (day("day")?, day("known")?);
+        let shown = query::state_at(&self.world.kv, &named, at, known)?;
+        Ok(shown.map_or("not in the ledger yet".into(), |s| format!("{} {}", s.name(), s.chinese())))
+    }
+
+    fn search(&mut self, args: &mut ArgumentConsumer<'_>) -> Answer {
+        let body = self.use_of(args)?;
+        let unit = query::unit(&self.world.kv, &self.unit(args.take_key("in").unwrap_or("bank")))?.and_then(|u| u.unit).ok_or("unit")?;
+        let found = query::search(&self.world.kv, &unit, &body, 100)?;
+        Ok(found.iter().map(|(s, l)| format!("{s} version {}\n", l.version)).collect())
+    }
+}
+
+const HEAD_KEYS: [&str; 12] = [
+    "sign", "in", "basis", "reason", "head.version", "head.suite", "head.nonce", "head.ledger", "head.on-behalf-of", "head.expected", "head.kind", "head.evidence",
+];
+
+fn bend(head: &mut Head, key: &str, value: &str) -> Result<(), Box<dyn Error>> {
+    match key {
+        "basis" => head.legal_basis = list(Some(value)),
+        "reason" => head.reason = value.into(),
+        "head.version" => head.format_version = value.parse()?,
+        "head.suite" => head.suite = value.parse()?,
+        "head.nonce" => head.nonce = value.into(),
+        "head.ledger" => head.ledger_id = value.into(),
+        "head.on-behalf-of" => head.on_behalf_of = value.into(),
+        "head.expected" => head.expected_seq = Some(value.parse()?),
+        "head.evidence" => {
+            let (kind, number) = if value == "many" { ("report", 65) } else { ("", 1) };
+            head.evidence = vec![Evidence { kind: kind.into(), media_type: String::new(), digest: vec![1; 32] }; number];
+        }
+        "head.kind" => {
+            let kind = match value { "system" => SignerKind::UnitSystem, "node" => SignerKind::Node, "holder" => SignerKind::Holder, _ => SignerKind::Unspecified };
+            head.signers.iter_mut().for_each(|s| s.kind = kind as i32);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn node_signer(name: &str) -> Signer {
+    let operator = !name.starts_with("node");
+    Signer {
+        key_id: key(name).public().id().to_vec(),
+        post: if operator { "maker" } else { "leader" }.into(),
+        kind: if operator { SignerKind::Operator } else { SignerKind::Node } as i32,
+        ..Default::default()
+    }
+}
+
+fn break_item(item: &mut LicenceItem, fault: &str) -> Result<(), Box<dyn Error>> {
+    match fault {
+        "" => {}
+        "format" => item.identifier = item.identifier.replace("3005", "3006"),
+        "check" => {
+            let last = if item.identifier.ends_with('0') { "1" } else { "0" };
+            let length = item.identifier.len();
+            item.identifier.replace_range(length - 1.., last);
+        }
+        "mismatch" => item.version += 1,
+        "area" => item.area = "x".repeat(300),
+        "version-2" => item.format_version = 2,
+        "fields" => item.field_digests.swap(0, 64),
+        "classes" => item.field_classes[0] = 9,
+        "no-holder" => item.holders.clear(),
+        "holder-tag" => item.holders[0].tag.pop().map(|_| ()).ok_or("tag")?,
+        "holder-type" => item.holders[0].code_type = "414".into(),
+        "unusual" => item.holder_code_unusual = true,
+        "future" => item.issued_on += 30,
+        "backwards" => item.expires_on = item.effective_from - 1,
+        "no-term" => (item.expires_on, item.no_term) = (0, true),
+        "no-end" => item.expires_on = 0,
+        "decided-after" => item.decided_on = item.issued_on + 1,
+        "no-provenance" => item.provenance = None,
+        "previous" => item.previous = item.identifier.clone(),
+        "objection" => item.objection = vec![1; 3],
+        "no-tag" => item.identifier_tag.clear(),
+        "no-digest" => item.identifier_digest.clear(),
+        "clear" => item.identifier = "1.2.156.3005.2.11440300MB0X00019K002.11440300MB0X00019K.JY14403030000012.001.S".into(),
+        "files" => item.files = vec![vermilion_proto::LicenceFile { role: "scan".into(), digest: vec![1; 32], ..Default::default() }],
+        "seals" => item.seals = vec![vermilion_proto::LicenceSeal::default(); 17],
+        "other-previous" => item.previous = "x".into(),
+        other => return Err(format!("no fault {other}").into()),
+    }
+    Ok(())
+}
+
+fn set_policy(args: &mut ArgumentConsumer<'_>) -> Result<Of, Box<dyn Error>> {
+    let citation = args.take_key("citation").unwrap_or("002-6").to_owned();
+    let from: Option<u64> = args.take_key("from-day").map(str::parse).transpose()?;
+    let effective_from_ms = from.map_or(0, |d| START + d * DAY);
+    let mut entries = Vec::new();
+    while let Some((key, value)) = args.next_key() {
+        entries.push(PolicyEntry { key: key.into(), value: value.into(), citation: citation.clone(), profile: String::new(), effective_from_ms });
+    }
+    Ok(Of::SetPolicy(SetPolicy { entries }))
+}
+
+fn list(text: Option<&str>) -> Vec<String> {
+    text.filter(|t| !t.is_empty()).map(|t| t.split(',').map(str::to_owned).collect()).unwrap_or_default()
+}
+
+/// What became of a command, as an import report would say it.
+fn told(record: &NewRecord, items: &[LicenceItem]) -> String {
+    let outcome = &record.outcome;
+    let reason = |code: u32| Reason::from_number(code).map_or_else(|| code.to_string(), |r| format!("{}: {} {}", r.name(), r.chinese(), r.english()));
+    let mut out = match outcome.code {
+        0 => format!("record {}: accepted", record.seq),
+        code => format!("record {}: refused {}", record.seq, reason(code)),
+    };
+    if let Some(refusal) = record.refusal.as_ref().filter(|r| r.detail != r.reason.english()) {
+        write!(out, " [{}]", refusal.detail).unwrap();
+    }
+    if let Some(first) = outcome.first_status_index {
+        write!(out, ", {} of {} licences, first status index {first}", record.kept_positions.len(), items.len()).unwrap();
+    } else if !outcome.refused.is_empty() {
+        write!(out, ", none of {} licences", items.len()).unwrap();
+    }
+    for refused in &outcome.refused {
+        write!(out, "\n  row {}: refused {}", refused.position, reason(refused.code)).unwrap();
+    }
+    for warning in &outcome.warnings {
+        write!(out, "\n  row {}: warning {}", warning.position, reason(warning.code)).unwrap();
+    }
+    if !outcome.granted.is_empty() {
+        write!(out, "\n  granted: {}", outcome.granted.join(", ")).unwrap();
+    }
+    for withheld in &outcome.withheld {
+        write!(out, "\n  {}: withheld {}", withheld.field, reason(withheld.code)).unwrap();
+    }
+    out
+}

@@ -1,0 +1,55 @@
+//! The transcripts under `scripts/`: what people do, in their words, and what the ledger answers.
+//! They are meant to be read by those who know the regulations. `UPDATE_GOLDENFILES=1` rewrites
+//! the answers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use common::script::Script;
+use std::collections::BTreeSet;
+use vermilion_registry::Reason;
+
+const SCRIPTS: [&str; 12] = [
+    "catalogue", "erase", "head", "issue", "operators", "personal", "policy", "signers", "status", "supersede", "units", "use",
+];
+
+#[test]
+fn transcripts_hold() {
+    for name in SCRIPTS {
+        goldenscript::run(&mut Script::new(), format!("tests/scripts/{name}")).unwrap();
+    }
+}
+
+/// Reasons that are the gate's or the door's to give, or the auditor's to find: apply never does.
+const ELSEWHERE: &[Reason] = &[
+    Reason::Malformed,
+    Reason::NotCanonical,
+    Reason::Incomplete,
+    Reason::BadSignature,
+    Reason::PayloadType,
+    Reason::Schema,
+    Reason::StateSecret,
+    Reason::ContentDoesNotOpen,
+    Reason::ContentDigest,
+    Reason::NoVaultKey,
+    Reason::Busy,
+    Reason::NoLeader,
+    Reason::Unknown,
+    Reason::NotAuthorised,
+    Reason::StatusClosed,
+    Reason::ChallengeFailed,
+    Reason::WrapMissing,
+    Reason::Internal,
+];
+
+#[test]
+fn every_reason_of_the_rules_stands_in_a_transcript() {
+    let all: String = SCRIPTS.iter().map(|n| std::fs::read_to_string(format!("tests/scripts/{n}")).unwrap()).collect();
+    let missing: BTreeSet<&str> = Reason::ALL
+        .iter()
+        .filter(|r| !ELSEWHERE.contains(r))
+        .map(|r| r.name())
+        .filter(|name| !all.contains(&format!("refused {name}:")) && !all.contains(&format!("warning {name}:")) && !all.contains(&format!("withheld {name}:")) && !all.contains(&format!("no record: {name}")))
+        .collect();
+    assert!(missing.is_empty(), "no transcript shows {missing:?}");
+}

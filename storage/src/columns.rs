@@ -1,0 +1,57 @@
+//! Column families and their keys. Numbers in keys are big-endian, so that order is numeric.
+
+/// Raft log entries: index → entry ([`crate::entry`]).
+pub const LOG: &str = "log";
+/// Small things: hard state, membership, applied index, formats.
+pub const META: &str = "meta";
+/// Records: sequence number → `StoredRecord`.
+pub const RECORDS: &str = "records";
+/// Full tiles of the Merkle tree: level, index → 256 hashes.
+pub const TILES: &str = "tiles";
+/// The registry's state.
+pub const STATE: &str = "state";
+/// Ciphertexts: sequence number, position → ciphertext. Position [`TEXT`] is the command's texts.
+pub const VAULT: &str = "vault";
+/// Wrapped keys, apart from the ciphertexts: sequence number → `VaultWraps`.
+pub const WRAPS: &str = "wraps";
+/// Checkpoints: tree size → signed note.
+pub const CHECKPOINTS: &str = "checkpoints";
+
+pub const ALL: [&str; 8] = [LOG, META, RECORDS, TILES, STATE, VAULT, WRAPS, CHECKPOINTS];
+
+/// The vault position of a command's texts.
+pub const TEXT: u32 = u32::MAX;
+
+pub const META_FORMAT: &[u8] = b"format";
+pub const META_HARD_STATE: &[u8] = b"hard-state";
+pub const META_CONF_STATE: &[u8] = b"conf-state";
+/// Index and term of the last entry that the log no longer holds.
+pub const META_TRUNCATED: &[u8] = b"truncated";
+/// Index and term through which the state machine has applied.
+pub const META_APPLIED: &[u8] = b"applied";
+pub const META_NODE: &[u8] = b"node";
+/// While a snapshot is being caught up with: its manifest. See `formats.md`.
+pub const META_INSTALLING: &[u8] = b"installing";
+
+pub fn seq(n: u64) -> [u8; 8] {
+    n.to_be_bytes()
+}
+
+pub fn vault(seq: u64, position: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&seq.to_be_bytes());
+    key[8..].copy_from_slice(&position.to_be_bytes());
+    key
+}
+
+pub fn tile(level: u8, index: u64) -> [u8; 9] {
+    let mut key = [0; 9];
+    key[0] = level;
+    key[1..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// Reads a big-endian number from the front of a key.
+pub fn number(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(..8)?.try_into().ok()?))
+}

@@ -1,0 +1,142 @@
+use crate::{Store, StorageError, Truncation, columns, entry, log::SnapshotBase};
+use raft::eraftpb::ConfState;
+use rocksdb::WriteBatch;
+use vermilion_proto::{Message as _, VaultWraps};
+
+/// What a record leaves in the vault.
+#[derive(Debug, Clone)]
+pub struct VaultPut {
+    /// The record.
+    pub seq: u64,
+    /// Ciphertexts by item position; refused items have none.
+    pub ciphertexts: Vec<(u32, Vec<u8>)>,
+    /// The command's wrapped keys, encoded `VaultWraps`.
+    pub wraps: Vec<u8>,
+    /// Ciphertext of the command's texts, or empty.
+    pub text: Vec<u8>,
+}
+
+/// Everything that applying entries writes: one batch.
+#[derive(Debug, Default)]
+pub struct Commit {
+    /// Index and term of the last entry applied; `None` while catching up with a snapshot.
+    pub applied: Option<(u64, u64)>,
+    /// Records by sequence number, encoded `StoredRecord`.
+    pub records: Vec<(u64, Vec<u8>)>,
+    /// Tiles that became full: level, index, hashes.
+    pub tiles: Vec<(u8, u64, Vec<u8>)>,
+    /// Writes of the state; `None` deletes.
+    pub state: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// New content.
+    pub vault: Vec<VaultPut>,
+    /// Content to erase: record and position.
+    pub erase: Vec<(u64, u32)>,
+    /// Membership, when it changed.
+    pub conf_state: Option<ConfState>,
+    /// The extent of the ledger after this commit, for snapshot messages.
+    pub manifest: Vec<u8>,
+}
+
+impl Store {
+    /// Writes what applying entries brought, in one batch. It is not synced: after a crash the
+    /// entries are applied again from the log, which is.
+    pub fn commit(&self, commit: &Commit) -> Result<(), StorageError> {
+        let mut writes = WriteBatch::default();
+        let records = self.column(columns::RECORDS)?;
+        for (seq, bytes) in &commit.records {
+            writes.put_cf(records, columns::seq(*seq), bytes);
+        }
+        let tiles = self.column(columns::TILES)?;
+        for (level, index, hashes) in &commit.tiles {
+            writes.put_cf(tiles, columns::tile(*level, *index), hashes);
+        }
+        let state = self.column(columns::STATE)?;
+        for (key, value) in &commit.state {
+            match value {
+                Some(value) => writes.put_cf(state, key, value),
+                None => writes.delete_cf(state, key),
+            }
+        }
+        let vault = self.column(columns::VAULT)?;
+        let wraps = self.column(columns::WRAPS)?;
+        for put in &commit.vault {
+            for (position, ciphertext) in &put.ciphertexts {
+                writes.put_cf(vault, columns::vault(put.seq, *position), ciphertext);
+            }
+            if !put.text.is_empty() {
+                writes.put_cf(vault, columns::vault(put.seq, columns::TEXT), &put.text);
+            }
+            if !put.wraps.is_empty() {
+                writes.put_cf(wraps, columns::seq(put.seq), &put.wraps);
+            }
+        }
+        for (seq, position) in &commit.erase {
+            writes.delete_cf(vault, columns::vault(*seq, *position));
+            // The content might lie in the same commit; then its row is not in the database yet.
+            let row = match commit.vault.iter().find(|put| put.seq == *seq) {
+                Some(put) => Some(put.wraps.clone()),
+                None => self.db.get_cf(wraps, columns::seq(*seq))?,
+            };
+            if let Some(row) = row {
+                let mut row = VaultWraps::decode(row.as_slice()).map_err(|_| StorageError::damaged(format!("the wrapped keys of record {seq} do not decode")))?;
+                if let Some(key) = row.licence_keys.get_mut(*position as usize) {
+                    key.clear();
+                }
+                writes.put_cf(wraps, columns::seq(*seq), row.encode_to_vec());
+            }
+        }
+        let meta = self.column(columns::META)?;
+        if let Some(conf) = &commit.conf_state {
+            writes.put_cf(meta, columns::META_CONF_STATE, entry::encode_conf_state(conf));
+        }
+        if let Some((index, term)) = commit.applied {
+            writes.put_cf(meta, columns::META_APPLIED, entry::encode_numbers(&[index, term]));
+        }
+        self.db.write(writes)?;
+        if let Some(conf) = &commit.conf_state {
+            self.log.set_conf_state(conf.clone());
+        }
+        if let Some((index, term)) = commit.applied {
+            self.log.set_base(SnapshotBase { index, term, manifest: commit.manifest.clone() });
+        }
+        Ok(())
+    }
+
+    /// Writes the first state of a new directory: the genesis record, the node's name and the
+    /// founding membership, synced.
+    pub fn init(&self, node: u64, voters: &[u64], commit: &Commit) -> Result<(), StorageError> {
+        let conf = ConfState { voters: voters.to_vec(), ..Default::default() };
+        let meta = self.column(columns::META)?;
+        self.commit(commit)?;
+        self.db.put_cf(meta, columns::META_CONF_STATE, entry::encode_conf_state(&conf))?;
+        self.log.set_conf_state(conf);
+        // Last: a directory that names its node is whole.
+        self.db.put_cf(meta, columns::META_NODE, entry::encode_numbers(&[node]))?;
+        Ok(self.db.flush_wal(true)?)
+    }
+
+    /// Drops log entries behind the applied index, as far as `policy` allows; says up to which.
+    pub fn truncate_log(&self, applied: u64, policy: Truncation) -> Result<Option<u64>, StorageError> {
+        self.log.truncate(applied, policy)
+    }
+
+    /// Notes that a snapshot's records are being fetched, or, with `None`, that it is over.
+    pub fn set_installing(&self, manifest: Option<&[u8]>) -> Result<(), StorageError> {
+        let meta = self.column(columns::META)?;
+        match manifest {
+            Some(bytes) => self.db.put_cf(meta, columns::META_INSTALLING, bytes)?,
+            None => self.db.delete_cf(meta, columns::META_INSTALLING)?,
+        }
+        Ok(self.db.flush_wal(true)?)
+    }
+
+    /// Keeps a checkpoint with the cosignatures that it has so far.
+    pub fn put_checkpoint(&self, size: u64, note: &[u8]) -> Result<(), StorageError> {
+        Ok(self.db.put_cf(self.column(columns::CHECKPOINTS)?, columns::seq(size), note)?)
+    }
+
+    /// Writes everything that is in memory to stable storage: before a clean stop.
+    pub fn flush(&self) -> Result<(), StorageError> {
+        Ok(self.db.flush_wal(true)?)
+    }
+}

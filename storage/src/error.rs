@@ -1,0 +1,49 @@
+/// What stops a node. None of these is a deterministic outcome of a command.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// RocksDB failed: a full disk, a checksum that does not hold, a lock held by another process.
+    #[error("the database failed: {0}")]
+    Database(String),
+    /// What is stored does not fit together. Names what, and what to do.
+    #[error("the data directory is damaged: {what}. {advice}")]
+    Damaged {
+        /// What does not fit.
+        what: String,
+        /// What to do next.
+        advice: &'static str,
+    },
+    /// The directory was written by a version that this one does not read.
+    #[error("the data directory has format {found}; this version reads format {read}")]
+    Format {
+        /// The format found.
+        found: u32,
+        /// The format that this version reads.
+        read: u32,
+    },
+    /// A file beside the database could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file's name within the data directory.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+/// The advice that goes with damage on a node of a group.
+pub const REBUILD: &str = "Keep this directory as evidence, then rebuild the node from its peers under a new id; do not let it vote";
+
+impl StorageError {
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged { what: what.into(), advice: REBUILD }
+    }
+}
+
+impl From<rocksdb::Error> for StorageError {
+    fn from(error: rocksdb::Error) -> Self {
+        match error.kind() {
+            rocksdb::ErrorKind::Corruption => Self::damaged(error.into_string()),
+            _ => Self::Database(error.into_string()),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What a node keeps on disk: one RocksDB with the Raft log, the ledger, the state and the vault.
+//!
+//! It knows columns, keys, batches and what must hold between them; it does not know why a record
+//! was accepted (the registry) or when to write (the node).
+//!
+//! Two orders of writing keep it whole:
+//! * a Raft write (entries and hard state) is one synced batch ([`LogStore`]);
+//! * a block's application is one batch of records, tiles, state, vault and applied index
+//!   ([`Store::commit`]), *not* synced: what a crash loses of it is made again from the log.
+//!
+//! [`watermark`] remembers outside RocksDB how far the log was synced, so that a start can tell a
+//! torn unsynced tail (nothing was promised) from damage (something that was promised is gone).
+
+mod check;
+mod columns;
+mod commit;
+mod entry;
+mod error;
+mod log;
+mod open;
+mod read;
+pub mod watermark;
+
+pub use check::{StartReport, full_scan};
+pub use commit::{Commit, VaultPut};
+pub use error::StorageError;
+pub use log::{LogHandle, LogStore, Truncation};
+pub use open::{Mode, Store};
+pub use read::{StateSnapshot, StateView};

@@ -1,0 +1,119 @@
+use crate::{
+    StorageError, columns, entry,
+    log::LogShared,
+    watermark::{Watermark, WatermarkFile},
+};
+use rocksdb::{BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options, WriteBufferManager};
+use std::{path::Path, path::PathBuf, sync::Arc};
+
+/// The format of the directory as a whole.
+pub const FORMAT: u32 = 1;
+
+/// Memory bounds of one open store. A node's memory is these, the queues, and the log's tail.
+const BLOCK_CACHE_BYTES: usize = 96 << 20;
+const WRITE_BUFFERS_BYTES: usize = 192 << 20;
+const WRITE_BUFFER_BYTES: usize = 32 << 20;
+const WAL_BYTES: u64 = 256 << 20;
+
+/// How to open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// For a node: takes the directory's lock, makes it if missing, replays the write-ahead log.
+    Node,
+    /// For an auditor: the directory is not written to.
+    ReadOnly,
+}
+
+/// One data directory. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) db: Arc<DB>,
+    pub(crate) dir: PathBuf,
+    pub(crate) log: Arc<LogShared>,
+    /// What the watermark said when the store was opened.
+    pub(crate) watermark: Option<Watermark>,
+}
+
+impl Store {
+    /// Opens the directory. Checks the format, not yet the content: see [`Store::check`].
+    pub fn open(dir: &Path, mode: Mode) -> Result<Self, StorageError> {
+        let db_dir = dir.join("db");
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let mut options = Options::default();
+        options.create_if_missing(mode == Mode::Node);
+        options.create_missing_column_families(mode == Mode::Node);
+        options.set_paranoid_checks(true);
+        // Recover up to the first bad checksum; whether anything promised lay behind it, the watermark tells.
+        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        options.set_track_and_verify_wals_in_manifest(true);
+        options.set_max_total_wal_size(WAL_BYTES);
+        options.set_max_background_jobs(2);
+        options.set_keep_log_file_num(4);
+        options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(WRITE_BUFFERS_BYTES, false));
+        options.set_enable_pipelined_write(true);
+        let descriptors = columns::ALL.map(|name| ColumnFamilyDescriptor::new(name, column_options(name, &cache)));
+        let db = match mode {
+            Mode::Node => {
+                std::fs::create_dir_all(dir).map_err(|source| StorageError::Io { path: dir.display().to_string(), source })?;
+                DB::open_cf_descriptors(&options, &db_dir, descriptors)?
+            }
+            Mode::ReadOnly => DB::open_cf_descriptors_read_only(&options, &db_dir, descriptors, false)?,
+        };
+        let db = Arc::new(db);
+        let (file, watermark) = match mode {
+            Mode::Node => {
+                let (file, found) = WatermarkFile::open(dir)?;
+                (Some(file), found)
+            }
+            Mode::ReadOnly => (None, WatermarkFile::peek(dir)),
+        };
+        let log = Arc::new(LogShared::open(Arc::clone(&db), file)?);
+        let store = Self { db, dir: dir.to_path_buf(), log, watermark };
+        match store.meta(columns::META_FORMAT)?.map(|bytes| entry::decode_numbers(&bytes)).transpose()?.as_deref() {
+            None if mode == Mode::Node => {
+                store.db.put_cf(store.column(columns::META)?, columns::META_FORMAT, entry::encode_numbers(&[u64::from(FORMAT)]))?;
+            }
+            Some([format]) if *format == u64::from(FORMAT) => {}
+            Some([format]) => return Err(StorageError::Format { found: *format as u32, read: FORMAT }),
+            _ => return Err(StorageError::damaged("the directory's format is not stated")),
+        }
+        Ok(store)
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn column(&self, name: &str) -> Result<&ColumnFamily, StorageError> {
+        self.db.cf_handle(name).ok_or_else(|| StorageError::damaged(format!("the column {name} is missing")))
+    }
+
+    pub(crate) fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.db.get_cf(self.column(columns::META)?, key)?)
+    }
+}
+
+fn column_options(name: &str, cache: &Cache) -> Options {
+    let mut options = Options::default();
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_max_write_buffer_number(3);
+    // Ciphertexts and hashes do not shrink; records, state and the log do.
+    options.set_compression_type(match name {
+        columns::VAULT | columns::WRAPS | columns::TILES | columns::LOG => DBCompressionType::None,
+        _ => DBCompressionType::Lz4,
+    });
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_block_size(16 << 10);
+    table.set_format_version(5);
+    if name == columns::STATE {
+        // Most look-ups of an issue ask for what is not there yet.
+        table.set_bloom_filter(10.0, false);
+        options.set_memtable_prefix_bloom_ratio(0.05);
+        options.set_memtable_whole_key_filtering(true);
+    }
+    options.set_block_based_table_factory(&table);
+    options
+}

@@ -1,0 +1,108 @@
+//! How far the Raft log is known to be on stable storage, in a file of its own.
+//!
+//! RocksDB recovers its write-ahead log up to the first bad checksum and says nothing of what came
+//! after. After each synced write the node notes here the log's last index, and the hard state's
+//! term. The note itself is not synced: after a power cut it may be older than the log (then it asks
+//! for less than was promised by a few writes), never newer. So at start:
+//! log at or beyond the note → whatever was torn off had not been promised; log short of it → damage.
+
+use crate::StorageError;
+use std::{fs::File, os::unix::fs::FileExt as _, path::Path};
+use vermilion_crypto::hash;
+
+const NAME: &str = "synced";
+const SLOT: usize = 64;
+const CONTEXT: &str = "vermilion 2026-11 watermark v1";
+
+/// What was synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Watermark {
+    /// How many notes were written before this one: picks the newer of the two slots.
+    pub count: u64,
+    /// The log's last index.
+    pub last_index: u64,
+    /// The term of the hard state.
+    pub term: u64,
+    /// The vote of the hard state.
+    pub vote: u64,
+}
+
+impl Watermark {
+    fn encode(&self) -> [u8; SLOT] {
+        let mut slot = [0; SLOT];
+        for (n, number) in [self.count, self.last_index, self.term, self.vote].into_iter().enumerate() {
+            slot[n * 8..n * 8 + 8].copy_from_slice(&number.to_be_bytes());
+        }
+        let digest = hash::derive(CONTEXT, &[&slot[..32]]);
+        slot[32..].copy_from_slice(&digest);
+        slot
+    }
+
+    fn decode(slot: &[u8]) -> Option<Self> {
+        if slot.len() != SLOT || hash::derive(CONTEXT, &[&slot[..32]]) != slot[32..] {
+            return None;
+        }
+        let number = |n: usize| Some(u64::from_be_bytes(slot[n * 8..n * 8 + 8].try_into().ok()?));
+        Some(Self { count: number(0)?, last_index: number(1)?, term: number(2)?, vote: number(3)? })
+    }
+}
+
+/// The open file: two slots, written in turn, so that a torn write leaves the other.
+#[derive(Debug)]
+pub struct WatermarkFile {
+    file: File,
+    last: Watermark,
+}
+
+impl WatermarkFile {
+    /// Opens or makes the file in `dir` and reads the newer whole slot.
+    pub fn open(dir: &Path) -> Result<(Self, Option<Watermark>), StorageError> {
+        let io = |source| StorageError::Io { path: NAME.into(), source };
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(dir.join(NAME)).map_err(io)?;
+        let found = Self::newest(&file).map_err(io)?;
+        Ok((Self { file, last: found.unwrap_or_default() }, found))
+    }
+
+    /// Reads the newer whole slot of the file in `dir`, if there is one.
+    pub fn peek(dir: &Path) -> Option<Watermark> {
+        Self::newest(&File::open(dir.join(NAME)).ok()?).ok()?
+    }
+
+    fn newest(file: &File) -> std::io::Result<Option<Watermark>> {
+        let mut bytes = [0; SLOT * 2];
+        let mut read = 0;
+        while read < bytes.len() {
+            match file.read_at(&mut bytes[read..], read as u64)? {
+                0 => break,
+                n => read += n,
+            }
+        }
+        Ok(bytes[..read].chunks(SLOT).filter_map(Watermark::decode).max_by_key(|w| w.count))
+    }
+
+    /// Notes that the log is synced through `last_index` under this hard state.
+    pub fn note(&mut self, last_index: u64, term: u64, vote: u64) -> Result<(), StorageError> {
+        self.last = Watermark { count: self.last.count + 1, last_index, term, vote };
+        let at = (self.last.count % 2) * SLOT as u64;
+        self.file.write_all_at(&self.last.encode(), at).map_err(|source| StorageError::Io { path: NAME.into(), source })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newer_whole_slot_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut file, found) = WatermarkFile::open(dir.path()).unwrap();
+        assert_eq!(found, None);
+        for n in 1..=5 {
+            file.note(n * 10, 1, 2).unwrap();
+        }
+        assert_eq!(WatermarkFile::peek(dir.path()).unwrap().last_index, 50);
+        file.file.write_all_at(&[0xff], 64).unwrap(); // the fifth lies in slot 1: torn
+        assert_eq!(WatermarkFile::peek(dir.path()).unwrap().last_index, 40);
+    }
+}

@@ -1,0 +1,80 @@
+//! Closed loops: each client does one thing after the other, as fast as it is answered.
+
+use std::time::{Duration, Instant};
+
+/// What a loop measured.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// What was done.
+    pub count: u64,
+    /// What failed.
+    pub errors: u64,
+    /// How long it took.
+    pub took: Duration,
+    latencies_us: Vec<u32>,
+}
+
+impl Measured {
+    /// Done in one go, with the latency of each part.
+    #[must_use]
+    pub fn of(count: u64, took: Duration, latencies_us: Vec<u32>) -> Self {
+        let mut measured = Self { count, errors: 0, took, latencies_us };
+        measured.latencies_us.sort_unstable();
+        measured
+    }
+
+    /// A second.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.count as f64 / self.took.as_secs_f64().max(1e-9)
+    }
+
+    /// Latency in microseconds below which this share of all lies.
+    #[must_use]
+    pub fn percentile(&self, percent: f64) -> u32 {
+        let at = (self.latencies_us.len() as f64 * percent / 100.0) as usize;
+        self.latencies_us.get(at.min(self.latencies_us.len().saturating_sub(1))).copied().unwrap_or(0)
+    }
+}
+
+/// Runs `clients` loops for `length`; `make` gives each client what it does.
+pub async fn closed_loop<F, Fut, E>(clients: usize, length: Duration, make: impl Fn(usize) -> F) -> Measured
+where
+    F: FnMut() -> Fut + Send + 'static,
+    Fut: Future<Output = Result<(), E>> + Send,
+    E: std::fmt::Display + Send,
+{
+    let begun = Instant::now();
+    let mut tasks = Vec::with_capacity(clients);
+    for n in 0..clients {
+        let mut act = make(n);
+        tasks.push(tokio::spawn(async move {
+            let (mut latencies, mut errors) = (Vec::new(), 0u64);
+            while begun.elapsed() < length {
+                let start = Instant::now();
+                match act().await {
+                    Ok(()) => latencies.push(u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX)),
+                    Err(error) => {
+                        if errors == 0 {
+                            eprintln!("a client failed: {error}");
+                        }
+                        errors += 1;
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                }
+            }
+            (latencies, errors)
+        }));
+    }
+    let mut measured = Measured::default();
+    for task in tasks {
+        if let Ok((latencies, errors)) = task.await {
+            measured.latencies_us.extend(latencies);
+            measured.errors += errors;
+        }
+    }
+    measured.took = begun.elapsed();
+    measured.count = measured.latencies_us.len() as u64;
+    measured.latencies_us.sort_unstable();
+    measured
+}

@@ -1,0 +1,196 @@
+//! The benchmarks: closed loops of many clients against a ledger of real processes, and etcd beside
+//! it in the same run, so that what counts is a ratio.
+
+mod etcd;
+mod gauge;
+mod workloads;
+
+use crate::cluster::{self, Up};
+use crate::error::TestnetError;
+use crate::layout::Testnet;
+use crate::processes;
+use gauge::Measured;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use vermilion_client::client::Client;
+
+/// Client counts of the single-issue and status workloads.
+const CLIENTS: [usize; 4] = [1, 64, 256, 1000];
+
+/// What `bench` is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The ledger's folder; a new one in a temporary folder otherwise.
+    pub dir: Option<PathBuf>,
+    /// Run etcd in turn, and add ratios.
+    pub etcd: bool,
+    /// Length of each measurement.
+    pub seconds: f64,
+    /// Licences of the bulk workload.
+    pub bulk: usize,
+    /// Single-issue records that the audit wants at least.
+    pub audit_records: u64,
+    /// Only these workloads; all when empty.
+    pub only: Vec<String>,
+}
+
+impl Options {
+    fn wants(&self, workload: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|w| w == workload)
+    }
+
+    fn length(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+}
+
+/// Runs the workloads and prints one line of JSON for each. `say` hears what is being done.
+pub async fn run(options: &Options, say: &mut dyn FnMut(&str)) -> Result<(), TestnetError> {
+    let temporary = match &options.dir {
+        Some(_) => None,
+        None => Some(tempfile::tempdir().map_err(|e| TestnetError::Setup(e.to_string()))?),
+    };
+    let dir = options.dir.clone().or_else(|| temporary.as_ref().map(|t| t.path().join("ledger"))).unwrap_or_default();
+    let running = Testnet::load(&dir).is_ok_and(|t| t.nodes.iter().all(processes::runs));
+    if !running {
+        cluster::up(&dir, &Up { nodes: 3, base_port: None, empty: false }, say).await?;
+    }
+    let result = measure(&dir, options, say).await;
+    if !running {
+        cluster::down(&dir)?;
+    }
+    result
+}
+
+async fn measure(dir: &Path, options: &Options, say: &mut dyn FnMut(&str)) -> Result<(), TestnetError> {
+    let testnet = Testnet::load(dir)?;
+    let client = Client::open(&testnet.client)?;
+    let etcd = match options.etcd {
+        true => {
+            say("starting three etcd nodes");
+            Some(etcd::Cluster::start().await?)
+        }
+        false => None,
+    };
+    let length = options.length();
+    let mut singles_per_second = 0.0;
+    if options.wants("single-issue") {
+        let bench = workloads::Singles::new(&client).await?;
+        for clients in CLIENTS {
+            say(&format!("single issues, {clients} clients"));
+            let beside = match &etcd {
+                Some(etcd) => Some(etcd.puts(clients, length, bench.value_size()).await?),
+                None => None,
+            };
+            let before = data_bytes(&testnet);
+            let ours = bench.run(clients, length).await?;
+            let grown = data_bytes(&testnet).saturating_sub(before) / ours.count.max(1);
+            singles_per_second = ours.rate().max(singles_per_second);
+            print(line("single-issue", clients, &ours, beside.as_ref(), json!({ "bytes_per_record": grown })));
+        }
+    }
+    if options.wants("status-read") {
+        let identifier = workloads::open_licence(&client).await?;
+        if let Some(etcd) = &etcd {
+            etcd.put_one("status", 700).await?;
+        }
+        for clients in CLIENTS {
+            say(&format!("linearizable status reads, {clients} clients"));
+            let beside = match &etcd {
+                Some(etcd) => Some(etcd.gets(clients, length, "status").await?),
+                None => None,
+            };
+            let ours = workloads::status_reads(&client, &identifier, clients, length).await?;
+            print(line("status-read", clients, &ours, beside.as_ref(), json!({})));
+        }
+    }
+    if options.wants("use") {
+        let identifier = workloads::open_licence(&client).await?;
+        for clients in [1, 64, 256] {
+            say(&format!("uses, {clients} clients"));
+            let ours = workloads::uses(&client, &identifier, clients, length).await?;
+            print(line("use", clients, &ours, None, json!({})));
+        }
+    }
+    if options.wants("bulk-issue") {
+        say("bulk issue, 1,000 a command");
+        let best = match &etcd {
+            Some(etcd) => {
+                let mut best: Option<Measured> = None;
+                for clients in [256, 1000] {
+                    let run = etcd.puts(clients, length, 700).await?;
+                    if best.as_ref().is_none_or(|b| run.rate() > b.rate()) {
+                        best = Some(run);
+                    }
+                }
+                best
+            }
+            None => None,
+        };
+        let before = data_bytes(&testnet);
+        let ours = workloads::bulk(&client, options.bulk).await?;
+        let grown = data_bytes(&testnet).saturating_sub(before) / ours.count.max(1);
+        print(line("bulk-issue", 1, &ours, best.as_ref(), json!({ "bytes_per_record": grown, "unit": "licences" })));
+    }
+    drop(etcd);
+    if options.wants("audit") {
+        workloads::enough_singles(&client, options.audit_records, say).await?;
+        say("audit of a stopped node's directory");
+        print(workloads::audit(dir, &testnet, say).await?);
+    }
+    print(json!({ "workload": "memory", "nodes": memory(dir)? }));
+    Ok(())
+}
+
+fn print(line: Value) {
+    println!("{line}");
+}
+
+fn line(workload: &str, clients: usize, ours: &Measured, beside: Option<&Measured>, more: Value) -> Value {
+    let mut line = json!({
+        "workload": workload,
+        "clients": clients,
+        "rate": ours.rate().round(),
+        "p50_us": ours.percentile(50.0),
+        "p99_us": ours.percentile(99.0),
+        "errors": ours.errors,
+    });
+    if let Some(of) = line.as_object_mut() {
+        if let Some(beside) = beside {
+            of.insert("etcd_rate".into(), json!(beside.rate().round()));
+            of.insert("etcd_p50_us".into(), json!(beside.percentile(50.0)));
+            of.insert("etcd_p99_us".into(), json!(beside.percentile(99.0)));
+            of.insert("ratio".into(), json!((ours.rate() / beside.rate().max(1.0) * 100.0).round() / 100.0));
+        }
+        of.extend(more.as_object().cloned().unwrap_or_default());
+    }
+    line
+}
+
+/// Bytes in the first node's data directory.
+fn data_bytes(testnet: &Testnet) -> u64 {
+    fn of(dir: &Path) -> u64 {
+        let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+        entries
+            .flatten()
+            .map(|entry| match entry.metadata() {
+                Ok(m) if m.is_dir() => of(&entry.path()),
+                Ok(m) => m.len(),
+                Err(_) => 0,
+            })
+            .sum()
+    }
+    testnet.nodes.first().map_or(0, |n| of(&n.data_dir))
+}
+
+/// The most memory that each node's process ever held.
+fn memory(dir: &Path) -> Result<Value, TestnetError> {
+    let testnet = Testnet::load(dir)?;
+    let peak = |pid: i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+        Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
+    };
+    Ok(testnet.nodes.iter().map(|n| json!({ "name": n.name, "peak_mib": peak(n.pid) })).collect())
+}

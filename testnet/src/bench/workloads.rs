@@ -1,0 +1,245 @@
+//! What is measured.
+
+use super::gauge::{Measured, closed_loop};
+use crate::error::TestnetError;
+use crate::layout::Testnet;
+use crate::processes;
+use crate::sample::Sample;
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use vermilion_client::audit::{self, Directory, signature_limit};
+use vermilion_client::client::Client;
+use vermilion_client::issue::{IssueOptions, issue_file};
+use vermilion_client::single::SingleIssuer;
+use vermilion_client::use_licence::{UseDesk, UseRequest};
+use vermilion_crypto::Tag;
+use vermilion_proto::Message as _;
+use vermilion_registry::codes::identifier::Identifier;
+use vermilion_registry::content::{Row, parse_row};
+
+/// The type that is issued and asked for: 食品经营许可证, whose status is open.
+const TYPE: &str = "002";
+/// Rows on which single issues are modelled.
+const MODELS: usize = 64;
+
+fn setup(e: impl std::fmt::Display) -> TestnetError {
+    TestnetError::Setup(e.to_string())
+}
+
+/// A number no other run of the benchmark uses: serials must be new.
+fn run_number() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64)
+}
+
+/// Licences issued one by one, each with two signatures.
+#[derive(Clone)]
+pub struct Singles {
+    client: Client,
+    issuer: Arc<SingleIssuer>,
+    models: Arc<Vec<(Row, Vec<Tag>)>>,
+    serial: Arc<AtomicU64>,
+    value_size: usize,
+}
+
+impl Singles {
+    /// Prepares the models and their tags.
+    pub async fn new(client: &Client) -> Result<Self, TestnetError> {
+        let sample = Sample::load()?;
+        let mut models = Vec::new();
+        let mut issuer = None;
+        for line in sample.licences(run_number(), MODELS as u64 * 100) {
+            let row = parse_row(&line).map_err(setup)?;
+            if !row.type_code.ends_with(TYPE) || models.len() == MODELS {
+                continue;
+            }
+            if issuer.is_none() {
+                issuer = Some(SingleIssuer::new(client, &row.authority_code).await?);
+            }
+            if let Some(issuer) = &issuer {
+                let tags = issuer.tags(client, &row).await?;
+                models.push((row, tags));
+            }
+        }
+        let issuer = issuer.ok_or_else(|| setup("the sample data has no licence of the benchmark's type"))?;
+        let mut bench = Self {
+            client: client.clone(),
+            issuer: Arc::new(issuer),
+            models: Arc::new(models),
+            serial: Arc::new(AtomicU64::new(run_number() * 1000)),
+            value_size: 0,
+        };
+        bench.value_size = bench.prepare()?.submission.encoded_len();
+        Ok(bench)
+    }
+
+    /// Bytes of one issued licence as it is submitted: what etcd is given to put.
+    #[must_use]
+    pub fn value_size(&self) -> usize {
+        self.value_size
+    }
+
+    fn prepare(&self) -> Result<vermilion_client::Prepared, TestnetError> {
+        let n = self.serial.fetch_add(1, Ordering::Relaxed);
+        let (model, tags) = &self.models[(n as usize) % self.models.len()];
+        let mut row = model.clone();
+        let serial = format!("BM{n}");
+        row.identifier = Identifier::build(&row.type_code, &row.authority_code, &serial, 1).map_err(setup)?.as_str().to_owned();
+        row.number = serial;
+        row.origin = vermilion_registry::content::RowOrigin::New;
+        Ok(self.issuer.prepare(&row, tags)?)
+    }
+
+    /// Issues for `length`; salting, sealing and signing are counted in.
+    pub async fn run(&self, clients: usize, length: Duration) -> Result<Measured, TestnetError> {
+        Ok(closed_loop(clients, length, |_| {
+            let bench = self.clone();
+            move || {
+                let bench = bench.clone();
+                async move {
+                    let prepared = bench.prepare()?;
+                    bench.client.connection.submit(&prepared).await?.accepted()?;
+                    Ok::<_, TestnetError>(())
+                }
+            }
+        })
+        .await)
+    }
+}
+
+/// The identifier of a licence of the open type, issued for this run.
+pub async fn open_licence(client: &Client) -> Result<String, TestnetError> {
+    let bench = Singles::new(client).await?;
+    let (model, tags) = &bench.models[0];
+    let mut row = model.clone();
+    let serial = format!("ST{}", run_number());
+    row.identifier = Identifier::build(&row.type_code, &row.authority_code, &serial, 1).map_err(setup)?.as_str().to_owned();
+    row.number = serial;
+    row.origin = vermilion_registry::content::RowOrigin::New;
+    client.connection.submit(&bench.issuer.prepare(&row, tags)?).await?.accepted()?;
+    Ok(row.identifier)
+}
+
+/// Linearizable reads of one licence's status.
+pub async fn status_reads(client: &Client, identifier: &str, clients: usize, length: Duration) -> Result<Measured, TestnetError> {
+    Ok(closed_loop(clients, length, |_| {
+        let (client, identifier) = (client.clone(), identifier.to_owned());
+        move || {
+            let (client, identifier) = (client.clone(), identifier.clone());
+            async move { client.licence_status(&identifier, None).await.map(|_| ()) }
+        }
+    })
+    .await)
+}
+
+/// Uses: recorded, then the content opened, sealed and opened again by the user.
+pub async fn uses(client: &Client, identifier: &str, clients: usize, length: Duration) -> Result<Measured, TestnetError> {
+    let sample = Sample::load()?;
+    let unit = sample.unit_with_role("using-unit").ok_or_else(|| setup("the sample data has no using unit"))?;
+    let desk = Arc::new(UseDesk::new(client, &unit.uscc).await?);
+    let reference = client.name_licence(desk.asker()?, identifier).await?;
+    Ok(closed_loop(clients, length, |_| {
+        let (client, desk, reference) = (client.clone(), Arc::clone(&desk), reference.clone());
+        move || {
+            let (client, desk, reference) = (client.clone(), Arc::clone(&desk), reference.clone());
+            async move {
+                let request = UseRequest {
+                    licences: vec![reference],
+                    service_item: "bench".into(),
+                    case: "BENCH-1".into(),
+                    purpose: "benchmark".into(),
+                    ..UseRequest::default()
+                };
+                desk.send(&client, &desk.prepare(&request)?).await.map(|_| ())
+            }
+        }
+    })
+    .await)
+}
+
+/// A file of licences, issued 1,000 a command: reading, checking, salting, sealing, signing, vault
+/// and all counted in.
+pub async fn bulk(client: &Client, licences: usize) -> Result<Measured, TestnetError> {
+    let sample = Sample::load()?;
+    let mut file = tempfile::NamedTempFile::new().map_err(setup)?;
+    for line in sample.licences(run_number(), licences as u64) {
+        writeln!(file, "{line}").map_err(setup)?;
+    }
+    file.flush().map_err(setup)?;
+    let begun = Instant::now();
+    let (mut last, mut latencies, mut rows) = (Instant::now(), Vec::new(), 0u64);
+    let summary = issue_file(client, file.path(), &IssueOptions::default(), &mut |_, _| {
+        rows += 1;
+        // Between one thousand reported and the next.
+        if rows.is_multiple_of(1000) {
+            latencies.push(u32::try_from(last.elapsed().as_micros()).unwrap_or(u32::MAX));
+            last = Instant::now();
+        }
+        Ok(())
+    })
+    .await?;
+    let mut measured = Measured::of(summary.accepted, begun.elapsed(), latencies);
+    measured.errors = summary.rejected;
+    Ok(measured)
+}
+
+/// Issues one by one until the ledger holds enough records for the audit.
+pub async fn enough_singles(client: &Client, wanted: u64, say: &mut dyn FnMut(&str)) -> Result<(), TestnetError> {
+    let size = || async { Ok::<_, TestnetError>(client.connection.cluster().await?.nodes.iter().map(|n| n.size).max().unwrap_or(0)) };
+    if size().await? >= wanted {
+        return Ok(());
+    }
+    say("issuing one by one, for the audit");
+    let bench = Singles::new(client).await?;
+    while size().await? < wanted {
+        bench.run(256, Duration::from_secs(2)).await?;
+    }
+    Ok(())
+}
+
+/// Audits the directory of a stopped node, and measures the machine's own limit on the same records.
+pub async fn audit(dir: &Path, testnet: &Testnet, say: &mut dyn FnMut(&str)) -> Result<Value, TestnetError> {
+    let mut testnet = testnet.clone();
+    // The last node: the others go on.
+    let Some(node) = testnet.nodes.last_mut() else { return Err(setup("there is no node")) };
+    processes::stop(node)?;
+    let data = node.data_dir.clone();
+    say("measuring, in turn, the audit and the machine's limit for signatures");
+    let measured = tokio::task::spawn_blocking(move || {
+        let directory = Directory::open(&data).map_err(setup)?;
+        let quiet = |_: audit::Stage, _: &str, _: u64, _: u64| {};
+        let whole = audit::audit(&[&directory], &audit::Options::default(), &quiet).map_err(setup)?;
+        let unsigned = audit::audit(&[&directory], &audit::Options { signatures: false, ..Default::default() }, &quiet).map_err(setup)?;
+        let mut records = Vec::new();
+        let from = whole.records.saturating_sub(50_000);
+        audit::Source::records(&directory, from, &mut |_, record| {
+            records.push(record);
+            true
+        })
+        .map_err(setup)?;
+        let limit = signature_limit(&records).ok_or_else(|| setup("no signatures to measure"))?;
+        Ok::<_, TestnetError>((whole, unsigned, limit))
+    })
+    .await
+    .map_err(setup)??;
+    let Some(node) = testnet.nodes.last_mut() else { return Err(setup("there is no node")) };
+    processes::start(dir, node)?;
+    testnet.save(dir)?;
+    processes::wait_ready(dir, &testnet.nodes).await?;
+    let (whole, unsigned, limit) = measured;
+    Ok(json!({
+        "workload": "audit",
+        "clients": 1,
+        "records": whole.records,
+        "clean": whole.clean,
+        "rate": whole.records_per_second(),
+        "signatures_per_second": whole.signatures_per_second(),
+        "signature_limit": limit.rate.round(),
+        "limit_batch": limit.batch,
+        "ratio": (whole.signatures_per_second() / limit.rate.max(1.0) * 100.0).round() / 100.0,
+        "rate_without_signatures": unsigned.records_per_second(),
+    }))
+}

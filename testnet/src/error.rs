@@ -1,0 +1,20 @@
+//! What can go wrong with a test ledger.
+
+use std::path::PathBuf;
+
+/// What can go wrong with a test ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum TestnetError {
+    /// A file cannot be read or written.
+    #[error("{0}: {1}")]
+    File(PathBuf, std::io::Error),
+    /// The ledger cannot be set up or reached.
+    #[error("{0}")]
+    Setup(String),
+    /// The client failed.
+    #[error(transparent)]
+    Client(#[from] vermilion_client::error::ClientError),
+    /// The embedded sample data does not read.
+    #[error(transparent)]
+    Sample(#[from] crate::sample::SampleError),
+}

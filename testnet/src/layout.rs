@@ -1,0 +1,281 @@
+//! Makes a new test ledger's folder: keys, genesis, configurations. Everything in it is secret to
+//! nobody: key files are written in the clear, for tests and demonstrations alone.
+//!
+//! ```text
+//! D/genesis.bin          the genesis payload
+//! D/testnet.json         where the nodes are, for scripts
+//! D/client.toml          the client's configuration, with every sample operator's key
+//! D/trust.json           what `receipt check` pins
+//! D/keys/                operators' keys and units' secrets
+//! D/nodes/NAME/          node.toml, keys, data, log
+//! ```
+
+use crate::error::TestnetError;
+use crate::sample::SampleUnit;
+use serde::{Deserialize, Serialize};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use vermilion_client::audit::TrustFile;
+use vermilion_client::config::{Config, NodeEntry, OperatorEntry, UnitEntry};
+use vermilion_client::keyring::write_secret;
+use vermilion_crypto::{LookupKey, SUITE_1, SigningKey, VaultSecretKey, random};
+use vermilion_proto::{
+    AddOperator, Body, CalendarYear, Command, Genesis, GenesisNode, Head, Message as _, Operator, RegisterUnit, Unit, VaultKey, body::Of,
+};
+
+/// The ledger's name in checkpoints.
+pub const ORIGIN: &str = "vermilion.example/sample-city";
+/// The city's code.
+const CITY: &str = "440300";
+/// The city node's name, and the districts' in the order in which they are taken.
+const DISTRICTS: [(&str, &str); 9] = [
+    ("futian", "440304"),
+    ("nanshan", "440305"),
+    ("luohu", "440303"),
+    ("baoan", "440306"),
+    ("longgang", "440307"),
+    ("yantian", "440308"),
+    ("longhua", "440309"),
+    ("pingshan", "440310"),
+    ("guangming", "440311"),
+];
+/// Posts of a managing unit's sample operators, one person each.
+const MANAGING_POSTS: [&str; 3] = ["approve", "operate", "verify"];
+/// Posts of every unit's sample operators, one person each.
+const UNIT_POSTS: [&str; 3] = ["maker", "checker", "user"];
+
+/// One node, for scripts.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct TestNode {
+    /// Its name.
+    pub name: String,
+    /// Address of its gRPC listener.
+    pub grpc: String,
+    /// Address of its REST listener.
+    pub http: String,
+    /// Its process; 0 when it is down.
+    pub pid: i32,
+    /// Its data directory.
+    pub data_dir: PathBuf,
+}
+
+/// `testnet.json`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Testnet {
+    /// The nodes.
+    pub nodes: Vec<TestNode>,
+    /// Path of the client's configuration.
+    pub client: PathBuf,
+}
+
+impl Testnet {
+    /// Reads `testnet.json` of a folder.
+    pub fn load(dir: &Path) -> Result<Self, TestnetError> {
+        let path = dir.join("testnet.json");
+        let text = std::fs::read_to_string(&path).map_err(|e| TestnetError::File(path.clone(), e))?;
+        serde_json::from_str(&text).map_err(|e| TestnetError::Setup(format!("{}: {e}", path.display())))
+    }
+
+    /// Writes it, whole or not at all.
+    pub fn save(&self, dir: &Path) -> Result<(), TestnetError> {
+        let text = serde_json::to_string_pretty(self).map_err(|e| TestnetError::Setup(e.to_string()))?;
+        let (path, new) = (dir.join("testnet.json"), dir.join("testnet.json.new"));
+        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path)).map_err(|e| TestnetError::File(path, e))
+    }
+
+    /// The folder of a node's configuration and log.
+    #[must_use]
+    pub fn node_dir(dir: &Path, name: &str) -> PathBuf {
+        dir.join("nodes").join(name)
+    }
+}
+
+/// An operator of the sample city, to be registered once the ledger runs.
+pub struct SampleOperator {
+    /// The unit.
+    pub unit: String,
+    /// The post.
+    pub post: &'static str,
+    /// The key.
+    pub key: SigningKey,
+}
+
+/// What a new folder's ledger still has to be told.
+pub struct Founding {
+    /// The folder's description.
+    pub testnet: Testnet,
+    /// Operators that the genesis does not name.
+    pub operators: Vec<SampleOperator>,
+}
+
+fn free_ports(count: usize, base: Option<u16>) -> Result<Vec<u16>, TestnetError> {
+    if let Some(base) = base {
+        return Ok((0..count).map(|n| base.saturating_add(u16::try_from(n).unwrap_or(u16::MAX))).collect());
+    }
+    // All are held until all are known, so that no two are the same.
+    let listeners: Result<Vec<TcpListener>, _> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    let ports: Result<Vec<u16>, _> = listeners.and_then(|l| l.iter().map(|l| Ok(l.local_addr()?.port())).collect());
+    ports.map_err(|e| TestnetError::Setup(format!("no free ports: {e}")))
+}
+
+struct NodeKeys {
+    node: SigningKey,
+    cosigning: SigningKey,
+}
+
+/// Makes the folder of a new ledger of `nodes` nodes: one of the city and the others of districts.
+pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUnit]) -> Result<Founding, TestnetError> {
+    if !(1..=DISTRICTS.len() + 1).contains(&nodes) {
+        return Err(TestnetError::Setup("there can be 1 to 10 nodes".into()));
+    }
+    let crypto = |e: vermilion_crypto::CryptoError| TestnetError::Setup(e.to_string());
+    let dir = &std::path::absolute(dir).map_err(|e| TestnetError::File(dir.into(), e))?;
+    let mkdir = |path: &Path| std::fs::create_dir_all(path).map_err(|e| TestnetError::File(path.into(), e));
+    mkdir(&dir.join("keys"))?;
+    let ports = free_ports(nodes * 2, base_port)?;
+    let names: Vec<(&str, &str)> = std::iter::once(("city", CITY)).chain(DISTRICTS).take(nodes).collect();
+    let (ledger, lookup, vault) =
+        (SigningKey::generate().map_err(crypto)?, LookupKey::generate().map_err(crypto)?, VaultSecretKey::generate().map_err(crypto)?);
+    let mut genesis_nodes = Vec::new();
+    let mut test_nodes = Vec::new();
+    for (n, (name, district)) in names.iter().enumerate() {
+        let keys = NodeKeys { node: SigningKey::generate().map_err(crypto)?, cosigning: SigningKey::generate().map_err(crypto)? };
+        let home = Testnet::node_dir(dir, name);
+        mkdir(&home)?;
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        let (grpc, http) = (address(ports[n * 2]), address(ports[n * 2 + 1]));
+        write_secret(&home.join("node.pem"), &keys.node.seed(), None)?;
+        write_secret(&home.join("cosigning.pem"), &keys.cosigning.seed(), None)?;
+        write_secret(&home.join("lookup.pem"), lookup.bytes(), None)?;
+        // With one city node, a ledger whose districts cannot open the city's content stands still
+        // whenever that node is down. So every node of a test ledger holds the city's vault key.
+        write_secret(&home.join("vault-city.pem"), vault.bytes(), None)?;
+        let city = *district == CITY;
+        if city {
+            write_secret(&home.join("ledger.pem"), &ledger.seed(), None)?;
+        }
+        let toml = format!(
+            "name = \"{name}\"\ndata_dir = \"data\"\ngenesis = \"../../genesis.bin\"\ngrpc = \"{grpc}\"\nhttp = \"{http}\"\n\n[keys]\nnode = \"node.pem\"\ncosigning = \"cosigning.pem\"\nlookup = \"lookup.pem\"\nvault = [\"vault-city.pem\"]\n{}",
+            if city { "ledger = \"ledger.pem\"\n" } else { "" }
+        );
+        let path = home.join("node.toml");
+        std::fs::write(&path, toml).map_err(|e| TestnetError::File(path, e))?;
+        genesis_nodes.push(GenesisNode {
+            raft_id: n as u64 + 1,
+            name: (*name).into(),
+            node_key: keys.node.public().0.to_vec(),
+            cosigning_key: keys.cosigning.public().0.to_vec(),
+            district: (*district).into(),
+            city,
+            peer_address: grpc.clone(),
+        });
+        test_nodes.push(TestNode { name: (*name).into(), grpc, http, pid: 0, data_dir: home.join("data") });
+    }
+    let city_unit = units
+        .iter()
+        .find(|u| u.roles.iter().any(|r| r == "managing-unit-city"))
+        .ok_or_else(|| TestnetError::Setup("the sample data has no managing unit of the city".into()))?;
+    let mut config = Config {
+        ledger_id: String::new(),
+        genesis: "genesis.bin".into(),
+        trust: Some("trust.json".into()),
+        state_dir: None,
+        passphrase_file: None,
+        nodes: test_nodes.iter().map(|n| NodeEntry { name: n.name.clone(), grpc: n.grpc.clone(), http: n.http.clone() }).collect(),
+        units: Vec::new(),
+        operators: Vec::new(),
+    };
+    let mut founding = Vec::new();
+    let mut later = Vec::new();
+    for unit in units {
+        let secret = format!("keys/{}-secret.pem", unit.uscc);
+        write_secret(&dir.join(&secret), &random().map_err(crypto)?, None)?;
+        config.units.push(UnitEntry { uscc: unit.uscc.clone(), secret: secret.into() });
+        let managing = unit.roles.iter().any(|r| r.starts_with("managing-unit"));
+        // The managing posts first: whoever asks a node something asks with the first key of its unit,
+        // and those of the city's stand in the genesis.
+        let posts = if managing { &MANAGING_POSTS[..] } else { &[] }.iter().chain(&UNIT_POSTS);
+        for post in posts {
+            let key = SigningKey::generate().map_err(crypto)?;
+            let file = format!("keys/{}-{post}.pem", unit.uscc);
+            write_secret(&dir.join(&file), &key.seed(), None)?;
+            config.operators.push(OperatorEntry { unit: unit.uscc.clone(), name: String::new(), posts: vec![(*post).into()], key: file.into() });
+            if unit.uscc == city_unit.uscc && MANAGING_POSTS.contains(post) {
+                founding.push(AddOperator { operator: Some(operator(&unit.uscc, post, &key, &lookup)) });
+            } else {
+                later.push(SampleOperator { unit: unit.uscc.clone(), post, key });
+            }
+        }
+    }
+    let genesis = Genesis {
+        format_version: 1,
+        suite: SUITE_1,
+        origin: ORIGIN.into(),
+        time_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
+        nonce: random::<16>().map_err(crypto)?.to_vec(),
+        nodes: genesis_nodes,
+        ledger_key: ledger.public().0.to_vec(),
+        vault_keys: vec![VaultKey {
+            key_id: vault.public().id().to_vec(),
+            suite: SUITE_1,
+            public_key: vault.public().0.to_vec(),
+            area: CITY.into(),
+        }],
+        managing_unit: Some(RegisterUnit { unit: Some(unit_message(city_unit)) }),
+        operators: founding,
+        policy: Vec::new(),
+        calendar: vec![calendar()],
+        lookup_key_digest: lookup.commitment().to_vec(),
+    };
+    let head = Head { format_version: 1, suite: SUITE_1, ..Default::default() };
+    let payload = Command { head: Some(head), body: Some(Body { of: Some(Of::Genesis(genesis.clone())) }) }.encode_to_vec();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.join(name), bytes).map_err(|e| TestnetError::File(dir.join(name), e));
+    write("genesis.bin", &payload)?;
+    let id = vermilion_registry::ledger_id(&payload);
+    config.ledger_id = hex::encode(id);
+    write("client.toml", config.to_toml()?.as_bytes())?;
+    let trust = vermilion_registry::pinned::trust_of(&genesis, id, None, true).map_err(|e| TestnetError::Setup(e.to_string()))?;
+    let text = serde_json::to_string_pretty(&TrustFile::of(&trust)).map_err(|e| TestnetError::Setup(e.to_string()))?;
+    write("trust.json", text.as_bytes())?;
+    let testnet = Testnet { nodes: test_nodes, client: dir.join("client.toml") };
+    testnet.save(dir)?;
+    Ok(Founding { testnet, operators: later })
+}
+
+/// The person in a sample post: the word stands for a person's code.
+#[must_use]
+pub fn sample_person(unit: &str, post: &str) -> String {
+    format!("sample-person-{unit}-{post}")
+}
+
+fn operator(unit: &str, post: &str, key: &SigningKey, lookup: &LookupKey) -> Operator {
+    Operator {
+        key_id: key.public().id().to_vec(),
+        suite: SUITE_1,
+        public_key: key.public().0.to_vec(),
+        person_tag: lookup.tag("person", "999", &sample_person(unit, post)).to_vec(),
+        unit: unit.into(),
+        posts: vec![post.into()],
+        ..Default::default()
+    }
+}
+
+/// A sample unit as it is registered.
+#[must_use]
+pub fn unit_message(unit: &SampleUnit) -> Unit {
+    let level = if unit.district == CITY { "city" } else { "district" };
+    Unit {
+        uscc: unit.uscc.clone(),
+        name_zh: unit.name.clone(),
+        area: unit.district.clone(),
+        level: level.into(),
+        roles: unit.roles.clone(),
+        ..Default::default()
+    }
+}
+
+/// The working-day calendar of a made-up year plan: only fixed-date holidays that need no decree.
+fn calendar() -> CalendarYear {
+    CalendarYear { year: 2026, holidays: vec!["2026-01-01".into(), "2026-05-01".into(), "2026-10-01".into()], worked_weekends: Vec::new() }
+}

@@ -1,0 +1,10 @@
+//! Real local ledgers for tests, demonstrations and benchmarks: processes, sockets, disks.
+//!
+//! Nothing here is for real licences: keys lie in the clear and one hand holds every post.
+
+pub mod bench;
+pub mod cluster;
+pub mod error;
+pub mod layout;
+pub mod processes;
+pub mod sample;

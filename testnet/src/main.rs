@@ -1,0 +1,89 @@
+//! `vermilion-testnet`: test ledgers, the demonstration, the benchmarks.
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use vermilion_testnet::bench;
+use vermilion_testnet::cluster::{self, Up};
+use vermilion_testnet::error::TestnetError;
+
+#[derive(Parser)]
+#[command(name = "vermilion-testnet", version, about = "Test ledgers of real processes, the demonstration, the benchmarks.")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a ledger and return when it is ready, with the sample units and catalogue registered.
+    #[command(after_help = "Example:\n  vermilion-testnet up --dir /tmp/t --nodes 3\n  vermilion --config /tmp/t/client.toml cluster status")]
+    Up {
+        /// Folder for everything; a ledger that is there is started again.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Nodes: one of the city, the others of districts.
+        #[arg(long, default_value_t = 3)]
+        nodes: usize,
+        /// First of two ports for each node; free ones otherwise.
+        #[arg(long)]
+        base_port: Option<u16>,
+        /// Register nothing.
+        #[arg(long)]
+        empty: bool,
+    },
+    /// Run the benchmarks: one line of JSON for each workload.
+    #[command(after_help = "Example:\n  vermilion-testnet bench --etcd --seconds 5\n  vermilion-testnet bench --only audit --audit-records 100000")]
+    Bench {
+        /// A ledger that runs, or where to make one; a temporary folder otherwise.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Run three etcd nodes in turn, and add the ratios.
+        #[arg(long)]
+        etcd: bool,
+        /// Length of each measurement.
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
+        /// Licences of the bulk workload.
+        #[arg(long, default_value_t = 50_000)]
+        bulk: usize,
+        /// Records that the audit wants at least.
+        #[arg(long, default_value_t = 100_000)]
+        audit_records: u64,
+        /// Only this workload: single-issue, status-read, use, bulk-issue, audit. May be given more than once.
+        #[arg(long)]
+        only: Vec<String>,
+    },
+    /// Stop a ledger cleanly; its data stays.
+    Down {
+        /// The folder given to `up`.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Args::parse().command).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("vermilion-testnet: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode, TestnetError> {
+    let mut say = |what: &str| eprintln!("{what} …");
+    match command {
+        Command::Up { dir, nodes, base_port, empty } => {
+            let testnet = cluster::up(&dir, &Up { nodes, base_port, empty }, &mut say).await?;
+            println!("{} nodes are ready; the client's configuration is {}", testnet.nodes.len(), testnet.client.display());
+        }
+        Command::Bench { dir, etcd, seconds, bulk, audit_records, only } => {
+            bench::run(&bench::Options { dir, etcd, seconds, bulk, audit_records, only }, &mut say).await?;
+        }
+        Command::Down { dir } => cluster::down(&dir)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,118 @@
+//! Node processes: started, watched, stopped.
+
+use crate::error::TestnetError;
+use crate::layout::{TestNode, Testnet};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a cluster may take to become ready.
+const READY: Duration = Duration::from_secs(60);
+/// How long a node may take to stop after SIGTERM.
+const STOP: Duration = Duration::from_secs(20);
+
+/// The `vermiliond` beside this program, or the one that `VERMILIOND` names.
+pub fn vermiliond() -> Result<PathBuf, TestnetError> {
+    if let Some(path) = std::env::var_os("VERMILIOND") {
+        return Ok(path.into());
+    }
+    let me = std::env::current_exe().map_err(|e| TestnetError::Setup(e.to_string()))?;
+    // Tests run from `deps`, one folder further down.
+    let found = me.ancestors().skip(1).take(2).map(|dir| dir.join("vermiliond")).find(|path| path.is_file());
+    found.ok_or_else(|| TestnetError::Setup(format!("there is no vermiliond beside {}: build the workspace, or set VERMILIOND", me.display())))
+}
+
+fn pid(node: &TestNode) -> Option<Pid> {
+    Pid::from_raw(node.pid)
+}
+
+/// Whether a node's process runs. A dead process that nobody has reaped does not.
+#[must_use]
+pub fn runs(node: &TestNode) -> bool {
+    let Some(pid) = pid(node) else { return false };
+    let zombie = std::fs::read_to_string(format!("/proc/{}/stat", node.pid)).is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|s| s.starts_with(" Z")));
+    test_kill_process(pid).is_ok() && !zombie
+}
+
+/// Starts one node's process; its output goes to `log` in its folder.
+pub fn start(dir: &Path, node: &mut TestNode) -> Result<(), TestnetError> {
+    if runs(node) {
+        return Ok(());
+    }
+    let home = Testnet::node_dir(dir, &node.name);
+    let log_path = home.join("log");
+    let log = File::options().create(true).append(true).open(&log_path).map_err(|e| TestnetError::File(log_path.clone(), e))?;
+    let error_log = log.try_clone().map_err(|e| TestnetError::File(log_path, e))?;
+    let program = vermiliond()?;
+    let mut command = Command::new(&program);
+    command.arg("run").arg("--config").arg(home.join("node.toml")).stdin(Stdio::null()).stdout(log).stderr(error_log);
+    // Its own group: a Ctrl-C at the terminal is for the one who typed it.
+    command.process_group(0);
+    let child = command.spawn().map_err(|e| TestnetError::File(program, e))?;
+    node.pid = i32::try_from(child.id()).unwrap_or(0);
+    Ok(())
+}
+
+/// Sends SIGTERM and waits; the data stays.
+pub fn stop(node: &mut TestNode) -> Result<(), TestnetError> {
+    signal(node, Signal::TERM)?;
+    wait_gone(node, STOP)
+}
+
+/// Kills a node at once, as a power cut of the process would.
+pub fn kill(node: &mut TestNode) -> Result<(), TestnetError> {
+    signal(node, Signal::KILL)?;
+    wait_gone(node, STOP)
+}
+
+fn signal(node: &TestNode, signal: Signal) -> Result<(), TestnetError> {
+    match pid(node).filter(|_| runs(node)) {
+        Some(pid) => kill_process(pid, signal).map_err(|e| TestnetError::Setup(format!("node {}: {e}", node.name))),
+        None => Ok(()),
+    }
+}
+
+fn wait_gone(node: &mut TestNode, patience: Duration) -> Result<(), TestnetError> {
+    let until = Instant::now() + patience;
+    while runs(node) {
+        if Instant::now() > until {
+            return Err(TestnetError::Setup(format!("node {} (process {}) does not stop", node.name, node.pid)));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    node.pid = 0;
+    Ok(())
+}
+
+/// Waits until every node answers and knows a leader.
+pub async fn wait_ready(dir: &Path, nodes: &[TestNode]) -> Result<(), TestnetError> {
+    let until = Instant::now() + READY;
+    for node in nodes {
+        while !ready(&node.http).await {
+            if !runs(node) || Instant::now() > until {
+                let log = std::fs::read_to_string(Testnet::node_dir(dir, &node.name).join("log")).unwrap_or_default();
+                let tail: Vec<&str> = log.lines().rev().take(5).collect();
+                let state = if runs(node) { "does not become ready" } else { "ended" };
+                return Err(TestnetError::Setup(format!("node {} {state}; its log ends:\n{}", node.name, tail.into_iter().rev().collect::<Vec<_>>().join("\n"))));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    Ok(())
+}
+
+/// One question to `/v1/ready`, by hand: a client library for one line would be a waste.
+async fn ready(address: &str) -> bool {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let ask = async {
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        stream.write_all(format!("GET /v1/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    matches!(tokio::time::timeout(Duration::from_secs(2), ask).await, Ok(Ok(answer)) if answer.ends_with(b" 200"))
+}
