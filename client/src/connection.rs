@@ -116,8 +116,11 @@ struct Inner {
     links: Vec<Link>,
     preferred: AtomicUsize,
     ledger_id: Digest,
-    tokens: Mutex<HashMap<([u8; 32], &'static str), (u64, MetadataValue<Ascii>)>>,
+    tokens: Mutex<Tokens>,
 }
+
+/// Request tokens with the moments when they were made, by public key and question.
+type Tokens = HashMap<([u8; 32], &'static str), (u64, MetadataValue<Ascii>)>;
 
 /// Connections to all nodes. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -208,7 +211,7 @@ impl Connection {
                             refusal.to_string()
                         }
                         Settled::Wait { why, after } => {
-                            if why == Reason::NoLeader {
+                            if matches!(why, Reason::NoLeader | Reason::NoVaultKey) {
                                 self.turn_away(at);
                             }
                             if !attempts.pause_at_least(after).await {
@@ -402,7 +405,7 @@ impl Attempts {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 

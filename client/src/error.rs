@@ -100,6 +100,8 @@ impl ClientError {
         match self {
             Self::Config { .. } | Self::File { .. } | Self::Usage(_) | Self::Crypto(_) => Exit::Usage,
             Self::Unreachable(_) | Self::Unknown { .. } | Self::BadAnswer(_) => Exit::Unreachable,
+            // What passes by itself is no refusal: the same may be asked again.
+            Self::Refused(refusal) if is_passing_reason(refusal.reason) => Exit::Unreachable,
             Self::Refused(_) => Exit::Refused,
         }
     }
@@ -133,11 +135,18 @@ pub fn refusal_of(status: &Status) -> Option<Refusal> {
     reason_of_name(name).map(|reason| Refusal::new(reason, detail))
 }
 
+/// Whether a reason says more of the moment than of what was asked.
+#[must_use]
+pub fn is_passing_reason(reason: Reason) -> bool {
+    matches!(reason, Reason::Busy | Reason::NoLeader | Reason::NoVaultKey | Reason::Unknown | Reason::Internal)
+}
+
 /// Whether another node, or the same a moment later, may well answer.
 #[must_use]
 pub fn is_passing(status: &Status) -> bool {
     match refusal_of(status) {
-        Some(refusal) => matches!(refusal.reason, Reason::Busy | Reason::NoLeader | Reason::NoVaultKey | Reason::Internal),
+        // "Unknown" as a status says that there is no such command.
+        Some(refusal) => is_passing_reason(refusal.reason) && refusal.reason != Reason::Unknown,
         None => matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Internal | Code::Aborted),
     }
 }
@@ -161,6 +170,7 @@ mod tests {
         let error = ClientError::from(Reason::UnitSuspended);
         assert_eq!(error.to_string(), "unit-suspended 单位已暂停 (The unit is suspended.)");
         assert_eq!(error.exit(), Exit::Refused);
+        assert_eq!(ClientError::from(Reason::NoLeader).exit(), Exit::Unreachable);
         let error = ClientError::from(Refusal::new(Reason::Schema, "data"));
         assert!(error.to_string().ends_with(": data"));
     }

@@ -283,7 +283,7 @@ pub fn check_fields(item: &LicenceItem, disclosures: &[String]) -> Result<Vec<Fi
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
     use vermilion_crypto::{SeededRng, seal_to};

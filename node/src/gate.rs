@@ -2,6 +2,7 @@
 //! tasks, off the ready loop; each signature is checked once, wherever it comes in first.
 
 use crate::block::{OpenBlock, open_block};
+use raft::eraftpb::{Message, MessageType};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use vermilion_consensus::{Gate, Millis, Refusal as GateRefusal};
@@ -100,7 +101,11 @@ pub struct NodeGate {
 }
 
 impl Gate for NodeGate {
-    fn admit(&self, message: &raft::eraftpb::Message, now: Millis) -> Result<(), GateRefusal> {
+    fn admit(&self, message: &Message, now: Millis) -> Result<(), GateRefusal> {
+        // Read-index questions and answers carry their context in an entry; only appends bring blocks.
+        if message.msg_type != MessageType::MsgAppend as i32 {
+            return Ok(());
+        }
         for entry in &message.entries {
             if entry.data.is_empty() {
                 continue;

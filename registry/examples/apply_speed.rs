@@ -22,7 +22,9 @@ fn main() {
             .collect();
         checked(world.head(&health, &["mia", "carl"]), issue_body(&items), items)
     };
-    for (name, blocks, commands, licences) in [("bulk issue, 1,000 a command", 100, 1, 1_000), ("single issue, 64 a block", 500, 64, 1), ("single issue, 1 a block", 2_000, 1, 1)] {
+    for (name, blocks, commands, licences) in
+        [("bulk issue, 1,000 a command", 100, 1, 1_000), ("single issue, 64 a block", 500, 64, 1), ("single issue, 1 a block", 2_000, 1, 1)]
+    {
         let prepared: Vec<Vec<Checked>> = (0..blocks).map(|_| (0..commands).map(|_| issue(&mut world, licences)).collect()).collect();
         measure(&mut world, name, &prepared, commands * licences);
     }

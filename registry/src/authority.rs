@@ -170,7 +170,11 @@ fn acting_unit<'a>(directory: &'a Directory, uscc: &str) -> Result<&'a Unit, Sto
 
 /// Refuses unless the unit has one of the roles.
 pub(crate) fn require_role(unit: &Unit, roles: &[&str]) -> Result<(), Stop> {
-    if roles.iter().any(|role| has_role(unit, role)) { Ok(()) } else { refuse(Reason::UnitRole, format!("needs one of: {}", roles.join(", "))) }
+    if roles.iter().any(|role| has_role(unit, role)) {
+        Ok(())
+    } else {
+        refuse(Reason::UnitRole, format!("needs one of: {}", roles.join(", ")))
+    }
 }
 
 /// Refuses unless the acting unit manages `of` (002-6): the city's managing unit manages every

@@ -150,7 +150,12 @@ fn check_sharing(t: &LicenceType) -> Result<(), Stop> {
     }
     let modes = decision.modes.iter().all(|m| matches!(m.as_str(), "manual" | "interface"));
     let is_bounded = !decision.scope.is_empty() || !decision.modes.is_empty();
-    if !modes || (is_bounded && !restricted) || !is_set(&decision.scope) || !is_set(&decision.modes) || decision.legal_basis.len() > MAX_TEXT {
+    if !modes
+        || (is_bounded && !restricted)
+        || !is_set(&decision.scope)
+        || !is_set(&decision.modes)
+        || decision.legal_basis.len() > MAX_TEXT
+    {
         return refuse(Reason::TypeInvalid, "type.sharing");
     }
     Ok(())

@@ -6,12 +6,12 @@
 
 use crate::authority::{MANAGING_CITY, has_role};
 use crate::codes::{dates, division};
+use crate::command::Kind;
 use crate::decision::Change;
 use crate::fatal::Stop;
 use crate::operators;
 use crate::policy::{self, Entries, Policy};
 use crate::reason::{Reason, Refusal};
-use crate::command::Kind;
 use crate::set_policy;
 use crate::units;
 use std::collections::{BTreeMap, BTreeSet};

@@ -70,12 +70,7 @@ mod tests {
     const DAY: u64 = 86_400_000;
 
     fn change(state: State, recorded: u64, effective: u64) -> StatusChange {
-        StatusChange {
-            state: u32::from(state.number()),
-            recorded_ms: recorded * DAY,
-            effective_ms: effective * DAY,
-            ..Default::default()
-        }
+        StatusChange { state: u32::from(state.number()), recorded_ms: recorded * DAY, effective_ms: effective * DAY, ..Default::default() }
     }
 
     fn at(changes: &[StatusChange], at: u64, known: u64) -> Option<&'static str> {

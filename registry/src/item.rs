@@ -1,9 +1,9 @@
 //! The rules of one licence item, in an issue as in a superseding: what it may say by itself and
 //! under its type. Whether its identifier and version are free is asked by the two commands.
 
+use crate::authority::{ISSUING, has_role};
 use crate::codes::dates;
 use crate::codes::identifier::Identifier;
-use crate::authority::{ISSUING, has_role};
 use crate::decision::View;
 use crate::licence::{Named, Series};
 use crate::reason::{Reason, Refusal};
@@ -128,7 +128,10 @@ fn identify(item: &LicenceItem) -> Result<Sound, Refusal> {
     };
     if item.identifier_tag.is_empty() && item.series_tag.is_empty() && item.identifier_digest.is_empty() {
         let identifier = Identifier::parse(&item.identifier)?;
-        if identifier.type_code() != item.type_code || identifier.authority() != item.issuing_authority || Some(identifier.version()) != version {
+        if identifier.type_code() != item.type_code
+            || identifier.authority() != item.issuing_authority
+            || Some(identifier.version()) != version
+        {
             return Err(Reason::IdentifierMismatch.into());
         }
         let named = Named { series: Series::of(&identifier), version: identifier.version() };
@@ -169,7 +172,11 @@ fn check_attachments(item: &LicenceItem) -> Result<(), Refusal> {
         return Err(Refusal::new(Reason::TooLarge, "files, seals"));
     }
     let role = |r: &str| matches!(r, "original" | "duplicate" | "copy");
-    if !item.files.iter().all(|f| role(&f.role) && f.digest.len() == 32 && f.media_type.len() <= MAX_TEXT && f.face_template.len() <= MAX_TEXT) {
+    if !item
+        .files
+        .iter()
+        .all(|f| role(&f.role) && f.digest.len() == 32 && f.media_type.len() <= MAX_TEXT && f.face_template.len() <= MAX_TEXT)
+    {
         return ill_formed("files");
     }
     let optional = |d: &[u8]| matches!(d.len(), 0 | 32);

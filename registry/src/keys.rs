@@ -155,4 +155,3 @@ pub fn chunk(number: u64) -> Vec<u8> {
 pub(crate) fn shown(key: &[u8]) -> String {
     hex::encode(key)
 }
-

@@ -95,7 +95,9 @@ pub fn is_valid(key: &str, value: &str, defined: &BTreeSet<String>) -> bool {
     if let Some((from, to)) = transition::pair(key) {
         return Transition::parse(value).is_some_and(|t| {
             // What has been superseded stays so: its successor has the licence's place.
-            t.posts.as_ref().is_none_or(known) && (!t.allowed || from != State::Superseded) && (to != State::Superseded || t.reasons.is_empty())
+            t.posts.as_ref().is_none_or(known)
+                && (!t.allowed || from != State::Superseded)
+                && (to != State::Superseded || t.reasons.is_empty())
         });
     }
     match row(key) {
@@ -266,7 +268,12 @@ mod tests {
     fn the_latest_beginning_holds() {
         let mut entries = Entries::default();
         for (from, value) in [(0, "400"), (1_000, "30"), (2_000, "7")] {
-            entries.insert(PolicyEntry { key: "command.lifetime.max".into(), value: value.into(), effective_from_ms: from, ..Default::default() });
+            entries.insert(PolicyEntry {
+                key: "command.lifetime.max".into(),
+                value: value.into(),
+                effective_from_ms: from,
+                ..Default::default()
+            });
         }
         let days = |t| Policy::read(&entries, t).map(|p| (p.lifetime_max_ms / crate::days::DAY_MS, p.until_ms)).unwrap();
         assert_eq!(days(999), (400, 1_000));

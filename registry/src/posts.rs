@@ -38,9 +38,7 @@ impl PostRule {
     pub fn is_met(&self, signed: &[&str]) -> bool {
         let count = |of: &mut dyn Iterator<Item = &str>, post: &str| of.filter(|p| *p == post).count();
         self.alternatives.iter().any(|wanted| {
-            wanted.iter().all(|post| {
-                count(&mut signed.iter().copied(), post) >= count(&mut wanted.iter().map(String::as_str), post)
-            })
+            wanted.iter().all(|post| count(&mut signed.iter().copied(), post) >= count(&mut wanted.iter().map(String::as_str), post))
         })
     }
 }

@@ -2,20 +2,20 @@
 //! block that was written there; which callers may ask is not asked here.
 
 use crate::codes::identifier::Identifier;
+use crate::days;
 use crate::fatal::Fatal;
 use crate::history;
 use crate::keys;
 use crate::kv::Kv;
 use crate::licence::{self, Named, Series};
-use crate::days;
 use crate::policy::Entries;
 use crate::sharing;
 use crate::status::{Flag, Shown, State, VERIFY_NO_RECORD, shown};
 use crate::value;
 use vermilion_crypto::Tag;
 use vermilion_proto::{
-    Command, Genesis, GenesisNode, LedgerHead, LicenceState, LicenceType, Message, OperatorState, PolicyEntry, StatusAnswer, StatusChange, TypeState, Unit,
-    UnitState, Use, body::Of,
+    Command, Genesis, GenesisNode, LedgerHead, LicenceState, LicenceType, Message, OperatorState, PolicyEntry, StatusAnswer, StatusChange,
+    TypeState, Unit, UnitState, Use, body::Of,
 };
 
 /// The head; none before the genesis.

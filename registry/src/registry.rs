@@ -2,6 +2,7 @@
 
 use crate::block::{BlockEffects, BlockInput, CommandResult, NewRecord, VoidReason};
 use crate::command::Checked;
+use crate::days;
 use crate::decision::{self, Change, Decision, View};
 use crate::directory::Directory;
 use crate::fatal::{Fatal, Stop};
@@ -14,7 +15,6 @@ use crate::reason::Refusal;
 use crate::rules::{self, RULES_VERSION};
 use crate::status::State;
 use crate::value;
-use crate::days;
 use std::collections::BTreeSet;
 use vermilion_crypto::{Digest, hash};
 use vermilion_ledger::{CHUNK_LEN, LICENCES_A_CHUNK, Leaf, StatusTree, chain_next, chain_start, record_hash};
@@ -173,7 +173,13 @@ impl Registry {
     }
 
     /// Leaves the record of a decision or refusal, and does what was decided.
-    fn record(&mut self, block: &mut Building<'_>, index: usize, checked: &Checked, decided: Result<Decision, Refusal>) -> Result<(), Fatal> {
+    fn record(
+        &mut self,
+        block: &mut Building<'_>,
+        index: usize,
+        checked: &Checked,
+        decided: Result<Decision, Refusal>,
+    ) -> Result<(), Fatal> {
         let seq = self.head.size;
         let (decision, refusal) = match decided {
             Ok(decision) => (decision, None),
@@ -289,7 +295,11 @@ impl Registry {
         } else {
             self.statuses.set(index, state.number()).map_err(broken)?;
         }
-        if self.statuses.count() == self.head.licences { Ok(()) } else { Err(Fatal::Broken("the status vector and the head disagree".into())) }
+        if self.statuses.count() == self.head.licences {
+            Ok(())
+        } else {
+            Err(Fatal::Broken("the status vector and the head disagree".into()))
+        }
     }
 
     fn finish(&mut self, mut block: Building<'_>, hash: Digest) -> BlockEffects {

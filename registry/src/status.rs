@@ -275,7 +275,13 @@ pub const VERIFY_PARTLY_WRONG: u32 = 7;
 pub fn shown(state: State, effective_from: u32, expires_on: u32, today: u32) -> Shown {
     let expired = expires_on != 0 && today > expires_on;
     match state {
-        state if state.is_suspended() => if expired { Shown::Expired } else { Shown::State(state) },
+        state if state.is_suspended() => {
+            if expired {
+                Shown::Expired
+            } else {
+                Shown::State(state)
+            }
+        }
         State::Valid if expired => Shown::Expired,
         State::Valid if today < effective_from => Shown::NotYetEffective,
         state => Shown::State(state),

@@ -117,13 +117,7 @@ fn decide(view: &View<'_>, item: &LicenceItem, sound: Sound, old: LicenceState, 
     }
     decision.changes.push(Change::Earlier(
         old_name,
-        LicenceState {
-            state: superseded,
-            state_before: old.state,
-            changed_seq: view.seq,
-            changed_effective_ms: view.now_ms,
-            ..old
-        },
+        LicenceState { state: superseded, state_before: old.state, changed_seq: view.seq, changed_effective_ms: view.now_ms, ..old },
     ));
     decision
 }

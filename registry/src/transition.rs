@@ -133,7 +133,9 @@ mod tests {
         assert_eq!(full.reasons, ["court-decision", "administrative-review"]);
         assert_eq!(full.posts.unwrap().to_string(), "maker+checker");
         assert!(!Transition::parse("refused").unwrap().allowed);
-        for bad in ["", "allow", "refused posts=maker", "allowed posts=", "allowed reasons=", "allowed ", "allowed posts=a posts=b", "allowed x=y"] {
+        for bad in
+            ["", "allow", "refused posts=maker", "allowed posts=", "allowed reasons=", "allowed ", "allowed posts=a posts=b", "allowed x=y"]
+        {
             assert_eq!(Transition::parse(bad), None, "{bad}");
         }
     }

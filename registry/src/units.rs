@@ -36,7 +36,11 @@ pub(crate) fn check(unit: &Unit, city_area: &str) -> Result<(), Stop> {
     if !uscc::is_valid(&unit.uscc) {
         return refuse(Reason::UnitCode, "unit.uscc");
     }
-    if unit.name_zh.is_empty() || unit.name_zh.len() > MAX_NAME || unit.name_en.len() > MAX_NAME || unit.responsible_department.len() > MAX_NAME {
+    if unit.name_zh.is_empty()
+        || unit.name_zh.len() > MAX_NAME
+        || unit.name_en.len() > MAX_NAME
+        || unit.responsible_department.len() > MAX_NAME
+    {
         return refuse(Reason::FieldForm, "a name of the unit is missing or too long");
     }
     let distinct: BTreeSet<_> = unit.roles.iter().collect();

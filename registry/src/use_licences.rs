@@ -54,7 +54,10 @@ pub(crate) fn decide(view: &View<'_>, acting: &Unit, head: &Head, body: &Use) ->
 fn check_shape(view: &View<'_>, body: &Use) -> Result<(), Stop> {
     let act = Act::try_from(body.act).unwrap_or(Act::Unspecified);
     let authority = Authority::try_from(body.authority).unwrap_or(Authority::Unspecified);
-    if act == Act::Unspecified || authority == Authority::Unspecified || !matches!(Mode::try_from(body.mode), Ok(Mode::Manual | Mode::Interface)) {
+    if act == Act::Unspecified
+        || authority == Authority::Unspecified
+        || !matches!(Mode::try_from(body.mode), Ok(Mode::Manual | Mode::Interface))
+    {
         return refuse(Reason::FieldForm, "act, mode or authority");
     }
     match Delivery::try_from(body.delivery) {
@@ -73,7 +76,10 @@ fn check_shape(view: &View<'_>, body: &Use) -> Result<(), Stop> {
     if body.licences.len() as u64 > view.policy.use_licences_max || body.fields.len() > MAX_FIELDS {
         return refuse(Reason::TooLarge, "licences, fields");
     }
-    if body.service_item.len() > MAX_CODE || body.consent_id.len() > MAX_CODE || body.fields.iter().any(|f| f.is_empty() || f.len() > MAX_CODE) {
+    if body.service_item.len() > MAX_CODE
+        || body.consent_id.len() > MAX_CODE
+        || body.fields.iter().any(|f| f.is_empty() || f.len() > MAX_CODE)
+    {
         return refuse(Reason::FieldForm, "service_item, consent_id, fields");
     }
     let mut named = BTreeSet::new();

@@ -8,7 +8,8 @@ use common::{CITY, DAY, START, World, checked, node_key};
 use proptest::prelude::*;
 use vermilion_crypto::hash;
 use vermilion_proto::{
-    ChangeStatus, Commitment, Head, LicenceRef, Message, PolicyEntry, Record, SetPolicy, Signer, SignerKind, SupersedeLicence, Use, body::Of,
+    ChangeStatus, Commitment, Head, LicenceRef, Message, PolicyEntry, Record, SetPolicy, Signer, SignerKind, SupersedeLicence, Use,
+    body::Of,
 };
 use vermilion_registry::kv::Memory;
 use vermilion_registry::{BlockInput, CommandResult, Fatal, Registry, VoidReason, query};
@@ -60,8 +61,16 @@ fn replay(world: &World, reopen: usize) -> (Memory, Vec<Vec<u8>>) {
         let previous: [u8; 32] = registry.head().block.as_slice().try_into().unwrap();
         let hash = hash::derive(hash::CTX_BLOCK, &[&previous, &time_ms.to_be_bytes(), &(n as u64).to_be_bytes()]);
         // Whether the vault's contents are at hand decides nothing.
-        let commands: Vec<_> = commands.iter().cloned().map(|mut c| { c.has_vault = false; c }).collect();
-        let input = BlockInput { hash, previous, proposer_key: node_key(1).public().0, proposer: 1, time_ms: *time_ms, commands: &commands };
+        let commands: Vec<_> = commands
+            .iter()
+            .cloned()
+            .map(|mut c| {
+                c.has_vault = false;
+                c
+            })
+            .collect();
+        let input =
+            BlockInput { hash, previous, proposer_key: node_key(1).public().0, proposer: 1, time_ms: *time_ms, commands: &commands };
         let effects = registry.apply_block(&kv, &input).unwrap();
         assert!(effects.writes.is_sorted_by(|a, b| a.0 < b.0));
         kv.write(effects.writes);
@@ -126,7 +135,8 @@ fn expired_and_strange_commands_leave_no_record() {
     strange.ledger_id = vec![0; 32];
     let mut headless = checked(Head::default(), issue_body(&items), vec![]);
     headless.command.head = None;
-    let effects = world.block(vec![checked(late, issue_body(&items), items.clone()), checked(strange, issue_body(&items), items), headless]);
+    let effects =
+        world.block(vec![checked(late, issue_body(&items), items.clone()), checked(strange, issue_body(&items), items), headless]);
     assert_eq!(effects.results, [CommandResult::Expired, CommandResult::WrongLedger, CommandResult::WrongLedger]);
     let after = query::head(&world.kv).unwrap().unwrap();
     assert_eq!((after.size, after.chain, after.licences), (before.size, before.chain, before.licences));
@@ -149,7 +159,8 @@ fn a_void_block_changes_nothing() {
     let items = vec![item(1, &health, "D1", 1)];
     let commands = vec![checked(world.head(&health, &["mia", "carl"]), issue_body(&items), items)];
     let previous: [u8; 32] = world.registry.head().block.as_slice().try_into().unwrap();
-    let good = BlockInput { hash: [8; 32], previous, proposer_key: node_key(2).public().0, proposer: 2, time_ms: world.now, commands: &commands };
+    let good =
+        BlockInput { hash: [8; 32], previous, proposer_key: node_key(2).public().0, proposer: 2, time_ms: world.now, commands: &commands };
     let before = world.registry.head().clone();
     for (input, reason) in [
         (BlockInput { previous: [9; 32], ..good }, VoidReason::WrongPrevious),
@@ -172,7 +183,8 @@ fn a_bulk_licence_writes_at_most_three_keys() {
     definition.identifier_class = 2;
     common::licences::publish(&mut world, definition, &[&health]);
     for (number, keys) in [(1, 2), (2, 3)] {
-        let items: Vec<_> = (0..1000).map(|n| item(number, &health, &format!("K{n}"), 1)).map(|i| if number == 2 { personal(i) } else { i }).collect();
+        let items: Vec<_> =
+            (0..1000).map(|n| item(number, &health, &format!("K{n}"), 1)).map(|i| if number == 2 { personal(i) } else { i }).collect();
         world.now += 1;
         let command = checked(world.head(&health, &["mia", "carl"]), issue_body(&items), items);
         let effects = world.block(vec![command]);
@@ -201,9 +213,22 @@ fn a_torn_state_stops_the_node() {
 
 /// Small pools, so that what is drawn often means something.
 fn head() -> impl Strategy<Value = Head> {
-    let signer = (prop::sample::select(vec!["ann", "oli", "vera", "mia", "carl", "una", "zoe"]), prop::sample::select(vec!["maker", "checker", "approve", "operate", "verify", "user", "leader", ""]), 0i32..8, any::<bool>());
-    (prop::collection::vec(signer, 0..4), 0u32..3, 0u32..3, 0u64..900, prop::option::of(0u64..40), prop::collection::vec(any::<u8>(), 0..20), any::<bool>()).prop_map(
-        |(signers, format_version, suite, days, expected_seq, nonce, proper)| Head {
+    let signer = (
+        prop::sample::select(vec!["ann", "oli", "vera", "mia", "carl", "una", "zoe"]),
+        prop::sample::select(vec!["maker", "checker", "approve", "operate", "verify", "user", "leader", ""]),
+        0i32..8,
+        any::<bool>(),
+    );
+    (
+        prop::collection::vec(signer, 0..4),
+        0u32..3,
+        0u32..3,
+        0u64..900,
+        prop::option::of(0u64..40),
+        prop::collection::vec(any::<u8>(), 0..20),
+        any::<bool>(),
+    )
+        .prop_map(|(signers, format_version, suite, days, expected_seq, nonce, proper)| Head {
             format_version: if proper { 1 } else { format_version },
             suite: if proper { 1 } else { suite },
             nonce: if proper { vec![nonce.len() as u8; 16] } else { nonce },
@@ -221,8 +246,7 @@ fn head() -> impl Strategy<Value = Head> {
                 })
                 .collect(),
             ..Default::default()
-        },
-    )
+        })
 }
 
 /// Any body at all: arbitrary bytes read as one, and bodies over the small pools.
@@ -233,27 +257,42 @@ fn body() -> impl Strategy<Value = Option<Of>> {
         prop::collection::vec(any::<u8>(), 0..60).prop_map(|bytes| vermilion_proto::Body::decode(bytes.as_slice()).ok().and_then(|b| b.of)),
         (1u32..15).prop_map(|tag| vermilion_proto::Body::decode([(tag << 3 | 2) as u8, 0].as_slice()).ok().and_then(|b| b.of)),
         (serial.clone(), text.clone(), any::<u64>()).prop_map(|(s, to, t)| {
-            Some(Of::ChangeStatus(ChangeStatus { licence: item(1, &health(), s, 1).identifier, to: to.into(), effective_ms: t % (3 * START), ..Default::default() }))
-        }),
-        (serial.clone(), text).prop_map(|(s, kind)| {
-            Some(Of::EraseContent(vermilion_proto::EraseContent { licence: item(1, &health(), s, 1).identifier, kind: kind.into(), archive_receipt: vec![1; 32], ..Default::default() }))
-        }),
-        (serial, prop::array::uniform4(-1i32..5), prop::collection::vec(prop::sample::select(vec!["premises", "phone", "idNumber", "x"]), 0..3)).prop_map(|(s, [act, mode, authority, delivery], fields)| {
-            Some(Of::Use(Use {
-                act,
-                mode,
-                authority,
-                delivery,
-                licences: vec![LicenceRef { identifier: item(1, &health(), s, 1).identifier, tag: vec![] }],
-                service_item: "s".into(),
-                case_digest: vec![1; 32],
-                purpose_digest: vec![1; 32],
-                consent_id: "c".into(),
-                fields: fields.into_iter().map(str::to_owned).collect(),
-                recipient_key: vec![1; 32],
+            Some(Of::ChangeStatus(ChangeStatus {
+                licence: item(1, &health(), s, 1).identifier,
+                to: to.into(),
+                effective_ms: t % (3 * START),
                 ..Default::default()
             }))
         }),
+        (serial.clone(), text).prop_map(|(s, kind)| {
+            Some(Of::EraseContent(vermilion_proto::EraseContent {
+                licence: item(1, &health(), s, 1).identifier,
+                kind: kind.into(),
+                archive_receipt: vec![1; 32],
+                ..Default::default()
+            }))
+        }),
+        (
+            serial,
+            prop::array::uniform4(-1i32..5),
+            prop::collection::vec(prop::sample::select(vec!["premises", "phone", "idNumber", "x"]), 0..3)
+        )
+            .prop_map(|(s, [act, mode, authority, delivery], fields)| {
+                Some(Of::Use(Use {
+                    act,
+                    mode,
+                    authority,
+                    delivery,
+                    licences: vec![LicenceRef { identifier: item(1, &health(), s, 1).identifier, tag: vec![] }],
+                    service_item: "s".into(),
+                    case_digest: vec![1; 32],
+                    purpose_digest: vec![1; 32],
+                    consent_id: "c".into(),
+                    fields: fields.into_iter().map(str::to_owned).collect(),
+                    recipient_key: vec![1; 32],
+                    ..Default::default()
+                }))
+            }),
         (0u32..3).prop_map(|n| Some(Of::IssueLicences(vermilion_proto::IssueLicences { items_root: vec![1; 32], items_count: n }))),
         (0u32..3).prop_map(|n| Some(Of::SupersedeLicence(SupersedeLicence { items_root: vec![1; 32], items_count: n }))),
     ]
@@ -265,8 +304,14 @@ fn health() -> String {
 }
 
 fn items() -> impl Strategy<Value = Vec<vermilion_proto::LicenceItem>> {
-    let one = (prop::sample::select(vec!["R3", "R4", "N1", "N2"]), 1u16..4, prop::array::uniform5(any::<u32>()), 0u8..8, prop::collection::vec(any::<u8>(), 0..70)).prop_map(
-        |(serial, version, [a, b, c, d, e], what, bytes)| {
+    let one = (
+        prop::sample::select(vec!["R3", "R4", "N1", "N2"]),
+        1u16..4,
+        prop::array::uniform5(any::<u32>()),
+        0u8..8,
+        prop::collection::vec(any::<u8>(), 0..70),
+    )
+        .prop_map(|(serial, version, [a, b, c, d, e], what, bytes)| {
             let mut item = item(1, &health(), serial, version);
             match what {
                 0 => (item.decided_on, item.issued_on, item.effective_from, item.expires_on, item.version) = (a, b, c, d, e),
@@ -279,8 +324,7 @@ fn items() -> impl Strategy<Value = Vec<vermilion_proto::LicenceItem>> {
                 _ => {}
             }
             item
-        },
-    );
+        });
     prop::collection::vec(one, 0..3)
 }
 

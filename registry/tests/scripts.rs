@@ -9,9 +9,8 @@ use common::script::Script;
 use std::collections::BTreeSet;
 use vermilion_registry::Reason;
 
-const SCRIPTS: [&str; 12] = [
-    "catalogue", "erase", "head", "issue", "operators", "personal", "policy", "signers", "status", "supersede", "units", "use",
-];
+const SCRIPTS: [&str; 12] =
+    ["catalogue", "erase", "head", "issue", "operators", "personal", "policy", "signers", "status", "supersede", "units", "use"];
 
 #[test]
 fn transcripts_hold() {
@@ -49,7 +48,12 @@ fn every_reason_of_the_rules_stands_in_a_transcript() {
         .iter()
         .filter(|r| !ELSEWHERE.contains(r))
         .map(|r| r.name())
-        .filter(|name| !all.contains(&format!("refused {name}:")) && !all.contains(&format!("warning {name}:")) && !all.contains(&format!("withheld {name}:")) && !all.contains(&format!("no record: {name}")))
+        .filter(|name| {
+            !all.contains(&format!("refused {name}:"))
+                && !all.contains(&format!("warning {name}:"))
+                && !all.contains(&format!("withheld {name}:"))
+                && !all.contains(&format!("no record: {name}"))
+        })
         .collect();
     assert!(missing.is_empty(), "no transcript shows {missing:?}");
 }

@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::licences::{issue_body, item, with_health};
 use common::World;
+use common::licences::{issue_body, item, with_health};
 use vermilion_proto::{ChangeStatus, LicenceItem, SupersedeLicence, body::Of};
 use vermilion_registry::status::{Flag, State};
 use vermilion_registry::{Reason, query, transition};

@@ -31,8 +31,7 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<Exit, ClientErr
     let show_progress = !out.json && !out.quiet && std::io::stderr().is_terminal();
     let progress = if show_progress { bar() } else { ProgressBar::hidden() };
     let mut lines = BufWriter::new(std::io::stdout());
-    // Reports come in bursts of a chunk: each burst is written at its end, so that whoever follows
-    // the output sees what is done and no more.
+    // Each line is written out at once: whoever follows the output sees what is done.
     let mut report = |row: &RowReport, of: u64| -> Result<(), ClientError> {
         progress.set_length(of);
         progress.set_position(row.row);

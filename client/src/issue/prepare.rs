@@ -234,7 +234,7 @@ pub(crate) mod tests {
     #[test]
     fn an_unknown_type_is_refused_before_anything_is_sent() {
         let chunk = &chunks(ROWS)[0];
-        let refusal = check(&chunk.members[0].row, 0, &Types::default()).unwrap_err();
+        let refusal = check(&chunk.members[0].row, 0, &Types::default()).err().unwrap();
         assert_eq!(refusal.reason, Reason::UnknownType);
     }
 }

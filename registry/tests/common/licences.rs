@@ -2,8 +2,8 @@
 
 use super::*;
 use vermilion_proto::{
-    FieldClass, FieldRule, HolderTag, IdentifierClass, Implementation, IssueLicences, LicenceType, Origin, Provenance, PublishType, Sharing,
-    SharingDecision,
+    FieldClass, FieldRule, HolderTag, IdentifierClass, Implementation, IssueLicences, LicenceType, Origin, Provenance, PublishType,
+    Sharing, SharingDecision,
 };
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::days;

@@ -8,8 +8,8 @@ pub mod script;
 use std::collections::BTreeMap;
 use vermilion_crypto::{KeyId, SigningKey, VaultSecretKey, hash, sha256};
 use vermilion_proto::{
-    AddOperator, Body, Command, Genesis, GenesisNode, Head, LicenceItem, Message, Operator, RegisterUnit, Signer, SignerKind, Unit, VaultKey,
-    body::Of,
+    AddOperator, Body, Command, Genesis, GenesisNode, Head, LicenceItem, Message, Operator, RegisterUnit, Signer, SignerKind, Unit,
+    VaultKey, body::Of,
 };
 use vermilion_registry::codes::uscc;
 use vermilion_registry::kv::Memory;
@@ -168,7 +168,8 @@ impl World {
     pub fn block(&mut self, commands: Vec<Checked>) -> BlockEffects {
         let previous: [u8; 32] = self.registry.head().block.as_slice().try_into().unwrap();
         let hash = hash::derive(hash::CTX_BLOCK, &[&previous, &self.now.to_be_bytes(), &(self.blocks.len() as u64).to_be_bytes()]);
-        let input = BlockInput { hash, previous, proposer_key: node_key(1).public().0, proposer: 1, time_ms: self.now, commands: &commands };
+        let input =
+            BlockInput { hash, previous, proposer_key: node_key(1).public().0, proposer: 1, time_ms: self.now, commands: &commands };
         let effects = self.registry.apply_block(&self.kv, &input).unwrap();
         assert_eq!(effects.void, None);
         self.kv.write(effects.writes.clone());

@@ -9,8 +9,9 @@ use goldenscript::{ArgumentConsumer, Context, Runner};
 use std::error::Error;
 use std::fmt::Write as _;
 use vermilion_proto::{
-    Act, Authority, ChangeStatus, ChangeUnit, Commitment, Delivery, EraseContent, Evidence, IdentifierClass, Implementation, IssueLicences, LicenceRef,
-    LicenceType, Mode, Origin, PolicyEntry, PublishImplementation, PublishType, RevokeOperator, SetPolicy, Sharing, SupersedeLicence, Use,
+    Act, Authority, ChangeStatus, ChangeUnit, Commitment, Delivery, EraseContent, Evidence, IdentifierClass, Implementation, IssueLicences,
+    LicenceRef, LicenceType, Mode, Origin, PolicyEntry, PublishImplementation, PublishType, RevokeOperator, SetPolicy, Sharing,
+    SupersedeLicence, Use,
 };
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::status::{Flag, Shown, State};
@@ -133,7 +134,16 @@ impl Script {
                 let (licence, licence_tag) = self.reference(args.next_pos().unwrap_or_default());
                 let ago: Option<i64> = args.take_key("days-ago").map(str::parse).transpose()?;
                 let effective_ms = ago.map_or(0, |d| self.world.now.saturating_add_signed(-d * DAY as i64));
-                (Of::ChangeStatus(ChangeStatus { licence, licence_tag, to: args.take_key("to").unwrap_or_default().into(), effective_ms }), vec![], ISSUERS)
+                (
+                    Of::ChangeStatus(ChangeStatus {
+                        licence,
+                        licence_tag,
+                        to: args.take_key("to").unwrap_or_default().into(),
+                        effective_ms,
+                    }),
+                    vec![],
+                    ISSUERS,
+                )
             }
             "erase" | "destroy" => {
                 let (licence, licence_tag) = self.reference(args.next_pos().unwrap_or_default());
@@ -155,7 +165,14 @@ impl Script {
         let area = args.take_key("area").unwrap_or("440305");
         let uscc = args.take_key("uscc").map(str::to_owned).unwrap_or_else(|| self.world.uscc(name, area));
         let level = args.take_key("level").unwrap_or(if area == "440300" { "city" } else { "district" });
-        let mut unit = Unit { uscc, name_zh: name.into(), area: area.into(), level: level.into(), roles: list(args.take_key("roles")), ..Default::default() };
+        let mut unit = Unit {
+            uscc,
+            name_zh: name.into(),
+            area: area.into(),
+            level: level.into(),
+            roles: list(args.take_key("roles")),
+            ..Default::default()
+        };
         unit.merged_into = args.take_key("merged-into").unwrap_or_default().into();
         if args.take_key("name") == Some("none") {
             unit.name_zh.clear();
@@ -174,7 +191,9 @@ impl Script {
         operator.until_ms = args.take_key("until-day").map_or(Ok(0), day)?;
         match args.take_key("key") {
             Some("small-order") => operator.public_key = [&[1][..], &[0; 31]].concat(),
-            Some("of-node") => (operator.public_key, operator.key_id) = (node_key(1).public().0.to_vec(), node_key(1).public().id().to_vec()),
+            Some("of-node") => {
+                (operator.public_key, operator.key_id) = (node_key(1).public().0.to_vec(), node_key(1).public().id().to_vec())
+            }
             Some("other-id") => operator.key_id = vec![0; 16],
             Some("suite-2") => operator.suite = 2,
             Some("certificate") => operator.certificate_digest = vec![1; 32],
@@ -292,7 +311,12 @@ impl Script {
 
     fn use_of(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<Use, Box<dyn Error>> {
         let mut body = Use {
-            act: match args.take_key("act") { Some("verify") => Act::Verify, Some("consult") => Act::Consult, Some("?") => Act::Unspecified, _ => Act::Use } as i32,
+            act: match args.take_key("act") {
+                Some("verify") => Act::Verify,
+                Some("consult") => Act::Consult,
+                Some("?") => Act::Unspecified,
+                _ => Act::Use,
+            } as i32,
             mode: if args.take_key("mode") == Some("interface") { Mode::Interface } else { Mode::Manual } as i32,
             authority: match args.take_key("authority") {
                 Some("present") => Authority::HolderPresent,
@@ -304,7 +328,11 @@ impl Script {
             purpose_digest: if args.take_key("purpose") == Some("none") { vec![] } else { vec![1; 32] },
             consent_id: args.take_key("consent").unwrap_or_default().into(),
             fields: list(args.take_key("fields")),
-            recipient_key: match args.take_key("key") { Some("none") => vec![], Some("zero") => vec![0; 32], _ => vec![1; 32] },
+            recipient_key: match args.take_key("key") {
+                Some("none") => vec![],
+                Some("zero") => vec![0; 32],
+                _ => vec![1; 32],
+            },
             delivery: if args.take_key("delivery") == Some("archive") { Delivery::ArchiveCopy } else { Delivery::Data } as i32,
             ..Default::default()
         };
@@ -338,7 +366,15 @@ impl Script {
         }
         .national_code();
         let flags: Vec<String> = a.flags.iter().map(|f| format!(" +{f} {}", Flag::from_name(f).map_or("", Flag::chinese))).collect();
-        Ok(format!("verify {}: {} ({} {}, national code {}){}", a.verify_code, a.shown, state.name(), state.chinese(), national, flags.concat()))
+        Ok(format!(
+            "verify {}: {} ({} {}, national code {}){}",
+            a.verify_code,
+            a.shown,
+            state.name(),
+            state.chinese(),
+            national,
+            flags.concat()
+        ))
     }
 
     fn history(&mut self, args: &mut ArgumentConsumer<'_>) -> Answer {
@@ -348,14 +384,21 @@ impl Script {
         for c in query::history(&self.world.kv, &named)? {
             let state = State::from_number(c.state).map_or("?", State::name);
             let flags: String = Flag::in_set(c.flags).map(|f| format!(" +{}", f.name())).collect();
-            writeln!(out, "recorded day {}, effective day {}: {state}{flags} ({})", day(c.recorded_ms), day(c.effective_ms), if c.reason.is_empty() { "issued" } else { &c.reason })?;
+            writeln!(
+                out,
+                "recorded day {}, effective day {}: {state}{flags} ({})",
+                day(c.recorded_ms),
+                day(c.effective_ms),
+                if c.reason.is_empty() { "issued" } else { &c.reason }
+            )?;
         }
         Ok(out)
     }
 
     fn at(&mut self, args: &mut ArgumentConsumer<'_>) -> Answer {
         let named = self.named(args.next_pos().unwrap_or_default())?;
-        let mut day = |k: &str| args.take_key(k).ok_or("day")?.parse::<u64>().map(|d| START + d * DAY + DAY / 2).map_err(Box::<dyn Error>::from);
+        let mut day =
+            |k: &str| args.take_key(k).ok_or("day")?.parse::<u64>().map(|d| START + d * DAY + DAY / 2).map_err(Box::<dyn Error>::from);
         let (at, known) = (day("day")?, day("known")?);
         let shown = query::state_at(&self.world.kv, &named, at, known)?;
         Ok(shown.map_or("not in the ledger yet".into(), |s| format!("{} {}", s.name(), s.chinese())))
@@ -370,7 +413,18 @@ impl Script {
 }
 
 const HEAD_KEYS: [&str; 12] = [
-    "sign", "in", "basis", "reason", "head.version", "head.suite", "head.nonce", "head.ledger", "head.on-behalf-of", "head.expected", "head.kind", "head.evidence",
+    "sign",
+    "in",
+    "basis",
+    "reason",
+    "head.version",
+    "head.suite",
+    "head.nonce",
+    "head.ledger",
+    "head.on-behalf-of",
+    "head.expected",
+    "head.kind",
+    "head.evidence",
 ];
 
 fn bend(head: &mut Head, key: &str, value: &str) -> Result<(), Box<dyn Error>> {
@@ -388,7 +442,12 @@ fn bend(head: &mut Head, key: &str, value: &str) -> Result<(), Box<dyn Error>> {
             head.evidence = vec![Evidence { kind: kind.into(), media_type: String::new(), digest: vec![1; 32] }; number];
         }
         "head.kind" => {
-            let kind = match value { "system" => SignerKind::UnitSystem, "node" => SignerKind::Node, "holder" => SignerKind::Holder, _ => SignerKind::Unspecified };
+            let kind = match value {
+                "system" => SignerKind::UnitSystem,
+                "node" => SignerKind::Node,
+                "holder" => SignerKind::Holder,
+                _ => SignerKind::Unspecified,
+            };
             head.signers.iter_mut().for_each(|s| s.kind = kind as i32);
         }
         _ => {}
@@ -449,7 +508,13 @@ fn set_policy(args: &mut ArgumentConsumer<'_>) -> Result<Of, Box<dyn Error>> {
     let effective_from_ms = from.map_or(0, |d| START + d * DAY);
     let mut entries = Vec::new();
     while let Some((key, value)) = args.next_key() {
-        entries.push(PolicyEntry { key: key.into(), value: value.into(), citation: citation.clone(), profile: String::new(), effective_from_ms });
+        entries.push(PolicyEntry {
+            key: key.into(),
+            value: value.into(),
+            citation: citation.clone(),
+            profile: String::new(),
+            effective_from_ms,
+        });
     }
     Ok(Of::SetPolicy(SetPolicy { entries }))
 }
@@ -461,7 +526,9 @@ fn list(text: Option<&str>) -> Vec<String> {
 /// What became of a command, as an import report would say it.
 fn told(record: &NewRecord, items: &[LicenceItem]) -> String {
     let outcome = &record.outcome;
-    let reason = |code: u32| Reason::from_number(code).map_or_else(|| code.to_string(), |r| format!("{}: {} {}", r.name(), r.chinese(), r.english()));
+    let reason = |code: u32| {
+        Reason::from_number(code).map_or_else(|| code.to_string(), |r| format!("{}: {} {}", r.name(), r.chinese(), r.english()))
+    };
     let mut out = match outcome.code {
         0 => format!("record {}: accepted", record.seq),
         code => format!("record {}: refused {}", record.seq, reason(code)),

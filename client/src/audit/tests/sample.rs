@@ -324,7 +324,7 @@ fn item(issuer: &str, serial: &str, ciphertext_digest: &[u8; 32]) -> LicenceItem
 }
 
 /// A source in memory.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Memoried {
     pub name: String,
     pub records: BTreeMap<u64, StoredRecord>,
