@@ -13,9 +13,9 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use vermilion_crypto::{Digest, SigningKey, VaultPublicKey};
 use vermilion_proto::{Genesis, PolicyEntry, body::Of};
-use vermilion_registry::{Kind, ledger_id};
 use vermilion_registry::pinned::read_genesis;
 use vermilion_registry::vault::Session;
+use vermilion_registry::{Kind, ledger_id};
 
 struct Inner {
     config: Config,

@@ -168,8 +168,8 @@ mod tests {
         let submitted = open_submission(&prepared.submission.encode_to_vec()).unwrap();
         let wraps = submitted.sealed.wraps().unwrap();
         let key = vermilion_registry::vault::open_command_key(&wraps, &[vault]).unwrap();
-        let text =
-            vermilion_registry::vault::open(&key, &nonce, &wraps, vermilion_registry::vault::TEXT_POSITION, &submitted.sealed.text).unwrap();
+        let text = vermilion_registry::vault::open(&key, &nonce, &wraps, vermilion_registry::vault::TEXT_POSITION, &submitted.sealed.text)
+            .unwrap();
         let texts = vermilion_registry::content::check_texts(&text, &digests).unwrap();
         assert_eq!(texts.get("case"), Some("一号"));
     }

@@ -6,10 +6,10 @@
 //! there is an answer or patience ends.
 
 use crate::clock::now_ms;
+use crate::command::Prepared;
 use crate::config::NodeEntry;
 use crate::error::{ClientError, is_passing, refusal_of};
 use crate::stream::{Lost, SubmitLine};
-use crate::command::Prepared;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -99,7 +99,7 @@ impl Answer {
 pub fn refusal_of_number(code: u32, detail: String) -> Refusal {
     match Reason::from_number(code) {
         Some(reason) => Refusal::new(reason, detail),
-        None => Refusal::new(Reason::Internal, format!("reason {code} is of a later version; {detail}")),
+        None => Refusal::new(Reason::NotYetHonoured, format!("reason {code} is of a later version {detail}").trim().to_owned()),
     }
 }
 
@@ -271,7 +271,11 @@ impl Connection {
             if !is_passing(&status) {
                 return Err(refusal_of(&status).map_or_else(|| ClientError::BadAnswer(status.message().to_owned()), ClientError::Refused));
             }
-            if refusal_of(&status).is_some() { self.turn_away(at) } else { self.let_rest(at) }
+            if refusal_of(&status).is_some() {
+                self.turn_away(at)
+            } else {
+                self.let_rest(at)
+            }
             if !attempts.pause().await {
                 return Err(match refusal_of(&status) {
                     Some(refusal) => refusal.into(),
@@ -310,7 +314,10 @@ impl Connection {
         let rests = |at: &usize| links.get(*at).is_none_or(|l| l.rests_until_ms.load(Ordering::Relaxed) > now);
         let in_turn = || (0..links.len()).map(|n| (preferred + n) % links.len());
         // If all rest, the one that will be back first.
-        in_turn().find(|at| !rests(at)).or_else(|| in_turn().min_by_key(|at| links.get(*at).map(|l| l.rests_until_ms.load(Ordering::Relaxed)))).unwrap_or(0)
+        in_turn()
+            .find(|at| !rests(at))
+            .or_else(|| in_turn().min_by_key(|at| links.get(*at).map(|l| l.rests_until_ms.load(Ordering::Relaxed))))
+            .unwrap_or(0)
     }
 
     fn note_leader(&self, raft_id: u64) {
@@ -345,7 +352,10 @@ fn client(link: &Link) -> LedgerClient<Channel> {
 enum Settled {
     Done(Answer),
     /// Not known or not taken: the same again after a while.
-    Wait { why: Reason, after: Duration },
+    Wait {
+        why: Reason,
+        after: Duration,
+    },
     /// The node failed; another may not.
     Passing(Refusal),
 }
@@ -413,7 +423,10 @@ mod tests {
         let node = |n: &&str| NodeEntry { name: (*n).into(), grpc: "127.0.0.1:1".into(), http: String::new() };
         let nodes: Vec<_> = names.iter().map(node).collect();
         let genesis = Genesis {
-            nodes: (1u64..).zip(names).map(|(raft_id, n)| vermilion_proto::GenesisNode { raft_id, name: (*n).into(), ..Default::default() }).collect(),
+            nodes: (1u64..)
+                .zip(names)
+                .map(|(raft_id, n)| vermilion_proto::GenesisNode { raft_id, name: (*n).into(), ..Default::default() })
+                .collect(),
             ..Default::default()
         };
         Connection::new(&nodes, [1; 32], &genesis).unwrap()
@@ -443,7 +456,9 @@ mod tests {
         let mut c = connection(&["a", "b"]);
         c.ask_patience = Duration::from_millis(100);
         let prepared = Prepared { id: [7; 32], not_after_ms: 0, submission: Default::default() };
-        assert!(matches!(c.submit_within(&prepared, Duration::from_millis(100)).await, Err(ClientError::Unknown { id, .. }) if id == [7; 32]));
+        assert!(
+            matches!(c.submit_within(&prepared, Duration::from_millis(100)).await, Err(ClientError::Unknown { id, .. }) if id == [7; 32])
+        );
         let asked = c.ask(|mut node| async move { node.cluster(vermilion_proto::ClusterRequest::default()).await }).await;
         assert!(matches!(asked, Err(ClientError::Unreachable(_))));
     }

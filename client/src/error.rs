@@ -147,7 +147,10 @@ pub fn is_passing(status: &Status) -> bool {
     match refusal_of(status) {
         // "Unknown" as a status says that there is no such command.
         Some(refusal) => is_passing_reason(refusal.reason) && refusal.reason != Reason::Unknown,
-        None => matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Internal | Code::Aborted),
+        None => matches!(
+            status.code(),
+            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Internal | Code::Aborted
+        ),
     }
 }
 

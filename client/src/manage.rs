@@ -5,6 +5,7 @@ use crate::clock::now_ms;
 use crate::command::Draft;
 use crate::connection::Recorded;
 use crate::error::ClientError;
+use crate::signer;
 use vermilion_crypto::{KeyId, PublicKey, SUITE_1, Tag};
 use vermilion_proto::{
     AddOperator, ChangeUnit, Implementation, LicenceType, Operator, PolicyEntry, PublishImplementation, PublishType, RegisterUnit,
@@ -45,15 +46,13 @@ impl Client {
     /// The unit that manages by the keys that are here: the city's, else the first with keys in the
     /// posts that managing takes.
     pub async fn manager(&self) -> Result<String, ClientError> {
-        let city = self.managing_unit().to_owned();
-        let mut units: Vec<&str> = vec![&city];
-        units.extend(self.keyring().operators().iter().map(|o| o.unit.as_str()).filter(|u| *u != city));
-        for unit in units {
-            if self.signers(unit, Kind::RegisterUnit).await.is_ok() {
-                return Ok(unit.to_owned());
-            }
-        }
-        self.signers(&city, Kind::RegisterUnit).await.map(|_| city)
+        let rule = self.post_rule(Kind::RegisterUnit).await?;
+        let city = std::iter::once(self.managing_unit());
+        let found = city
+            .chain(self.keyring().operators().iter().map(|o| o.unit.as_str()))
+            .find(|unit| signer::can_sign(self.keyring(), unit, &rule));
+        let missing = || ClientError::config("operators", format!("no unit's keys here fill the posts {rule} of a managing unit"));
+        found.map(str::to_owned).ok_or_else(missing)
     }
 
     /// Registers a unit. The leader's name goes sealed into the vault.
@@ -122,7 +121,13 @@ impl Client {
     }
 
     /// Says which units issue a type from now on, besides or instead of others.
-    pub async fn publish_implementation(&self, by: &str, code: &str, add: Vec<Implementation>, remove: Vec<String>) -> Result<Recorded, ClientError> {
+    pub async fn publish_implementation(
+        &self,
+        by: &str,
+        code: &str,
+        add: Vec<Implementation>,
+        remove: Vec<String>,
+    ) -> Result<Recorded, ClientError> {
         let body = Of::PublishImplementation(PublishImplementation { type_code: code.to_owned(), add, remove_units: remove });
         self.carry_out(Kind::PublishImplementation, Draft::new(by, now_ms())?, body).await
     }

@@ -53,7 +53,11 @@ impl Connection {
     }
 
     /// A licence's status: the answer, or why there is none.
-    pub async fn licence_status(&self, request: &LicenceStatusRequest, asker: Option<&SigningKey>) -> Result<LicenceStatusReply, ClientError> {
+    pub async fn licence_status(
+        &self,
+        request: &LicenceStatusRequest,
+        asker: Option<&SigningKey>,
+    ) -> Result<LicenceStatusReply, ClientError> {
         let until = Instant::now() + self.ask_patience;
         loop {
             let reply = self
@@ -76,7 +80,12 @@ impl Connection {
     /// What is known of a command. With its not-after, "never" can be told from "not yet".
     pub async fn command_status(&self, id: &Digest, not_after_ms: u64) -> Result<CommandKnown, ClientError> {
         let request = CommandStatusRequest { command_id: id.to_vec(), not_after_ms };
-        let reply = self.ask(|mut node| { let request = request.clone(); async move { node.command_status(request).await } }).await?;
+        let reply = self
+            .ask(|mut node| {
+                let request = request.clone();
+                async move { node.command_status(request).await }
+            })
+            .await?;
         Ok(match reply.state() {
             CommandState::Committed => CommandKnown::Recorded(Recorded {
                 id: *id,

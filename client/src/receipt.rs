@@ -15,7 +15,7 @@ use vermilion_registry::reason::Reason;
 use vermilion_registry::stored::open_parts;
 
 /// The first bytes of a receipt's file.
-pub const MAGIC: &[u8; 8] = b"VMRCPT1\n";
+pub const MAGIC: &[u8; 8] = vermilion_registry::stored::RECEIPT_MAGIC;
 /// The largest file that is read: a record, an item and proofs.
 const MAX_FILE: usize = 4 << 20;
 

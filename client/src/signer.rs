@@ -46,17 +46,28 @@ pub fn default_rule(kind: Kind) -> &'static str {
 /// first alternative that the keys here can fill, each post by another key.
 pub fn signers(keyring: &Keyring, unit: &str, rule: &str) -> Result<Vec<Signatory>, ClientError> {
     let missing = || ClientError::config("operators", format!("the keys of unit {unit} that are here cannot fill the posts {rule}"));
-    let of_unit: Vec<&OperatorKey> = keyring.operators().iter().filter(|o| o.unit == unit).collect();
-    let chosen = rule.split('|').find_map(|alternative| {
-        let posts: Vec<&str> = alternative.split('+').filter(|p| !p.is_empty()).collect();
-        let mut chosen = Vec::with_capacity(posts.len());
-        (!posts.is_empty() && fill(&posts, &of_unit, &mut chosen)).then(|| posts.into_iter().zip(chosen).collect::<Vec<_>>())
-    });
-    let sign = |(post, at): (&str, usize)| {
-        let operator = of_unit.get(at).ok_or_else(missing)?;
+    let sign = |(post, operator): (&str, &OperatorKey)| {
         Ok(Signatory { unit: unit.to_owned(), post: post.to_owned(), key: keyring.open(operator)? })
     };
-    chosen.ok_or_else(missing)?.into_iter().map(sign).collect()
+    choose(keyring, unit, rule).ok_or_else(missing)?.into_iter().map(sign).collect()
+}
+
+/// Whether [`signers`] would find them. Opens no key.
+#[must_use]
+pub fn can_sign(keyring: &Keyring, unit: &str, rule: &str) -> bool {
+    choose(keyring, unit, rule).is_some()
+}
+
+fn choose<'a>(keyring: &'a Keyring, unit: &str, rule: &'a str) -> Option<Vec<(&'a str, &'a OperatorKey)>> {
+    let of_unit: Vec<&OperatorKey> = keyring.operators().iter().filter(|o| o.unit == unit).collect();
+    rule.split('|').find_map(|alternative| {
+        let posts: Vec<&str> = alternative.split('+').filter(|p| !p.is_empty()).collect();
+        let mut chosen = Vec::with_capacity(posts.len());
+        if posts.is_empty() || !fill(&posts, &of_unit, &mut chosen) {
+            return None;
+        }
+        posts.into_iter().zip(chosen).map(|(post, at)| of_unit.get(at).map(|key| (post, *key))).collect()
+    })
 }
 
 /// Whether the posts can be filled, each by another key; `chosen` says by which.

@@ -21,7 +21,8 @@ impl Types {
     /// From the answers of a node.
     #[must_use]
     pub fn new(states: Vec<TypeState>) -> Self {
-        let named = |state: TypeState| state.r#type.as_ref().map(|t| t.code.clone()).map(|code| (code, Entry { state, rules: OnceLock::new() }));
+        let named =
+            |state: TypeState| state.r#type.as_ref().map(|t| t.code.clone()).map(|code| (code, Entry { state, rules: OnceLock::new() }));
         Self { entries: states.into_iter().filter_map(named).collect() }
     }
 

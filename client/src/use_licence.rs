@@ -15,8 +15,8 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 use vermilion_crypto::{Digest, SigningKey, VaultSecretKey, open_sealed};
 use vermilion_proto::{
-    Act, Authority, CommandState, Delivery, DisclosedContent, LicenceItem, LicenceRef, Mode, SealedContent, StatusAnswer,
-    SubmitReply, SubmitRequest, Use, UseReply, body::Of, canonical,
+    Act, Authority, CommandState, Delivery, DisclosedContent, LicenceItem, LicenceRef, Mode, SealedContent, StatusAnswer, SubmitReply,
+    SubmitRequest, Use, UseReply, body::Of, canonical,
 };
 use vermilion_registry::Kind;
 use vermilion_registry::content::Disclosure;
@@ -184,7 +184,12 @@ impl UseDesk {
         let until = Instant::now() + connection.submit_patience;
         let request = SubmitRequest { tag: 0, submission: Some(prepared.prepared.submission.clone()) };
         loop {
-            let asked = connection.ask(|mut node| { let request = request.clone(); async move { node.r#use(request).await } }).await;
+            let asked = connection
+                .ask(|mut node| {
+                    let request = request.clone();
+                    async move { node.r#use(request).await }
+                })
+                .await;
             let why = match asked {
                 Ok(UseReply { reply: Some(reply), contents }) => match outcome(id, reply) {
                     Outcome::Recorded(recorded) => {
@@ -238,7 +243,9 @@ fn outcome(id: Digest, reply: SubmitReply) -> Outcome {
     let reason = Reason::from_number(reply.code);
     match reply.state() {
         // Recorded, but the node could not serve it: another may.
-        CommandState::Committed if matches!(reason, Some(Reason::NoVaultKey | Reason::Internal | Reason::Unknown)) => Outcome::Again(reply.detail),
+        CommandState::Committed if matches!(reason, Some(Reason::NoVaultKey | Reason::Internal | Reason::Unknown)) => {
+            Outcome::Again(reply.detail)
+        }
         CommandState::Committed if reply.code != 0 => Outcome::Refused(refusal_of_number(reply.code, reply.detail).into()),
         CommandState::Committed => Outcome::Recorded(Recorded {
             id,
@@ -247,7 +254,9 @@ fn outcome(id: Digest, reply: SubmitReply) -> Outcome {
             record_hash: reply.record_hash,
             outcome: reply.outcome.unwrap_or_default(),
         }),
-        CommandState::RefusedAtDoor if reason != Some(Reason::Internal) => Outcome::Refused(refusal_of_number(reply.code, reply.detail).into()),
+        CommandState::RefusedAtDoor if reason != Some(Reason::Internal) => {
+            Outcome::Refused(refusal_of_number(reply.code, reply.detail).into())
+        }
         CommandState::Invalid => Outcome::Refused(Reason::Expired.into()),
         _ => Outcome::Again(reply.detail),
     }

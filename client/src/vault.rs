@@ -19,7 +19,8 @@ pub fn vault_keys(genesis: &Genesis, area: &str) -> Result<Vec<VaultPublicKey>, 
     let city = genesis.managing_unit.as_ref().and_then(|r| r.unit.as_ref()).map_or("", |u| u.area.as_str());
     let of = |area: &str| genesis.vault_keys.iter().filter(|k| k.area == area).collect::<Vec<_>>();
     let district = if area == city { "" } else { area };
-    let keys: Vec<VaultPublicKey> = of(city).into_iter().chain(of(district)).map(|k| VaultPublicKey::from_slice(&k.public_key)).collect::<Result<_, _>>()?;
+    let keys: Vec<VaultPublicKey> =
+        of(city).into_iter().chain(of(district)).map(|k| VaultPublicKey::from_slice(&k.public_key)).collect::<Result<_, _>>()?;
     if of(city).is_empty() {
         return Err(ClientError::config("genesis", "it has no vault key of the city"));
     }

@@ -1,5 +1,8 @@
 use crate::{CryptoError, Digest};
-use aes_gcm::{Aes256Gcm, KeyInit, aead::{Aead, Payload}};
+use aes_gcm::{
+    Aes256Gcm, KeyInit,
+    aead::{Aead, Payload},
+};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A key for one piece of content. It seals once: the nonce is fixed, so a second plaintext under
@@ -11,9 +14,7 @@ const NONCE: [u8; 12] = *b"vermilion-v1";
 
 /// AES-256-GCM under a key used once. `context` is authenticated, not encrypted.
 pub fn seal_content(key: &ContentKey, context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CryptoError> {
-    Aes256Gcm::new(&key.0.into())
-        .encrypt(&NONCE.into(), Payload { msg: plaintext, aad: context })
-        .map_err(|_| CryptoError::CannotSeal)
+    Aes256Gcm::new(&key.0.into()).encrypt(&NONCE.into(), Payload { msg: plaintext, aad: context }).map_err(|_| CryptoError::CannotSeal)
 }
 
 /// Opens what [`seal_content`] sealed.

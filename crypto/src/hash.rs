@@ -10,7 +10,7 @@ pub type Digest = [u8; 32];
 pub const CTX_LEDGER_ID: &str = "vermilion 2026-11 ledger id v1";
 /// Context of a command's id: hash of its payload.
 pub const CTX_COMMAND_ID: &str = "vermilion 2026-11 command id v1";
-/// Context of an envelope's hash, for the cache of checked envelopes.
+/// Context of the digest of a submission's bytes, for a node's cache of what it has checked.
 pub const CTX_ENVELOPE: &str = "vermilion 2026-11 envelope v1";
 /// Context of a record's hash.
 pub const CTX_RECORD: &str = "vermilion 2026-11 record v1";

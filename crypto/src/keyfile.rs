@@ -1,5 +1,8 @@
 use crate::CryptoError;
-use pkcs8::{AlgorithmIdentifierRef, ObjectIdentifier, PrivateKeyInfoRef, der::{Decode as _, Encode as _, asn1::OctetStringRef, pem::LineEnding}};
+use pkcs8::{
+    AlgorithmIdentifierRef, ObjectIdentifier, PrivateKeyInfoRef,
+    der::{Decode as _, Encode as _, asn1::OctetStringRef, pem::LineEnding},
+};
 use zeroize::Zeroizing;
 
 /// RFC 8410: Ed25519. Key files hold a 32-byte seed under this identifier, or under X25519's.

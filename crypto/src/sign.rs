@@ -41,9 +41,7 @@ impl PublicKey {
 /// identity. ZIP-215 alone would take small-order keys, under which anything verifies.
 pub fn check_registrable(key: &[u8]) -> Result<PublicKey, CryptoError> {
     let key = PublicKey::from_slice(key)?;
-    let point = curve25519_dalek::edwards::CompressedEdwardsY(key.0)
-        .decompress()
-        .ok_or(CryptoError::BadKey)?;
+    let point = curve25519_dalek::edwards::CompressedEdwardsY(key.0).decompress().ok_or(CryptoError::BadKey)?;
     if point.compress().0 != key.0 || point.is_small_order() || !point.is_torsion_free() {
         return Err(CryptoError::BadKey);
     }

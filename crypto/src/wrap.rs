@@ -79,7 +79,12 @@ pub fn seal_to(to: &VaultPublicKey, info: &[u8], plaintext: &[u8], rng: &mut See
 }
 
 /// Opens what [`seal_to`] sealed.
-pub fn open_sealed(key: &VaultSecretKey, info: &[u8], encapsulated: &[u8], ciphertext: &[u8]) -> Result<zeroize::Zeroizing<Vec<u8>>, CryptoError> {
+pub fn open_sealed(
+    key: &VaultSecretKey,
+    info: &[u8],
+    encapsulated: &[u8],
+    ciphertext: &[u8],
+) -> Result<zeroize::Zeroizing<Vec<u8>>, CryptoError> {
     let encapsulated = <Kem as hpke::Kem>::EncappedKey::from_bytes(encapsulated).map_err(|_| CryptoError::DoesNotOpen)?;
     let mut context = hpke::setup_receiver::<Aead, Kdf, Kem>(&OpModeR::Base, &key.private()?, &encapsulated, info)
         .map_err(|_| CryptoError::DoesNotOpen)?;

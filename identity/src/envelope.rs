@@ -105,6 +105,10 @@ pub fn open(bytes: &[u8]) -> Result<Opened, EnvelopeError> {
         keys.push(key);
         signatures.push(signature.signature.as_slice().try_into().map_err(|_| EnvelopeError::BadSignature(n))?);
     }
+    let genesis = matches!(command.body.as_ref().and_then(|b| b.of.as_ref()), Some(vermilion_proto::body::Of::Genesis(_)));
+    if keys.is_empty() && !genesis {
+        return Err(EnvelopeError::Incomplete(0));
+    }
     if envelope.signatures.len() != keys.len() {
         return Err(EnvelopeError::Malformed("the envelope has a signature of someone whom the command does not name".into()));
     }
@@ -165,7 +169,15 @@ mod tests {
                 authentication: None,
             })
             .collect();
-        let head = Head { format_version: 1, suite: 1, ledger_id: vec![1; 32], nonce: vec![2; 16], signers, not_after_ms: 9, ..Default::default() };
+        let head = Head {
+            format_version: 1,
+            suite: 1,
+            ledger_id: vec![1; 32],
+            nonce: vec![2; 16],
+            signers,
+            not_after_ms: 9,
+            ..Default::default()
+        };
         Command { head: Some(head), body: Some(Body { of: Some(body::Of::SetPolicy(SetPolicy::default())) }) }
     }
 

@@ -47,7 +47,9 @@ impl RequestToken {
     /// replicated state by the caller.
     pub fn check(text: &str, ledger_id: &[u8], request: &str, now_ms: u64) -> Result<Self, TokenError> {
         let mut parts = text.split('.');
-        let (Some("v1"), Some(key), Some(time), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let (Some("v1"), Some(key), Some(time), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err(TokenError::Malformed);
         };
         let mut key_bytes = [0; 32];

@@ -5,9 +5,9 @@ use crate::runtime::now_ms;
 use vermilion_identity::RequestToken;
 use vermilion_proto::{LicenceState, LicenceStatusReply, LicenceStatusRequest, OperatorState, PublicStatus, StatusAnswer};
 use vermilion_registry::codes::identifier::Identifier;
-use vermilion_registry::{Named, Series};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::{Kv, query, status};
+use vermilion_registry::{Named, Series};
 
 /// A state that cannot be read is the node's fault, never the caller's to see in detail.
 pub fn internal(error: &dyn std::fmt::Display) -> Refusal {
@@ -32,8 +32,10 @@ impl Node {
     /// Answers a status question, if the type's public status or the asker's place allows it
     /// (regulation 002 article 5: closed unless both have agreed to open it).
     pub async fn licence_status(&self, request: LicenceStatusRequest, asker: Option<&OperatorState>) -> LicenceStatusReply {
-        if !request.local && !self.read_barrier().await {
-            return LicenceStatusReply { code: Reason::NoLeader.number(), status: None };
+        if !request.local
+            && let Err(refusal) = self.read_barrier().await
+        {
+            return LicenceStatusReply { code: refusal.reason.number(), status: None };
         }
         match self.licence_status_now(&request, asker) {
             Ok(status) => LicenceStatusReply { code: 0, status: Some(status) },
@@ -48,8 +50,17 @@ impl Node {
     fn licence_status_now(&self, request: &LicenceStatusRequest, asker: Option<&OperatorState>) -> Result<StatusAnswer, Refusal> {
         let kv = self.store.state_snapshot();
         let named = self.named(&kv, &request.identifier)?;
+        // Whether a licence of a closed type exists is nobody's business but those who may ask.
+        let type_code = Identifier::parse(&request.identifier)?.type_code().to_owned();
+        let open = query::licence_type(&kv, &type_code, None).map_err(|e| internal(&e))?.and_then(|s| s.r#type);
+        if asker.is_none() && open.is_none_or(|t| t.public_status() == PublicStatus::Closed) {
+            return Err(Reason::StatusClosed.into());
+        }
         let found = query::licence(&kv, &named).map_err(|e| internal(&e))?.ok_or(Reason::UnknownLicence)?;
-        let of = query::licence_type(&kv, &found.type_code, None).map_err(|e| internal(&e))?.and_then(|s| s.r#type).ok_or(Reason::UnknownType)?;
+        let of = query::licence_type(&kv, &found.type_code, None)
+            .map_err(|e| internal(&e))?
+            .and_then(|s| s.r#type)
+            .ok_or(Reason::UnknownType)?;
         let unit = asker.and_then(|o| o.operator.as_ref()).map(|o| o.unit.as_str());
         let own = unit == Some(found.unit.as_str());
         match of.public_status() {
@@ -67,9 +78,7 @@ impl Node {
             return Err(Refusal::new(Reason::StatusClosed, "name a field of the licence and its value"));
         }
         let content = self.open_licence(found)?;
-        let text = std::str::from_utf8(&content).map_err(|e| internal(&e))?;
-        for line in text.lines() {
-            let disclosure = vermilion_registry::content::Disclosure::parse(line)?;
+        for disclosure in vermilion_registry::content::disclosures(&content)? {
             if disclosure.name() == request.challenge_field {
                 let value = disclosure.value();
                 let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -80,19 +89,25 @@ impl Node {
         Err(Reason::ChallengeFailed.into())
     }
 
-    /// Waits until this node's state is as new as the moment of asking. False when no leader answers.
-    pub async fn read_barrier(&self) -> bool {
+    /// Waits until this node's state is as new as the moment of asking.
+    pub async fn read_barrier(&self) -> Result<(), Refusal> {
         let (done, wait) = tokio::sync::oneshot::channel();
         if self.events.try_send(crate::runtime::Event::Read(done)).is_err() {
-            return false;
+            return Err(Reason::Busy.into());
         }
-        matches!(tokio::time::timeout(std::time::Duration::from_secs(5), wait).await, Ok(Ok(())))
+        match tokio::time::timeout(std::time::Duration::from_secs(5), wait).await {
+            Ok(Ok(())) => Ok(()),
+            // The driver let the question go: too many wait.
+            Ok(Err(_)) => Err(Reason::Busy.into()),
+            Err(_) => Err(Reason::NoLeader.into()),
+        }
     }
 
     /// Who asks: the operator whose key signed the request token for `request`, in force now.
     pub fn asker(&self, token: Option<&str>, request: &str) -> Result<Option<OperatorState>, Refusal> {
         let Some(token) = token else { return Ok(None) };
-        let token = RequestToken::check(token, &self.ledger_id, request, now_ms()).map_err(|e| Refusal::new(Reason::NotAuthorised, e.to_string()))?;
+        let token = RequestToken::check(token, &self.ledger_id, request, now_ms())
+            .map_err(|e| Refusal::new(Reason::NotAuthorised, e.to_string()))?;
         let kv = self.store.state();
         let state = query::operator(&kv, &token.key.id()).map_err(|e| internal(&e))?;
         let state = state.ok_or_else(|| Refusal::new(Reason::NotAuthorised, "the key is not registered"))?;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use vermilion_consensus::{Applied, Millis, Tip};
 use vermilion_ledger::Tree;
 use vermilion_proto::{LedgerHead, Message as _, StoredRecord};
-use vermilion_registry::{BlockEffects, BlockInput, CommandResult};
 use vermilion_registry::Checked;
 use vermilion_registry::submission::{Sealed, open_submission, submission_digest};
+use vermilion_registry::{BlockEffects, BlockInput, CommandResult};
 use vermilion_registry::{Registry, keys, query, stored, value};
 use vermilion_storage::{Commit, Store, VaultPut};
 
@@ -34,6 +34,9 @@ pub enum ApplyError {
     /// The registry met a broken invariant.
     #[error("the registry stopped: {0}")]
     Registry(#[from] vermilion_registry::Fatal),
+    /// What a peer sent is not the ledger's; nothing of it was kept. Another peer may do better.
+    #[error("a peer's records do not belong: {0}")]
+    Peer(String),
     /// Ledger, chain, tree and state do not agree.
     #[error("the ledger does not fit together: {0}. Keep the directory as evidence and rebuild the node from its peers")]
     Broken(String),
@@ -70,7 +73,7 @@ impl Applier {
         let state = store.state();
         let registry = Registry::open(&state)?;
         let head = query::head(&state)?.ok_or_else(|| ApplyError::Broken("the state has no head".into()))?;
-        let tree = rebuild_tree(&store, &head)?;
+        let tree = rebuild_tree(&store, &head, false)?;
         Ok(Self { store, registry, tree, head, cache, waiters, points })
     }
 
@@ -100,11 +103,8 @@ impl Applier {
             }
             match crate::block::open_block(&entry.data) {
                 Ok(block) => self.apply_block(at, block)?,
-                Err(refusal) => {
-                    // The gate lets no such block through; every node passes it over alike.
-                    tracing::error!(index = entry.index, %refusal, "a committed entry is no block: passed over");
-                    self.store.commit(&Commit { applied: at, manifest: self.head.encode_to_vec(), ..Default::default() })?;
-                }
+                // The gate lets no such entry into the log: this version cannot read what others could.
+                Err(refusal) => return Err(ApplyError::Broken(format!("the committed entry {} is no block: {refusal}", entry.index))),
             }
         }
         Ok(Progress { applied: Applied { index, tip: self.tip()? }, records: self.head.size - before })
@@ -130,7 +130,7 @@ impl Applier {
             time_ms: block.body.time_ms,
             commands: &commands,
         };
-        self.take(at, &input, commands.as_slice(), sealed)
+        self.take(at, &input, commands.as_slice(), sealed, None)
     }
 
     /// Replays one record that another node sent, its signatures already verified: the outcome must
@@ -145,22 +145,22 @@ impl Applier {
         let input = BlockInput {
             hash: previous,
             previous,
-            proposer_key: proposer.node_key.as_slice().try_into().map_err(|_| ApplyError::Broken("a node key has the wrong size".into()))?,
+            proposer_key: proposer
+                .node_key
+                .as_slice()
+                .try_into()
+                .map_err(|_| ApplyError::Broken("a node key has the wrong size".into()))?,
             proposer: proposer.raft_id,
             time_ms: open.record.time_ms,
             commands: &commands,
         };
-        let before = self.head.size;
-        self.take(None, &input, &commands, vec![sealed])?;
-        if self.head.size != before + 1 || self.head.chain != stored_record.chain {
-            return Err(ApplyError::Broken(format!("replaying record {before} does not give the record that the peer sent")));
-        }
-        Ok(())
+        self.take(None, &input, &commands, vec![sealed], Some(&stored_record.chain))
     }
 
     /// Ends a catch-up: the head names the block that the snapshot names.
     pub fn finish_catch_up(&mut self, manifest: &LedgerHead) -> Result<Tip, ApplyError> {
-        if self.head.size != manifest.size || self.head.chain != manifest.chain {
+        let ours = LedgerHead { block: manifest.block.clone(), time_ms: manifest.time_ms, ..self.head.clone() };
+        if ours != *manifest || manifest.time_ms < self.head.time_ms {
             return Err(ApplyError::Broken("the records fetched do not end where the snapshot says".into()));
         }
         self.head = manifest.clone();
@@ -171,10 +171,23 @@ impl Applier {
         self.tip()
     }
 
-    fn take(&mut self, at: Option<(u64, u64)>, input: &BlockInput<'_>, commands: &[Checked], mut sealed: Vec<Sealed>) -> Result<(), ApplyError> {
+    fn take(
+        &mut self,
+        at: Option<(u64, u64)>,
+        input: &BlockInput<'_>,
+        commands: &[Checked],
+        mut sealed: Vec<Sealed>,
+        expected: Option<&[u8]>,
+    ) -> Result<(), ApplyError> {
         let effects = self.registry.apply_block(&self.store.state(), input)?;
+        if expected.is_some_and(|chain| effects.head.size != self.head.size + 1 || effects.head.chain != chain) {
+            // Nothing is written yet; the registry's caches are ahead of the store and made again.
+            self.registry = Registry::open(&self.store.state())?;
+            return Err(ApplyError::Peer(format!("replaying record {} does not give what was sent", self.head.size)));
+        }
         if let Some(reason) = &effects.void {
             tracing::error!(proposer = input.proposer, time_ms = input.time_ms, %reason, "a committed block is void: passed over");
+            commands.iter().for_each(|command| self.waiters.tell(&command.id, || Fate::NotTaken));
         }
         let mut commit = Commit { applied: at, manifest: effects.head.encode_to_vec(), ..Default::default() };
         let mut points = Vec::new();
@@ -212,7 +225,8 @@ impl Applier {
         }
         self.store.commit(&commit)?;
         self.head = head;
-        for point in points {
+        // A node that catches up has not seen these trees as the newest ones: it cosigns none of them.
+        for point in points.into_iter().filter(|_| at.is_some()) {
             // The receiver ends only when the node stops.
             let _ = self.points.send(point);
         }
@@ -232,7 +246,10 @@ impl Applier {
 
 /// Rebuilds the tree's edge from stored tiles and the leaves after the last full one, and checks
 /// head, last record and chain against each other.
-pub fn rebuild_tree(store: &Store, head: &LedgerHead) -> Result<Tree, ApplyError> {
+///
+/// `beside_applier`: records after the head are another block's that is being applied now. At start
+/// there must be none.
+pub fn rebuild_tree(store: &Store, head: &LedgerHead, beside_applier: bool) -> Result<Tree, ApplyError> {
     let broken = |why: String| ApplyError::Broken(why);
     let tail_from = head.size - head.size % vermilion_ledger::TILE_WIDTH as u64;
     // One record further back, so that the chain is checked across the edge of a tile too.
@@ -242,6 +259,9 @@ pub fn rebuild_tree(store: &Store, head: &LedgerHead) -> Result<Tree, ApplyError
     let mut problem = None;
     let mut next = from;
     store.records(from, &mut |seq, record| {
+        if seq >= head.size && beside_applier {
+            return false;
+        }
         let open = match stored::open_record(&record) {
             Ok(open) => open,
             Err(e) => {

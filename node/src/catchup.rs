@@ -2,16 +2,18 @@
 //!
 //! A snapshot message says only how far the ledger goes. The records themselves come from peers,
 //! and each is checked like a command that is new: every signature, then its outcome by replaying
-//! it. So a snapshot needs no trust, and takes as long as the records that are missing.
+//! it. What is taken on the leader's word is which signed commands there are, their order and their
+//! times; that a cosigned checkpoint says the same is for the join (snapshot gate) to ask.
 
 use crate::apply::{Applier, ApplyError};
 use crate::peers::Peers;
 use raft::eraftpb::Snapshot;
 use vermilion_consensus::Applied;
 use vermilion_crypto::batch::Batch;
-use vermilion_proto::{CatchUpRecord, CatchUpRequest, LedgerHead, Message as _};
+use vermilion_crypto::sha256;
+use vermilion_proto::{CatchUpRecord, CatchUpRequest, LedgerHead, Outcome, VaultWraps, canonical};
+use vermilion_registry::Checked;
 use vermilion_registry::submission::{Sealed, open_recorded};
-use vermilion_storage::Store;
 
 /// Records asked for at once.
 const CHUNK: u64 = 512;
@@ -21,8 +23,6 @@ const PATIENCE: u32 = 120;
 /// Fetches missing records.
 #[derive(Clone)]
 pub struct CatchUp {
-    /// The data directory.
-    pub store: Store,
     /// The other nodes.
     pub peers: Peers,
     /// Where the requests run.
@@ -33,27 +33,46 @@ fn broken(why: impl Into<String>) -> ApplyError {
     ApplyError::Broken(why.into())
 }
 
+fn bad(why: impl Into<String>) -> ApplyError {
+    ApplyError::Peer(why.into())
+}
+
+/// What a peer keeps sealed must be all that the units signed, except refused and erased licences.
+fn check_sealed(checked: &Checked, outcome: Option<&Outcome>, sealed: &Sealed) -> Result<(), ApplyError> {
+    let Some(head) = &checked.command.head else { return Err(bad("a command without its head")) };
+    let refused = |position: u32| outcome.is_some_and(|o| o.refused.iter().any(|r| r.position == position));
+    let kept = (0u32..).zip(&checked.items).filter(|(n, _)| !refused(*n)).count() > 0 || checked.items.is_empty();
+    if outcome.is_none_or(|o| o.code != 0) || head.wraps_digest.is_empty() || !kept {
+        return Ok(());
+    }
+    let wraps: VaultWraps = canonical(&sealed.wraps).map_err(|e| bad(format!("wrapped keys: {e}")))?;
+    let erased = |position: u32| wraps.licence_keys.get(position as usize).is_some_and(Vec::is_empty);
+    if !wraps.licence_keys.iter().any(Vec::is_empty) && sha256(&sealed.wraps)[..] != head.wraps_digest {
+        return Err(bad("wrapped keys that are not those signed"));
+    }
+    for (position, (_, item)) in (0u32..).zip(&checked.items) {
+        let ciphertext = sealed.ciphertexts.get(position as usize).map(Vec::as_slice).unwrap_or_default();
+        let whole = sha256(ciphertext)[..] == item.ciphertext_digest;
+        if !whole && !(ciphertext.is_empty() && (refused(position) || erased(position))) {
+            return Err(bad(format!("content of item {position} that is missing or not what was signed")));
+        }
+    }
+    if !head.text_ciphertext_digest.is_empty() && sha256(&sealed.text)[..] != head.text_ciphertext_digest {
+        return Err(bad("texts that are not those signed"));
+    }
+    Ok(())
+}
+
 impl CatchUp {
-    /// Brings the state machine to where the snapshot says. A crash on the way is finished at the
-    /// next start ([`CatchUp::finish`]).
+    /// Brings the state machine to where the snapshot says. After a crash on the way the log is still
+    /// the old one: its entries find their commands recorded already, and Raft sends a snapshot again.
     pub fn install(&self, applier: &mut Applier, snapshot: &Snapshot) -> Result<Applied, ApplyError> {
-        let manifest = LedgerHead::decode(snapshot.data.as_slice()).map_err(|e| broken(format!("the snapshot's manifest does not decode: {e}")))?;
-        self.store.set_installing(Some(&snapshot.data))?;
+        let manifest: LedgerHead =
+            canonical(&snapshot.data).map_err(|e| broken(format!("the snapshot's manifest does not decode: {e}")))?;
         tracing::info!(from = applier.head().size, to = manifest.size, "behind the log: fetching records from peers");
         self.fetch(applier, &manifest)?;
         let tip = applier.finish_catch_up(&manifest)?;
         Ok(Applied { index: snapshot.get_metadata().index, tip })
-    }
-
-    /// At start: finishes a catch-up that was cut off. The log still ends before it, so the leader
-    /// will send a snapshot again; records that are there by then are not fetched twice.
-    pub fn finish(&self, applier: &mut Applier) -> Result<(), ApplyError> {
-        let Some(bytes) = self.store.installing()? else { return Ok(()) };
-        let manifest = LedgerHead::decode(bytes.as_slice()).map_err(|e| broken(format!("the noted manifest does not decode: {e}")))?;
-        if applier.head().size < manifest.size {
-            self.fetch(applier, &manifest)?;
-        }
-        applier.finish_catch_up(&manifest).map(|_| ())
     }
 
     fn fetch(&self, applier: &mut Applier, manifest: &LedgerHead) -> Result<(), ApplyError> {
@@ -61,13 +80,20 @@ impl CatchUp {
         while applier.head().size < manifest.size {
             let from = applier.head().size;
             let to = manifest.size.min(from + CHUNK);
-            let mut got = 0;
+            let mut got = 0u64;
             for peer in self.peers.ids() {
                 match self.runtime.block_on(self.peers.catch_up(peer, CatchUpRequest { from, to })) {
                     Ok(records) if !records.is_empty() => {
-                        got = records.len();
-                        self.replay(applier, records)?;
-                        break;
+                        match self.replay(applier, records) {
+                            Ok(()) => {}
+                            // What came before the bad record is good and stays.
+                            Err(ApplyError::Peer(why)) => tracing::error!(peer, why, "a peer's records were refused"),
+                            Err(error) => return Err(error),
+                        }
+                        got = applier.head().size - from;
+                        if got > 0 {
+                            break;
+                        }
                     }
                     Ok(_) => {}
                     Err(error) => tracing::warn!(peer, %error, "records could not be fetched"),
@@ -75,7 +101,7 @@ impl CatchUp {
             }
             if got > 0 {
                 idle = 0;
-                if applier.head().size % (CHUNK * 8) == 0 {
+                if applier.head().size.is_multiple_of(CHUNK * 8) {
                     tracing::info!(at = applier.head().size, of = manifest.size, "catching up");
                 }
                 continue;
@@ -93,14 +119,16 @@ impl CatchUp {
         let mut batch = Batch::new();
         let mut opened = Vec::with_capacity(records.len());
         for received in records {
-            let stored = received.record.ok_or_else(|| broken("a peer sent a record without its bytes"))?;
-            let open = vermilion_registry::stored::open_record(&stored).map_err(|e| broken(e.to_string()))?;
-            let (envelope, checked) = open_recorded(&open.record.envelope, &stored.items).map_err(|e| broken(e.to_string()))?;
+            let stored = received.record.ok_or_else(|| bad("a record without its bytes"))?;
+            let open = vermilion_registry::stored::open_record(&stored).map_err(|e| bad(e.to_string()))?;
+            let (envelope, checked) = open_recorded(&open.record.envelope, &stored.items).map_err(|e| bad(e.to_string()))?;
             envelope.queue(&mut batch);
             let sealed = Sealed { ciphertexts: received.ciphertexts, wraps: received.wraps, text: received.text };
+            let checked = Checked { has_vault: !sealed.wraps.is_empty(), ..checked };
+            check_sealed(&checked, open.record.outcome.as_ref(), &sealed)?;
             opened.push((stored, checked, sealed));
         }
-        batch.verify().map_err(|_| broken("a peer sent a record with a signature that does not hold"))?;
+        batch.verify().map_err(|_| bad("a record with a signature that does not hold"))?;
         for (stored, checked, sealed) in opened {
             applier.replay(&stored, checked, sealed)?;
         }

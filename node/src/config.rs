@@ -92,7 +92,7 @@ pub struct LogTail {
     pub entries: u64,
     /// No more bytes than this.
     pub bytes: u64,
-    /// Nothing older than this many seconds, by block time.
+    /// Nothing older than this many seconds, counted from when it was applied here.
     pub seconds: u64,
 }
 

@@ -3,11 +3,9 @@
 
 use crate::answers::internal;
 use crate::node::Node;
+use crate::runtime::now_ms;
 use vermilion_crypto::{SeededRng, VaultPublicKey, seal_to};
-use vermilion_proto::{
-    CommandState, DisclosedContent, LicenceState, Message as _, SealedContent, SubmitReply, Use, UseReply, body::Of,
-};
-use vermilion_registry::content::Disclosure;
+use vermilion_proto::{CommandState, DisclosedContent, LicenceState, Message as _, SealedContent, SubmitReply, Use, UseReply, body::Of};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::open_recorded;
 use vermilion_registry::{Kv, Named, query, stored};
@@ -19,7 +17,9 @@ pub fn seal_info(command_id: &[u8]) -> Vec<u8> {
     [b"vermilion use v1 ".as_slice(), command_id].concat()
 }
 
-/// The most licences that one search serves.
+/// How long after its record a use is served, in milliseconds: a recorded use is no key for later.
+const SERVE_FOR_MS: u64 = 600_000;
+/// The most licences that one search serves when policy does not say.
 const MAX_FOUND: usize = 100;
 
 impl Node {
@@ -34,7 +34,10 @@ impl Node {
                 UseReply { reply: Some(reply), contents }
             }
             Err(refusal) if refusal.reason == Reason::NoVaultKey => self.serve_elsewhere(reply).await,
-            Err(refusal) => UseReply { reply: Some(SubmitReply { code: refusal.reason.number(), detail: refusal.detail, ..reply }), contents: Vec::new() },
+            Err(refusal) => UseReply {
+                reply: Some(SubmitReply { code: refusal.reason.number(), detail: refusal.detail, ..reply }),
+                contents: Vec::new(),
+            },
         }
     }
 
@@ -62,14 +65,19 @@ impl Node {
         let Some(Of::Use(of)) = checked.command.body.and_then(|b| b.of) else {
             return Err(Refusal::new(Reason::NotAuthorised, "the command is no use"));
         };
+        if now_ms() > open.record.time_ms.saturating_add(SERVE_FOR_MS) {
+            return Err(Refusal::new(Reason::Expired, "a use is served for ten minutes after its record: make another"));
+        }
         let outcome = open.record.outcome.unwrap_or_default();
-        if outcome.code != 0 || of.recipient_key.is_empty() {
+        // A type that the decision closes to this use gives nothing away, its status included.
+        let closed = outcome.granted.is_empty() && !outcome.withheld.is_empty();
+        if outcome.code != 0 || closed || of.recipient_key.is_empty() {
             return Ok(Vec::new());
         }
         let recipient = VaultPublicKey::from_slice(&of.recipient_key).map_err(|_| Refusal::from(Reason::RecipientKey))?;
         let mut rng = SeededRng::from_system().map_err(|e| internal(&e))?;
         let mut contents = Vec::new();
-        for (identifier, named) in self.licences_of(&kv, &unit, &of)? {
+        for (identifier, named) in self.licences_of(&kv, seq, &unit, &of)? {
             let Some(found) = query::licence(&kv, &named).map_err(|e| internal(&e))? else { continue };
             let content = self.disclosed(&kv, identifier.clone(), &named, &found, &outcome.granted)?;
             let plain = Zeroizing::new(content.encode_to_vec());
@@ -80,7 +88,7 @@ impl Node {
     }
 
     /// The licences that a use names or finds.
-    fn licences_of(&self, kv: &dyn Kv, unit: &str, of: &Use) -> Result<Vec<(String, Named)>, Refusal> {
+    fn licences_of(&self, kv: &dyn Kv, seq: u64, unit: &str, of: &Use) -> Result<Vec<(String, Named)>, Refusal> {
         let mut out = Vec::new();
         for reference in &of.licences {
             let named = if reference.tag.is_empty() {
@@ -93,7 +101,12 @@ impl Node {
         }
         if !of.holder_tag.is_empty() {
             let unit = query::unit(kv, unit).map_err(|e| internal(&e))?.and_then(|u| u.unit).ok_or(Reason::UnknownUnit)?;
-            for (series, current) in query::search(kv, &unit, of, MAX_FOUND).map_err(|e| internal(&e))? {
+            let limit = query::policy_at(kv, "use.search.max", now_ms()).map_err(|e| internal(&e))?;
+            let limit = limit.and_then(|entry| entry.value.parse().ok()).unwrap_or(MAX_FOUND);
+            for (series, current) in query::search(kv, &unit, of, limit).map_err(|e| internal(&e))? {
+                if current.seq > seq {
+                    continue;
+                }
                 let version = u16::try_from(current.version).unwrap_or(0);
                 let identifier = series.identifier(version).map(|i| i.as_str().to_owned()).unwrap_or_default();
                 out.push((identifier, Named { series, version }));
@@ -102,17 +115,20 @@ impl Node {
         Ok(out)
     }
 
-    fn disclosed(&self, kv: &dyn Kv, identifier: String, named: &Named, found: &LicenceState, granted: &[String]) -> Result<DisclosedContent, Refusal> {
+    fn disclosed(
+        &self,
+        kv: &dyn Kv,
+        identifier: String,
+        named: &Named,
+        found: &LicenceState,
+        granted: &[String],
+    ) -> Result<DisclosedContent, Refusal> {
         let status = query::status(kv, named).map_err(|e| internal(&e))?;
         let mut disclosures = Vec::new();
         if !granted.is_empty() && !found.erased {
             let content = self.open_licence(found)?;
-            let text = std::str::from_utf8(&content).map_err(|e| internal(&e))?;
-            for line in text.lines() {
-                if granted.iter().any(|g| Disclosure::parse(line).is_ok_and(|d| d.name() == g)) {
-                    disclosures.push(line.to_owned());
-                }
-            }
+            let fields = vermilion_registry::content::disclosures(&content)?;
+            disclosures.extend(fields.iter().filter(|d| granted.iter().any(|g| g == d.name())).map(|d| d.encoded().to_owned()));
         }
         let record = self.store.record(found.seq).map_err(|e| internal(&e))?.ok_or_else(|| internal(&"a record is missing"))?;
         let item = record.items.into_iter().nth(found.position as usize).unwrap_or_default();
@@ -124,7 +140,10 @@ impl Node {
         if found.erased {
             return Err(Reason::ContentErased.into());
         }
-        let missing = || internal(&format!("vault content of record {} is missing", found.seq));
+        let missing = || {
+            tracing::error!(record = found.seq, "vault content is missing here");
+            Refusal::from(Reason::NoVaultKey)
+        };
         let record = self.store.record(found.seq).map_err(|e| internal(&e))?.ok_or_else(missing)?;
         let open = stored::open_record(&record).map_err(|e| internal(&e))?;
         let opened = vermilion_identity::open(&open.record.envelope).map_err(|e| internal(&e))?;

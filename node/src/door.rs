@@ -20,6 +20,8 @@ const WAIT: Duration = Duration::from_secs(15);
 const RETRY_AFTER_MS: u32 = 200;
 /// Submissions under way at one door: beyond, the answer is busy.
 pub const MAX_UNDER_WAY: usize = 8192;
+/// Their bytes together: beyond, the answer is busy too.
+pub const MAX_UNDER_WAY_BYTES: usize = 96 << 20;
 
 fn refused(id: &[u8], refusal: &Refusal) -> SubmitReply {
     SubmitReply {
@@ -66,7 +68,12 @@ pub enum From {
 impl Node {
     /// Takes a submission in and answers when it is applied, refused, or not known.
     pub async fn submit(&self, submission: Submission, from: From) -> SubmitReply {
-        let Ok(_permit) = self.under_way.try_acquire() else {
+        if from == From::Own {
+            // A full door must not keep the ledger from being committed to.
+            return self.take_in(submission, from).await;
+        }
+        let size = u32::try_from(submission.encoded_len()).unwrap_or(u32::MAX);
+        let (Ok(_permit), Ok(_room)) = (self.under_way.try_acquire(), self.under_way_bytes.try_acquire_many(size)) else {
             self.metrics.busy.inc();
             return busy(&[], Reason::Busy);
         };
@@ -117,6 +124,8 @@ impl Node {
             }
             _ => {}
         }
+        // Read before the record is looked for, so that none can slip in between.
+        let past = self.head().is_ok_and(|h| h.time_ms > head.not_after_ms);
         match self.recorded(&id) {
             Ok(Some(reply)) => return Err(Box::new(reply)),
             Ok(None) => {}
@@ -124,8 +133,17 @@ impl Node {
         }
         if head.not_after_ms < now_ms() {
             let mut reply = refused(&id, &Reason::Expired.into());
-            reply.state = CommandState::Invalid.into();
+            // Final only by the blocks' time: by this node's clock the command may still be under way.
+            if past {
+                reply.state = CommandState::Invalid.into();
+            }
             return Err(Box::new(reply));
+        }
+        let state = self.store.state();
+        let unknown = |key: &[u8]| query::operator(&state, key).is_ok_and(|o| o.is_none());
+        if from == From::Client && head.signers.iter().all(|s| unknown(&s.key_id)) {
+            // Strangers leave no records: what a registered key signs in vain is one.
+            return Err(Box::new(refused(&id, &Reason::UnknownSigner.into())));
         }
         Ok(())
     }
@@ -198,19 +216,14 @@ impl Node {
     }
 
     async fn propose(&self, id: Digest, bytes: bytes::Bytes) -> SubmitReply {
-        let (fate, first) = self.waiters.wait(id);
+        // Dropped last, whatever ends the wait: whoever gave up is forgotten.
+        let _forget = Forget { waiters: &self.waiters, id };
+        let fate = self.waiters.wait(id);
         let (verdict, not_taken) = oneshot::channel();
-        if first {
-            let event = Event::Submit { command: bytes, verdict };
-            // Does not wait: what the driver has no room for is told to come back.
-            if self.events.try_send(event).is_err() {
-                drop(fate);
-                self.waiters.forget(&id);
-                return busy(&id, Reason::Busy);
-            }
-        } else {
-            // The same command is under way already; its fate is ours.
-            drop(verdict);
+        // The same command may be under way already, or may have been lost with its leader: apply takes
+        // it once. Does not wait: what the driver has no room for is told to come back.
+        if self.events.try_send(Event::Submit { command: bytes, verdict }).is_err() {
+            return busy(&id, Reason::Busy);
         }
         let not_taken = async {
             match not_taken.await {
@@ -226,6 +239,7 @@ impl Node {
                     Ok(Some(reply)) => reply,
                     _ => unknown(&id),
                 },
+                Ok(Fate::NotTaken) => busy(&id, Reason::NoLeader),
                 Ok(Fate::Expired) => {
                     let mut reply = refused(&id, &Reason::Expired.into());
                     reply.state = CommandState::Invalid.into();
@@ -240,7 +254,6 @@ impl Node {
             },
             () = tokio::time::sleep(WAIT) => unknown(&id),
         };
-        self.waiters.forget(&id);
         SubmitReply { leader_hint: self.id, ..reply }
     }
 
@@ -251,7 +264,8 @@ impl Node {
             Refusal::from(Reason::Internal)
         };
         let Some(seq) = query::command(&self.store.state(), id).map_err(|e| internal(&e))? else { return Ok(None) };
-        let record = self.store.record(seq).map_err(|e| internal(&e))?.ok_or_else(|| internal(&"a record that the state names is missing"))?;
+        let record =
+            self.store.record(seq).map_err(|e| internal(&e))?.ok_or_else(|| internal(&"a record that the state names is missing"))?;
         let open = stored::open_record(&record).map_err(|e| internal(&e))?;
         Ok(Some(committed(id, seq, open.hash, open.record.time_ms, open.record.outcome.unwrap_or_default())))
     }
@@ -270,6 +284,18 @@ impl Node {
             Ok(None) => SubmitReply { state: CommandState::Unknown.into(), command_id: id.to_vec(), ..Default::default() },
             Err(refusal) => refused(id, &refusal),
         }
+    }
+}
+
+/// Forgets a waiter when the wait ends, or is given up.
+struct Forget<'a> {
+    waiters: &'a crate::waiters::Waiters,
+    id: Digest,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.waiters.forget(&self.id);
     }
 }
 

@@ -3,10 +3,11 @@
 
 use crate::block::{OpenBlock, open_block};
 use raft::eraftpb::{Message, MessageType};
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vermilion_consensus::{Gate, Millis, Refusal as GateRefusal};
 use vermilion_crypto::{Digest, batch::Batch};
+use vermilion_proto::{GenesisNode, LedgerHead, canonical};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::{Submitted, open_submission, submission_digest};
 
@@ -68,11 +69,8 @@ impl VerifiedCache {
     }
 }
 
-/// Opens a block's submissions, verified ones from the cache.
-///
-/// With `verify`, every signature not yet checked here is checked, the proposer's too, and what was
-/// checked goes into the cache; without (entries of the node's own log, which passed the gate once)
-/// nothing is.
+/// Opens a block and checks every signature in it that was not checked here before, the proposer's
+/// too. What was checked goes into the cache, where apply takes it.
 pub fn admit_block(bytes: &[u8], cache: &VerifiedCache) -> Result<OpenBlock, Refusal> {
     let block = open_block(bytes)?;
     let mut batch = Batch::new();
@@ -96,13 +94,38 @@ pub fn admit_block(bytes: &[u8], cache: &VerifiedCache) -> Result<OpenBlock, Ref
 
 /// The gate in front of the driver.
 pub struct NodeGate {
-    /// What was verified here.
-    pub cache: std::sync::Arc<VerifiedCache>,
+    cache: Arc<VerifiedCache>,
+    nodes: BTreeMap<u64, Vec<u8>>,
+}
+
+impl NodeGate {
+    /// With what was verified here, and the nodes whose keys sign blocks.
+    #[must_use]
+    pub fn new(cache: Arc<VerifiedCache>, nodes: &[GenesisNode]) -> Self {
+        Self { cache, nodes: nodes.iter().map(|n| (n.raft_id, n.node_key.clone())).collect() }
+    }
+
+    /// What a snapshot says must at least be of its form, and not of a time that has not come: after
+    /// it every honest block would be void.
+    fn snapshot(message: &Message, now: Millis) -> Result<(), GateRefusal> {
+        let head: LedgerHead =
+            canonical(&message.get_snapshot().data).map_err(|e| GateRefusal::Forged(format!("a snapshot's manifest: {e}")))?;
+        if head.chain.len() != 32 || head.block.len() != 32 {
+            return Err(GateRefusal::Forged("a snapshot's manifest has no chain or block".into()));
+        }
+        if head.time_ms > now.0 + MAX_AHEAD_MS {
+            return Err(GateRefusal::Early("a snapshot of a time ahead of this node's clock".into()));
+        }
+        Ok(())
+    }
 }
 
 impl Gate for NodeGate {
     fn admit(&self, message: &Message, now: Millis) -> Result<(), GateRefusal> {
         // Read-index questions and answers carry their context in an entry; only appends bring blocks.
+        if message.msg_type == MessageType::MsgSnapshot as i32 {
+            return Self::snapshot(message, now);
+        }
         if message.msg_type != MessageType::MsgAppend as i32 {
             return Ok(());
         }
@@ -114,6 +137,9 @@ impl Gate for NodeGate {
                 return Err(GateRefusal::Forged(format!("entry {} changes the membership, which no record approved", entry.index)));
             }
             let block = admit_block(&entry.data, &self.cache).map_err(|r| GateRefusal::Forged(format!("block at {}: {r}", entry.index)))?;
+            if self.nodes.get(&block.body.proposer).is_none_or(|key| key[..] != block.key.0) {
+                return Err(GateRefusal::Forged(format!("the block at {} is not signed by the node that it names", entry.index)));
+            }
             if block.body.time_ms > now.0 + MAX_AHEAD_MS {
                 return Err(GateRefusal::Early(format!(
                     "the block at {} is {} ms ahead of this node's clock: check the clocks",

@@ -12,12 +12,12 @@ use tonic::{Request, Response, Status, Streaming};
 use vermilion_consensus::Role;
 use vermilion_proto::ledger_server::Ledger;
 use vermilion_proto::{
-    CheckpointReply, CheckpointRequest, ClusterReply, ClusterRequest, CommandStatusRequest, ControlReply, ControlRequest, LicenceStatusReply,
-    LicenceStatusRequest, NodeStatus, OperatorState, QueryReply, QueryRequest, Receipt, ReceiptRequest, RecordsRequest, StoredRecord, SubmitReply,
-    SubmitRequest, TagsReply, TagsRequest, UseReply,
+    CheckpointReply, CheckpointRequest, ClusterReply, ClusterRequest, CommandStatusRequest, ControlReply, ControlRequest,
+    LicenceStatusReply, LicenceStatusRequest, NodeStatus, OperatorState, QueryReply, QueryRequest, Receipt, ReceiptRequest, RecordsRequest,
+    StoredRecord, SubmitReply, SubmitRequest, TagsReply, TagsRequest, UseReply,
 };
-use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::query;
+use vermilion_registry::reason::{Reason, Refusal};
 
 /// Submissions of one stream under way at once; beyond, the stream is read more slowly.
 const STREAM_UNDER_WAY: usize = 1024;
@@ -72,7 +72,11 @@ pub fn submit_all(node: Arc<Node>, mut requests: Streaming<SubmitRequest>, from:
             tokio::spawn(async move {
                 let reply = match request.submission {
                     Some(submission) => node.submit(submission, from).await,
-                    None => SubmitReply { code: Reason::Malformed.number(), detail: "the request has no submission".into(), ..Default::default() },
+                    None => SubmitReply {
+                        code: Reason::Malformed.number(),
+                        detail: "the request has no submission".into(),
+                        ..Default::default()
+                    },
                 };
                 // A client that went away does not wait.
                 let _ = replies.send(Ok(SubmitReply { tag: request.tag, ..reply })).await;
@@ -108,8 +112,8 @@ impl Ledger for LedgerService {
         let submission = request.into_inner().submission.ok_or_else(|| Status::invalid_argument("the request has no submission"))?;
         let reply = self.0.submit(submission, From::Client).await;
         // The record may have been applied by the leader alone so far.
-        if reply.state() == vermilion_proto::CommandState::Committed && !self.0.read_barrier().await {
-            return Err(status(&Reason::NoLeader.into()));
+        if reply.state() == vermilion_proto::CommandState::Committed {
+            self.0.read_barrier().await.map_err(|r| status(&r))?;
         }
         Ok(Response::new(self.0.serve_use(reply).await))
     }
@@ -153,7 +157,7 @@ impl Ledger for LedgerService {
     }
 
     async fn get_receipt(&self, request: Request<ReceiptRequest>) -> Result<Response<Receipt>, Status> {
-        if request.get_ref().command_id.is_empty() {
+        if !request.get_ref().identifier.is_empty() {
             self.known(&request, "receipt")?;
         }
         let request = request.into_inner();
@@ -163,7 +167,7 @@ impl Ledger for LedgerService {
     async fn get_checkpoint(&self, request: Request<CheckpointRequest>) -> Result<Response<CheckpointReply>, Status> {
         if request.get_ref().commit_now {
             self.known(&request, "checkpoint")?;
-            self.0.commit_anywhere().await.map_err(|why| Status::unavailable(why))?;
+            self.0.commit_anywhere().await.map_err(Status::unavailable)?;
         }
         let at = request.into_inner().at_size;
         let found = match at {
@@ -211,8 +215,8 @@ impl Ledger for LedgerService {
             self.known(&request, "query")?;
         }
         let request = request.into_inner();
-        if !request.local && !self.0.read_barrier().await {
-            return Err(status(&Reason::NoLeader.into()));
+        if !request.local {
+            self.0.read_barrier().await.map_err(|r| status(&r))?;
         }
         self.0.query(&request).map(Response::new).map_err(|r| status(&r))
     }
@@ -223,6 +227,13 @@ impl Ledger for LedgerService {
         let unit = query::unit(&self.0.store.state(), &unit).map_err(|e| status(&internal(&e)))?.and_then(|u| u.unit);
         if !unit.is_some_and(|u| u.roles.iter().any(|r| r == "managing-unit-city")) {
             return Err(status(&Refusal::new(Reason::NotAuthorised, "only the city's managing unit controls nodes")));
+        }
+        // Leadership is the leader's to hand over: one hop, with the asker's own token.
+        let leader = self.0.status().leader.filter(|leader| *leader != self.0.id);
+        if request.get_ref().action == "transfer"
+            && let Some(leader) = leader
+        {
+            return self.0.peers.ledger_client(leader)?.control(request).await;
         }
         let request = request.into_inner();
         let event = match request.action.as_str() {
@@ -272,7 +283,7 @@ impl Node {
             size: head.size,
             chain: head.chain,
             checkpoint_size: *self.witness.watch().borrow(),
-            pending: self.waiters.len() as u64,
+            pending: self.waiters.count() as u64,
             leader: status.leader.unwrap_or(0),
             grpc: self.me.peer_address.clone(),
             version: env!("CARGO_PKG_VERSION").into(),

@@ -4,6 +4,8 @@
 //! A submission's way: [`door`] (checks, routes) → [`runtime`] (blocks, Raft, log) → [`apply`]
 //! (registry, store) → [`waiters`] (answer). What comes from peers passes [`gate`] first.
 
+#![allow(clippy::disallowed_methods, reason = "this crate has the clock")]
+
 pub mod answers;
 pub mod apply;
 pub mod block;

@@ -29,9 +29,9 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let seconds = |name: &str, help: &str| {
-            Histogram::with_opts(HistogramOpts::new(name, help).buckets(vec![
-                0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
-            ]))
+            Histogram::with_opts(
+                HistogramOpts::new(name, help).buckets(vec![0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]),
+            )
         };
         let metrics = Self {
             submitted: IntCounterVec::new(Opts::new("vermilion_submissions_total", "submissions answered, by state"), &["state"])?,

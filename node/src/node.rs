@@ -4,7 +4,7 @@ use crate::apply::Applier;
 use crate::block::BlockPacker;
 use crate::catchup::CatchUp;
 use crate::config::Config;
-use crate::door::{From, MAX_UNDER_WAY};
+use crate::door::{From, MAX_UNDER_WAY, MAX_UNDER_WAY_BYTES};
 use crate::gate::VerifiedCache;
 use crate::keys::NodeKeys;
 use crate::metrics::Metrics;
@@ -20,7 +20,9 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use vermilion_consensus::{Role, Status};
 use vermilion_crypto::Digest;
-use vermilion_proto::{Body, Command, Commitment, Genesis, GenesisNode, Head, LedgerHead, Message as _, Signer, SignerKind, Submission, body::Of};
+use vermilion_proto::{
+    Body, Command, Commitment, Genesis, GenesisNode, Head, LedgerHead, Message as _, Signer, SignerKind, Submission, body::Of,
+};
 use vermilion_registry::{Registry, pinned, query};
 use vermilion_storage::{Commit, Mode, Store, Truncation};
 
@@ -59,6 +61,8 @@ pub struct Node {
     pub events: SyncSender<Event>,
     /// Bounds what is under way at the door.
     pub under_way: Semaphore,
+    /// Bounds its bytes.
+    pub under_way_bytes: Semaphore,
     status: watch::Receiver<Status>,
     node_key: vermilion_crypto::SigningKey,
     checkpoint_ms: u64,
@@ -80,8 +84,16 @@ impl Node {
         let payload = std::fs::read(&config.genesis).map_err(|e| format!("cannot read the genesis {}: {e}", config.genesis.display()))?;
         let genesis = pinned::read_genesis(&payload).ok_or_else(|| format!("{} is no genesis", config.genesis.display()))?;
         let ledger_id = vermilion_registry::ledger_id(&payload);
-        let me = genesis.nodes.iter().find(|n| n.name == config.name).cloned().ok_or_else(|| format!("name: the genesis knows no node {:?}", config.name))?;
+        let me = genesis
+            .nodes
+            .iter()
+            .find(|n| n.name == config.name)
+            .cloned()
+            .ok_or_else(|| format!("name: the genesis knows no node {:?}", config.name))?;
         check_keys(&keys, &me, &genesis)?;
+        if let Some(evidence) = conflict_in(&config.data_dir) {
+            return Err(format!("{evidence} shows two histories of one ledger: find out which nodes lied, then move the file away"));
+        }
         let store = Store::open(&config.data_dir, Mode::Node).map_err(|e| e.to_string())?;
         initialise(&store, &payload, &genesis, &me)?;
         let report = store.check().map_err(|e| e.to_string())?;
@@ -100,13 +112,12 @@ impl Node {
         let (points_in, points) = mpsc::unbounded_channel();
         let cache: Arc<VerifiedCache> = Arc::default();
         let waiters: Arc<Waiters> = Arc::default();
-        let mut applier = Applier::open(store.clone(), Arc::clone(&cache), Arc::clone(&waiters), points_in).map_err(|e| e.to_string())?;
+        let applier = Applier::open(store.clone(), Arc::clone(&cache), Arc::clone(&waiters), points_in).map_err(|e| e.to_string())?;
         let metrics = Arc::new(Metrics::new().map_err(|e| e.to_string())?);
         // Peers need the driver's channel and the catch-up needs peers, before the driver starts: a relay.
         let (relay, relayed) = std::sync::mpsc::sync_channel(1024);
         let (peers, senders) = Peers::new(me.raft_id, ledger_id, &genesis.nodes, &config.peers, relay)?;
-        let catch_up = CatchUp { store: store.clone(), peers: peers.clone(), runtime: handle.clone() };
-        catch_up.finish(&mut applier).map_err(|e| e.to_string())?;
+        let catch_up = CatchUp { peers: peers.clone(), runtime: handle.clone() };
         let trust = pinned::trust_of(&genesis, ledger_id, None, true).map_err(|e| e.to_string())?;
         let name = pinned::witness_name(&genesis.origin, &me.name);
         let witness = Arc::new(WitnessOffice::new(store.clone(), trust, name, &keys, fatal_in.clone())?);
@@ -119,7 +130,7 @@ impl Node {
             catch_up,
             metrics: Arc::clone(&metrics),
             tick_ms: config.tick_ms,
-            truncation: Truncation { keep_entries: config.log_tail.entries, keep_bytes: config.log_tail.bytes },
+            truncation: Truncation { keep_entries: config.log_tail.entries, keep_bytes: config.log_tail.bytes, step: 256 },
             tail_seconds: config.log_tail.seconds,
             fatal: fatal_in,
         })?;
@@ -148,6 +159,7 @@ impl Node {
             metrics,
             events: runtime.events.clone(),
             under_way: Semaphore::new(MAX_UNDER_WAY),
+            under_way_bytes: Semaphore::new(MAX_UNDER_WAY_BYTES),
             status: runtime.status.clone(),
             node_key: keys.node,
             checkpoint_ms: config.checkpoint_ms,
@@ -213,6 +225,12 @@ impl Node {
     }
 }
 
+/// Evidence of a conflict, on which the node stopped before.
+fn conflict_in(dir: &std::path::Path) -> Option<String> {
+    let names = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
+    names.into_iter().find(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("conflict-"))).map(|p| p.display().to_string())
+}
+
 fn check_keys(keys: &NodeKeys, me: &GenesisNode, genesis: &Genesis) -> Result<(), String> {
     if keys.node.public().0[..] != me.node_key {
         return Err("keys.node: not the key that the genesis names for this node".into());
@@ -237,12 +255,17 @@ fn initialise(store: &Store, payload: &[u8], genesis: &Genesis, me: &GenesisNode
         Some(id) => return Err(format!("the directory belongs to node {id}, not to {} ({})", me.raft_id, me.name)),
         None => {}
     }
+    let voters: Vec<u64> = genesis.nodes.iter().map(|n| n.raft_id).collect();
+    // A start that was cut off after the genesis was written and before the node was named.
+    if query::head(&store.state()).map_err(|e| e.to_string())?.is_some() {
+        return store.init(me.raft_id, &voters, &Commit::default()).map_err(|e| e.to_string());
+    }
     let effects = Registry::genesis(payload, &store.state()).map_err(|e| e.to_string())?;
     let mut commit = Commit { state: effects.writes, applied: Some((0, 0)), manifest: effects.head.encode_to_vec(), ..Default::default() };
     for record in effects.records {
-        let stored = vermilion_proto::StoredRecord { format_version: 1, record: record.bytes, items: Vec::new(), chain: record.chain.to_vec() };
+        let stored =
+            vermilion_proto::StoredRecord { format_version: 1, record: record.bytes, items: Vec::new(), chain: record.chain.to_vec() };
         commit.records.push((record.seq, stored.encode_to_vec()));
     }
-    let voters: Vec<u64> = genesis.nodes.iter().map(|n| n.raft_id).collect();
     store.init(me.raft_id, &voters, &commit).map_err(|e| e.to_string())
 }

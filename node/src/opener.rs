@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use vermilion_crypto::{ContentKey, LookupKey, VaultSecretKey};
+use vermilion_crypto::{ContentKey, Digest, LookupKey, VaultSecretKey};
 use vermilion_proto::{ItemRefusal, LicenceItem, TypeState, VaultWraps, body::Of};
 use vermilion_registry::content::{TypeRules, check_content, check_texts};
 use vermilion_registry::reason::{Reason, Refusal};
@@ -26,7 +26,7 @@ pub struct ContentReport {
 pub struct Opener {
     keys: Vec<VaultSecretKey>,
     lookup: LookupKey,
-    remembered: Mutex<(HashMap<Vec<u8>, ContentKey>, VecDeque<Vec<u8>>)>,
+    remembered: Mutex<(HashMap<Digest, ContentKey>, VecDeque<Digest>)>,
     types: Mutex<HashMap<String, (TypeState, Arc<TypeRules>)>>,
 }
 
@@ -52,20 +52,21 @@ impl Opener {
         })
     }
 
-    fn remembered(&self) -> MutexGuard<'_, (HashMap<Vec<u8>, ContentKey>, VecDeque<Vec<u8>>)> {
+    fn remembered(&self) -> MutexGuard<'_, (HashMap<Digest, ContentKey>, VecDeque<Digest>)> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The command key of these wraps.
     pub fn command_key(&self, wraps: &VaultWraps) -> Result<ContentKey, Refusal> {
         let name: Vec<u8> = wraps.wraps.iter().flat_map(|w| w.encapsulated.iter().chain(&w.ciphertext)).copied().collect();
+        let name = vermilion_crypto::sha256(&name);
         if let Some(key) = self.remembered().0.get(&name) {
             return Ok(key.clone());
         }
         let key = vault::open_command_key(wraps, &self.keys)?;
         let mut remembered = self.remembered();
         let (keys, order) = &mut *remembered;
-        if keys.insert(name.clone(), key.clone()).is_none() {
+        if keys.insert(name, key.clone()).is_none() {
             order.push_back(name);
         }
         if order.len() > REMEMBERED_KEYS
@@ -108,13 +109,21 @@ impl Opener {
             return Err(Reason::PurposeMissing.into());
         }
         if submitted.sealed.wraps.is_empty() {
-            return if head.text_digests.is_empty() { Ok(report) } else { Err(Refusal::new(Reason::BesideMismatch, "the texts are missing")) };
+            return if head.text_digests.is_empty() {
+                Ok(report)
+            } else {
+                Err(Refusal::new(Reason::BesideMismatch, "the texts are missing"))
+            };
         }
         let wraps = submitted.sealed.wraps()?;
         let key = self.command_key(&wraps)?;
         if !submitted.sealed.text.is_empty() || !head.text_digests.is_empty() {
             let text = vault::open(&key, &head.nonce, &wraps, vault::TEXT_POSITION, &submitted.sealed.text)?;
-            check_texts(&text, &vermilion_ledger::digests(&head.text_digests).map_err(|_| Refusal::new(Reason::FieldDigests, "a text's digest has 32 bytes"))?)?;
+            check_texts(
+                &text,
+                &vermilion_ledger::digests(&head.text_digests)
+                    .map_err(|_| Refusal::new(Reason::FieldDigests, "a text's digest has 32 bytes"))?,
+            )?;
         }
         for (position, ((_, item), ciphertext)) in (0u32..).zip(submitted.checked.items.iter().zip(&submitted.sealed.ciphertexts)) {
             if let Err(refusal) = self.check_item(kv, &key, &head.nonce, &wraps, position, item, ciphertext) {

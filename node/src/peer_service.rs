@@ -15,13 +15,15 @@ use tonic::{Request, Response, Status, Streaming};
 use vermilion_consensus::{Gate as _, Millis, Refusal as GateRefusal};
 use vermilion_proto::peer_server::Peer;
 use vermilion_proto::{
-    CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, Message as _, RaftAck, RaftFrame, Submission,
-    SubmitReply, SubmitRequest, UseReply,
+    CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, Message as _, RaftAck, RaftFrame,
+    Submission, SubmitReply, SubmitRequest, UseReply,
 };
 use vermilion_registry::submission::open_submission;
 
 /// Records of one catch-up request.
 const MAX_CATCH_UP: u64 = 1024;
+/// Bytes after which a catch-up answer ends.
+const MAX_CATCH_UP_BYTES: usize = 16 << 20;
 
 /// The service.
 #[derive(Clone)]
@@ -71,7 +73,7 @@ impl PeerService {
 impl Peer for PeerService {
     async fn raft(&self, request: Request<Streaming<RaftFrame>>) -> Result<Response<RaftAck>, Status> {
         let mut frames = request.into_inner();
-        let gate = NodeGate { cache: Arc::clone(&self.0.cache) };
+        let gate = NodeGate::new(Arc::clone(&self.0.cache), &self.0.genesis.nodes);
         while let Some(frame) = frames.message().await? {
             if frame.ledger_id != self.0.ledger_id {
                 return Err(Status::failed_precondition("the nodes are of different ledgers"));
@@ -102,9 +104,7 @@ impl Peer for PeerService {
 
     async fn disclose(&self, request: Request<DiscloseRequest>) -> Result<Response<UseReply>, Status> {
         let id = request.into_inner().command_id;
-        if !self.0.read_barrier().await {
-            return Err(Status::unavailable("no leader answers"));
-        }
+        self.0.read_barrier().await.map_err(|r| status(&r))?;
         let contents = tokio::task::block_in_place(|| self.0.contents(&id)).map_err(|r| status(&r))?;
         Ok(Response::new(UseReply { reply: None, contents }))
     }
@@ -122,9 +122,11 @@ impl Peer for PeerService {
         let to = to.min(from.saturating_add(MAX_CATCH_UP));
         let (sender, out) = mpsc::channel(16);
         let store = self.0.store.clone();
+        let mut sent = 0;
         tokio::task::spawn_blocking(move || {
             let result = store.records(from, &mut |seq, record| {
-                if seq >= to {
+                // One always; more as far as a message's worth of bytes goes.
+                if seq >= to || sent > MAX_CATCH_UP_BYTES {
                     return false;
                 }
                 let with_vault = || {
@@ -138,7 +140,9 @@ impl Peer for PeerService {
                     }
                     Ok::<_, vermilion_storage::StorageError>(CatchUpRecord { record: Some(record.clone()), ciphertexts, wraps, text })
                 };
-                sender.blocking_send(with_vault().map_err(|e| status(&internal(&e)))).is_ok()
+                let answer = with_vault().map_err(|e| status(&internal(&e)));
+                sent += answer.as_ref().map_or(0, |a| a.encoded_len());
+                sender.blocking_send(answer).is_ok()
             });
             if let Err(error) = result {
                 let _ = sender.blocking_send(Err(status(&internal(&error))));

@@ -11,8 +11,8 @@ use tonic::transport::{Channel, Endpoint};
 use vermilion_consensus::{NodeId, Transport};
 use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{
-    CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, GenesisNode, RaftFrame, Submission, SubmitReply,
-    SubmitRequest, UseReply,
+    CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, GenesisNode, RaftFrame, Submission,
+    SubmitReply, SubmitRequest, UseReply,
 };
 
 /// Frames that wait for a slow peer: beyond, they are dropped and Raft is told.
@@ -21,6 +21,8 @@ const OUTBOX: usize = 256;
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long a question to a peer may take.
 const QUESTION: Duration = Duration::from_secs(10);
+/// Bytes at which a frame of Raft messages is full; one larger message goes alone.
+const FRAME_BYTES: usize = 4 << 20;
 /// The largest message between nodes, in bytes: a block and what Raft adds, with room.
 pub const MAX_PEER_MESSAGE: usize = 32 << 20;
 
@@ -101,18 +103,20 @@ impl Peers {
     /// Sends a submission to the leader, one hop, and waits for its answer.
     pub async fn forward(&self, to: NodeId, submission: Submission) -> Result<SubmitReply, tonic::Status> {
         let peer = self.peers.get(&to).ok_or_else(|| tonic::Status::not_found("no such node"))?;
-        let forwarder = {
+        let open = async {
             let mut slot = peer.forward.lock().await;
-            match slot.as_ref().filter(|f| !f.requests.is_closed()) {
+            let forwarder = match slot.as_ref().filter(|f| !f.requests.is_closed()) {
                 Some(forwarder) => forwarder.clone(),
                 None => {
                     let forwarder = Forwarder::open(self.client(to)?).await?;
                     *slot = Some(forwarder.clone());
                     forwarder
                 }
-            }
+            };
+            Ok::<_, tonic::Status>(forwarder)
         };
-        forwarder.send(submission).await
+        let forwarder = tokio::time::timeout(CONNECT + CONNECT, open).await;
+        forwarder.map_err(|_| tonic::Status::unavailable("the leader cannot be reached"))??.send(submission).await
     }
 
     /// Has a node that holds the vault key open and check a submission's content.
@@ -165,31 +169,45 @@ impl Transport for Peers {
 }
 
 /// Keeps one stream of frames open to a peer; what cannot be sent is dropped, and Raft is told.
-async fn send_loop(me: NodeId, to: NodeId, ledger_id: [u8; 32], channel: Channel, mut frames: mpsc::Receiver<Vec<Message>>, events: SyncSender<Event>) {
+async fn send_loop(
+    me: NodeId,
+    to: NodeId,
+    ledger_id: [u8; 32],
+    channel: Channel,
+    mut frames: mpsc::Receiver<Vec<Message>>,
+    events: SyncSender<Event>,
+) {
     let mut client = PeerClient::new(channel).max_encoding_message_size(MAX_PEER_MESSAGE);
     loop {
         let Some(first) = frames.recv().await else { return };
         let (out, outgoing) = mpsc::channel::<RaftFrame>(8);
-        let frame = |messages: Vec<Message>| RaftFrame {
-            from: me,
-            messages: messages.iter().map(vermilion_consensus::encode).collect(),
-            ledger_id: ledger_id.to_vec(),
-        };
+        let frame = |messages: Vec<Vec<u8>>| RaftFrame { from: me, messages, ledger_id: ledger_id.to_vec() };
         let call = client.raft(tokio_stream::wrappers::ReceiverStream::new(outgoing));
         tokio::pin!(call);
         let pump = async {
-            if out.send(frame(first)).await.is_err() {
-                return;
-            }
-            while let Some(mut messages) = frames.recv().await {
-                // What gathered meanwhile goes into one frame.
-                while messages.len() < 64 {
-                    let Ok(more) = frames.try_recv() else { break };
-                    messages.extend(more);
+            let mut next = Some(first);
+            while let Some(messages) = next {
+                let (mut packed, mut bytes) = (Vec::new(), 0);
+                let mut gathered = Some(messages);
+                // What gathered meanwhile goes into one frame, as far as it fits.
+                while let Some(messages) = gathered {
+                    for message in &messages {
+                        let encoded = vermilion_consensus::encode(message);
+                        if bytes + encoded.len() > FRAME_BYTES && !packed.is_empty() {
+                            if out.send(frame(std::mem::take(&mut packed))).await.is_err() {
+                                return;
+                            }
+                            bytes = 0;
+                        }
+                        bytes += encoded.len();
+                        packed.push(encoded);
+                    }
+                    gathered = if bytes < FRAME_BYTES { frames.try_recv().ok() } else { None };
                 }
-                if out.send(frame(messages)).await.is_err() {
+                if out.send(frame(packed)).await.is_err() {
                     return;
                 }
+                next = frames.recv().await;
             }
         };
         tokio::select! {

@@ -63,7 +63,11 @@ impl Node {
             None => vermilion_ledger::chain_start(&self.ledger_id).to_vec(),
         };
         let head = self.head().map_err(|e| internal(&e))?;
-        let tree = crate::apply::rebuild_tree(&self.store, &head).map_err(|e| internal(&e))?;
+        if size > head.size {
+            // After a crash the checkpoints are there before the records are applied again.
+            return Err(Refusal::new(Reason::Unknown, "the node is still applying its log: ask again"));
+        }
+        let tree = crate::apply::rebuild_tree(&self.store, &head, true).map_err(|e| internal(&e))?;
         let inclusion = tree.inclusion(&self.store, size, seq).map_err(|e| internal(&e))?;
         let mut receipt = Receipt {
             format_version: 1,

@@ -183,7 +183,7 @@ fn find_record(node: &Node, id: &str) -> Result<Record, Refusal> {
     })
 }
 
-/// A command's receipt: an encoded `Receipt`, for `vermilion receipt check`.
+/// A command's receipt: a file for `vermilion receipt check`.
 #[utoipa::path(get, path = "/v1/receipts/{command_id}", params(("command_id" = String, Path, description = "64 hexadecimal digits")),
     responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = Problem)))]
 async fn receipt(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Response {
@@ -192,7 +192,10 @@ async fn receipt(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Respo
         Err(refusal) => return problem(&refusal),
     };
     match node.receipt(&ReceiptRequest { command_id: id.to_vec(), identifier: String::new() }).await {
-        Ok(receipt) => ([(header::CONTENT_TYPE, "application/octet-stream")], receipt.encode_to_vec()).into_response(),
+        Ok(receipt) => {
+            ([(header::CONTENT_TYPE, "application/octet-stream")], [stored::RECEIPT_MAGIC.as_slice(), &receipt.encode_to_vec()].concat())
+                .into_response()
+        }
         Err(refusal) => problem(&refusal),
     }
 }
@@ -201,7 +204,9 @@ async fn receipt(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Respo
 #[utoipa::path(get, path = "/v1/checkpoint", responses((status = 200, content_type = "text/plain"), (status = 404, body = Problem)))]
 async fn checkpoint(State(node): State<Arc<Node>>) -> Response {
     match node.store.latest_checkpoint() {
-        Ok(Some((_, note))) => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], note).into_response(),
+        Ok(Some((_, note))) => {
+            ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], note).into_response()
+        }
         Ok(None) => problem(&Refusal::new(Reason::Unknown, "there is no checkpoint yet")),
         Err(error) => problem(&crate::answers::internal(&error)),
     }

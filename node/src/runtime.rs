@@ -25,6 +25,9 @@ use vermilion_storage::{LogHandle, LogStore, Store, Truncation};
 /// Events that wait for the driver: beyond, connections wait, which slows their peers down.
 const EVENTS: usize = 8192;
 
+/// How often an idle node looks whether log entries have grown too old.
+const TRIM: Duration = Duration::from_secs(60);
+
 /// The wall clock, in Unix milliseconds.
 #[must_use]
 pub fn now_ms() -> u64 {
@@ -105,7 +108,7 @@ pub struct Parts<T: Transport + Clone + Send + 'static> {
     pub tick_ms: u64,
     /// What stays of the log.
     pub truncation: Truncation,
-    /// No entry older than this stays, by block time.
+    /// No entry stays longer than this after it was applied.
     pub tail_seconds: u64,
     /// Where a fatal error goes.
     pub fatal: tokio::sync::mpsc::UnboundedSender<FatalStop>,
@@ -132,11 +135,11 @@ impl Runtime {
         let fatal = parts.fatal.clone();
         let (log, back, transport, to_applier, fatal_w) =
             (parts.store.log_handle(), events.clone(), parts.transport.clone(), tasks.clone(), fatal.clone());
-        threads.push(spawn("log-writer", move || writer(log, write_queue, back, transport, to_applier, fatal_w))?);
+        threads.push(spawn("log-writer", &parts.fatal, move || writer(log, write_queue, back, transport, to_applier, fatal_w))?);
         let (applier, back, fatal_a) = (parts.applier, events.clone(), fatal.clone());
         let (store, policy, seconds, catch_up, metrics) =
             (parts.store.clone(), parts.truncation, parts.tail_seconds, parts.catch_up, Arc::clone(&parts.metrics));
-        threads.push(spawn("applier", move || {
+        threads.push(spawn("applier", &parts.fatal, move || {
             let tail = Tail { store, policy, seconds, marks: std::collections::VecDeque::new() };
             run_applier(applier, task_queue, back, tail, catch_up, metrics, fatal_a);
         })?);
@@ -154,7 +157,8 @@ impl Runtime {
             next_token: 0,
             tick: Duration::from_millis(parts.tick_ms),
         };
-        threads.push(spawn("driver", move || {
+        let alarm = fatal.clone();
+        threads.push(spawn("driver", &alarm, move || {
             if let Err(why) = looped.run() {
                 let _ = fatal.send(FatalStop(why));
             }
@@ -171,8 +175,28 @@ impl Runtime {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, String> {
-    std::thread::Builder::new().name(name.into()).spawn(run).map_err(|e| format!("cannot start the {name} thread: {e}"))
+/// A thread that dies takes the node with it: a node without its driver must not look alive.
+struct Alarm(&'static str, tokio::sync::mpsc::UnboundedSender<FatalStop>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.1.send(FatalStop(format!("the {} thread broke an invariant: see the message before", self.0)));
+        }
+    }
+}
+
+fn spawn(
+    name: &'static str,
+    fatal: &tokio::sync::mpsc::UnboundedSender<FatalStop>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<std::thread::JoinHandle<()>, String> {
+    let alarm = Alarm(name, fatal.clone());
+    let guarded = move || {
+        let _alarm = alarm;
+        run();
+    };
+    std::thread::Builder::new().name(name.into()).spawn(guarded).map_err(|e| format!("cannot start the {name} thread: {e}"))
 }
 
 struct Loop<T: Transport> {
@@ -399,7 +423,7 @@ impl Tail {
             if now_s < time + self.seconds {
                 break;
             }
-            policy.keep_entries = policy.keep_entries.min(applied - index);
+            policy = Truncation { keep_entries: policy.keep_entries.min(applied - index), step: 1, ..policy };
             self.marks.pop_front();
         }
         self.store.truncate_log(applied, policy)?;
@@ -416,7 +440,20 @@ fn run_applier(
     metrics: Arc<Metrics>,
     fatal: tokio::sync::mpsc::UnboundedSender<FatalStop>,
 ) {
-    for task in queue {
+    loop {
+        let task = match queue.recv_timeout(TRIM) {
+            Ok(task) => task,
+            // Entries grow old on an idle node too.
+            Err(RecvTimeoutError::Timeout) => {
+                let trimmed = tail.store.applied().map_err(ApplyError::from).and_then(|(index, _)| tail.trim(index, now_ms() / 1000));
+                if let Err(error) = trimmed {
+                    let _ = fatal.send(FatalStop(error.to_string()));
+                    return;
+                }
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         match task {
             ApplierTask::Entries(entries) => {
                 let started = Instant::now();

@@ -25,6 +25,8 @@ pub enum Fate {
         /// Sequence number.
         seq: u64,
     },
+    /// Its block was void: nothing happened, and it may be sent again.
+    NotTaken,
     /// Its not-after passed: no record, ever.
     Expired,
 }
@@ -38,15 +40,11 @@ impl Waiters {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a command. Says whether nobody else does yet.
-    pub fn wait(&self, id: Digest) -> (oneshot::Receiver<Fate>, bool) {
+    /// Waits for a command.
+    pub fn wait(&self, id: Digest) -> oneshot::Receiver<Fate> {
         let (sender, receiver) = oneshot::channel();
-        let mut waiting = self.lock();
-        let senders = waiting.entry(id).or_default();
-        senders.retain(|s| !s.is_closed());
-        let first = senders.is_empty();
-        senders.push(sender);
-        (receiver, first)
+        self.lock().entry(id).or_default().push(sender);
+        receiver
     }
 
     /// Tells everyone who waits for this command.
@@ -76,7 +74,7 @@ impl Waiters {
     }
 
     /// How many commands are waited for.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.lock().len()
     }
 }

@@ -13,7 +13,7 @@ use vermilion_ledger::{Checkpoint, Conflict, LedgerError, SignedNote, Trust, cos
 use vermilion_proto::CosignRequest;
 use vermilion_storage::Store;
 
-/// Notes of others for sizes that this node has not applied yet; the oldest are dropped.
+/// Notes of others for sizes that this node has not applied yet; the farthest are dropped.
 const AHEAD: usize = 64;
 /// Bytes of a note that is taken from another node.
 const MAX_NOTE: usize = 16 << 10;
@@ -99,7 +99,8 @@ impl WitnessOffice {
             };
             ahead.insert(verified.size, merged.clone());
             while ahead.len() > AHEAD {
-                ahead.pop_first();
+                // Far ahead there is nothing that this node will reach soon.
+                ahead.pop_last();
             }
             return Ok(merged);
         };
@@ -153,8 +154,7 @@ impl WitnessOffice {
             }
         }
         let note = self.sign(point).map_err(|e| e.to_string())?;
-        let early = self.ahead().remove(&point.size);
-        {
+        let early = {
             let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
             let known = self.store.checkpoint(point.size).map_err(|e| e.to_string())?;
             let note = match &known {
@@ -162,7 +162,9 @@ impl WitnessOffice {
                 None => note.clone(),
             };
             self.store.put_checkpoint(point.size, &note).map_err(|e| e.to_string())?;
-        }
+            // Under the same lock as `take`, which from here on finds the checkpoint.
+            self.ahead().remove(&point.size)
+        };
         let merged = match early {
             Some(early) => self.take(&early)?,
             None => self.take(&note)?,
@@ -174,6 +176,10 @@ impl WitnessOffice {
     /// Cosigns what comes from the applier and exchanges it with the others, until the node stops.
     pub async fn run(self: Arc<Self>, id: u64, peers: Peers, mut points: mpsc::UnboundedReceiver<CommitmentPoint>) {
         while let Some(point) = points.recv().await {
+            // After a restart the log's last part is applied again; newer trees were cosigned before.
+            if point.size < *self.latest.borrow() {
+                continue;
+            }
             let note = match self.own(&point) {
                 Ok(note) => note,
                 Err(why) => {

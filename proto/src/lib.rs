@@ -28,9 +28,7 @@ impl std::fmt::Display for CanonicalError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Malformed(why) => write!(f, "the message does not decode: {why}"),
-            Self::NotCanonical => {
-                f.write_str("the message has an unknown field or is not in canonical encoding")
-            }
+            Self::NotCanonical => f.write_str("the message has an unknown field or is not in canonical encoding"),
         }
     }
 }

@@ -23,8 +23,8 @@ pub struct BlockInput<'a> {
     pub commands: &'a [Checked],
 }
 
-/// Why a block was not taken at all. It leaves neither record nor write: every node passes it over
-/// alike. The gate lets no such block through, so a node logs one loudly.
+/// Why a block was not taken at all. It leaves no record, and nothing in the state but its hash in the
+/// head, so that the next block can follow it: every node passes it over alike. The gate lets no such block through, so a node logs one loudly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum VoidReason {
     /// It does not follow the block before.
@@ -99,7 +99,7 @@ pub struct NewRecord {
 /// Everything that a block does. The node writes it in one batch.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BlockEffects {
-    /// Why the block was passed over; everything else is then empty and the head unchanged.
+    /// Why the block was passed over; there is then nothing else but the head with its hash.
     pub void: Option<VoidReason>,
     /// The records, by sequence number.
     pub records: Vec<NewRecord>,

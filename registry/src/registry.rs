@@ -113,11 +113,14 @@ impl Registry {
     /// batch before the next call.
     pub fn apply_block(&mut self, kv: &dyn Kv, block: &BlockInput<'_>) -> Result<BlockEffects, Fatal> {
         if let Some(reason) = self.void(block) {
+            // Blocks chain in the order of the log, void ones too: what the next leader packs follows
+            // this one, and must not be void for that.
+            self.head.block = block.hash.to_vec();
             return Ok(BlockEffects {
                 void: Some(reason),
                 records: Vec::new(),
                 results: Vec::new(),
-                writes: Vec::new(),
+                writes: vec![(keys::HEAD.to_vec(), Some(value::encode(&self.head)))],
                 erase: Vec::new(),
                 head: self.head.clone(),
             });

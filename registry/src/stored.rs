@@ -4,6 +4,9 @@ use vermilion_crypto::Digest;
 use vermilion_ledger::{Commitment, Leaf, record_hash};
 use vermilion_proto::{Record, StoredRecord, canonical};
 
+/// The first bytes of a receipt's file.
+pub const RECEIPT_MAGIC: &[u8; 8] = b"VMRCPT1\n";
+
 /// Why stored bytes are not a record of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the record is not readable: {0}")]

@@ -16,6 +16,9 @@ pub const MAX_ITEM: usize = 32 << 10;
 /// The largest ciphertext of one licence or of a command's texts, in bytes.
 pub const MAX_CIPHERTEXT: usize = 256 << 10;
 
+/// Bytes of a wrapped key: 32 and the tag of AES-256-GCM.
+const WRAPPED_KEY: usize = 48;
+
 /// The encrypted part of a submission, as it goes into the vault.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sealed {
@@ -195,6 +198,11 @@ fn check_sealed(head: &Head, items: &[(Vec<u8>, LicenceItem)], beside: &Beside) 
     let wraps: VaultWraps = canonical(&beside.wraps)?;
     if wraps.suite != vermilion_crypto::SUITE_1 {
         return Err(Reason::Suite.into());
+    }
+    let wrapped = |w: &vermilion_proto::Wrap| w.vault_key_id.len() == 16 && w.encapsulated.len() == 32 && w.ciphertext.len() == WRAPPED_KEY;
+    let sized = wraps.wraps.iter().all(wrapped) && wraps.licence_keys.iter().all(|k| k.len() == WRAPPED_KEY) && wraps.text_key.len() <= WRAPPED_KEY;
+    if !sized {
+        return Err(mismatch("a wrapped key has the wrong size"));
     }
     if wraps.licence_keys.len() != items.len() || wraps.text_key.is_empty() != beside.text.is_empty() || wraps.wraps.len() > 16 {
         return Err(mismatch("there is not one wrapped key for each piece of content"));

@@ -30,7 +30,9 @@ impl Store {
         if let Some(term) = self.log.term(applied)?
             && term != applied_term
         {
-            return Err(StorageError::damaged(format!("entry {applied} was applied in term {applied_term}, but the log holds it in term {term}")));
+            return Err(StorageError::damaged(format!(
+                "entry {applied} was applied in term {applied_term}, but the log holds it in term {term}"
+            )));
         }
         if hard.commit > last {
             return Err(StorageError::damaged(format!("the hard state commits {}, but the Raft log ends at {last}", hard.commit)));

@@ -1,6 +1,7 @@
-use crate::{Store, StorageError, Truncation, columns, entry, log::SnapshotBase};
+use crate::{StorageError, Store, Truncation, columns, entry, log::SnapshotBase};
 use raft::eraftpb::ConfState;
-use rocksdb::WriteBatch;
+use rocksdb::{WriteBatch, WriteOptions};
+use std::collections::BTreeMap;
 use vermilion_proto::{Message as _, VaultWraps};
 
 /// What a record leaves in the vault.
@@ -38,8 +39,9 @@ pub struct Commit {
 }
 
 impl Store {
-    /// Writes what applying entries brought, in one batch. It is not synced: after a crash the
-    /// entries are applied again from the log, which is.
+    /// Writes what applying entries brought, in one batch, to memory. It reaches the disk with the next
+    /// flush; after a crash the entries since then are applied again from the log, which is synced and
+    /// not truncated beyond what is flushed.
     pub fn commit(&self, commit: &Commit) -> Result<(), StorageError> {
         let mut writes = WriteBatch::default();
         let records = self.column(columns::RECORDS)?;
@@ -70,20 +72,26 @@ impl Store {
                 writes.put_cf(wraps, columns::seq(put.seq), &put.wraps);
             }
         }
+        // One row for all licences of a record, however many of them are erased here.
+        let mut rows: BTreeMap<u64, VaultWraps> = BTreeMap::new();
         for (seq, position) in &commit.erase {
             writes.delete_cf(vault, columns::vault(*seq, *position));
-            // The content might lie in the same commit; then its row is not in the database yet.
-            let row = match commit.vault.iter().find(|put| put.seq == *seq) {
-                Some(put) => Some(put.wraps.clone()),
-                None => self.db.get_cf(wraps, columns::seq(*seq))?,
-            };
-            if let Some(row) = row {
-                let mut row = VaultWraps::decode(row.as_slice()).map_err(|_| StorageError::damaged(format!("the wrapped keys of record {seq} do not decode")))?;
-                if let Some(key) = row.licence_keys.get_mut(*position as usize) {
-                    key.clear();
-                }
-                writes.put_cf(wraps, columns::seq(*seq), row.encode_to_vec());
+            if !rows.contains_key(seq) {
+                // The content might lie in the same commit; then its row is not in the database yet.
+                let row = match commit.vault.iter().find(|put| put.seq == *seq) {
+                    Some(put) => Some(put.wraps.clone()),
+                    None => self.db.get_cf(wraps, columns::seq(*seq))?,
+                };
+                let Some(row) = row else { continue };
+                let row = VaultWraps::decode(row.as_slice());
+                rows.insert(*seq, row.map_err(|_| StorageError::damaged(format!("the wrapped keys of record {seq} do not decode")))?);
             }
+            if let Some(key) = rows.get_mut(seq).and_then(|row| row.licence_keys.get_mut(*position as usize)) {
+                key.clear();
+            }
+        }
+        for (seq, row) in rows {
+            writes.put_cf(wraps, columns::seq(seq), row.encode_to_vec());
         }
         let meta = self.column(columns::META)?;
         if let Some(conf) = &commit.conf_state {
@@ -92,7 +100,11 @@ impl Store {
         if let Some((index, term)) = commit.applied {
             writes.put_cf(meta, columns::META_APPLIED, entry::encode_numbers(&[index, term]));
         }
-        self.db.write(writes)?;
+        // Not in the write-ahead log: twice the bytes for what the Raft log holds already. Everything
+        // written so since the last flush is lost in a crash, as a whole, and applied again.
+        let mut unlogged = WriteOptions::default();
+        unlogged.disable_wal(true);
+        self.db.write_opt(writes, &unlogged)?;
         if let Some(conf) = &commit.conf_state {
             self.log.set_conf_state(conf.clone());
         }
@@ -111,6 +123,7 @@ impl Store {
         self.db.put_cf(meta, columns::META_CONF_STATE, entry::encode_conf_state(&conf))?;
         self.log.set_conf_state(conf);
         // Last: a directory that names its node is whole.
+        self.log.flush_all()?;
         self.db.put_cf(meta, columns::META_NODE, entry::encode_numbers(&[node]))?;
         Ok(self.db.flush_wal(true)?)
     }
@@ -120,16 +133,6 @@ impl Store {
         self.log.truncate(applied, policy)
     }
 
-    /// Notes that a snapshot's records are being fetched, or, with `None`, that it is over.
-    pub fn set_installing(&self, manifest: Option<&[u8]>) -> Result<(), StorageError> {
-        let meta = self.column(columns::META)?;
-        match manifest {
-            Some(bytes) => self.db.put_cf(meta, columns::META_INSTALLING, bytes)?,
-            None => self.db.delete_cf(meta, columns::META_INSTALLING)?,
-        }
-        Ok(self.db.flush_wal(true)?)
-    }
-
     /// Keeps a checkpoint with the cosignatures that it has so far.
     pub fn put_checkpoint(&self, size: u64, note: &[u8]) -> Result<(), StorageError> {
         Ok(self.db.put_cf(self.column(columns::CHECKPOINTS)?, columns::seq(size), note)?)
@@ -137,6 +140,7 @@ impl Store {
 
     /// Writes everything that is in memory to stable storage: before a clean stop.
     pub fn flush(&self) -> Result<(), StorageError> {
-        Ok(self.db.flush_wal(true)?)
+        self.db.flush_wal(true)?;
+        self.log.flush_all()
     }
 }

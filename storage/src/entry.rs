@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn membership_round_trips() {
-        let state = ConfState { voters: vec![1, 2, 3], learners: vec![4], voters_outgoing: vec![], learners_next: vec![5], auto_leave: true };
+        let state =
+            ConfState { voters: vec![1, 2, 3], learners: vec![4], voters_outgoing: vec![], learners_next: vec![5], auto_leave: true };
         assert_eq!(decode_conf_state(&encode_conf_state(&state)).unwrap(), state);
     }
 }

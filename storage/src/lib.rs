@@ -6,7 +6,8 @@
 //! Two orders of writing keep it whole:
 //! * a Raft write (entries and hard state) is one synced batch ([`LogStore`]);
 //! * a block's application is one batch of records, tiles, state, vault and applied index
-//!   ([`Store::commit`]), *not* synced: what a crash loses of it is made again from the log.
+//!   ([`Store::commit`]), kept in memory until all columns are flushed together: what a crash loses of
+//!   it is made again from the log, which is truncated only behind a flush.
 //!
 //! [`watermark`] remembers outside RocksDB how far the log was synced, so that a start can tell a
 //! torn unsynced tail (nothing was promised) from damage (something that was promised is gone).

@@ -3,7 +3,7 @@
 use crate::{StorageError, columns, entry, watermark::WatermarkFile};
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, StorageError as RaftStorageError};
-use rocksdb::{DB, Direction, IteratorMode, WriteBatch, WriteOptions};
+use rocksdb::{DB, Direction, FlushOptions, IteratorMode, WriteBatch, WriteOptions};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use vermilion_consensus::{BoxError, LogBatch, LogWriter};
@@ -18,6 +18,8 @@ pub struct Truncation {
     pub keep_entries: u64,
     /// No more bytes than this behind the applied index.
     pub keep_bytes: u64,
+    /// Fewer than this are not worth a truncation.
+    pub step: u64,
 }
 
 /// What a snapshot message of this node says: the ledger's extent at the applied index.
@@ -40,6 +42,8 @@ struct State {
     base: SnapshotBase,
     /// Sizes of the entries from `truncated.0 + 1` on, for truncation by bytes.
     sizes: VecDeque<u32>,
+    /// Their sum.
+    bytes: u64,
 }
 
 /// The log's state, shared by the reader in the driver, the writer thread and the applier.
@@ -204,6 +208,10 @@ impl LogShared {
         let meta = self.cf(columns::META)?;
         let mut writes = WriteBatch::default();
         let old_last = self.state().last_index;
+        if batch.snapshot.is_some() {
+            // The state that the snapshot stands for must be on the disk before the log is gone.
+            self.flush_all()?;
+        }
         if let Some(snapshot) = &batch.snapshot {
             let data = snapshot.get_metadata();
             let (index, term) = (data.index, data.term);
@@ -211,7 +219,6 @@ impl LogShared {
             writes.put_cf(meta, columns::META_TRUNCATED, entry::encode_numbers(&[index, term]));
             writes.put_cf(meta, columns::META_APPLIED, entry::encode_numbers(&[index, term]));
             writes.put_cf(meta, columns::META_CONF_STATE, entry::encode_conf_state(data.get_conf_state()));
-            writes.delete_cf(meta, columns::META_INSTALLING);
         }
         if let (Some(first), Some(last)) = (batch.entries.first(), batch.entries.last()) {
             // The tail of an old leader is cut off, not merely overwritten in part.
@@ -225,6 +232,16 @@ impl LogShared {
         }
         if let Some(hard) = &batch.hard_state {
             writes.put_cf(meta, columns::META_HARD_STATE, entry::encode_hard_state(hard));
+        }
+        // A shorter log is noted before it is one: else a kill in between would look like damage.
+        let base = batch.snapshot.as_ref().map(|s| s.get_metadata().index);
+        let new_last = batch.entries.last().map(|e| e.index).or(base).unwrap_or(old_last);
+        if new_last < old_last
+            && let Some(file) = self.file().as_mut()
+        {
+            let hard = self.hard_state();
+            file.note(new_last, hard.term, hard.vote)?;
+            file.sync()?;
         }
         let mut sync = WriteOptions::default();
         sync.set_sync(true);
@@ -253,12 +270,21 @@ impl LogShared {
         Ok(())
     }
 
+    /// Writes everything that is in memory to the disk, all columns as of one moment.
+    pub(crate) fn flush_all(&self) -> Result<(), StorageError> {
+        let columns: Result<Vec<_>, _> = columns::ALL.iter().map(|name| self.cf(name)).collect();
+        Ok(self.db.flush_cfs_opt(&columns?, &FlushOptions::default())?)
+    }
+
     /// Drops entries behind `applied`, as far as `policy` allows. Not synced: dropping again is harmless.
     pub(crate) fn truncate(&self, applied: u64, policy: Truncation) -> Result<Option<u64>, StorageError> {
-        let cut = {
+        let (cut, behind, excess) = {
             let state = self.state();
-            let mut kept_bytes = 0u64;
             let behind = applied.min(state.last_index).saturating_sub(state.truncated.0);
+            if behind <= policy.keep_entries && state.bytes <= policy.keep_bytes {
+                return Ok(None);
+            }
+            let mut kept_bytes = 0u64;
             let mut keep = 0u64;
             for size in state.sizes.iter().take(behind as usize).rev() {
                 kept_bytes += u64::from(*size);
@@ -267,22 +293,24 @@ impl LogShared {
                 }
                 keep += 1;
             }
-            state.truncated.0 + (behind - keep)
+            (state.truncated.0 + (behind - keep), behind, behind - keep)
         };
         let first = self.state().truncated.0;
-        // In steps: a truncation is a tombstone, and one each block would be a waste.
-        const STEP: u64 = 256;
-        if cut < first + STEP {
+        // In steps: a truncation is a flush and a tombstone, and one each block would be a waste.
+        if excess == 0 || policy.step > 1 && excess < policy.step.max(behind / 5) {
             return Ok(None);
         }
+        debug_assert!(cut > first);
+        self.flush_all()?;
         let term = self.term(cut)?.ok_or_else(|| StorageError::damaged(format!("Raft log entry {cut} is missing")))?;
         let mut writes = WriteBatch::default();
         writes.put_cf(self.cf(columns::META)?, columns::META_TRUNCATED, entry::encode_numbers(&[cut, term]));
         writes.delete_range_cf(self.column()?, columns::seq(0), columns::seq(cut + 1));
         self.db.write(writes)?;
+        self.db.delete_file_in_range_cf(self.column()?, columns::seq(0), columns::seq(cut))?;
         let mut state = self.write_state();
         let dropped = (cut - state.truncated.0) as usize;
-        state.sizes.drain(..dropped);
+        state.bytes -= state.sizes.drain(..dropped).map(u64::from).sum::<u64>();
         state.truncated = (cut, term);
         while state.tail.front().is_some_and(|e| e.index <= cut) {
             state.pop_oldest();
@@ -299,7 +327,9 @@ impl State {
 
     fn push(&mut self, entry: Entry) {
         self.last_index = entry.index;
-        self.sizes.push_back(u32::try_from(entry.data.len() + 32).unwrap_or(u32::MAX));
+        let size = u32::try_from(entry.data.len() + 32).unwrap_or(u32::MAX);
+        self.sizes.push_back(size);
+        self.bytes += u64::from(size);
         self.tail_bytes += entry.data.len();
         self.tail.push_back(entry);
         while self.tail_bytes > TAIL_BYTES && self.tail.len() > 1 {
@@ -317,7 +347,7 @@ impl State {
     fn cut(&mut self, index: u64) {
         while self.last_index >= index {
             self.last_index -= 1;
-            self.sizes.pop_back();
+            self.bytes -= u64::from(self.sizes.pop_back().unwrap_or_default());
             if let Some(entry) = self.tail.pop_back() {
                 self.tail_bytes -= entry.data.len();
             }
@@ -379,8 +409,7 @@ impl raft::Storage for LogStore {
         if state.base.index < request_index || state.base.index == 0 {
             return Err(raft::Error::Store(RaftStorageError::SnapshotTemporarilyUnavailable));
         }
-        let mut snapshot = Snapshot::default();
-        snapshot.data = state.base.manifest.clone();
+        let mut snapshot = Snapshot { data: state.base.manifest.clone(), ..Snapshot::default() };
         let data = snapshot.mut_metadata();
         data.index = state.base.index;
         data.term = state.base.term;

@@ -3,7 +3,9 @@ use crate::{
     log::LogShared,
     watermark::{Watermark, WatermarkFile},
 };
-use rocksdb::{BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options, WriteBufferManager};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options, WriteBufferManager,
+};
 use std::{path::Path, path::PathBuf, sync::Arc};
 
 /// The format of the directory as a whole.
@@ -50,7 +52,9 @@ impl Store {
         options.set_max_background_jobs(2);
         options.set_keep_log_file_num(4);
         options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(WRITE_BUFFERS_BYTES, false));
-        options.set_enable_pipelined_write(true);
+        // What applying writes is not in the write-ahead log: it is made again from the Raft log, which
+        // is. All columns reach the disk together, so that a crash finds them as of one moment.
+        options.set_atomic_flush(true);
         let descriptors = columns::ALL.map(|name| ColumnFamilyDescriptor::new(name, column_options(name, &cache)));
         let db = match mode {
             Mode::Node => {
@@ -108,6 +112,12 @@ fn column_options(name: &str, cache: &Cache) -> Options {
     table.set_block_cache(cache);
     table.set_block_size(16 << 10);
     table.set_format_version(5);
+    if name == columns::LOG {
+        // Written once, read from memory, dropped by whole files: compaction would only copy it.
+        options.set_disable_auto_compactions(true);
+        options.set_level_zero_slowdown_writes_trigger(1 << 20);
+        options.set_level_zero_stop_writes_trigger(1 << 20);
+    }
     if name == columns::STATE {
         // Most look-ups of an issue ask for what is not there yet.
         table.set_bloom_filter(10.0, false);

@@ -50,6 +50,9 @@ impl Kv for StateSnapshot<'_> {
     }
 }
 
+/// Ciphertexts by item position.
+pub type Positioned = Vec<(u32, Vec<u8>)>;
+
 impl vermilion_ledger::TileStore for Store {
     type Error = StorageError;
     fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StorageError> {
@@ -96,11 +99,6 @@ impl Store {
         }
     }
 
-    /// The manifest of a snapshot that is being caught up with, if there is one.
-    pub fn installing(&self) -> Result<Option<Vec<u8>>, StorageError> {
-        self.meta(columns::META_INSTALLING)
-    }
-
     /// The log's first and last index.
     #[must_use]
     pub fn log_range(&self) -> (u64, u64) {
@@ -135,7 +133,7 @@ impl Store {
     }
 
     /// All ciphertexts of a record by position, and of its texts.
-    pub fn ciphertexts(&self, seq: u64) -> Result<(Vec<(u32, Vec<u8>)>, Vec<u8>), StorageError> {
+    pub fn ciphertexts(&self, seq: u64) -> Result<(Positioned, Vec<u8>), StorageError> {
         let (mut items, mut text) = (Vec::new(), Vec::new());
         let start = columns::vault(seq, 0);
         for row in self.db.iterator_cf(self.column(columns::VAULT)?, IteratorMode::From(&start, Direction::Forward)) {

@@ -3,7 +3,8 @@
 //! RocksDB recovers its write-ahead log up to the first bad checksum and says nothing of what came
 //! after. After each synced write the node notes here the log's last index, and the hard state's
 //! term. The note itself is not synced: after a power cut it may be older than the log (then it asks
-//! for less than was promised by a few writes), never newer. So at start:
+//! for less than was promised by a few writes), never newer. Only a log that becomes shorter, an old
+//! leader's tail cut off, is noted first, and that note is synced. So at start:
 //! log at or beyond the note → whatever was torn off had not been promised; log short of it → damage.
 
 use crate::StorageError;
@@ -85,6 +86,11 @@ impl WatermarkFile {
         self.last = Watermark { count: self.last.count + 1, last_index, term, vote };
         let at = (self.last.count % 2) * SLOT as u64;
         self.file.write_all_at(&self.last.encode(), at).map_err(|source| StorageError::Io { path: NAME.into(), source })
+    }
+
+    /// Puts the note on stable storage.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        self.file.sync_data().map_err(|source| StorageError::Io { path: NAME.into(), source })
     }
 }
 

@@ -28,21 +28,30 @@ pub async fn up(dir: &Path, options: &Up, say: &mut dyn FnMut(&str)) -> Result<T
         return Ok(testnet);
     }
     let sample = Sample::load()?;
-    say("making keys, genesis and configurations");
-    let Founding { mut testnet, operators } = layout::found(dir, options.nodes, options.base_port, sample.units())?;
-    say("starting the nodes");
-    start(dir, &mut testnet).await?;
+    let Founding { testnet, operators } = create(dir, options, &sample, say).await?;
     if !options.empty {
         populate(&testnet, &sample, operators, say).await?;
     }
     Ok(testnet)
 }
 
+/// Founds a new ledger in `dir` and starts its nodes; nothing is registered yet.
+pub async fn create(dir: &Path, options: &Up, sample: &Sample, say: &mut dyn FnMut(&str)) -> Result<Founding, TestnetError> {
+    say("making keys, genesis and configurations");
+    let mut founding = layout::found(dir, options.nodes, options.base_port, sample.units())?;
+    say("starting the nodes");
+    start(dir, &mut founding.testnet).await?;
+    Ok(founding)
+}
+
 async fn start(dir: &Path, testnet: &mut Testnet) -> Result<(), TestnetError> {
-    for node in &mut testnet.nodes {
-        processes::start(dir, node)?;
+    for at in 0..testnet.nodes.len() {
+        if let Some(node) = testnet.nodes.get_mut(at) {
+            processes::start(dir, node)?;
+        }
+        // After each: whoever cleans up finds every process that runs.
+        testnet.save(dir)?;
     }
-    testnet.save(dir)?;
     processes::wait_ready(dir, &testnet.nodes).await
 }
 
@@ -55,7 +64,7 @@ pub fn down(dir: &Path) -> Result<(), TestnetError> {
 }
 
 /// Registers the sample units, their operators and the catalogue, each by the posts that must sign.
-async fn populate(testnet: &Testnet, sample: &Sample, operators: Vec<SampleOperator>, say: &mut dyn FnMut(&str)) -> Result<(), TestnetError> {
+pub async fn populate(testnet: &Testnet, sample: &Sample, operators: Vec<SampleOperator>, say: &mut dyn FnMut(&str)) -> Result<(), TestnetError> {
     let client = Client::open(&testnet.client)?;
     let city = client.managing_unit().to_owned();
     say("registering units");

@@ -11,6 +11,9 @@ pub enum TestnetError {
     /// The ledger cannot be set up or reached.
     #[error("{0}")]
     Setup(String),
+    /// The demonstration did not go as it should.
+    #[error("this is not as it should be: {0}")]
+    Deviation(String),
     /// The client failed.
     #[error(transparent)]
     Client(#[from] vermilion_client::error::ClientError),

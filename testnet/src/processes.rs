@@ -68,6 +68,18 @@ pub fn kill(node: &mut TestNode) -> Result<(), TestnetError> {
     wait_gone(node, STOP)
 }
 
+/// Stops all nodes at once, by force those that do not go by themselves; for cleaning up.
+pub fn stop_all(nodes: &mut [TestNode]) {
+    for node in nodes.iter() {
+        let _ = signal(node, Signal::TERM);
+    }
+    for node in nodes {
+        if wait_gone(node, STOP).is_err() {
+            let _ = kill(node);
+        }
+    }
+}
+
 fn signal(node: &TestNode, signal: Signal) -> Result<(), TestnetError> {
     match pid(node).filter(|_| runs(node)) {
         Some(pid) => kill_process(pid, signal).map_err(|e| TestnetError::Setup(format!("node {}: {e}", node.name))),

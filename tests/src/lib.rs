@@ -1,1 +1,24 @@
-//! stub
+//! What tests of whole ledgers share: a [`Ledger`] of real processes, what lies on its disks
+//! ([`disk`]), its REST side ([`http`]), and a search for many values at once ([`needles`]).
+//!
+//! The tests themselves are in `tests/processes`. They run the `vermiliond` and `vermilion` that lie
+//! beside them in the target directory: `cargo build --release --workspace --bins` comes first, since
+//! `cargo test` builds no binary of another package.
+//!
+//! Nothing here waits for a length of time: what is waited for is a condition ([`until`]).
+
+#![allow(clippy::disallowed_methods, reason = "it measures, or waits for processes")]
+
+// A test's failed expectation is its result.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod disk;
+pub mod http;
+mod ledger;
+pub mod needles;
+mod rows;
+mod wait;
+
+pub use ledger::{Audit, Ledger, LoneRun, findings, run_alone};
+pub use rows::{Rows, personal_values, public_identifiers};
+pub use wait::{until, within};

@@ -16,16 +16,6 @@ pub fn examine(store: &Store, name: &str, advance: &Advance<'_>) -> Findings {
             "数据目录未通过节点启动检查。",
         );
     }
-    match store.installing() {
-        Ok(None) => {}
-        Ok(Some(_)) => findings.add(
-            Code::CatchUpUnfinished,
-            None,
-            "The node was still fetching records from its peers when it stopped.",
-            "节点停止时仍在从其他节点补取记录。",
-        ),
-        Err(error) => damaged(&mut findings, &error.to_string()),
-    }
     if let Err(error) = full_scan(store, &mut |rows| advance(Stage::Database, name, rows, 0)) {
         damaged(&mut findings, &error.to_string());
     }

@@ -122,8 +122,6 @@ codes! {
     StorageCheck = "storage-check", Error;
     /// The database is damaged: a block's checksum does not hold, or a row does not decode.
     StorageDamaged = "storage-damaged", Error;
-    /// The node was fetching records for a snapshot when it stopped.
-    CatchUpUnfinished = "catch-up-unfinished", Warning;
     /// The node kept evidence that two histories were signed.
     ConflictEvidence = "conflict-evidence", Error;
     /// A ciphertext or wrapped key is not the one whose digest is signed.

@@ -21,11 +21,14 @@
 
 mod checkpoints;
 mod cli;
+mod command;
 mod content;
 mod directory;
 mod examine;
 mod finding;
 mod limit;
+mod link;
+mod memory;
 mod node;
 mod pipeline;
 mod replay;

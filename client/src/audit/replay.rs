@@ -2,14 +2,16 @@
 
 use super::examine::{Readable, reason_name};
 use super::finding::{Code, Findings};
+use super::link::Confirmed;
+use super::memory::ReplayState;
 use std::collections::BTreeMap;
+use vermilion_ledger::leaf_hash;
 use vermilion_proto::{Envelope, Record, canonical};
-use vermilion_registry::kv::Memory;
 use vermilion_registry::{BlockEffects, BlockInput, Checked, CommandResult, Fatal, RULES_VERSION, Registry, query};
 
 /// A replay under way. Its state is what the records read so far give.
 pub struct Replay {
-    state: Memory,
+    state: ReplayState,
     /// None once the replay has stopped.
     registry: Option<Registry>,
     rules: u32,
@@ -33,7 +35,7 @@ impl Replay {
 
     fn genesis(first: &Readable, command: &Checked, findings: &mut Findings) -> Result<Self, String> {
         let payload = canonical::<Envelope>(&command.envelope).map_err(|e| e.to_string())?.payload;
-        let mut state = Memory::new();
+        let mut state = ReplayState::default();
         let fatal = |error: Fatal| error.to_string();
         let effects = Registry::genesis(&payload, &state).map_err(fatal)?;
         if let Some(new) = effects.records.first() {
@@ -50,7 +52,7 @@ impl Replay {
     }
 
     /// The state so far.
-    pub fn state(&self) -> &Memory {
+    pub fn state(&self) -> &ReplayState {
         &self.state
     }
 
@@ -78,12 +80,19 @@ impl Replay {
 
     /// Replays a run of records of one time and one version of the rules, whose commands are
     /// `commands`. Blocks are not kept; how the records of one time were divided into blocks decides
-    /// nothing about them.
-    pub fn run(&mut self, first: u64, run: &[Readable], commands: &[Checked], findings: &mut Findings) {
-        let Some(record) = run.first().map(|r| &r.record) else { return };
+    /// nothing about them. Answers, for each record, what it is by the replay, if that gives the same
+    /// bytes.
+    pub fn run(&mut self, first: u64, run: &[Readable], commands: &[Checked], findings: &mut Findings) -> Vec<Option<Confirmed>> {
+        let mut confirmed = Vec::with_capacity(run.len());
+        self.go(first, run, commands, findings, &mut confirmed);
+        confirmed
+    }
+
+    fn go(&mut self, first: u64, run: &[Readable], commands: &[Checked], findings: &mut Findings, confirmed: &mut Vec<Option<Confirmed>>) {
+        let Some(head) = run.first() else { return };
         // Whatever goes wrong below, the registry is not put back: the replay has stopped.
         let Some(registry) = self.registry.take() else { return };
-        let (registry, effects) = match self.apply(registry, record, commands) {
+        let (registry, effects) = match self.apply(registry, head, commands) {
             Ok(applied) => applied,
             Err(error) => return stopped(findings, first, &error.to_string()),
         };
@@ -95,7 +104,10 @@ impl Replay {
                 not_due(findings, seq, result);
                 return stopped(findings, seq, "the numbers of all later records hang on it");
             };
-            if let Some(new) = effects.records.get(*index) {
+            let Some(new) = effects.records.get(*index) else { return stopped(findings, seq, "the registry names no record") };
+            let same = new.bytes == readable.bytes;
+            confirmed.push(same.then(|| Confirmed { chain: new.chain, leaf_hash: leaf_hash(&new.leaf) }));
+            if !same {
                 compare(readable, seq, &new.bytes, findings);
             }
         }
@@ -106,14 +118,14 @@ impl Replay {
         self.registry = Some(registry);
     }
 
-    fn apply(&mut self, mut registry: Registry, record: &Record, commands: &[Checked]) -> Result<(Registry, BlockEffects), Fatal> {
-        if record.rules_version != self.rules {
-            registry = registry.with_rules(record.rules_version)?;
-            self.rules = record.rules_version;
+    fn apply(&mut self, mut registry: Registry, head: &Readable, commands: &[Checked]) -> Result<(Registry, BlockEffects), Fatal> {
+        if head.rules != self.rules {
+            registry = registry.with_rules(head.rules)?;
+            self.rules = head.rules;
         }
         let previous = registry.head().block.as_slice().try_into().map_err(|_| Fatal::Broken("the head names no block".into()))?;
         let (proposer, proposer_key) = self.proposer;
-        let input = BlockInput { hash: previous, previous, proposer_key, proposer, time_ms: record.time_ms, commands };
+        let input = BlockInput { hash: previous, previous, proposer_key, proposer, time_ms: head.time_ms, commands };
         let effects = registry.apply_block(&self.state, &input)?;
         Ok((registry, effects))
     }
@@ -124,8 +136,8 @@ fn compare(found: &Readable, seq: u64, due: &[u8], findings: &mut Findings) {
     if found.bytes == due {
         return;
     }
-    let Ok(due) = canonical::<Record>(due) else { return };
-    let (record, mut told) = (&found.record, false);
+    let (Ok(record), Ok(due)) = (canonical::<Record>(&found.bytes), canonical::<Record>(due)) else { return };
+    let (record, mut told) = (&record, false);
     if record.outcome != due.outcome {
         told = true;
         let code = |r: &Record| reason_name(r.outcome.as_ref().map_or(0, |o| o.code));

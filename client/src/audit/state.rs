@@ -2,11 +2,11 @@
 //! of their keys, never by key or value: both may lead to a person.
 
 use super::finding::{Code, Findings};
+use super::memory::{ReplayState, command_id};
 use super::source::ReadError;
 use std::collections::BTreeMap;
 use vermilion_proto::LedgerHead;
-use vermilion_registry::kv::{Kv, Memory};
-use vermilion_registry::{keys, value};
+use vermilion_registry::{Kv, keys, value};
 use vermilion_storage::Store;
 
 /// What an entry is, in English and Chinese, by the letters before the first slash of its key.
@@ -59,12 +59,25 @@ impl Differences {
 
 /// Compares all of a directory's state with the replayed one at the same number of records.
 /// `chain` is the chain after these records.
-pub fn compare(store: &Store, replayed: &Memory, chain: &[u8; 32], findings: &mut Findings) -> Result<u64, ReadError> {
+pub fn compare(store: &Store, replayed: &ReplayState, chain: &[u8; 32], findings: &mut Findings) -> Result<u64, ReadError> {
     let mut differences = Differences::default();
     let mut rows = 0;
-    let mut due = replayed.iter().peekable();
+    let mut due = replayed.ordered().iter().peekable();
+    let mut commands = 0;
     let scan = store.state().scan(b"", &mut |key, found| {
         rows += 1;
+        if let Some(id) = command_id(key) {
+            match replayed.commands().get(&id) {
+                None => differences.add(Code::StateExtra, key),
+                Some(seq) => {
+                    commands += 1;
+                    if seq.as_slice() != found {
+                        differences.add(Code::StateDiffers, key);
+                    }
+                }
+            }
+            return true;
+        }
         while let Some((missing, _)) = due.next_if(|(due, _)| due.as_slice() < key) {
             differences.add(Code::StateMissing, missing);
         }
@@ -81,11 +94,14 @@ pub fn compare(store: &Store, replayed: &Memory, chain: &[u8; 32], findings: &mu
     for (missing, _) in due {
         differences.add(Code::StateMissing, missing);
     }
+    for _ in commands..replayed.commands().len() {
+        differences.add(Code::StateMissing, b"d/");
+    }
     differences.into_findings(findings);
     Ok(rows)
 }
 
-fn head(key: &[u8], found: &[u8], replayed: &Memory, chain: &[u8; 32], findings: &mut Findings) {
+fn head(key: &[u8], found: &[u8], replayed: &ReplayState, chain: &[u8; 32], findings: &mut Findings) {
     let due: Option<LedgerHead> = value::get(replayed, key).ok().flatten();
     let found: Option<LedgerHead> = value::decode(key, found).ok();
     let fits = due.zip(found).is_some_and(|(due, found)| {

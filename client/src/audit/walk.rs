@@ -1,14 +1,17 @@
-//! One source from its first record to its last, in order: sequence, time, chain, tree, replay.
+//! One source from its first record to its last, in order: links and replay.
+//!
+//! Records of one time are replayed together and linked after that: what the replay gives back byte
+//! for byte need not be hashed a second time.
 
 use super::content::Lacking;
-use super::examine::{Examined, Examiner, Place, Readable};
+use super::examine::{Examined, Examiner, Place, Readable, unreadable};
 use super::finding::{Code, Findings};
+use super::link::{Confirmed, Links};
 use super::pipeline;
 use super::replay::Replay;
 use super::source::{ReadError, Source};
 use super::{Advance, Stage, state};
 use vermilion_crypto::Digest;
-use vermilion_ledger::{Tree, chain_next, chain_start};
 use vermilion_registry::{Checked, ledger_id};
 use vermilion_storage::Store;
 
@@ -66,24 +69,18 @@ pub struct Walked {
 }
 
 struct Walk<'a> {
-    source: &'a dyn Source,
     plan: Plan<'a>,
     next: u64,
-    time_ms: u64,
-    /// The chain as it should be.
-    chain: Option<Digest>,
-    /// The chain as the record before stored it.
-    stored: Option<Digest>,
-    tree: Option<Tree>,
+    links: Links<'a>,
     replay: Option<Replay>,
     out: Walked,
 }
 
 /// Walks a source that says to have `size` records.
 pub fn walk(source: &dyn Source, size: u64, plan: Plan<'_>, advance: &Advance<'_>) -> Result<Walked, ReadError> {
-    let examiner = Examiner { source: source.name(), signatures: plan.signatures, store: source.store() };
+    let examiner = Examiner { source: source.name(), signatures: plan.signatures, hashes: !plan.replay, store: source.store() };
+    let stage = if plan.known.is_some() { Stage::Comparing } else { Stage::Records };
     let mut walk = Walk::new(source, plan);
-    let stage = if walk.plan.known.is_some() { Stage::Comparing } else { Stage::Records };
     let read = pipeline::run(
         |give| source.records(0, give),
         |chunk| examiner.chunk(chunk),
@@ -112,7 +109,7 @@ impl<'a> Walk<'a> {
             findings: Findings::of(source.name()),
             states: Vec::new(),
         };
-        Self { source, plan, next: 0, time_ms: 0, chain: None, stored: None, tree: Some(Tree::new()), replay: None, out }
+        Self { plan, next: 0, links: Links::new(source.store()), replay: None, out }
     }
 
     /// Takes a chunk; answers whether to go on.
@@ -123,116 +120,91 @@ impl<'a> Walk<'a> {
         for Place { seq, record } in examined.records {
             self.out.records += 1;
             if seq > self.next {
-                self.replay_run(&mut run);
+                self.settle(&mut run);
                 self.gap(seq);
             }
             self.next = seq.saturating_add(1);
-            let Some(mut record) = record else {
-                self.replay_run(&mut run);
-                self.lose(seq, "the record cannot be read");
-                continue;
-            };
-            self.link(seq, &record);
-            self.out.lacking.add(seq, std::mem::take(&mut record.content));
+            match record {
+                Some(record) => self.add(&mut run, seq, record),
+                None => {
+                    self.settle(&mut run);
+                    self.lose(seq, "the record cannot be read");
+                }
+            }
             if self.out.departs.is_some() {
                 // From here on this source needs an audit of its own.
                 return false;
             }
-            if self.plan.replay {
-                if !run.takes(&record) {
-                    self.replay_run(&mut run);
-                }
-                self.collect(&mut run, seq, record);
-            }
             if self.plan.states.iter().any(|state| state.size == self.next) {
-                self.replay_run(&mut run);
+                self.settle(&mut run);
                 self.compare_states();
             }
         }
-        self.replay_run(&mut run);
+        self.settle(&mut run);
         true
     }
 
-    /// Sequence, time, chain and tree of one record.
-    fn link(&mut self, seq: u64, record: &Readable) {
-        let findings = &mut self.out.findings;
-        if record.record.seq != seq {
-            findings.add(
-                Code::RecordMisplaced,
-                Some(seq),
-                format!("The record at place {seq} bears the number {}.", record.record.seq),
-                format!("第{seq}号位置上的记录自称第{}号。", record.record.seq),
-            );
+    /// Puts a record to those that are replayed together, or takes it by itself.
+    fn add(&mut self, run: &mut Run, seq: u64, mut record: Readable) {
+        self.out.lacking.add(seq, std::mem::take(&mut record.content));
+        let command = record.command.take();
+        if seq == 0 {
+            return self.begin(&record, command.as_ref());
         }
-        if record.record.time_ms < self.time_ms {
-            findings.add(
-                Code::TimeBack,
-                Some(seq),
-                format!("The time of record {seq} lies before that of the record before it."),
-                format!("第{seq}号记录的时间早于前一记录。"),
-            );
+        if !self.replay.as_ref().is_some_and(Replay::is_going) {
+            return self.link(seq, &record, None);
         }
-        self.time_ms = record.record.time_ms;
-        let start = || record.command.as_ref().and_then(genesis_id).map(|id| chain_start(&id));
-        let next = |before: Digest| chain_next(&before, &record.hash);
-        self.chain = if seq == 0 { start() } else { self.chain }.map(next);
-        let follows = self.stored.map(next) == Some(record.chain);
-        let mut leaf = record.leaf_hash;
-        if let Some(chain) = self.chain.filter(|chain| *chain != record.chain) {
-            // What follows the break before it is no second one.
-            if !follows {
-                findings.add(
-                    Code::ChainBroken,
-                    Some(seq),
-                    format!("The chain hash of record {seq} does not follow from the one before it and the record."),
-                    format!("第{seq}号记录的链哈希与前一链哈希及本记录不符。"),
-                );
+        match command {
+            Some(command) => {
+                if !run.takes(&record) {
+                    self.settle(run);
+                }
+                run.add(seq, record, command);
             }
-            leaf = self.leaf(record, chain);
-        }
-        self.stored = Some(record.chain);
-        if let Some(known) = self.plan.known
-            && known.get(self.out.leaves.len()) != Some(&leaf)
-        {
-            self.out.departs.get_or_insert(seq);
-        }
-        let Some(tree) = &mut self.tree else { return };
-        self.out.leaves.push(leaf);
-        let full = tree.append(leaf);
-        if record.record.commitment.is_some() {
-            self.out.roots.push((tree.size(), tree.root()));
-        }
-        for tile in full {
-            self.compare_tile(tile.level, tile.index, &tile.bytes);
+            None => {
+                self.settle(run);
+                if let Some(replay) = &mut self.replay {
+                    replay.stop(seq, "its command cannot be read", &mut self.out.findings);
+                }
+                self.link(seq, &record, None);
+            }
         }
     }
 
-    /// The leaf that a record should have left, under the chain as it should be.
-    fn leaf(&self, record: &Readable, chain: Digest) -> Digest {
-        let stored = vermilion_registry::stored::open_parts(&record.bytes, chain);
-        stored.map_or(record.leaf_hash, |open| open.leaf.hash())
+    /// The first record.
+    fn begin(&mut self, record: &Readable, command: Option<&Checked>) {
+        if let Some(id) = command.and_then(genesis_id) {
+            self.links.begin(&id);
+        }
+        if self.plan.replay {
+            self.replay = command.and_then(|command| Replay::begin(record, command, &mut self.out.findings));
+        }
+        self.link(0, record, None);
     }
 
-    fn compare_tile(&mut self, level: u8, index: u64, bytes: &[u8]) {
-        use vermilion_ledger::TileStore as _;
-        let Some(store) = self.source.store() else { return };
-        let findings = &mut self.out.findings;
-        match store.tile(level, index) {
-            Ok(Some(stored)) if stored == bytes => {}
-            Ok(Some(_)) => findings.add(
-                Code::TileDiffers,
-                None,
-                format!("The stored tile {index} of level {level} of the tree is not the one that the records give."),
-                format!("所存默克尔树第{level}层第{index}号瓦片与记录重算的结果不符。"),
-            ),
-            Ok(None) => findings.add(
-                Code::TileMissing,
-                None,
-                format!("Tile {index} of level {level} of the tree is not stored."),
-                format!("默克尔树第{level}层第{index}号瓦片缺失。"),
-            ),
+    /// Replays what waits, and links it.
+    fn settle(&mut self, run: &mut Run) {
+        let Run { first, records, commands } = std::mem::take(run);
+        let confirmed = match &mut self.replay {
+            Some(replay) => replay.run(first, &records, &commands, &mut self.out.findings),
+            None => Vec::new(),
+        };
+        for (n, (seq, record)) in (first..).zip(&records).enumerate() {
+            self.link(seq, record, confirmed.get(n).and_then(Option::as_ref));
+        }
+    }
+
+    fn link(&mut self, seq: u64, record: &Readable, confirmed: Option<&Confirmed>) {
+        match self.links.link(seq, record, confirmed, &mut self.out.findings) {
+            Ok(leaf) => {
+                let at = usize::try_from(seq).ok();
+                if self.plan.known.is_some_and(|known| at.and_then(|at| known.get(at)) != Some(&leaf)) {
+                    self.out.departs.get_or_insert(seq);
+                }
+            }
             Err(error) => {
-                findings.add(Code::StorageDamaged, None, format!("The tiles cannot be read: {error}."), "读取默克尔树瓦片时数据库出错。");
+                unreadable(&mut self.out.findings, seq, &error.to_string());
+                self.lose(seq, "the record cannot be read");
             }
         }
     }
@@ -250,40 +222,16 @@ impl<'a> Walk<'a> {
 
     /// Without a record neither chain, tree nor state can be computed further.
     fn lose(&mut self, seq: u64, why: &str) {
-        (self.chain, self.stored, self.tree) = (None, None, None);
+        self.links.lose();
         self.out.departs = self.out.departs.or(self.plan.known.map(|_| seq));
         if let Some(replay) = &mut self.replay {
             replay.stop(seq, why, &mut self.out.findings);
         }
     }
 
-    fn collect(&mut self, run: &mut Run, seq: u64, mut record: Readable) {
-        let command = record.command.take();
-        if seq == 0 {
-            self.replay = command.and_then(|command| Replay::begin(&record, &command, &mut self.out.findings));
-            return;
-        }
-        match command {
-            Some(command) => run.add(seq, record, command),
-            None => {
-                self.replay_run(run);
-                if let Some(replay) = &mut self.replay {
-                    replay.stop(seq, "its command cannot be read", &mut self.out.findings);
-                }
-            }
-        }
-    }
-
-    fn replay_run(&mut self, run: &mut Run) {
-        let Run { first, records, commands } = std::mem::take(run);
-        if let Some(replay) = &mut self.replay {
-            replay.run(first, &records, &commands, &mut self.out.findings);
-        }
-    }
-
     /// Compares the states of the directories that end here.
     fn compare_states(&mut self) {
-        let (Some(replay), Some(chain)) = (&self.replay, &self.chain) else { return };
+        let (Some(replay), Some(chain)) = (&self.replay, self.links.chain()) else { return };
         if !replay.is_going() {
             return;
         }
@@ -320,6 +268,7 @@ impl<'a> Walk<'a> {
             Ok(()) => {}
         }
         self.out.next = self.next;
+        (self.out.leaves, self.out.roots) = (self.links.leaves, self.links.roots);
         self.out.licences = self.replay.as_ref().map_or(0, Replay::licences);
         self.out.replay = self.replay.take().filter(Replay::is_going);
         Ok(self.out)
@@ -327,7 +276,7 @@ impl<'a> Walk<'a> {
 }
 
 /// The ledger id of a genesis command.
-pub fn genesis_id(command: &Checked) -> Option<Digest> {
+fn genesis_id(command: &Checked) -> Option<Digest> {
     let envelope = vermilion_proto::canonical::<vermilion_proto::Envelope>(&command.envelope).ok()?;
     Some(ledger_id(&envelope.payload))
 }
@@ -342,7 +291,7 @@ struct Run {
 
 impl Run {
     fn takes(&self, record: &Readable) -> bool {
-        let of = |r: &Readable| (r.record.time_ms, r.record.rules_version);
+        let of = |r: &Readable| (r.time_ms, r.rules);
         self.records.first().is_none_or(|first| of(first) == of(record))
     }
 

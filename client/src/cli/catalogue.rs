@@ -17,7 +17,9 @@ use vermilion_registry::reason::Reason;
 #[derive(Subcommand, Debug)]
 pub enum TypeVerb {
     /// Publish the types of a catalogue file: new ones, and the next version of changed ones
-    #[command(after_help = "Example:\n  vermilion type publish --file catalogue.json\n\nTypes that stand in the ledger unchanged are left as they are.")]
+    #[command(
+        after_help = "Example:\n  vermilion type publish --file catalogue.json\n\nTypes that stand in the ledger unchanged are left as they are."
+    )]
     Publish {
         /// The catalogue, a JSON list
         #[arg(long, value_name = "FILE")]
@@ -86,7 +88,8 @@ pub async fn run_type(context: &Context, verb: TypeVerb) -> Result<Exit, ClientE
                 if !context.out.json {
                     context.out.line(&format!("{}  {}  版本 version {version}  {said}", of.code, of.name_zh));
                 }
-                answers.push(json!({ "code": of.code, "name": of.name_zh, "version": version, "record": record.as_ref().map(recorded_json) }));
+                answers
+                    .push(json!({ "code": of.code, "name": of.name_zh, "version": version, "record": record.as_ref().map(recorded_json) }));
             }
             if context.out.json {
                 context.out.line(&Value::Array(answers).to_string());
@@ -94,18 +97,25 @@ pub async fn run_type(context: &Context, verb: TypeVerb) -> Result<Exit, ClientE
         }
         TypeVerb::Show { code } => {
             let state = client.licence_type(&code).await?.ok_or(Reason::UnknownType)?;
-            context.out.answer(&type_json(&state, true), || {
-                serde_json::to_string_pretty(&type_json(&state, true)).unwrap_or_default()
-            });
+            context.out.answer(&type_json(&state, true), || serde_json::to_string_pretty(&type_json(&state, true)).unwrap_or_default());
         }
         TypeVerb::List => {
             let types = client.types().await?;
             context.out.answer(&Value::Array(types.states().map(|s| type_json(s, false)).collect()), || {
                 let row = |s: &TypeState| {
                     let of = s.r#type.clone().unwrap_or_default();
-                    vec![of.code, of.name_zh, of.kind, of.version.to_string(), s.implementations.iter().map(|i| i.unit.as_str()).collect::<Vec<_>>().join(",")]
+                    vec![
+                        of.code,
+                        of.name_zh,
+                        of.kind,
+                        of.version.to_string(),
+                        s.implementations.iter().map(|i| i.unit.as_str()).collect::<Vec<_>>().join(","),
+                    ]
                 };
-                table(&["编码 code", "名称 name", "类别 kind", "版本 version", "签发单位 issuers"], &types.states().map(row).collect::<Vec<_>>())
+                table(
+                    &["编码 code", "名称 name", "类别 kind", "版本 version", "签发单位 issuers"],
+                    &types.states().map(row).collect::<Vec<_>>(),
+                )
             });
         }
     }
@@ -122,8 +132,9 @@ fn type_json(state: &TypeState, whole: bool) -> Value {
     });
     if whole && let Some(members) = out.as_object_mut() {
         let fields = of.base_fields.iter().chain(&of.fields);
-        let fields: Vec<Value> =
-            fields.map(|f| json!({ "name": f.name, "class": f.class().as_str_name(), "disclosed_by_default": f.disclosed_by_default })).collect();
+        let fields: Vec<Value> = fields
+            .map(|f| json!({ "name": f.name, "class": f.class().as_str_name(), "disclosed_by_default": f.disclosed_by_default }))
+            .collect();
         members.insert("fields".into(), Value::Array(fields));
         members.insert("holder_code_types".into(), json!(of.holder_code_types));
         members.insert("validity_years".into(), json!(of.validity_years));

@@ -75,10 +75,21 @@ fn cluster_json(reply: &ClusterReply) -> Value {
 
 fn cluster_text(reply: &ClusterReply) -> String {
     let row = |n: &NodeStatus| {
-        vec![n.name.clone(), n.role.clone(), n.term.to_string(), n.applied.to_string(), n.size.to_string(), n.checkpoint_size.to_string(), show_ms(n.time_ms)]
+        vec![
+            n.name.clone(),
+            n.role.clone(),
+            n.term.to_string(),
+            n.applied.to_string(),
+            n.size.to_string(),
+            n.checkpoint_size.to_string(),
+            show_ms(n.time_ms),
+        ]
     };
     let leader = if reply.leader.is_empty() { "无 none" } else { &reply.leader };
-    let nodes = table(&["节点 node", "角色 role", "term", "applied", "记录 records", "checkpoint", "时间 time"], &reply.nodes.iter().map(row).collect::<Vec<_>>());
+    let nodes = table(
+        &["节点 node", "角色 role", "term", "applied", "记录 records", "checkpoint", "时间 time"],
+        &reply.nodes.iter().map(row).collect::<Vec<_>>(),
+    );
     format!("账本 ledger {}\n主节点 leader {leader}\n{nodes}", hex::encode(&reply.ledger_id))
 }
 

@@ -37,9 +37,11 @@ pub enum LicenceVerb {
         challenge: Option<String>,
     },
     /// Change a licence's state, or a flag with + or -
-    #[command(after_help = "Example:\n  vermilion licence change ID --to revoked --reason penalty --basis 行政处罚法第九条 --effective 2026-03-01\n\n\
+    #[command(
+        after_help = "Example:\n  vermilion licence change ID --to revoked --reason penalty --basis 行政处罚法第九条 --effective 2026-03-01\n\n\
         States: valid frozen withheld lost revoked annulled withdrawn cancelled void transferred-out\n\
-        Flags: +under-objection +judicial-freeze +inspection-due +issuer-outage, or with - to take them back")]
+        Flags: +under-objection +judicial-freeze +inspection-due +issuer-outage, or with - to take them back"
+    )]
     Change(Change),
     /// Issue a licence's next version from a file with its row
     #[command(after_help = "Example:\n  vermilion licence supersede --file row.json --because renewal")]
@@ -175,12 +177,22 @@ fn text(identifier: &str, state: &LicenceState, changes: &[StatusChange]) -> Str
     );
     let row = |c: &StatusChange| {
         let name = state_name(c.state);
-        vec![c.seq.to_string(), format!("{} / {name}", shown_chinese(name)), flags(c.flags).join(" "), show_ms(c.effective_ms), show_ms(c.recorded_ms), c.reason.clone()]
+        vec![
+            c.seq.to_string(),
+            format!("{} / {name}", shown_chinese(name)),
+            flags(c.flags).join(" "),
+            show_ms(c.effective_ms),
+            show_ms(c.recorded_ms),
+            c.reason.clone(),
+        ]
     };
     if changes.is_empty() {
         return head;
     }
-    head + &table(&["seq", "状态 state", "标记 flags", "生效 effective", "记录 recorded", "事由 reason"], &changes.iter().map(row).collect::<Vec<_>>())
+    head + &table(
+        &["seq", "状态 state", "标记 flags", "生效 effective", "记录 recorded", "事由 reason"],
+        &changes.iter().map(row).collect::<Vec<_>>(),
+    )
 }
 
 fn state_name(number: u32) -> &'static str {

@@ -16,7 +16,9 @@ use zeroize::Zeroizing;
 #[derive(Subcommand, Debug)]
 pub enum OperatorVerb {
     /// Make a key file (or a unit's secret: any 32 bytes)
-    #[command(after_help = "Example:\n  vermilion operator keygen --out maker.pem\n\nThe file is encrypted under a passphrase: from VERMILION_PASSPHRASE, a file, or a prompt.")]
+    #[command(
+        after_help = "Example:\n  vermilion operator keygen --out maker.pem\n\nThe file is encrypted under a passphrase: from VERMILION_PASSPHRASE, a file, or a prompt."
+    )]
     Keygen {
         /// The file; one that is there is not overwritten
         #[arg(long, value_name = "FILE")]
@@ -29,7 +31,9 @@ pub enum OperatorVerb {
         passphrase_file: Option<PathBuf>,
     },
     /// Register an operator's key, signed by a managing unit
-    #[command(after_help = "Example:\n  vermilion operator add --unit 11440304MB0X010624 --public 9f…e1 --posts maker --person person.txt\n\nperson.txt holds the person's identity number; a node makes a keyed tag of it, and only the tag is recorded.")]
+    #[command(
+        after_help = "Example:\n  vermilion operator add --unit 11440304MB0X010624 --public 9f…e1 --posts maker --person person.txt\n\nperson.txt holds the person's identity number; a node makes a keyed tag of it, and only the tag is recorded."
+    )]
     Add(Add),
     /// Take posts back, or with none named the key itself
     Revoke {

@@ -17,7 +17,9 @@ use vermilion_registry::{ledger_id, pinned};
 #[derive(Subcommand, Debug)]
 pub enum ReceiptVerb {
     /// Get the receipt of a licence, or of a command's record
-    #[command(after_help = "Example:\n  vermilion receipt get ID --out licence.vmr\n  vermilion receipt get --command 5f…a0 --out record.vmr")]
+    #[command(
+        after_help = "Example:\n  vermilion receipt get ID --out licence.vmr\n  vermilion receipt get --command 5f…a0 --out record.vmr"
+    )]
     Get(Get),
     /// Check a receipt without any network: exit 0 if everything holds, 1 if not
     #[command(after_help = "Example:\n  vermilion receipt check licence.vmr --trust trust.json\n\n\
@@ -81,10 +83,8 @@ pub async fn run_receipt(context: &Context, verb: ReceiptVerb) -> Result<Exit, C
 async fn get(context: &Context, args: Get) -> Result<Exit, ClientError> {
     let client = context.client()?;
     let command_id = args.command.map(|c| unhex::<32>(&c, "the command's id")).transpose()?;
-    let request = ReceiptRequest {
-        command_id: command_id.map(|c| c.to_vec()).unwrap_or_default(),
-        identifier: args.identifier.unwrap_or_default(),
-    };
+    let request =
+        ReceiptRequest { command_id: command_id.map(|c| c.to_vec()).unwrap_or_default(), identifier: args.identifier.unwrap_or_default() };
     let asker = if request.identifier.is_empty() { None } else { Some(client.asker(None)?) };
     let receipt = client.connection.receipt(&request, asker.as_ref()).await?;
     receipt::write_file(&args.out, &receipt)?;
@@ -114,7 +114,10 @@ fn text(checked: &ReceiptCheck) -> String {
     let mut out = String::from("存证凭证 receipt\n");
     out += &line("真实 genuine    ", &checked.genuine, record);
     out += &line("签发 issued by  ", &checked.issued, format!("{} ({})", checked.issuer, checked.posts.join("+")));
-    let licence = checked.item.as_ref().map(|i| if i.identifier.is_empty() { format!("{} (个人标识 personal)", i.type_code) } else { i.identifier.clone() });
+    let licence = checked
+        .item
+        .as_ref()
+        .map(|i| if i.identifier.is_empty() { format!("{} (个人标识 personal)", i.type_code) } else { i.identifier.clone() });
     out += &line("未改 unaltered  ", &checked.unaltered, licence.unwrap_or_default());
     for field in &checked.fields {
         out += &format!("      {} = {}\n", field.name, field.value);
@@ -144,13 +147,16 @@ pub fn run_trust(context: &Context, verb: TrustVerb) -> Result<Exit, ClientError
         let settings = trust.settings();
         let (id, n, k) = (hex::encode(settings.ledger_id), settings.witnesses.len(), settings.quorum);
         let stolen = trust.holds_against();
-        context.out.answer(&json!({ "file": path.display().to_string(), "ledger_id": id, "witnesses": n, "quorum": k, "holds_against": stolen }), || {
-            let holds = match stolen {
-                Some(f) => format!("{f} stolen nodes cannot show two histories"),
-                None => "too few to keep stolen nodes from showing two histories; it only lets others detect it".to_owned(),
-            };
-            format!("{}\n  ledger id {id}\n  quorum {k} of {n}: {holds}", path.display())
-        });
+        context.out.answer(
+            &json!({ "file": path.display().to_string(), "ledger_id": id, "witnesses": n, "quorum": k, "holds_against": stolen }),
+            || {
+                let holds = match stolen {
+                    Some(f) => format!("{f} stolen nodes cannot show two histories"),
+                    None => "too few to keep stolen nodes from showing two histories; it only lets others detect it".to_owned(),
+                };
+                format!("{}\n  ledger id {id}\n  quorum {k} of {n}: {holds}", path.display())
+            },
+        );
     }
     Ok(Exit::Yes)
 }

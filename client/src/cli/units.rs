@@ -11,7 +11,9 @@ use vermilion_registry::reason::Reason;
 #[derive(Subcommand, Debug)]
 pub enum UnitVerb {
     /// Register a unit, signed by a managing unit's approve, operate and verify
-    #[command(after_help = "Example:\n  vermilion unit register --uscc 11440304MB0X010624 --name 样例区民政局 --area 440304 --level district --role issuing-unit")]
+    #[command(
+        after_help = "Example:\n  vermilion unit register --uscc 11440304MB0X010624 --name 样例区民政局 --area 440304 --level district --role issuing-unit"
+    )]
     Register(Register),
     /// Suspend a unit: it can sign nothing until it is restored
     Suspend(Named),

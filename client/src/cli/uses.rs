@@ -4,6 +4,7 @@ use super::Context;
 use super::output::{recorded_json, status_json, status_text, table};
 use crate::client::Client;
 use crate::error::{ClientError, Exit};
+use crate::signer;
 use crate::use_licence::{UseAnswer, UseRequest, UsedLicence};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
@@ -66,7 +67,9 @@ pub struct Purpose {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  vermilion use ID --case 2026-17 --purpose 开立账户 --item 00044A --fields legalRepresentative,address")]
+#[command(
+    after_help = "Example:\n  vermilion use ID --case 2026-17 --purpose 开立账户 --item 00044A --fields legalRepresentative,address\n\nExit code 1 if no field is granted; each withheld field is shown with its reason."
+)]
 pub struct UseArgs {
     /// Identifiers of the licences
     #[arg(required = true, value_name = "ID")]
@@ -88,7 +91,9 @@ pub struct UseArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  vermilion verify ID --case 2026-17 --purpose 核验 --item 00044A\n\nPrints the verify-information result of GB/T 36906 (0 to 7). Exit code 0 if the licence is valid, 1 if not.")]
+#[command(
+    after_help = "Example:\n  vermilion verify ID --case 2026-17 --purpose 核验 --item 00044A\n\nPrints the verify-information result of GB/T 36906 (0 to 7). Exit code 0 if the licence is valid, 1 if not."
+)]
 pub struct VerifyArgs {
     /// The licence's identifier
     #[arg(value_name = "ID")]
@@ -123,12 +128,12 @@ impl Purpose {
         if let Some(unit) = &self.unit {
             return Ok(unit.clone());
         }
-        for operator in client.keyring().operators() {
-            if client.signers(&operator.unit, Kind::Use).await.is_ok() {
-                return Ok(operator.unit.clone());
-            }
-        }
-        Err(ClientError::config("operators", "no key here may sign a use"))
+        let rule = client.post_rule(Kind::Use).await?;
+        let may = |o: &&crate::keyring::OperatorKey| signer::can_sign(client.keyring(), &o.unit, &rule);
+        let found = client.keyring().operators().iter().find(may);
+        found
+            .map(|o| o.unit.clone())
+            .ok_or_else(|| ClientError::config("operators", format!("no keys here fill the posts {rule} of a use")))
     }
 }
 
@@ -147,11 +152,14 @@ pub async fn run_use(context: &Context, args: UseArgs) -> Result<Exit, ClientErr
     let unit = args.purpose.unit(&client).await?;
     let answer = client.use_licences(&unit, &args.identifiers, request).await?;
     context.out.answer(&answer_json(&unit, &answer), || answer_text(&unit, &answer));
-    Ok(Exit::Yes)
+    // The use stands, but it was given nothing of what it asked for.
+    let nothing = answer.recorded.outcome.granted.is_empty() && !answer.recorded.outcome.withheld.is_empty();
+    Ok(if nothing { Exit::No } else { Exit::Yes })
 }
 
 fn answer_json(unit: &str, answer: &UseAnswer) -> Value {
-    let withheld: Map<String, Value> = answer.withheld().map(|(field, reason)| (field.to_owned(), json!(reason.map(Reason::name)))).collect();
+    let withheld: Map<String, Value> =
+        answer.withheld().map(|(field, reason)| (field.to_owned(), json!(reason.map(Reason::name)))).collect();
     let licence = |l: &UsedLicence| {
         let fields: Map<String, Value> = l.fields.iter().map(|f| (f.name.clone(), f.value.clone())).collect();
         let disclosures: Vec<&String> = l.fields.iter().map(|f| &f.disclosure).collect();

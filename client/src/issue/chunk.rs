@@ -70,7 +70,9 @@ impl Chunker {
     /// Notes that the reader is at this line: chunks that have waited long enough close.
     pub fn pass(&mut self, number: u64) -> Vec<Chunk> {
         let mut closed = Vec::new();
-        while let Some(oldest) = self.oldest().filter(|(first, _)| number.saturating_sub(*first) >= WINDOW || self.open_cost > MAX_OPEN_COST) {
+        while let Some(oldest) =
+            self.oldest().filter(|(first, _)| number.saturating_sub(*first) >= WINDOW || self.open_cost > MAX_OPEN_COST)
+        {
             closed.extend(self.close(&oldest.1));
         }
         closed

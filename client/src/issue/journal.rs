@@ -80,7 +80,11 @@ impl Journal {
     }
 
     fn check(&self, fresh: &Stored) -> Result<(), ClientError> {
-        if self.stored.format != FORMAT || self.stored.ledger != fresh.ledger || self.stored.file != fresh.file || self.stored.generations.is_empty() {
+        if self.stored.format != FORMAT
+            || self.stored.ledger != fresh.ledger
+            || self.stored.file != fresh.file
+            || self.stored.generations.is_empty()
+        {
             return Err(bad(&self.path, "it is another file's, or of another version"));
         }
         Ok(())

@@ -118,7 +118,11 @@ impl Maker<'_> {
     /// A draft with sealed items, its nonce and keys derived.
     pub fn draft(&self, first: u64, not_after_ms: u64, items: Vec<ItemDraft>) -> Result<Draft, ClientError> {
         let secret = &self.unit.secret;
-        let seed = kdf(CTX_NONCE, secret, &[self.file, &first.to_be_bytes(), &not_after_ms.to_be_bytes(), &digest_of_items(items.iter().map(|i| &i.item))]);
+        let seed = kdf(
+            CTX_NONCE,
+            secret,
+            &[self.file, &first.to_be_bytes(), &not_after_ms.to_be_bytes(), &digest_of_items(items.iter().map(|i| &i.item))],
+        );
         let mut nonce = [0; 16];
         nonce.copy_from_slice(&seed[..16]);
         let command_key = ContentKey(*kdf(CTX_COMMAND_KEY, secret, &[&seed[..]]));

@@ -106,7 +106,11 @@ impl Lines {
             let end = buffer.iter().position(|b| *b == b'\n');
             let taken = buffer.get(..end.map_or(buffer.len(), |e| e + 1)).unwrap_or_default();
             self.counter.add(taken);
-            if bytes.len() + taken.len() <= MAX_ROW + 8 { bytes.extend_from_slice(taken) } else { too_long = true }
+            if bytes.len() + taken.len() <= MAX_ROW + 8 {
+                bytes.extend_from_slice(taken)
+            } else {
+                too_long = true
+            }
             let length = taken.len();
             self.reader.consume(length);
             if end.is_some() {
@@ -147,7 +151,10 @@ mod tests {
         for (content, lines) in [
             (Vec::new(), vec![]),
             (b"\xef\xbb\xbf{}\r\n\n {}".to_vec(), vec![Line::Text("{}".into()), Line::Empty, Line::Text(" {}".into())]),
-            (format!("a\n{long}\nb\n").into_bytes(), vec![Line::Text("a".into()), Line::Unreadable("the row is longer than 64 KiB"), Line::Text("b".into())]),
+            (
+                format!("a\n{long}\nb\n").into_bytes(),
+                vec![Line::Text("a".into()), Line::Unreadable("the row is longer than 64 KiB"), Line::Text("b".into())],
+            ),
             (b"\xff\n".to_vec(), vec![Line::Unreadable("the row is not UTF-8")]),
         ] {
             std::fs::write(&path, &content).unwrap();

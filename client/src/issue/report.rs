@@ -42,7 +42,8 @@ impl RowReport {
         match self.reason {
             None => format!("{:>8}  {outcome}  {identifier}", self.row),
             Some(reason) => {
-                let detail = if self.detail.is_empty() || self.detail == reason.english() { String::new() } else { format!(" [{}]", self.detail) };
+                let detail =
+                    if self.detail.is_empty() || self.detail == reason.english() { String::new() } else { format!(" [{}]", self.detail) };
                 format!("{:>8}  {outcome}  {identifier}  {reason} {} / {}{detail}", self.row, reason.chinese(), reason.english())
             }
         }

@@ -379,8 +379,7 @@ impl Import {
 /// Signers, secret and vault keys of a unit; none if nobody here signs for it. A unit with signers
 /// and no secret is an error of the configuration.
 pub async fn issuing_unit(client: &Client, uscc: &str, rule: &str) -> Result<Option<IssuingUnit>, ClientError> {
-    let has_posts = |posts: &str| posts.split('+').all(|p| client.keyring().operators().iter().any(|o| o.unit == uscc && o.posts.iter().any(|q| q == p)));
-    if !rule.split('|').any(has_posts) {
+    if !signer::can_sign(client.keyring(), uscc, rule) {
         return Ok(None);
     }
     Ok(Some(IssuingUnit {
@@ -429,7 +428,10 @@ mod tests {
         let whole = Recorded { outcome: Outcome { code: Reason::UnitSuspended.number(), ..Default::default() }, ..recorded };
         settle(&whole, &chunk, &[0, 1, 2, 3], &mut reports);
         assert!(reports.iter().flatten().all(|r| r.reason == Some(Reason::UnitSuspended)));
-        assert_eq!(refused_rows(&[ItemRefusal { position: 2, code: 45 }, ItemRefusal { position: 9, code: 45 }], &[0, 2, 3]), BTreeMap::from([(3, 45)]));
+        assert_eq!(
+            refused_rows(&[ItemRefusal { position: 2, code: 45 }, ItemRefusal { position: 9, code: 45 }], &[0, 2, 3]),
+            BTreeMap::from([(3, 45)])
+        );
     }
 
     #[test]

@@ -80,6 +80,12 @@ impl Disclosure {
         json.clear();
         json.reserve(encoded.len());
         URL_SAFE_NO_PAD.decode_vec(encoded, json).map_err(|_| malformed("a disclosure is not base64url"))?;
+        Self::of_json(Zeroizing::new(encoded.to_owned()), scratch)
+    }
+
+    /// From the JSON in `scratch`, whose base64url `encoded` is.
+    fn of_json(encoded: Zeroizing<String>, scratch: &mut Scratch) -> Result<Self, Refusal> {
+        let json = &scratch.json;
         let (salt, name, value): (Cow<'_, str>, String, Value) =
             serde_json::from_slice(json).map_err(|_| malformed("a disclosure is not an array of salt, name and value"))?;
         check_name(&name)?;
@@ -91,7 +97,7 @@ impl Disclosure {
         if *scratch.again != *scratch.json {
             return Err(malformed("a disclosure's JSON is not compact, or a member stands twice"));
         }
-        Ok(Self { digest: sha256(encoded.as_bytes()), encoded: Zeroizing::new(encoded.to_owned()), name, value })
+        Ok(Self { digest: sha256(encoded.as_bytes()), encoded, name, value })
     }
 
     /// Reads a disclosure and checks that its digest is among `digests`.
@@ -139,7 +145,8 @@ fn write_json(into: &mut Vec<u8>, salt: &str, name: &str, value: &Value) -> Resu
     (salt, name, value).serialize(&mut serde_json::Serializer::new(into)).map_err(|_| malformed("a disclosure cannot be written"))
 }
 
-/// Joins disclosures into a plaintext, one a line.
+/// Joins disclosures into a plaintext: the JSON of each on a line of its own. Not their base64url,
+/// which is a third longer and follows from it: one value has one text. Compact JSON has no line end.
 pub(super) fn join(disclosures: &[Disclosure]) -> Zeroizing<Vec<u8>> {
     let length = disclosures.iter().map(|d| d.encoded.len() + 1).sum();
     let mut plaintext = Zeroizing::new(Vec::with_capacity(length));
@@ -147,22 +154,33 @@ pub(super) fn join(disclosures: &[Disclosure]) -> Zeroizing<Vec<u8>> {
         if !plaintext.is_empty() {
             plaintext.push(b'\n');
         }
-        plaintext.extend_from_slice(disclosure.encoded.as_bytes());
+        // Its own encoding always decodes.
+        let _ = URL_SAFE_NO_PAD.decode_vec(disclosure.encoded.as_bytes(), &mut plaintext);
     }
     plaintext
 }
 
 /// Reads a plaintext that [`join`] wrote: at most `max` disclosures.
 pub(super) fn split(plaintext: &[u8], max: usize) -> Result<Vec<Disclosure>, Refusal> {
-    let text = std::str::from_utf8(plaintext).map_err(|_| malformed("the content is not text"))?;
     let (mut out, mut scratch) = (Vec::with_capacity(24), Scratch::default());
-    for line in text.split('\n') {
+    for line in plaintext.split(|byte| *byte == b'\n') {
         if out.len() == max {
             return Err(malformed("the content has too many fields"));
         }
-        out.push(Disclosure::read(line, &mut scratch)?);
+        if line.len() > MAX_JSON {
+            return Err(malformed("a disclosure is too long"));
+        }
+        scratch.json.clear();
+        scratch.json.extend_from_slice(line);
+        out.push(Disclosure::of_json(Zeroizing::new(URL_SAFE_NO_PAD.encode(line)), &mut scratch)?);
     }
     Ok(out)
+}
+
+/// The disclosures of a licence's opened content, for whoever serves a use. That they match the
+/// item's digests was checked at the door; whoever receives them checks it again.
+pub fn disclosures(plaintext: &[u8]) -> Result<Vec<Disclosure>, Refusal> {
+    split(plaintext, usize::MAX)
 }
 
 fn malformed(detail: &str) -> Refusal {

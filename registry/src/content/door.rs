@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use vermilion_crypto::LookupKey;
 use vermilion_proto::LicenceItem;
 
-/// The longest plaintext, in bytes: the longest row in base64url, with salts and names.
+/// The longest plaintext, in bytes: the longest row, with salts and names.
 pub const MAX_PLAINTEXT: usize = 100 * 1024;
 /// The most disclosures: the base fields and 64 of the type's.
 const MAX_FIELDS: usize = BASE_FIELDS.len() + 64;

@@ -23,7 +23,7 @@ mod type_rules;
 
 pub use catalogue::{CatalogueEntry, types_from_catalogue};
 pub use check::check_row;
-pub use disclosure::{Disclosure, SALT_LEN, Salt};
+pub use disclosure::{Disclosure, SALT_LEN, Salt, disclosures};
 pub use door::{Content, MAX_PLAINTEXT, check_content};
 pub use item::{RowSecrets, RowTags, TagInput, build_item, tag_inputs};
 pub use row::{BASE_FIELDS, Holder, MAX_ROW, Row, RowOrigin, base, parse_row};

@@ -95,6 +95,9 @@ pub struct Sample {
     session: Session,
     now: u64,
     nonce: u64,
+    submitted: u64,
+    /// How many commands come at one time.
+    pub commands_a_second: u64,
 }
 
 impl Sample {
@@ -122,6 +125,8 @@ impl Sample {
             session: Session::new(ContentKey([2; 32]), &[vault], &mut SeededRng::new(&[3; 32])).unwrap(),
             now: START,
             nonce: 0,
+            submitted: 0,
+            commands_a_second: 1,
         };
         sample.keep(effects, Vec::new(), Sealed::default());
         let issuer = sample.issuer.clone();
@@ -177,9 +182,12 @@ impl Sample {
         }
     }
 
-    /// Applies a signed command in a block of its own, a second later.
+    /// Applies a signed command in a block of its own.
     pub fn submit(&mut self, head: Head, of: Of, signers: &[&str], items: Vec<LicenceItem>, sealed: Sealed) {
-        self.now += 1_000;
+        self.submitted += 1;
+        if self.submitted.is_multiple_of(self.commands_a_second) {
+            self.now += 1_000;
+        }
         let keys: Vec<SigningKey> = signers.iter().map(|name| key(name)).collect();
         let command = Command { head: Some(head), body: Some(Body { of: Some(of) }) };
         let (_, envelope) = vermilion_identity::seal(&command, &keys.iter().collect::<Vec<_>>());
@@ -188,7 +196,7 @@ impl Sample {
         let checked = Checked { has_vault: !sealed.wraps.is_empty(), ..checked };
         let previous = self.registry.head().block.as_slice().try_into().unwrap();
         let input = BlockInput {
-            hash: sha256(&self.now.to_be_bytes()),
+            hash: sha256(&self.submitted.to_be_bytes()),
             previous,
             proposer_key: key("node 2").public().0,
             proposer: 2,

@@ -22,6 +22,8 @@ fn audit_speed() {
     let dir = std::env::var("DIR").map_or_else(|_| temporary.path().to_owned(), std::path::PathBuf::from);
     if !dir.join("db").exists() {
         let mut sample = Sample::new();
+        // As in a node under load, where a block holds some dozens of commands.
+        sample.commands_a_second = 64;
         for n in 0..count {
             sample.issue(&[&format!("S{n}")]);
             if n % 2_000 == 1_999 {

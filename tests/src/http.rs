@@ -1,0 +1,66 @@
+//! Questions to a node's REST side, by hand: HTTP/1.0, one question a connection.
+
+use serde_json::Value;
+use std::fmt::Write as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub code: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).expect("the body is not text")
+    }
+
+    /// The body as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// Code and reason of a problem.
+    #[must_use]
+    pub fn problem(&self) -> (u16, String) {
+        (self.code, self.json()["reason"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+/// Asks for a path.
+pub async fn get(address: &str, path: &str) -> Answer {
+    get_with(address, path, None).await
+}
+
+/// Asks for a path with a request token.
+pub async fn get_with(address: &str, path: &str, token: Option<&str>) -> Answer {
+    let token = token.map_or(String::new(), |t| format!("Authorization: {t}\r\n"));
+    let mut stream = TcpStream::connect(address).await.expect("the REST side does not listen");
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{token}\r\n").as_bytes()).await.unwrap();
+    let mut whole = Vec::new();
+    stream.read_to_end(&mut whole).await.unwrap();
+    let end = whole.windows(4).position(|w| w == b"\r\n\r\n").expect("the answer has no head");
+    let head = std::str::from_utf8(&whole[..end]).unwrap();
+    let code = head.split(' ').nth(1).and_then(|c| c.parse().ok()).unwrap_or_else(|| panic!("no status in {head:?}"));
+    Answer { code, body: whole[end + 4..].to_vec() }
+}
+
+/// A value as it stands in a query.
+#[must_use]
+pub fn encoded(value: &str) -> String {
+    value.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}

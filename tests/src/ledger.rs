@@ -1,0 +1,401 @@
+//! A whole ledger: three `vermiliond` on this machine, with the sample city in it.
+
+use crate::http;
+use crate::rows::Rows;
+use crate::wait::{until, within};
+use serde_json::Value;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+use vermilion_client::audit::{Directory, Options, ReadError, Source, TrustFile, Unopened, audit};
+use vermilion_client::issue::{IssueOptions, RowReport, Summary, issue_file};
+use vermilion_client::{Client, Prepared};
+use vermilion_ledger::Trust;
+use vermilion_proto::{ClusterRequest, CommandStatusRequest, NodeStatus, Submission, SubmitReply, SubmitRequest};
+use vermilion_testnet::cluster::{self, Up};
+use vermilion_testnet::layout::{TestNode, Testnet};
+use vermilion_testnet::processes;
+use vermilion_testnet::sample::Sample;
+
+/// Nodes of a ledger.
+const NODES: usize = 3;
+/// Where ports are looked for: below those that the system gives to outgoing connections, one of
+/// which might otherwise take a node's port while the node is down.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+/// How long one question to one node may take.
+const QUESTION: Duration = Duration::from_secs(5);
+
+/// A running ledger. Its processes end and its folder goes when it is dropped; after a failure the
+/// folder stays, and the ends of the nodes' logs are printed.
+pub struct Ledger {
+    folder: Option<TempDir>,
+    testnet: Testnet,
+    /// A client with every operator's key.
+    pub client: Client,
+    /// The sample city.
+    pub sample: Sample,
+}
+
+/// What `vermilion audit` said.
+#[derive(Debug)]
+pub struct Audit {
+    /// Its exit code.
+    pub code: i32,
+    /// Its report.
+    pub report: Value,
+}
+
+impl Audit {
+    /// Panics with the findings unless there are none.
+    pub fn assert_clean(&self) {
+        assert!(self.code == 0 && self.report["clean"] == true, "exit code {}: {:#}", self.code, self.report);
+    }
+}
+
+fn free_ports(count: u16) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let span = PORTS.len() as u16;
+    // Other test programs start elsewhere.
+    let start = (std::process::id() % 700) as u16 * 30;
+    loop {
+        let base = PORTS.start + (start.wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed))) % (span - count);
+        let held: Vec<_> = (base..base + count).filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).collect();
+        if held.len() == usize::from(count) {
+            return base;
+        }
+    }
+}
+
+fn end(nodes: &mut [TestNode]) {
+    for node in nodes {
+        let _ = processes::kill(node);
+    }
+}
+
+impl Ledger {
+    /// Starts one with the sample units, their operators and the catalogue.
+    pub async fn start() -> Self {
+        let folder = TempDir::with_prefix("vermilion-test-").unwrap();
+        let up = Up { nodes: NODES, base_port: Some(free_ports(2 * NODES as u16)), empty: false };
+        let testnet = match cluster::up(folder.path(), &up, &mut |_| {}).await {
+            Ok(testnet) => testnet,
+            Err(error) => {
+                if let Ok(mut testnet) = Testnet::load(folder.path()) {
+                    end(&mut testnet.nodes);
+                }
+                panic!("the ledger does not start: {error}");
+            }
+        };
+        let client = Client::open(&testnet.client).unwrap();
+        Self { folder: Some(folder), testnet, client, sample: Sample::load().unwrap() }
+    }
+
+    /// The same, its nodes' configurations ending with `more`.
+    pub async fn start_with(more: &str) -> Self {
+        let mut ledger = Self::start().await;
+        ledger.stop_all();
+        for node in &ledger.testnet.nodes {
+            let path = ledger.node_dir(&node.name).join("node.toml");
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(path, format!("{text}\n{more}\n")).unwrap();
+        }
+        ledger.start_all().await;
+        ledger
+    }
+
+    /// The folder of everything.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.folder.as_ref().unwrap().path()
+    }
+
+    /// The folder of a node's configuration, log and data.
+    #[must_use]
+    pub fn node_dir(&self, name: &str) -> PathBuf {
+        Testnet::node_dir(self.dir(), name)
+    }
+
+    /// The nodes' names, in the order of the client's configuration.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.testnet.nodes.iter().map(|n| n.name.clone()).collect()
+    }
+
+    /// A node.
+    #[must_use]
+    pub fn node(&self, name: &str) -> &TestNode {
+        self.testnet.nodes.iter().find(|n| n.name == name).unwrap()
+    }
+
+    /// The nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &[TestNode] {
+        &self.testnet.nodes
+    }
+
+    fn node_mut(&mut self, name: &str) -> &mut TestNode {
+        self.testnet.nodes.iter_mut().find(|n| n.name == name).unwrap()
+    }
+
+    /// The nodes' data directories.
+    #[must_use]
+    pub fn data_dirs(&self) -> Vec<PathBuf> {
+        self.testnet.nodes.iter().map(|n| n.data_dir.clone()).collect()
+    }
+
+    /// A node's log so far.
+    #[must_use]
+    pub fn log(&self, name: &str) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.node_dir(name).join("log")).unwrap()).into_owned()
+    }
+
+    /// What is trusted of this ledger.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        TrustFile::load(&self.dir().join("trust.json")).unwrap()
+    }
+
+    /// `kill -9`: the process ends where it stands.
+    pub fn kill(&mut self, name: &str) {
+        let node = self.node_mut(name);
+        assert!(processes::runs(node), "{name} was to be killed and does not run");
+        processes::kill(node).unwrap();
+    }
+
+    /// Starts a node again; it may take a while until it is ready.
+    pub fn launch(&mut self, name: &str) {
+        let dir = self.dir().to_owned();
+        processes::start(&dir, self.node_mut(name)).unwrap();
+    }
+
+    /// Starts every node that is down, and waits until all are ready.
+    pub async fn start_all(&mut self) {
+        for name in self.names() {
+            self.launch(&name);
+        }
+        processes::wait_ready(self.dir(), &self.testnet.nodes).await.unwrap();
+    }
+
+    /// Stops every node cleanly.
+    pub fn stop_all(&mut self) {
+        self.testnet.save(self.dir()).unwrap();
+        cluster::down(self.dir()).unwrap();
+        let running: Vec<_> = self.testnet.nodes.iter().filter(|n| n.pid != 0).map(|n| n.name.clone()).collect();
+        self.testnet = Testnet::load(self.dir()).unwrap();
+        for name in running {
+            let log = self.log(&name);
+            assert!(log.trim_end().ends_with("stopped"), "{name} did not stop cleanly; its log ends: {}", tail(&log));
+        }
+    }
+
+    /// What a node says of itself; none if it does not answer.
+    pub async fn status_of(&self, name: &str) -> Option<NodeStatus> {
+        let at = self.testnet.nodes.iter().position(|n| n.name == name).unwrap();
+        let mut node = self.client.connection.client_of(at).unwrap();
+        let asked = tokio::time::timeout(QUESTION, node.cluster(ClusterRequest { only_this: true })).await;
+        asked.ok()?.ok()?.into_inner().nodes.into_iter().next()
+    }
+
+    async fn statuses(&self) -> Option<Vec<NodeStatus>> {
+        let mut out = Vec::new();
+        for node in self.testnet.nodes.iter().filter(|n| n.pid != 0) {
+            out.push(self.status_of(&node.name).await?);
+        }
+        Some(out)
+    }
+
+    /// The leader on which all running nodes agree.
+    pub async fn leader(&self) -> String {
+        until("a leader of all running nodes", async || {
+            let all = self.statuses().await?;
+            let leader = all.iter().find(|s| s.role == "leader")?;
+            all.iter().all(|s| s.leader == leader.id && s.term == leader.term).then(|| leader.name.clone())
+        })
+        .await
+    }
+
+    /// Some follower that runs.
+    pub async fn follower(&self) -> String {
+        let leader = self.leader().await;
+        self.testnet.nodes.iter().find(|n| n.pid != 0 && n.name != leader).unwrap().name.clone()
+    }
+
+    /// Waits until all running nodes hold the same records, all under a checkpoint, which carries the
+    /// quorum if all nodes run. Then nothing more comes by itself. Returns how many records there are.
+    pub async fn settled(&self) -> u64 {
+        let mut last = None;
+        let settled = within(Duration::from_secs(60), async || {
+            let all = self.statuses().await?;
+            last = Some(all.iter().map(|s| (s.name.clone(), s.size, s.checkpoint_size, s.term)).collect::<Vec<_>>());
+            let first = all.first()?;
+            let same = all.iter().all(|s| (s.size, &s.chain, s.checkpoint_size) == (first.size, &first.chain, first.size));
+            (same && (all.len() < NODES || self.all_cosigned(first.size).await)).then_some(first.size)
+        })
+        .await;
+        settled.unwrap_or_else(|| panic!("the nodes do not come to the same records and checkpoint: {last:?}"))
+    }
+
+    async fn all_cosigned(&self, size: u64) -> bool {
+        let trust = self.trust();
+        for at in 0..NODES {
+            let mut node = self.client.connection.client_of(at).unwrap();
+            let request = vermilion_proto::CheckpointRequest { commit_now: false, at_size: size };
+            let Ok(Ok(reply)) = tokio::time::timeout(QUESTION, node.get_checkpoint(request)).await else { return false };
+            let note = reply.into_inner().note;
+            if !vermilion_ledger::verify(&note, &trust).is_ok_and(|v| v.check_quorum(&trust).is_ok()) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Issues a file of rows: the reports, in the file's order, and what they came to.
+    pub async fn issue(&self, rows: &Rows) -> (Vec<RowReport>, Summary) {
+        let (options, mut reports) = (IssueOptions::default(), Vec::new());
+        let mut report = |report: &RowReport, _| {
+            reports.push(report.clone());
+            Ok(())
+        };
+        let summary = issue_file(&self.client, &rows.path, &options, &mut report).await.unwrap();
+        (reports, summary)
+    }
+
+    /// Issues rows that must all be accepted.
+    pub async fn issue_all(&self, rows: &Rows) {
+        let (_, summary) = self.issue(rows).await;
+        assert_eq!((summary.accepted, summary.rejected), (rows.rows.len() as u64, 0), "{summary:?}");
+    }
+
+    /// Sends bytes to one node as they are, once.
+    pub async fn send(&self, node: usize, submission: Submission) -> SubmitReply {
+        self.try_send(node, submission).await.unwrap()
+    }
+
+    /// Sends bytes to one node as they are, once; the connection may refuse them.
+    pub async fn try_send(&self, node: usize, submission: Submission) -> Result<SubmitReply, tonic::Status> {
+        let mut client = self.client.connection.client_of(node).unwrap();
+        let request = SubmitRequest { tag: 7, submission: Some(submission) };
+        Ok(client.submit(request).await?.into_inner())
+    }
+
+    /// What one node knows of a command.
+    pub async fn known(&self, node: usize, prepared: &Prepared) -> SubmitReply {
+        let mut client = self.client.connection.client_of(node).unwrap();
+        let request = CommandStatusRequest { command_id: prepared.id.to_vec(), not_after_ms: prepared.not_after_ms };
+        client.command_status(request).await.unwrap().into_inner()
+    }
+
+    /// `vermilion audit` over data directories of stopped nodes, with this ledger's trust and genesis.
+    #[must_use]
+    pub fn audit(&self, data_dirs: &[PathBuf]) -> Audit {
+        let mut args = vec!["audit".into(), "--json".into()];
+        for dir in data_dirs {
+            args.extend(["--data-dir".into(), dir.clone().into_os_string()]);
+        }
+        args.extend(["--trust".into(), self.dir().join("trust.json").into_os_string()]);
+        args.extend(["--genesis".into(), self.dir().join("genesis.bin").into_os_string()]);
+        let (code, report, errors) = self.vermilion(&args);
+        let report = serde_json::from_str(&report).unwrap_or_else(|_| panic!("exit code {code}: {report}{errors}"));
+        Audit { code, report }
+    }
+
+    /// Runs the command `vermilion`: exit code, output, errors.
+    #[must_use]
+    pub fn vermilion<A: AsRef<std::ffi::OsStr>>(&self, args: &[A]) -> (i32, String, String) {
+        let program = processes::vermiliond().unwrap().with_file_name("vermilion");
+        let out = Command::new(&program).args(args).stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{}: {e}", program.display()));
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
+    }
+
+    /// What a node's folder needs to run elsewhere, copied to `to`: the node's folder there.
+    #[must_use]
+    pub fn copy_node(&self, name: &str, to: &Path) -> PathBuf {
+        let home = to.join("nodes").join(name);
+        crate::disk::copy(&self.node_dir(name), &home);
+        std::fs::copy(self.dir().join("genesis.bin"), to.join("genesis.bin")).unwrap();
+        home
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        end(&mut self.testnet.nodes);
+        if std::thread::panicking()
+            && let Some(folder) = self.folder.take()
+        {
+            for node in &self.testnet.nodes {
+                let log = std::fs::read(Testnet::node_dir(folder.path(), &node.name).join("log")).unwrap_or_default();
+                eprintln!("--- the log of {} ends:\n{}", node.name, tail(&String::from_utf8_lossy(&log)));
+            }
+            eprintln!("--- kept: {}", folder.keep().display());
+        }
+    }
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(6)..].join("\n")
+}
+
+/// The codes of what an audit finds in data directories, within this process.
+pub fn findings(data_dirs: &[&Path], trust: &Trust) -> Result<Vec<&'static str>, String> {
+    let open = |dir: &&Path| -> Result<Box<dyn Source>, String> {
+        match Directory::open(dir) {
+            Ok(directory) => Ok(Box::new(directory)),
+            Err(ReadError::Damaged(why)) => Ok(Box::new(Unopened::new(dir.display().to_string(), why))),
+            Err(ReadError::Unreachable(why)) => Err(why),
+        }
+    };
+    let sources = data_dirs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let sources: Vec<&dyn Source> = sources.iter().map(AsRef::as_ref).collect();
+    let options = Options { trust: Some(trust.clone()), ..Options::default() };
+    let report = audit(&sources, &options, &|_, _, _, _| {}).map_err(|e| e.to_string())?;
+    Ok(report.counts.into_iter().map(|(code, _)| code).collect())
+}
+
+/// How a node ran by itself.
+#[derive(Debug)]
+pub enum LoneRun {
+    /// It served, and was killed then.
+    Served,
+    /// It ended by itself.
+    Ended {
+        /// Its exit code.
+        code: i32,
+        /// What it wrote.
+        said: String,
+    },
+}
+
+/// Runs the node of a folder by itself, until it serves or ends.
+pub async fn run_alone(home: &Path) -> LoneRun {
+    let toml = std::fs::read_to_string(home.join("node.toml")).unwrap();
+    let http = toml.lines().find_map(|line| line.strip_prefix("http = \"")?.strip_suffix('"')).unwrap().to_owned();
+    let output = home.join("alone.log");
+    let log = std::fs::File::create(&output).unwrap();
+    let mut command = Command::new(processes::vermiliond().unwrap());
+    command.arg("run").arg("--config").arg(home.join("node.toml")).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let mut child = Lone(command.spawn().unwrap());
+    until("a node that serves or ends", async || {
+        if let Some(status) = child.0.try_wait().unwrap() {
+            return Some(LoneRun::Ended { code: status.code().unwrap_or(-1), said: std::fs::read_to_string(&output).unwrap() });
+        }
+        tokio::net::TcpStream::connect(&http).await.ok()?;
+        (http::get(&http, "/v1/health").await.code == 200).then_some(LoneRun::Served)
+    })
+    .await
+}
+
+/// A process that does not outlive its test.
+struct Lone(Child);
+
+impl Drop for Lone {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,30 @@
+//! Waiting for conditions.
+
+use std::time::{Duration, Instant};
+
+/// How long a condition may take that must come: far longer than it does, for slow machines.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Looks again and again until `look` finds it. Panics, naming `what`, if it does not come.
+pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    match within(PATIENCE, look).await {
+        Some(found) => found,
+        None => panic!("{what} did not come within {PATIENCE:?}"),
+    }
+}
+
+/// Looks again and again until `look` finds it, or for as long as `patience`.
+pub async fn within<T>(patience: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + patience;
+    loop {
+        if let Some(found) = look().await {
+            return Some(found);
+        }
+        if Instant::now() > end {
+            return None;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,214 @@
+//! Bits that flip and files that are cut short: a node's start or the audit finds them, unless nothing
+//! live lay there.
+
+use std::path::{Path, PathBuf};
+use vermilion_client::SingleIssuer;
+use vermilion_proto::ClusterRequest;
+use vermilion_tests::disk::{Dump, copy, dump, files};
+use vermilion_tests::{Ledger, LoneRun, Rows, findings, run_alone};
+
+/// A stopped node that keeps live data in tables and in the write-ahead log.
+struct Stopped {
+    ledger: Ledger,
+    name: String,
+}
+
+impl Stopped {
+    async fn make() -> Self {
+        let mut ledger = Ledger::start().await;
+        let rows = Rows::fresh(ledger.dir(), &ledger.sample, 300);
+        ledger.issue_all(&rows).await;
+        ledger.settled().await;
+        // A start turns what is in the write-ahead log into tables.
+        ledger.stop_all();
+        ledger.start_all().await;
+        let unit = ledger.sample.unit_with_role("issuing-unit").unwrap().uscc.clone();
+        let more = Rows::write(ledger.dir().join("more"), ledger.sample.licences(5, 300)).of_unit(&unit);
+        let issuer = SingleIssuer::new(&ledger.client, &unit).await.unwrap();
+        for row in &more[..40] {
+            let tags = issuer.tags(&ledger.client, row).await.unwrap();
+            ledger.client.connection.submit(&issuer.prepare(row, &tags).unwrap()).await.unwrap().recorded().unwrap();
+        }
+        ledger.settled().await;
+        ledger.stop_all();
+        ledger.audit(&ledger.data_dirs()).assert_clean();
+        let name = ledger.names()[1].clone();
+        Self { ledger, name }
+    }
+
+    /// A copy of the node's folder, for changes.
+    fn copy(&self, to: &str) -> PathBuf {
+        self.ledger.copy_node(&self.name, &self.ledger.dir().join(to))
+    }
+}
+
+/// What a file is to RocksDB, or to the node.
+fn kind(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.to_str()?;
+    match name {
+        "CURRENT" => Some("CURRENT"),
+        "IDENTITY" => Some("IDENTITY"),
+        "synced" => Some("synced"),
+        _ if name.starts_with("MANIFEST-") => Some("MANIFEST"),
+        _ if name.starts_with("OPTIONS-") => Some("OPTIONS"),
+        _ if name.ends_with(".sst") => Some("table"),
+        _ if name.ends_with(".log") => Some("write-ahead log"),
+        // Messages for people and the lock: nothing is read back from them.
+        _ if name.starts_with("LOG") || name == "LOCK" => None,
+        _ => panic!("what is {name}?"),
+    }
+}
+
+/// How many bytes are flipped in a file of a kind.
+fn flips(kind: &str) -> usize {
+    match kind {
+        "write-ahead log" => 60,
+        "table" => 14,
+        "MANIFEST" => 24,
+        "synced" | "CURRENT" => 16,
+        _ => 4,
+    }
+}
+
+#[derive(Debug)]
+enum Fate {
+    /// Everything reads as before.
+    NothingLive,
+    /// The audit has findings.
+    Found,
+    /// The node does not start, and says why.
+    Refused,
+    /// Something else is read, and nobody notices.
+    Silent(String),
+}
+
+fn difference(before: &Dump, after: &Dump) -> String {
+    let column = |name: &&str| {
+        let (a, b) = (&before[name], &after[name]);
+        let lost = a.iter().filter(|row| !b.contains(row)).count();
+        let new = b.iter().filter(|row| !a.contains(row)).count();
+        (lost + new > 0).then(|| format!("{name}: {lost} rows lost or changed, {new} new or changed"))
+    };
+    before.keys().filter_map(column).collect::<Vec<_>>().join("; ")
+}
+
+async fn fate(stopped: &Stopped, home: &Path, whole: &Dump) -> Fate {
+    let data = home.join("data");
+    let read = dump(&data);
+    if read.as_ref() == Ok(whole) {
+        return Fate::NothingLive;
+    }
+    if let Ok(codes) = findings(&[&data], &stopped.ledger.trust())
+        && !codes.is_empty()
+    {
+        return Fate::Found;
+    }
+    // A start writes: on a copy.
+    let to = stopped.ledger.dir().join("start");
+    let _ = std::fs::remove_dir_all(&to);
+    let start = to.join("nodes").join(&stopped.name);
+    copy(home, &start);
+    std::fs::copy(stopped.ledger.dir().join("genesis.bin"), to.join("genesis.bin")).unwrap();
+    match run_alone(&start).await {
+        LoneRun::Ended { code: 70, said } if said.contains("vermiliond: ") => Fate::Refused,
+        LoneRun::Ended { code, said } => Fate::Silent(format!("exit code {code}: {said}")),
+        LoneRun::Served => match read {
+            Ok(read) => Fate::Silent(difference(whole, &read)),
+            Err(why) => Fate::Silent(format!("unreadable ({why}), and yet it started")),
+        },
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_byte_in_any_file_is_found_by_start_or_audit_unless_nothing_live_lay_there() {
+    let stopped = Stopped::make().await;
+    let home = stopped.copy("flipped");
+    let whole = dump(&home.join("data")).unwrap();
+    let (mut silent, mut tally) = (Vec::new(), std::collections::BTreeMap::<_, [usize; 3]>::new());
+    for path in files(&home.join("data")) {
+        let Some(kind) = kind(&path) else { continue };
+        let bytes = std::fs::read(&path).unwrap();
+        let count = flips(kind).min(bytes.len());
+        for n in 0..count {
+            // Spread over the file, with both its ends.
+            let at = if count > 1 { n * (bytes.len() - 1) / (count - 1) } else { 0 };
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << (n % 8);
+            std::fs::write(&path, &flipped).unwrap();
+            let tally = tally.entry(kind).or_default();
+            match fate(&stopped, &home, &whole).await {
+                Fate::NothingLive => tally[0] += 1,
+                Fate::Found => tally[1] += 1,
+                Fate::Refused => tally[2] += 1,
+                Fate::Silent(what) => silent.push(format!("{kind}, byte {at} of {}: {what}", bytes.len())),
+            }
+        }
+        std::fs::write(&path, &bytes).unwrap();
+    }
+    for (kind, [nothing, found, refused]) in &tally {
+        println!("{kind}: {nothing} nothing live, {found} found by the audit, {refused} refused at start");
+    }
+    assert_eq!(dump(&home.join("data")).as_ref(), Ok(&whole), "the test did not put back what it changed");
+    for kind in ["table", "write-ahead log", "MANIFEST", "CURRENT"] {
+        assert!(tally[kind][1] + tally[kind][2] > 0, "no flip in a {kind} hit anything: the test shows nothing");
+    }
+    assert!(silent.is_empty(), "{} flips go unnoticed:\n{}", silent.len(), silent.join("\n"));
+}
+
+fn write_ahead_log(home: &Path) -> PathBuf {
+    let logs = files(&home.join("data")).into_iter().filter(|p| kind(p) == Some("write-ahead log"));
+    logs.max_by_key(|p| std::fs::metadata(p).unwrap().len()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_does_not_vote_without_what_it_had_promised() {
+    let stopped = Stopped::make().await;
+    let cut = |to: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+        let home = stopped.copy(to);
+        let log = write_ahead_log(&home);
+        std::fs::write(&log, change(std::fs::read(&log).unwrap())).unwrap();
+        home
+    };
+    let middle = cut("middle", &|bytes| bytes[..bytes.len() / 2].to_vec());
+    let empty = cut("empty", &|_| Vec::new());
+    let torn = cut("torn", &|mut bytes| {
+        let at = bytes.len() / 2;
+        bytes[at..].fill(0);
+        bytes
+    });
+    let gone = stopped.copy("gone");
+    std::fs::remove_file(write_ahead_log(&gone)).unwrap();
+    for (what, home) in [("cut in the middle", middle), ("empty", empty), ("half zeros", torn), ("gone", gone)] {
+        match run_alone(&home).await {
+            LoneRun::Ended { code: 70, said } => {
+                assert!(said.contains("damaged") && said.contains("rebuild"), "the write-ahead log is {what}: {said}");
+            }
+            other => panic!("the write-ahead log is {what}, and the node: {other:?}"),
+        }
+        assert_ne!(findings(&[&home.join("data")], &stopped.ledger.trust()), Ok(Vec::new()), "the write-ahead log is {what}");
+    }
+    // The same copy without any damage does start.
+    assert!(matches!(run_alone(&stopped.copy("whole")).await, LoneRun::Served));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_kill_tears_off_is_made_again_from_the_log_and_the_peers() {
+    let mut ledger = Ledger::start().await;
+    let rows = Rows::fresh(ledger.dir(), &ledger.sample, 200);
+    ledger.issue_all(&rows).await;
+    let size = ledger.settled().await;
+    // All at once, as a power cut would, with nothing flushed.
+    for name in ledger.names() {
+        ledger.kill(&name);
+    }
+    ledger.start_all().await;
+    assert!(ledger.settled().await >= size);
+    let (again, _) = ledger.issue(&rows).await;
+    assert!(again.iter().all(|r| r.accepted));
+    let mut node = ledger.client.connection.client_of(0).unwrap();
+    assert_eq!(node.cluster(ClusterRequest { only_this: false }).await.unwrap().into_inner().nodes.len(), 3);
+    ledger.stop_all();
+    let audit = ledger.audit(&ledger.data_dirs());
+    audit.assert_clean();
+    assert_eq!(audit.report["licences"], 200);
+}

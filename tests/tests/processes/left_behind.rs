@@ -1,0 +1,51 @@
+//! A node that was away for longer than the others' Raft logs reach back.
+
+use vermilion_client::SingleIssuer;
+use vermilion_storage::{Mode, Store};
+use vermilion_tests::{Ledger, Rows};
+
+/// The shortest tail that a configuration may ask for.
+const TAIL: &str = "[log_tail]\nentries = 1000";
+/// More than that, and the 256 by which the log is cut at once.
+const COMMANDS: usize = 1_400;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_was_down_for_longer_than_the_log_reaches_back_catches_up_from_the_records() {
+    let mut ledger = Ledger::start_with(TAIL).await;
+    let unit = ledger.sample.unit_with_role("issuing-unit").unwrap().uscc.clone();
+    let rows = Rows::fresh(ledger.dir(), &ledger.sample, 12_000).of_unit(&unit);
+    assert!(rows.len() >= COMMANDS, "{} rows are of the unit", rows.len());
+    ledger.settled().await;
+    let away = ledger.follower().await;
+    let applied = ledger.status_of(&away).await.unwrap().applied;
+    ledger.kill(&away);
+
+    let issuer = SingleIssuer::new(&ledger.client, &unit).await.unwrap();
+    for row in &rows[..COMMANDS] {
+        let tags = issuer.tags(&ledger.client, row).await.unwrap();
+        // One after the other, so that each is a Raft entry of its own.
+        ledger.client.connection.submit(&issuer.prepare(row, &tags).unwrap()).await.unwrap().accepted().unwrap();
+    }
+    let size = ledger.settled().await;
+    ledger.launch(&away);
+    assert!(ledger.settled().await >= size);
+    assert!(ledger.log(&away).contains("behind the log: fetching records"), "it did not need the records: {}", ledger.log(&away));
+
+    // It takes part again: commands go through with it and one other.
+    let other = ledger.names().into_iter().find(|n| *n != away).unwrap();
+    ledger.kill(&other);
+    let row = &rows[COMMANDS];
+    let tags = issuer.tags(&ledger.client, row).await.unwrap();
+    ledger.client.connection.submit(&issuer.prepare(row, &tags).unwrap()).await.unwrap().accepted().unwrap();
+    ledger.launch(&other);
+    ledger.settled().await;
+    ledger.stop_all();
+    for name in ledger.names().iter().filter(|n| **n != away) {
+        let first = Store::open(&ledger.node(name).data_dir, Mode::ReadOnly).unwrap().log_range().0;
+        assert!(first > applied + 1, "the log of {name} begins at {first}: it still holds what {away} lacked after {applied}");
+    }
+    let alone = ledger.audit(&[ledger.node(&away).data_dir.clone()]);
+    alone.assert_clean();
+    assert_eq!(alone.report["licences"], COMMANDS + 1);
+    ledger.audit(&ledger.data_dirs()).assert_clean();
+}

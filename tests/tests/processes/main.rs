@@ -1,0 +1,18 @@
+//! Whole ledgers: three `vermiliond` over real sockets and disks, killed, tampered with and lied to.
+//!
+//! The binaries must be current: `cargo build --release --workspace --bins` first, as `make test` does.
+
+// A test's failed expectation is its result.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod damage;
+mod door;
+mod fixtures;
+mod kill;
+mod left_behind;
+mod privacy;
+mod receipts;
+mod rest;
+mod status;
+mod tamper;
+mod uses;

@@ -1,0 +1,265 @@
+//! Using licences: recorded first, then disclosed, to one key alone.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use vermilion_client::change::Grounds;
+use vermilion_client::clock::now_ms;
+use vermilion_client::use_licence::check_fields;
+use vermilion_client::{ClientError, Draft, Prepared, UseAnswer, UseRequest};
+use vermilion_crypto::{VaultSecretKey, open_sealed};
+use vermilion_proto::{
+    Act, Authority, CommandState, Delivery, DisclosedContent, LicenceItem, LicenceRef, Message as _, Mode, SealedContent, SubmitRequest, Use,
+    UseReply, body::Of,
+};
+use vermilion_registry::Kind;
+use vermilion_registry::reason::Reason;
+use vermilion_tests::{Ledger, Rows};
+
+/// What is asked for, on what authority.
+pub fn request(authority: Authority, consent: &str, fields: &[&str]) -> UseRequest {
+    UseRequest {
+        authority,
+        consent_id: consent.into(),
+        fields: fields.iter().map(|f| (*f).into()).collect(),
+        service_item: "440300-kaihu-01".into(),
+        case: "2026-第0017号".into(),
+        purpose: "核对开户资料".into(),
+        ..UseRequest::default()
+    }
+}
+
+fn by_function(fields: &[&str]) -> UseRequest {
+    request(Authority::ByFunction, "", fields)
+}
+
+fn with_consent(fields: &[&str]) -> UseRequest {
+    request(Authority::HolderPresent, "consent-4711", fields)
+}
+
+fn identifier(row: &Value) -> String {
+    row["certificateIdentifier"].as_str().unwrap().to_owned()
+}
+
+fn using_unit(ledger: &Ledger) -> String {
+    ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone()
+}
+
+async fn ledger_with_rows() -> (Ledger, Rows) {
+    let ledger = Ledger::start().await;
+    let rows = Rows::fresh(ledger.dir(), &ledger.sample, 300);
+    ledger.issue_all(&rows).await;
+    (ledger, rows)
+}
+
+async fn used(ledger: &Ledger, row: &Value, request: UseRequest) -> Result<UseAnswer, ClientError> {
+    ledger.client.use_licences(&using_unit(ledger), &[identifier(row)], request).await
+}
+
+fn fields(answer: &UseAnswer) -> BTreeMap<&str, &Value> {
+    answer.licences.iter().flat_map(|l| &l.fields).map(|f| (f.name.as_str(), &f.value)).collect()
+}
+
+fn withheld(answer: &UseAnswer) -> BTreeMap<&str, &str> {
+    answer.withheld().map(|(field, reason)| (field, reason.map_or("?", |r| r.name()))).collect()
+}
+
+fn refused(answer: Result<UseAnswer, ClientError>) -> Reason {
+    match answer {
+        Err(ClientError::Refused(refusal)) => refusal.reason,
+        other => panic!("it was not refused: {other:?}"),
+    }
+}
+
+/// A use that the test signed itself, so that it holds the recipient's key.
+struct OwnUse {
+    prepared: Prepared,
+    recipient: VaultSecretKey,
+}
+
+async fn own_use(ledger: &Ledger, row: &Value) -> OwnUse {
+    let (unit, recipient) = (using_unit(ledger), VaultSecretKey::generate().unwrap());
+    let mut draft = Draft::new(&unit, now_ms()).unwrap();
+    draft.seal_texts(&ledger.client.session(&unit).await.unwrap(), &[("case", "一号案"), ("purpose", "核验")]).unwrap();
+    let body = Use {
+        act: Act::Use.into(),
+        mode: Mode::Manual.into(),
+        authority: Authority::ByFunction.into(),
+        licences: vec![LicenceRef { identifier: identifier(row), tag: Vec::new() }],
+        service_item: "item".into(),
+        case_digest: draft.text_digests[0].to_vec(),
+        purpose_digest: draft.text_digests[1].to_vec(),
+        recipient_key: recipient.public().0.to_vec(),
+        delivery: Delivery::Data.into(),
+        ..Use::default()
+    };
+    OwnUse { prepared: ledger.client.prepare(Kind::Use, draft, Of::Use(body)).await.unwrap(), recipient }
+}
+
+async fn send(ledger: &Ledger, node: usize, own: &OwnUse) -> Result<UseReply, tonic::Status> {
+    let mut client = ledger.client.connection.client_of(node).unwrap();
+    let request = SubmitRequest { tag: 0, submission: Some(own.prepared.submission.clone()) };
+    Ok(client.r#use(request).await?.into_inner())
+}
+
+fn open(own: &OwnUse, key: &VaultSecretKey, id: &[u8], sealed: &SealedContent) -> Option<DisclosedContent> {
+    assert_eq!(own.prepared.id.len(), id.len());
+    let info = [b"vermilion use v1 ".as_slice(), id].concat();
+    let plain = open_sealed(key, &info, &sealed.encapsulated, &sealed.ciphertext).ok()?;
+    DisclosedContent::decode(plain.as_slice()).ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_comes_from_every_node_after_its_record_and_for_the_recipient_alone() {
+    let (ledger, rows) = ledger_with_rows().await;
+    let row = rows.one("营业执照");
+    let address = row["data"]["address"].as_str().unwrap();
+    for node in 0..3 {
+        let own = own_use(&ledger, row).await;
+        let reply = send(&ledger, node, &own).await.unwrap();
+        let (submitted, [sealed]) = (reply.reply.clone().unwrap(), &reply.contents[..]) else { panic!("{reply:?}") };
+        assert_eq!(submitted.state(), CommandState::Committed);
+        let record = ledger.known(node, &own.prepared).await;
+        assert_eq!((record.state(), record.seq, record.outcome), (CommandState::Committed, submitted.seq, submitted.outcome.clone()));
+
+        let bytes = reply.encode_to_vec();
+        assert!(!bytes.windows(address.len()).any(|w| w == address.as_bytes()), "the content travels in the clear");
+        let content = open(&own, &own.recipient, &own.prepared.id, sealed).expect("the recipient cannot open it");
+        let item = LicenceItem::decode(content.item.as_slice()).unwrap();
+        let shown = check_fields(&item, &content.disclosures).unwrap();
+        assert!(shown.iter().any(|f| f.name == "address" && f.value == address));
+        assert!(open(&own, &VaultSecretKey::generate().unwrap(), &own.prepared.id, sealed).is_none(), "another key opens it");
+        assert!(open(&own, &own.recipient, &[0; 32], sealed).is_none(), "it opens as another use's");
+
+        // The same bytes again: the same record, content for the same key, nothing new in the ledger.
+        let size = ledger.settled().await;
+        let again = send(&ledger, (node + 1) % 3, &own).await.unwrap();
+        assert_eq!(again.reply.map(|r| (r.seq, r.record_hash)), Some((submitted.seq, submitted.record_hash)));
+        assert!(open(&own, &own.recipient, &own.prepared.id, &again.contents[0]).is_some());
+        assert_eq!(ledger.settled().await, size);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_no_record_and_so_no_content() {
+    let (mut ledger, rows) = ledger_with_rows().await;
+    let own = own_use(&ledger, rows.one("营业执照")).await;
+    ledger.settled().await;
+    let leader = ledger.leader().await;
+    for name in ledger.names() {
+        if name != leader {
+            ledger.kill(&name);
+        }
+    }
+    let at = ledger.names().iter().position(|n| *n == leader).unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(40), send(&ledger, at, &own)).await.expect("no answer at all");
+    if let Ok(reply) = answer {
+        assert_ne!(reply.reply.unwrap().state(), CommandState::Committed);
+        assert_eq!(reply.contents.len(), 0);
+    }
+    assert_ne!(ledger.known(at, &own.prepared).await.state(), CommandState::Committed);
+    // Once there is a majority again the same use is recorded and served.
+    ledger.start_all().await;
+    ledger.leader().await;
+    vermilion_tests::until("the use's content", async || {
+        let reply = send(&ledger, at, &own).await.ok()?;
+        let sealed = reply.contents.first()?;
+        open(&own, &own.recipient, &own.prepared.id, sealed)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_type_gives_its_default_fields_and_sensitive_ones_only_by_name_and_consent() {
+    let (ledger, rows) = ledger_with_rows().await;
+    let row = rows.one("营业执照");
+    let answer = used(&ledger, row, by_function(&[])).await.unwrap();
+    for field in ["enterpriseType", "businessScope", "address", "legalRepresentative"] {
+        assert_eq!(fields(&answer).get(field), Some(&&row["data"][field]), "{field}");
+    }
+    assert!(!fields(&answer).contains_key("legalRepresentativeId"));
+    assert_eq!(answer.licences[0].status.state, "valid");
+
+    let named = used(&ledger, row, by_function(&["legalRepresentativeId", "address", "noSuchField"])).await.unwrap();
+    assert_eq!(fields(&named).keys().copied().collect::<Vec<_>>(), ["address"]);
+    assert_eq!(withheld(&named), BTreeMap::from([("legalRepresentativeId", "field-not-granted"), ("noSuchField", "unknown-field")]));
+
+    let consented = used(&ledger, row, with_consent(&["legalRepresentativeId"])).await.unwrap();
+    assert_eq!(fields(&consented), BTreeMap::from([("legalRepresentativeId", &row["data"]["legalRepresentativeId"])]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conditional_type_is_withheld_without_consent() {
+    let (ledger, rows) = ledger_with_rows().await;
+    for (name, field) in [("结婚证", "registeredOn"), ("不动产权证书", "rightType")] {
+        let row = rows.one(name);
+        let closed = used(&ledger, row, by_function(&[])).await.unwrap();
+        assert_eq!(fields(&closed), BTreeMap::new(), "{name}");
+        assert_eq!(withheld(&closed).get(field), Some(&"outside-scope"), "{name}: {:?}", withheld(&closed));
+        let named = used(&ledger, row, by_function(&[field])).await.unwrap();
+        assert_eq!((fields(&named), withheld(&named)), (BTreeMap::new(), BTreeMap::from([(field, "outside-scope")])), "{name}");
+        // An authority that rests on consent, without naming it.
+        assert_eq!(refused(used(&ledger, row, request(Authority::HolderPresent, "", &[])).await), Reason::ConsentMissing);
+        let open = used(&ledger, row, with_consent(&[])).await.unwrap();
+        assert_eq!(fields(&open).get(field), Some(&&row["data"][field]), "{name}");
+    }
+    // By name and consent even what is sensitive.
+    let row = rows.one("不动产权证书");
+    let answer = used(&ledger, row, with_consent(&["ownerId"])).await.unwrap();
+    assert_eq!(fields(&answer), BTreeMap::from([("ownerId", &row["data"]["ownerId"])]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_licence_with_a_personal_identifier_is_used_by_its_tag() {
+    let (ledger, rows) = ledger_with_rows().await;
+    let row = rows.one("机动车驾驶证");
+    let unit = using_unit(&ledger);
+    let named = ledger.client.name_licence(&ledger.client.asker(Some(&unit)).unwrap(), &identifier(row)).await.unwrap();
+    assert_eq!((named.identifier.as_str(), named.tag.len()), ("", 32));
+    let answer = used(&ledger, row, with_consent(&[])).await.unwrap();
+    assert_eq!(fields(&answer).get("vehicleClass"), Some(&&row["data"]["vehicleClass"]));
+    assert_eq!(answer.licences[0].identifier, identifier(row));
+    let number = row["certificateNumber"].as_str().unwrap();
+    assert!(!answer.licences[0].item.windows(number.len()).any(|w| w == number.as_bytes()), "the item shows the number");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erased_content_cannot_be_used_any_more() {
+    let (ledger, rows) = ledger_with_rows().await;
+    let row = rows.one("场地使用证明");
+    let before = own_use(&ledger, row).await;
+    assert_eq!(send(&ledger, 0, &before).await.unwrap().contents.len(), 1);
+    let grounds = Grounds { reason: "right-to-erasure".into(), legal_basis: vec!["PIPL-47".into()], ..Grounds::default() };
+    ledger.client.erase(&identifier(row), None, &grounds).await.unwrap();
+
+    assert_eq!(refused(used(&ledger, row, by_function(&[])).await), Reason::ContentErased);
+    for node in 0..3 {
+        // A use from before the erasure, sent again, gives its record and no fields.
+        let again = send(&ledger, node, &before).await.unwrap();
+        assert_eq!(again.reply.as_ref().map(|r| r.state()), Some(CommandState::Committed));
+        for sealed in &again.contents {
+            assert_eq!(open(&before, &before.recipient, &before.prepared.id, sealed).unwrap().disclosures, Vec::<String>::new());
+        }
+    }
+    // Others are not touched.
+    let other = rows.of_type("场地使用证明")[1];
+    assert_eq!(fields(&used(&ledger, other, by_function(&[])).await.unwrap()).get("site"), Some(&&other["data"]["site"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_use_says_for_what_and_by_whom() {
+    let (ledger, rows) = ledger_with_rows().await;
+    let row = rows.one("营业执照");
+    let without = |change: fn(&mut UseRequest)| {
+        let mut request = by_function(&[]);
+        change(&mut request);
+        request
+    };
+    assert_eq!(refused(used(&ledger, row, without(|r| r.case.clear())).await), Reason::PurposeMissing);
+    assert_eq!(refused(used(&ledger, row, without(|r| r.purpose = "  ".into())).await), Reason::PurposeMissing);
+    assert_eq!(refused(used(&ledger, row, without(|r| r.service_item.clear())).await), Reason::PurposeMissing);
+    assert_eq!(refused(used(&ledger, row, without(|r| r.delivery = Delivery::ArchiveCopy)).await), Reason::NotYetHonoured);
+    let city = ledger.client.managing_unit().to_owned();
+    ledger.client.change_unit(&city, &using_unit(&ledger), true).await.unwrap();
+    assert!(matches!(used(&ledger, row, by_function(&[])).await, Err(ClientError::Refused(r)) if [Reason::UnitSuspended, Reason::NotAuthorised].contains(&r.reason)));
+}
