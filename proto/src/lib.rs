@@ -12,7 +12,7 @@ pub use prost::{DecodeError, Message};
 
 /// The payload type of a command's envelope, part of what is signed.
 pub const COMMAND_TYPE: &str = "application/vnd.vermilion.command.v1+protobuf";
-/// The payload type of a block's body, part of what its proposer signs.
+/// The payload type of a block's hash, part of what its proposer signs.
 pub const BLOCK_TYPE: &str = "application/vnd.vermilion.block.v1+protobuf";
 
 /// Why bytes are not an acceptable message.
@@ -43,4 +43,12 @@ pub fn canonical<M: Message + Default>(bytes: &[u8]) -> Result<M, CanonicalError
         return Err(CanonicalError::NotCanonical);
     }
     Ok(message)
+}
+
+/// Decodes `bytes` and refuses unknown fields, defaults written out and repeated single fields, all of
+/// which make them longer than their message. For wrappers of megabytes whose parts are checked by
+/// [`canonical`] themselves: it saves encoding everything once more.
+pub fn whole<M: Message + Default>(bytes: &[u8]) -> Result<M, CanonicalError> {
+    let message = M::decode(bytes).map_err(|e| CanonicalError::Malformed(e.to_string()))?;
+    if message.encoded_len() == bytes.len() { Ok(message) } else { Err(CanonicalError::NotCanonical) }
 }

@@ -5,7 +5,7 @@ use crate::command::Checked;
 use crate::reason::{Reason, Refusal};
 use vermilion_crypto::{Digest, hash, sha256};
 use vermilion_identity::{EnvelopeError, Opened};
-use vermilion_proto::{Beside, CanonicalError, Command, Head, LicenceItem, Message as _, Submission, VaultWraps, body::Of, canonical};
+use vermilion_proto::{Beside, CanonicalError, Command, Head, LicenceItem, Message as _, Submission, VaultWraps, body::Of, canonical, whole};
 
 /// The largest submission, in bytes: 1,000 licences of 8 KiB each with their content.
 pub const MAX_SUBMISSION: usize = 8 << 20;
@@ -82,7 +82,7 @@ pub fn open_submission(bytes: &[u8]) -> Result<Submitted, Refusal> {
     if bytes.len() > MAX_SUBMISSION {
         return Err(Refusal::new(Reason::TooLarge, "the submission is larger than 8 MiB"));
     }
-    let submission: Submission = canonical(bytes)?;
+    let submission: Submission = whole(bytes)?;
     let opened = vermilion_identity::open(&submission.envelope)?;
     let beside = submission.beside.unwrap_or_default();
     if beside.text.len() > MAX_CIPHERTEXT {

@@ -64,7 +64,12 @@ pub fn down(dir: &Path) -> Result<(), TestnetError> {
 }
 
 /// Registers the sample units, their operators and the catalogue, each by the posts that must sign.
-pub async fn populate(testnet: &Testnet, sample: &Sample, operators: Vec<SampleOperator>, say: &mut dyn FnMut(&str)) -> Result<(), TestnetError> {
+pub async fn populate(
+    testnet: &Testnet,
+    sample: &Sample,
+    operators: Vec<SampleOperator>,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), TestnetError> {
     let client = Client::open(&testnet.client)?;
     let city = client.managing_unit().to_owned();
     say("registering units");

@@ -2,7 +2,7 @@
 
 use crate::error::TestnetError;
 use crate::layout::{TestNode, Testnet};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,9 @@ pub fn vermiliond() -> Result<PathBuf, TestnetError> {
     let me = std::env::current_exe().map_err(|e| TestnetError::Setup(e.to_string()))?;
     // Tests run from `deps`, one folder further down.
     let found = me.ancestors().skip(1).take(2).map(|dir| dir.join("vermiliond")).find(|path| path.is_file());
-    found.ok_or_else(|| TestnetError::Setup(format!("there is no vermiliond beside {}: build the workspace, or set VERMILIOND", me.display())))
+    found.ok_or_else(|| {
+        TestnetError::Setup(format!("there is no vermiliond beside {}: build the workspace, or set VERMILIOND", me.display()))
+    })
 }
 
 fn pid(node: &TestNode) -> Option<Pid> {
@@ -33,7 +35,8 @@ fn pid(node: &TestNode) -> Option<Pid> {
 #[must_use]
 pub fn runs(node: &TestNode) -> bool {
     let Some(pid) = pid(node) else { return false };
-    let zombie = std::fs::read_to_string(format!("/proc/{}/stat", node.pid)).is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|s| s.starts_with(" Z")));
+    let zombie = std::fs::read_to_string(format!("/proc/{}/stat", node.pid))
+        .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|s| s.starts_with(" Z")));
     test_kill_process(pid).is_ok() && !zombie
 }
 
@@ -95,6 +98,8 @@ fn wait_gone(node: &mut TestNode, patience: Duration) -> Result<(), TestnetError
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+    // A child of this process is a zombie until it is reaped; another's is not ours to reap.
+    let _ = pid(node).map(|pid| waitpid(Some(pid), WaitOptions::NOHANG));
     node.pid = 0;
     Ok(())
 }
@@ -108,7 +113,11 @@ pub async fn wait_ready(dir: &Path, nodes: &[TestNode]) -> Result<(), TestnetErr
                 let log = std::fs::read_to_string(Testnet::node_dir(dir, &node.name).join("log")).unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(5).collect();
                 let state = if runs(node) { "does not become ready" } else { "ended" };
-                return Err(TestnetError::Setup(format!("node {} {state}; its log ends:\n{}", node.name, tail.into_iter().rev().collect::<Vec<_>>().join("\n"))));
+                return Err(TestnetError::Setup(format!(
+                    "node {} {state}; its log ends:\n{}",
+                    node.name,
+                    tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+                )));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -79,7 +79,14 @@ impl<'a> Checkpoints<'a> {
         }
     }
 
-    fn batch(&mut self, held: &[Held<'_>], position: usize, notes: &mut Vec<(u64, Vec<u8>)>, history: &History<'_>, findings: &mut Findings) {
+    fn batch(
+        &mut self,
+        held: &[Held<'_>],
+        position: usize,
+        notes: &mut Vec<(u64, Vec<u8>)>,
+        history: &History<'_>,
+        findings: &mut Findings,
+    ) {
         let checked: Vec<_> = notes.par_drain(..).map(|(size, note)| (size, verify(&note, self.trust), note)).collect();
         for (size, verified, note) in checked {
             self.count += 1;

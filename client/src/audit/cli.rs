@@ -1,7 +1,9 @@
 //! `vermilion audit`: from arguments to a summary and an exit code.
 
 use super::node::MakeToken;
-use super::{Advance, CannotRead, Directory, NodeSource, Options, ReadError, Report, Source, Stage, TrustFile, Unopened, audit, read_genesis_file};
+use super::{
+    Advance, CannotRead, Directory, NodeSource, Options, ReadError, Report, Source, Stage, TrustFile, Unopened, audit, read_genesis_file,
+};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::PathBuf;
@@ -109,7 +111,8 @@ fn addresses(args: &AuditArgs, access: &Access) -> Result<Vec<String>, String> {
         }
         return Ok(access.nodes.iter().map(|(_, address)| address.clone()).collect());
     }
-    let address = |asked: &String| access.nodes.iter().find(|(name, _)| name == asked).map_or_else(|| asked.clone(), |(_, address)| address.clone());
+    let address =
+        |asked: &String| access.nodes.iter().find(|(name, _)| name == asked).map_or_else(|| asked.clone(), |(_, address)| address.clone());
     Ok(asked.iter().map(address).collect())
 }
 

@@ -22,7 +22,15 @@ pub fn open(envelope: Vec<u8>, items: Vec<Vec<u8>>, take: impl FnOnce(&Opened)) 
     let beside_digest = beside_digest(&opened.command).map_err(|refusal| Unopened::Items(refusal.to_string()))?;
     take(&opened);
     let signer_keys = opened.command.head.iter().flat_map(|head| &head.signers).filter_map(|s| s.key_id.as_slice().try_into().ok());
-    Ok(Checked { id: opened.id, envelope, signer_keys: signer_keys.collect(), items, beside_digest, has_vault: false, command: opened.command })
+    Ok(Checked {
+        id: opened.id,
+        envelope,
+        signer_keys: signer_keys.collect(),
+        items,
+        beside_digest,
+        has_vault: false,
+        command: opened.command,
+    })
 }
 
 fn signed_root(command: &Command) -> Option<(&[u8], u32)> {

@@ -149,7 +149,13 @@ impl Lacking {
 
     /// Compares with the erasures that the records before `size` ordered: content by record and
     /// position, with the number of the record that ordered it. Answers how much content is erased.
-    pub fn compare(&self, store: &Store, erased: &BTreeMap<(u64, u32), u64>, size: u64, findings: &mut Findings) -> Result<u64, StorageError> {
+    pub fn compare(
+        &self,
+        store: &Store,
+        erased: &BTreeMap<(u64, u32), u64>,
+        size: u64,
+        findings: &mut Findings,
+    ) -> Result<u64, StorageError> {
         let due = |at: &(u64, u32)| erased.get(at).is_some_and(|by| *by < size);
         for (seq, position) in self.absent.iter().chain(&self.struck).filter(|at| !due(at)).collect::<BTreeSet<_>>() {
             findings.add(

@@ -67,7 +67,13 @@ impl<'a> Links<'a> {
     }
 
     /// Takes the record at a place. An error if it is not a canonical record after all.
-    pub fn link(&mut self, seq: u64, record: &Readable, confirmed: Option<&Confirmed>, findings: &mut Findings) -> Result<Digest, BadRecord> {
+    pub fn link(
+        &mut self,
+        seq: u64,
+        record: &Readable,
+        confirmed: Option<&Confirmed>,
+        findings: &mut Findings,
+    ) -> Result<Digest, BadRecord> {
         self.check_number_and_time(seq, record, findings);
         let confirmed = confirmed.filter(|confirmed| self.confirmed && confirmed.chain == record.chain);
         self.confirmed = confirmed.is_some();
@@ -149,6 +155,8 @@ fn compare_tile(store: &Store, tile: &FullTile, findings: &mut Findings) {
             format!("Tile {index} of level {level} of the tree is not stored."),
             format!("默克尔树第{level}层第{index}号瓦片缺失。"),
         ),
-        Err(error) => findings.add(Code::StorageDamaged, None, format!("The tiles cannot be read: {error}."), "读取默克尔树瓦片时数据库出错。"),
+        Err(error) => {
+            findings.add(Code::StorageDamaged, None, format!("The tiles cannot be read: {error}."), "读取默克尔树瓦片时数据库出错。")
+        }
     }
 }

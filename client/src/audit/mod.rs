@@ -41,7 +41,7 @@ mod tests;
 mod trust;
 mod walk;
 
-pub use cli::{Access, AuditArgs, CLEAN, CANNOT_READ, FOUND, USAGE, run};
+pub use cli::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE, run};
 pub use finding::{Code, Finding, LISTED, Severity};
 pub use limit::{Limit, signature_limit};
 pub use node::{MakeToken, NodeSource};

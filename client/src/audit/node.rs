@@ -64,7 +64,8 @@ impl NodeSource {
     fn request<T>(&self, message: T, what: &str) -> Result<Request<T>, ReadError> {
         let mut request = Request::new(message);
         if let Some(token) = self.token.as_ref().and_then(|make| make(&self.ledger_id, what)) {
-            let value = AsciiMetadataValue::try_from(token).map_err(|_| ReadError::Unreachable("the request token is not plain text".into()))?;
+            let value =
+                AsciiMetadataValue::try_from(token).map_err(|_| ReadError::Unreachable("the request token is not plain text".into()))?;
             request.metadata_mut().insert("authorization", value);
         }
         Ok(request)

@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use vermilion_proto::StoredRecord;
 
-/// Records in a chunk at most: with two signatures each, a batch of 1,024.
-pub const CHUNK_RECORDS: usize = 512;
+/// Records in a chunk at most: with two signatures each, a batch of 1,536.
+pub const CHUNK_RECORDS: usize = 768;
 /// Bytes of records in a chunk at most, but for a single larger record.
 const CHUNK_BYTES: usize = 4 << 20;
 /// Chunks under way for each core: several thousand records, at most some 32 MiB.
@@ -120,20 +120,26 @@ mod tests {
     use super::*;
 
     fn read(count: u64) -> impl FnOnce(&mut dyn FnMut(u64, StoredRecord) -> bool) -> u64 + Send {
-        move |give| (0..count).take_while(|n| give(*n, StoredRecord { record: vec![0; (*n % 999) as usize], ..Default::default() })).count() as u64
+        move |give| {
+            (0..count).take_while(|n| give(*n, StoredRecord { record: vec![0; (*n % 999) as usize], ..Default::default() })).count() as u64
+        }
     }
 
     #[test]
     fn everything_comes_once_and_in_order() {
-        for count in [0, 1, 511, 512, 513, 20_000] {
+        for count in [0, 1, 767, 768, 769, 20_000] {
             let mut seen = 0;
-            let given = run(read(count), |chunk| chunk.iter().map(|(n, _)| *n).collect::<Vec<_>>(), |numbers| {
-                for n in numbers {
-                    assert_eq!(n, seen);
-                    seen += 1;
-                }
-                true
-            });
+            let given = run(
+                read(count),
+                |chunk| chunk.iter().map(|(n, _)| *n).collect::<Vec<_>>(),
+                |numbers| {
+                    for n in numbers {
+                        assert_eq!(n, seen);
+                        seen += 1;
+                    }
+                    true
+                },
+            );
             assert_eq!((given, seen), (count, count));
         }
     }
@@ -141,10 +147,14 @@ mod tests {
     #[test]
     fn the_reader_stops_when_told() {
         let mut chunks = 0;
-        let given = run(read(1_000_000), |chunk| chunk.len(), |_| {
-            chunks += 1;
-            chunks < 3
-        });
+        let given = run(
+            read(1_000_000),
+            |chunk| chunk.len(),
+            |_| {
+                chunks += 1;
+                chunks < 3
+            },
+        );
         assert_eq!(chunks, 3);
         assert!(given < 1_000_000 / 2);
     }

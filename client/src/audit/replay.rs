@@ -180,13 +180,20 @@ fn compare(found: &Readable, seq: u64, due: &[u8], findings: &mut Findings) {
 
 fn not_due(findings: &mut Findings, seq: u64, result: &CommandResult) {
     let (en, zh) = match result {
-        CommandResult::Existing { seq: first } => (format!("repeats the command of record {first}"), format!("重复了第{first}号记录的指令")),
+        CommandResult::Existing { seq: first } => {
+            (format!("repeats the command of record {first}"), format!("重复了第{first}号记录的指令"))
+        }
         CommandResult::Expired => ("was written after its command's not-after".to_owned(), "在其指令失效之后写入".to_owned()),
         CommandResult::WrongLedger | CommandResult::Recorded { .. } => {
             ("holds a command of another ledger".to_owned(), "所载指令属于另一账本".to_owned())
         }
     };
-    findings.add(Code::RecordNotDue, Some(seq), format!("Record {seq} {en}: the rules leave no such record."), format!("第{seq}号记录{zh}，按规则不应存在。"));
+    findings.add(
+        Code::RecordNotDue,
+        Some(seq),
+        format!("Record {seq} {en}: the rules leave no such record."),
+        format!("第{seq}号记录{zh}，按规则不应存在。"),
+    );
 }
 
 fn stopped(findings: &mut Findings, seq: u64, why: &str) {

@@ -73,7 +73,8 @@ impl<'a> Session<'a> {
         // The databases are scanned beside everything else.
         let (walks, scans) = std::thread::scope(|scope| {
             let stores: Vec<_> = self.held.iter().filter_map(|held| Some((held.source.name(), held.source.store()?))).collect();
-            let scan = scope.spawn(move || stores.into_iter().map(|(name, store)| directory::examine(store, name, advance)).collect::<Vec<_>>());
+            let scan =
+                scope.spawn(move || stores.into_iter().map(|(name, store)| directory::examine(store, name, advance)).collect::<Vec<_>>());
             let walks = self.walks(advance);
             (walks, scan.join().unwrap_or_else(|panic| resume_unwind(panic)))
         });
@@ -128,7 +129,12 @@ impl<'a> Session<'a> {
             Some(pinned::trust_of(&pinned::read_genesis(payload)?, ledger_id(payload), None, true))
         });
         let trust = trust.transpose().unwrap_or_else(|error| {
-            findings.add(Code::GenesisDiffers, Some(0), format!("The genesis names no sound set of keys: {error}."), "创世记录所载密钥不可用。");
+            findings.add(
+                Code::GenesisDiffers,
+                Some(0),
+                format!("The genesis names no sound set of keys: {error}."),
+                "创世记录所载密钥不可用。",
+            );
             None
         });
         self.findings.extend(findings);
@@ -179,7 +185,9 @@ impl<'a> Session<'a> {
             match walked.lacking.compare(store, replay.erased(), walked.records, &mut findings) {
                 Ok(erased) if n == 0 => self.report.erased = erased,
                 Ok(_) => {}
-                Err(error) => findings.add(Code::StorageDamaged, None, format!("The vault cannot be read: {error}."), "读取保管库时数据库出错。"),
+                Err(error) => {
+                    findings.add(Code::StorageDamaged, None, format!("The vault cannot be read: {error}."), "读取保管库时数据库出错。")
+                }
             }
             self.findings.extend(findings);
         }

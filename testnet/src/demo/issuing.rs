@@ -80,7 +80,14 @@ pub async fn good(client: &Client, files: &Files, show: &Show) -> Result<Sent, T
     if sent.summary.accepted != rows {
         return Err(deviation(format!("{} of {rows} good rows were answered", sent.summary.accepted)));
     }
-    show.fact("已签发 issued", &format!("{} of {} rows, each as the unit that it names, signed by maker and checker", grouped(sent.summary.accepted), grouped(rows)));
+    show.fact(
+        "已签发 issued",
+        &format!(
+            "{} of {} rows, each as the unit that it names, signed by maker and checker",
+            grouped(sent.summary.accepted),
+            grouped(rows)
+        ),
+    );
     Ok(sent)
 }
 
@@ -103,7 +110,7 @@ pub async fn bad(client: &Client, files: &Files, show: &Show) -> Result<Sent, Te
             format!("{} {:>2}", if right { "✓" } else { "✗" }, report.row),
             if report.accepted { "已签发" } else { "退回" }.to_owned(),
             reason.to_owned(),
-            format!("{} {}", report.reason.map_or("", Reason::chinese), report.reason.map_or("", Reason::english)),
+            sentence(report),
         ]);
     }
     show.table(&rows);
@@ -114,6 +121,14 @@ pub async fn bad(client: &Client, files: &Files, show: &Show) -> Result<Sent, Te
     show.fact("退回 refused", &format!("{}, accepted with a warning {}; each as expected", sent.summary.rejected, sent.summary.accepted));
     show.fact("入账 recorded", &format!("{recorded} rows in records, {} stopped before the ledger", sent.reports.len() - recorded));
     Ok(sent)
+}
+
+/// Why, in both languages, and what exactly where that says more.
+fn sentence(report: &RowReport) -> String {
+    let Some(reason) = report.reason else { return String::new() };
+    let detail =
+        if report.detail.is_empty() || report.detail == reason.english() { String::new() } else { format!(" [{}]", report.detail) };
+    format!("{} {}{detail}", reason.chinese(), reason.english())
 }
 
 /// Sends both files again: same answers, and nothing new on the ledger but commitments.

@@ -1,6 +1,6 @@
 //! A licence's use, verification and revocation.
 
-use super::show::Show;
+use super::show::{Show, columns};
 use super::{deviation, ledger};
 use crate::error::TestnetError;
 use crate::sample::SampleUnit;
@@ -54,15 +54,17 @@ pub async fn use_it(client: &Client, unit: &SampleUnit, row: &Row, show: &Show) 
 fn granted(answer: &UseAnswer, row: &Row, show: &Show) -> Result<(), TestnetError> {
     let fields = answer.licences.first().map(|l| l.fields.as_slice()).unwrap_or_default();
     let withheld: Vec<(&str, Option<Reason>)> = answer.withheld().collect();
-    let mut rows = Vec::new();
+    let (mut labels, mut rows) = (Vec::new(), Vec::new());
     for (name, refused) in FIELDS {
         let found = fields.iter().find(|f| f.name == name);
         match (refused, found) {
             (None, Some(field)) if row.data.get(name) == Some(&field.value) => {
-                rows.push(vec!["提供 granted".to_owned(), name.to_owned(), field.value.as_str().map_or_else(|| field.value.to_string(), str::to_owned)]);
+                labels.push("提供 granted");
+                rows.push(vec![name.to_owned(), field.value.as_str().map_or_else(|| field.value.to_string(), str::to_owned)]);
             }
             (Some(reason), None) if withheld.contains(&(name, Some(reason))) => {
-                rows.push(vec!["不予提供 withheld".to_owned(), name.to_owned(), format!("{reason} {} {}", reason.chinese(), reason.english())]);
+                labels.push("不予提供 withheld");
+                rows.push(vec![name.to_owned(), format!("{reason} {} {}", reason.chinese(), reason.english())]);
             }
             _ => return Err(deviation(format!("the use answered otherwise of the field {name}"))),
         }
@@ -70,7 +72,9 @@ fn granted(answer: &UseAnswer, row: &Row, show: &Show) -> Result<(), TestnetErro
     if fields.len() + withheld.len() != FIELDS.len() {
         return Err(deviation("the use answered of other fields than it asked for"));
     }
-    show.table(&rows);
+    for (label, line) in labels.into_iter().zip(columns(&rows)) {
+        show.fact(label, &line);
+    }
     Ok(())
 }
 
@@ -125,11 +129,18 @@ pub async fn verify(client: &Client, unit: &SampleUnit, row: &Row, expected: Sta
     let answer = client.use_licences(&unit.uscc, std::slice::from_ref(&row.identifier), request(Act::Verify)).await?;
     let status = answer.licences.first().map(|l| l.status.clone()).ok_or_else(|| deviation("the verification has no answer"))?;
     let code = Shown::State(expected).verify_code();
-    let (chinese, english) = if code == 0 { ("信息正确且证照有效", "correct, and the licence is valid") } else { ("证照已失效", "the licence is no longer valid") };
+    let (chinese, english) = if code == 0 {
+        ("信息正确且证照有效", "correct, and the licence is valid")
+    } else {
+        ("证照已失效", "the licence is no longer valid")
+    };
     if status.verify_code != code || status.shown != expected.name() {
         return Err(deviation(format!("the licence verifies as {} {} instead of {code} {expected}", status.verify_code, status.shown)));
     }
-    show.fact("核验 verify", &format!("{} / {expected}; GB/T 36906 {code} {chinese} / {english} (record {})", expected.chinese(), answer.recorded.seq));
+    show.fact(
+        "核验 verify",
+        &format!("{} / {expected}; GB/T 36906 {code} {chinese} / {english} (record {})", expected.chinese(), answer.recorded.seq),
+    );
     Ok(())
 }
 

@@ -133,11 +133,11 @@ async fn show_all(dir: &Path, keep: bool) -> Result<(), TestnetError> {
     }
     show.fact("已登记 registered", &format!("{units} units, {count} operators' keys, {types} licence types"));
 
-    show.step("签发", "Issue the sample licences");
+    show.step("签发", "Issue the 2,000 sample licences");
     let files = issuing::Files::write(dir)?;
     let good = issuing::good(&client, &files, &show).await?;
 
-    show.step("退回", "Submit bad rows");
+    show.step("退回", "Submit the 26 bad rows");
     let bad = issuing::bad(&client, &files, &show).await?;
 
     show.step("重发", "Send both files again");
@@ -162,10 +162,18 @@ async fn show_all(dir: &Path, keep: bool) -> Result<(), TestnetError> {
 
     show.step("节点一致", "Compare the nodes");
     let nodes = ledger::settled(&client, NODES).await?;
-    let mut rows = vec![["节点 node", "角色 role", "记录 records", "检查点 checkpoint", "链 chain", "时间 time"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["节点 node", "角色 role", "记录 records", "检查点 checkpoint", "链 chain", "时间 time"].map(str::to_owned).to_vec()];
     rows.extend(nodes.iter().map(|n| {
         let chain = hex::encode(&n.chain);
-        vec![n.name.clone(), n.role.clone(), n.size.to_string(), n.checkpoint_size.to_string(), chain.get(..16).unwrap_or_default().to_owned(), show_ms(n.time_ms)]
+        vec![
+            n.name.clone(),
+            n.role.clone(),
+            n.size.to_string(),
+            n.checkpoint_size.to_string(),
+            chain.get(..16).unwrap_or_default().to_owned(),
+            show_ms(n.time_ms),
+        ]
     }));
     show.table(&rows);
 
@@ -217,7 +225,8 @@ fn summary(show: &mut Show, issued: u64, refused: u64, report: &Report, receipts
         fact("审计 audit", "CLEAN 无异常".to_owned()),
     ]);
     show.line("");
-    let mut rows: Vec<Vec<String>> = steps.iter().enumerate().map(|(n, (name, s))| vec![format!("{:>2}", n + 1), format!("{s:>6.2} s"), name.clone()]).collect();
+    let mut rows: Vec<Vec<String>> =
+        steps.iter().enumerate().map(|(n, (name, s))| vec![format!("{:>2}", n + 1), format!("{s:>6.2} s"), name.clone()]).collect();
     rows.push(vec![String::new(), format!("{total:>6.2} s"), "合计  All".to_owned()]);
     show.table(&rows);
 }

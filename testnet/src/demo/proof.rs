@@ -1,7 +1,7 @@
 //! Proofs for others: receipts, checked with no node running, and the audit of everything.
 
-use super::show::{Show, bar, grouped};
 use super::deviation;
+use super::show::{Show, bar, grouped};
 use crate::error::TestnetError;
 use crate::layout::Testnet;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,14 @@ pub struct Kept {
 }
 
 /// Takes a receipt once a checkpoint with the quorum covers it, and keeps it in a file.
-pub async fn take(client: &Client, dir: &Path, what: &'static str, name: &str, request: ReceiptRequest, show: &Show) -> Result<Kept, TestnetError> {
+pub async fn take(
+    client: &Client,
+    dir: &Path,
+    what: &'static str,
+    name: &str,
+    request: ReceiptRequest,
+    show: &Show,
+) -> Result<Kept, TestnetError> {
     let trust = TrustFile::load(&dir.join("trust.json")).map_err(deviation)?;
     let asker = client.asker(None)?;
     let until = Instant::now() + COVERED;
@@ -37,7 +44,10 @@ pub async fn take(client: &Client, dir: &Path, what: &'static str, name: &str, r
             break receipt;
         }
         if Instant::now() > until {
-            return Err(deviation(format!("no checkpoint with the quorum covers the receipt: {}", checked.genuine.err().unwrap_or_default())));
+            return Err(deviation(format!(
+                "no checkpoint with the quorum covers the receipt: {}",
+                checked.genuine.err().unwrap_or_default()
+            )));
         }
     };
     let folder = dir.join("receipts");
@@ -168,8 +178,19 @@ async fn audit(dir: &Path, testnet: &Testnet, sources: Vec<Box<dyn Source>>, sho
     }
     let names: Vec<&str> = testnet.nodes.iter().map(|n| n.name.as_str()).collect();
     show.fact("来源 sources", &format!("{}: {} records each", names.join(", "), grouped(report.records)));
-    show.fact("重算 recomputed", &format!("{} signatures, {} licences, outcomes, effects, chain, tree", grouped(report.signatures), grouped(report.licences)));
-    show.fact("检查点 checkpoints", &format!("{} checked; {} records under the quorum, {} not yet", grouped(report.checkpoints), grouped(report.covered), report.not_yet_covered()));
+    show.fact(
+        "重算 recomputed",
+        &format!("{} signatures, {} licences, outcomes, effects, chain, tree", grouped(report.signatures), grouped(report.licences)),
+    );
+    show.fact(
+        "检查点 checkpoints",
+        &format!(
+            "{} checked; {} records under the quorum, {} not yet",
+            grouped(report.checkpoints),
+            grouped(report.covered),
+            report.not_yet_covered()
+        ),
+    );
     show.fact("用时 time", &format!("{:.2} s, {} signatures/s", report.seconds, grouped(report.signatures_per_second() as u64)));
     show.fact("结论 result", "CLEAN 无异常");
     Ok(report)

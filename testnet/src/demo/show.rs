@@ -4,6 +4,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write as _;
 use std::time::Instant;
 
+/// Places that a label takes.
+const LABEL: usize = 20;
+
 /// Prints lines, counts steps and takes their time.
 pub struct Show {
     begun: Instant,
@@ -43,7 +46,7 @@ impl Show {
 
     /// A line of a step with a label in front.
     pub fn fact(&self, label: &str, text: &str) {
-        self.note(&format!("{}{text}", padded(label, 18)));
+        self.note(&format!("{}{text}", padded(label, LABEL)));
     }
 
     /// Lines of columns, within a step.
@@ -95,7 +98,8 @@ pub fn columns(rows: &[Vec<String>]) -> Vec<String> {
             *at = (*at).max(width(cell));
         }
     }
-    let line = |row: &Vec<String>| row.iter().zip(&widths).map(|(cell, wide)| padded(cell, wide + 2)).collect::<String>().trim_end().to_owned();
+    let line =
+        |row: &Vec<String>| row.iter().zip(&widths).map(|(cell, wide)| padded(cell, wide + 2)).collect::<String>().trim_end().to_owned();
     rows.iter().map(line).collect()
 }
 

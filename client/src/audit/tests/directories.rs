@@ -3,7 +3,7 @@
 use super::sample::{Sample, found, open};
 use crate::audit::{Options, ReadError, Source, Unopened};
 use std::path::Path;
-use vermilion_proto::{StoredRecord, VaultWraps, Message as _};
+use vermilion_proto::{Message as _, StoredRecord, VaultWraps};
 use vermilion_storage::{Commit, Mode, Store, VaultPut};
 
 fn audit(dir: &Path) -> Vec<(&'static str, Option<u64>)> {
@@ -163,7 +163,11 @@ fn a_flipped_byte_in_any_table_is_found() {
     let dir = written(&sample);
     // Opening again turns the write-ahead log into tables.
     drop(Store::open(dir.path(), Mode::Node).unwrap());
-    let tables: Vec<_> = std::fs::read_dir(dir.path().join("db")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "sst")).collect();
+    let tables: Vec<_> = std::fs::read_dir(dir.path().join("db"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "sst"))
+        .collect();
     let (mut flips, mut noticed) = (0, 0);
     for table in tables {
         let whole = std::fs::read(&table).unwrap();

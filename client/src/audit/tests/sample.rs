@@ -7,9 +7,9 @@ use vermilion_crypto::{ContentKey, SeededRng, SigningKey, VaultSecretKey, sha256
 use vermilion_ledger::{Checkpoint, Tree, Trust, cosign, make_checkpoint};
 use vermilion_proto::body::Of;
 use vermilion_proto::{
-    AddOperator, Body, Command, Commitment, EraseContent, Genesis, GenesisNode, Head, HolderTag, IdentifierClass, Implementation, IssueLicences,
-    LicenceItem, LicenceType, Message as _, Operator, Origin, Provenance, PublishType, Record, RegisterUnit, Sharing, SharingDecision, Signer,
-    SignerKind, StoredRecord, Unit, VaultKey,
+    AddOperator, Body, Command, Commitment, EraseContent, Genesis, GenesisNode, Head, HolderTag, IdentifierClass, Implementation,
+    IssueLicences, LicenceItem, LicenceType, Message as _, Operator, Origin, Provenance, PublishType, Record, RegisterUnit, Sharing,
+    SharingDecision, Signer, SignerKind, StoredRecord, Unit, VaultKey,
 };
 use vermilion_registry::codes::{identifier::Identifier, uscc};
 use vermilion_registry::kv::Memory;
@@ -43,7 +43,14 @@ fn operator(name: &str, unit: &str, post: &str) -> AddOperator {
 
 fn unit(code: &str, area: &str, role: &str) -> Unit {
     let level = if area == "440300" { "city" } else { "district" };
-    Unit { uscc: code.into(), name_zh: "样例单位".into(), area: area.into(), level: level.into(), roles: vec![role.into()], ..Default::default() }
+    Unit {
+        uscc: code.into(),
+        name_zh: "样例单位".into(),
+        area: area.into(),
+        level: level.into(),
+        roles: vec![role.into()],
+        ..Default::default()
+    }
 }
 
 fn genesis() -> Genesis {
@@ -222,7 +229,8 @@ impl Sample {
         let plain: Vec<Plain<'_>> = contents.iter().map(|content| Plain { key: ContentKey(sha256(content)), content }).collect();
         let sealed = self.session.seal(&head.nonce, &plain, None).unwrap();
         head.wraps_digest = sealed.wraps_digest();
-        let items: Vec<LicenceItem> = serials.iter().zip(&sealed.ciphertexts).map(|(serial, c)| item(&issuer, serial, &sha256(c))).collect();
+        let items: Vec<LicenceItem> =
+            serials.iter().zip(&sealed.ciphertexts).map(|(serial, c)| item(&issuer, serial, &sha256(c))).collect();
         let encoded: Vec<Vec<u8>> = items.iter().map(LicenceItem::encode_to_vec).collect();
         let body = IssueLicences { items_root: vermilion_ledger::items_root(&encoded).to_vec(), items_count: items.len() as u32 };
         self.submit(head, Of::IssueLicences(body), &["mia", "carl"], items, sealed);

@@ -213,7 +213,10 @@ fn checkpoints_that_are_not_what_they_should_be() {
     let mut source = sample.source("a");
     let last = source.checkpoints.remove(&10).unwrap();
     source.checkpoints.insert(9, last);
-    assert!(has(&codes(&source, &Options::default()), "checkpoint-misplaced", 8) || codes(&source, &Options::default()).contains(&("checkpoint-misplaced", None)));
+    assert!(
+        has(&codes(&source, &Options::default()), "checkpoint-misplaced", 8)
+            || codes(&source, &Options::default()).contains(&("checkpoint-misplaced", None))
+    );
 
     let mut source = sample.source("a");
     source.checkpoints = sample.checkpoints.keys().map(|size| (*size, note(*size, [0; 32], &[1, 2, 3]))).collect();
