@@ -10,7 +10,7 @@ export CXX := ccache c++
 BIN := $(CARGO_TARGET_DIR)/release
 DEMO_DIR ?=
 
-.PHONY: demo test lint build packages bench clean-demo
+.PHONY: demo test lint build packages bench
 
 build: packages
 	cargo build --release --locked --workspace --bins
@@ -18,7 +18,8 @@ build: packages
 demo: build
 	$(BIN)/vermilion-testnet demo $(if $(DEMO_DIR),--dir $(DEMO_DIR)) $(if $(filter 1,$(KEEP)),--keep)
 
-test: packages
+# The programs first: tests of processes start them.
+test: build
 	cargo test --release --locked --workspace
 
 lint: packages

@@ -1,6 +1,5 @@
 //! How long things take. Run by hand: `cargo test --release -p vermilion-ledger --test speed -- --ignored --nocapture`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
 #![allow(clippy::disallowed_methods, reason = "it measures, or waits for processes")]
 
 use std::{collections::HashMap, convert::Infallible, hint::black_box, time::Instant};

@@ -15,7 +15,7 @@ use vermilion_registry::submission::{Submitted, open_submission, submission_dige
 pub const MAX_AHEAD_MS: u64 = 5_000;
 /// Verified submissions kept for apply, by bytes. Beyond that the oldest is dropped; apply then
 /// opens it again, which costs time and nothing else.
-const CACHE_BYTES: usize = 96 << 20;
+const CACHE_BYTES: usize = 40 << 20;
 
 /// Submissions that were verified here and not yet applied.
 #[derive(Default)]

@@ -1,6 +1,5 @@
 //! Prints what applying costs, in microseconds: `cargo run --release -p vermilion-registry --example apply_speed`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
 #![allow(clippy::disallowed_methods, reason = "it measures, or waits for processes")]
 
 #[path = "../tests/common/mod.rs"]

@@ -5,7 +5,9 @@ use crate::command::Checked;
 use crate::reason::{Reason, Refusal};
 use vermilion_crypto::{Digest, hash, sha256};
 use vermilion_identity::{EnvelopeError, Opened};
-use vermilion_proto::{Beside, CanonicalError, Command, Head, LicenceItem, Message as _, Submission, VaultWraps, body::Of, canonical, whole};
+use vermilion_proto::{
+    Beside, CanonicalError, Command, Head, LicenceItem, Message as _, Submission, VaultWraps, body::Of, canonical, whole,
+};
 
 /// The largest submission, in bytes: 1,000 licences of 8 KiB each with their content.
 pub const MAX_SUBMISSION: usize = 8 << 20;
@@ -200,7 +202,8 @@ fn check_sealed(head: &Head, items: &[(Vec<u8>, LicenceItem)], beside: &Beside) 
         return Err(Reason::Suite.into());
     }
     let wrapped = |w: &vermilion_proto::Wrap| w.vault_key_id.len() == 16 && w.encapsulated.len() == 32 && w.ciphertext.len() == WRAPPED_KEY;
-    let sized = wraps.wraps.iter().all(wrapped) && wraps.licence_keys.iter().all(|k| k.len() == WRAPPED_KEY) && wraps.text_key.len() <= WRAPPED_KEY;
+    let sized =
+        wraps.wraps.iter().all(wrapped) && wraps.licence_keys.iter().all(|k| k.len() == WRAPPED_KEY) && wraps.text_key.len() <= WRAPPED_KEY;
     if !sized {
         return Err(mismatch("a wrapped key has the wrong size"));
     }

@@ -9,7 +9,8 @@
 use crate::reason::{Reason, Refusal};
 use crate::submission::Sealed;
 use vermilion_crypto::{
-    ContentKey, CryptoError, SUITE_1, SeededRng, VaultPublicKey, VaultSecretKey, hash::kdf, open_content, seal_content, sha256, unwrap_key, wrap_key,
+    ContentKey, CryptoError, SUITE_1, SeededRng, VaultPublicKey, VaultSecretKey, hash::kdf, open_content, seal_content, sha256, unwrap_key,
+    wrap_key,
 };
 use vermilion_proto::{Message as _, VaultWraps, Wrap};
 use zeroize::Zeroizing;
@@ -95,7 +96,13 @@ pub fn open_command_key(wraps: &VaultWraps, keys: &[VaultSecretKey]) -> Result<C
 }
 
 /// Opens one licence's content, or the texts at [`TEXT_POSITION`].
-pub fn open(command_key: &ContentKey, nonce: &[u8], wraps: &VaultWraps, position: u32, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+pub fn open(
+    command_key: &ContentKey,
+    nonce: &[u8],
+    wraps: &VaultWraps,
+    position: u32,
+    ciphertext: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let wrapped = match position {
         TEXT_POSITION => Some(&wraps.text_key),
         position => wraps.licence_keys.get(position as usize),

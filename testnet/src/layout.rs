@@ -200,7 +200,12 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
             let key = SigningKey::generate().map_err(crypto)?;
             let file = format!("keys/{}-{post}.pem", unit.uscc);
             write_secret(&dir.join(&file), &key.seed(), None)?;
-            config.operators.push(OperatorEntry { unit: unit.uscc.clone(), name: String::new(), posts: vec![(*post).into()], key: file.into() });
+            config.operators.push(OperatorEntry {
+                unit: unit.uscc.clone(),
+                name: String::new(),
+                posts: vec![(*post).into()],
+                key: file.into(),
+            });
             if unit.uscc == city_unit.uscc && MANAGING_POSTS.contains(post) {
                 founding.push(AddOperator { operator: Some(operator(&unit.uscc, post, &key, &lookup)) });
             } else {

@@ -24,7 +24,9 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Start a ledger and return when it is ready, with the sample units and catalogue registered.
-    #[command(after_help = "Example:\n  vermilion-testnet up --dir /tmp/t --nodes 3\n  vermilion --config /tmp/t/client.toml cluster status")]
+    #[command(
+        after_help = "Example:\n  vermilion-testnet up --dir /tmp/t --nodes 3\n  vermilion --config /tmp/t/client.toml cluster status"
+    )]
     Up {
         /// Folder for everything; a ledger that is there is started again.
         #[arg(long)]
@@ -40,7 +42,9 @@ enum Command {
         empty: bool,
     },
     /// Run the benchmarks: one line of JSON for each workload.
-    #[command(after_help = "Example:\n  vermilion-testnet bench --etcd --seconds 5\n  vermilion-testnet bench --only audit --audit-records 100000")]
+    #[command(
+        after_help = "Example:\n  vermilion-testnet bench --etcd --seconds 5\n  vermilion-testnet bench --only audit --audit-records 100000"
+    )]
     Bench {
         /// A ledger that runs, or where to make one; a temporary folder otherwise.
         #[arg(long)]
@@ -62,7 +66,9 @@ enum Command {
         only: Vec<String>,
     },
     /// Show everything once: start, issue, refuse, use, verify, revoke, receipts, audit.
-    #[command(after_help = "Example:\n  vermilion-testnet demo\n  vermilion-testnet demo --dir /tmp/demo --keep\n\nExit code 0 if everything went as it should, else 1 with what did not.")]
+    #[command(
+        after_help = "Example:\n  vermilion-testnet demo\n  vermilion-testnet demo --dir /tmp/demo --keep\n\nExit code 0 if everything went as it should, else 1 with what did not."
+    )]
     Demo {
         /// An empty or new folder, which stays; a temporary one otherwise.
         #[arg(long)]

@@ -8,12 +8,14 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tonic::transport::Channel;
 use vermilion_client::audit::{Directory, Options, ReadError, Source, TrustFile, Unopened, audit};
 use vermilion_client::issue::{IssueOptions, RowReport, Summary, issue_file};
 use vermilion_client::{Client, Prepared};
 use vermilion_ledger::Trust;
+use vermilion_proto::ledger_client::LedgerClient;
 use vermilion_proto::{ClusterRequest, CommandStatusRequest, NodeStatus, Submission, SubmitReply, SubmitRequest};
 use vermilion_testnet::cluster::{self, Up};
 use vermilion_testnet::layout::{TestNode, Testnet};
@@ -162,7 +164,14 @@ impl Ledger {
     pub fn kill(&mut self, name: &str) {
         let node = self.node_mut(name);
         assert!(processes::runs(node), "{name} was to be killed and does not run");
+        let pid = node.pid;
         processes::kill(node).unwrap();
+        // A killed process looks dead while threads of its still hold the database's lock.
+        let end = Instant::now() + Duration::from_secs(20);
+        while std::fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() > 1) {
+            assert!(Instant::now() < end, "threads of {name} do not end");
+            std::thread::yield_now();
+        }
     }
 
     /// Starts a node again; it may take a while until it is ready.
@@ -271,14 +280,14 @@ impl Ledger {
 
     /// Sends bytes to one node as they are, once.
     pub async fn send(&self, node: usize, submission: Submission) -> SubmitReply {
-        self.try_send(node, submission).await.unwrap()
+        let mut client = self.client.connection.client_of(node).unwrap();
+        client.submit(SubmitRequest { tag: 7, submission: Some(submission) }).await.unwrap().into_inner()
     }
 
-    /// Sends bytes to one node as they are, once; the connection may refuse them.
-    pub async fn try_send(&self, node: usize, submission: Submission) -> Result<SubmitReply, tonic::Status> {
-        let mut client = self.client.connection.client_of(node).unwrap();
-        let request = SubmitRequest { tag: 7, submission: Some(submission) };
-        Ok(client.submit(request).await?.into_inner())
+    /// A client of one node that knows no bounds.
+    pub async fn unbounded(&self, node: usize) -> LedgerClient<Channel> {
+        let address = format!("http://{}", self.testnet.nodes[node].grpc);
+        LedgerClient::connect(address).await.unwrap().max_encoding_message_size(usize::MAX).max_decoding_message_size(usize::MAX)
     }
 
     /// What one node knows of a command.

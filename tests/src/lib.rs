@@ -8,7 +8,6 @@
 //! Nothing here waits for a length of time: what is waited for is a condition ([`until`]).
 
 #![allow(clippy::disallowed_methods, reason = "it measures, or waits for processes")]
-
 // A test's failed expectation is its result.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

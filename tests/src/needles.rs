@@ -129,7 +129,9 @@ mod tests {
         let one = |form| vec![("样例人00001".to_owned(), form)];
         let around = |middle: &[u8]| [b"before".as_slice(), middle, b"after"].concat();
         assert_eq!(found(&around("样例人00001".as_bytes())), one(Form::Clear));
-        for hash in [sha256("样例人00001".as_bytes()), *blake3::hash("样例人00001".as_bytes()).as_bytes(), sha256("\"样例人00001\"".as_bytes())] {
+        for hash in
+            [sha256("样例人00001".as_bytes()), *blake3::hash("样例人00001".as_bytes()).as_bytes(), sha256("\"样例人00001\"".as_bytes())]
+        {
             assert_eq!(found(&around(&hash)), one(Form::Raw));
             assert_eq!(found(&around(hex::encode(hash).as_bytes())), one(Form::Hex));
             assert_eq!(found(&around(hex::encode_upper(hash).as_bytes())), one(Form::Hex));

@@ -20,6 +20,9 @@ pub struct History<'a> {
     pub roots: &'a [(u64, Digest)],
     /// The place after the source's last record.
     pub size: u64,
+    /// Whether the source is a directory whose Raft log goes beyond what was applied, as that of a
+    /// node that was killed.
+    pub log_ahead: bool,
 }
 
 impl History<'_> {
@@ -114,12 +117,7 @@ impl<'a> Checkpoints<'a> {
             );
         }
         if size > history.size {
-            findings.add(
-                Code::CheckpointBeyond,
-                None,
-                format!("A signed checkpoint covers {size} records, but there are only {}: the end has been cut off.", history.size),
-                format!("已签名的检查点覆盖{size}条记录，而现有记录仅{}条：账本尾部被截去。", history.size),
-            );
+            beyond(size, history, findings);
             return false;
         }
         // Where a record is missing the tree could not be computed: that is a finding already.
@@ -188,6 +186,28 @@ impl<'a> Checkpoints<'a> {
                 format!("没有任何检查点达到所需的{need}个联署：记录仅受各单位自身签名保护。"),
             );
         }
+    }
+}
+
+/// A checkpoint for records that are not there.
+fn beyond(size: u64, history: &History<'_>, findings: &mut Findings) {
+    let there = history.size;
+    if history.log_ahead {
+        findings.add(
+            Code::LogAhead,
+            None,
+            format!(
+                "A signed checkpoint covers {size} records, the directory has {there} and unapplied entries in its log: the node was killed. Start it, stop it cleanly, and audit again."
+            ),
+            format!("已签名的检查点覆盖{size}条记录，而目录中仅有{there}条，日志中尚有未应用的条目：节点曾被强制终止。请启动并正常停止该节点后再次审计。"),
+        );
+    } else {
+        findings.add(
+            Code::CheckpointBeyond,
+            None,
+            format!("A signed checkpoint covers {size} records, but there are only {there}: the end has been cut off."),
+            format!("已签名的检查点覆盖{size}条记录，而现有记录仅{there}条：账本尾部被截去。"),
+        );
     }
 }
 

@@ -102,6 +102,8 @@ codes! {
     CheckpointRoot = "checkpoint-root", Error;
     /// A signed checkpoint covers more records than there are.
     CheckpointBeyond = "checkpoint-beyond", Error;
+    /// A signed checkpoint covers more records than a killed node had applied; its log holds more.
+    LogAhead = "log-ahead", Warning;
     /// A checkpoint was made where there is no commitment record.
     CheckpointStray = "checkpoint-stray", Warning;
     /// There are commitment records but no checkpoint that carries the quorum.

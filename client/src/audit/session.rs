@@ -197,7 +197,9 @@ impl<'a> Session<'a> {
         let mut all = Checkpoints::new(trust);
         for (n, (held, walked)) in self.held.iter().zip(walks).enumerate() {
             advance(Stage::Checkpoints, held.source.name(), n as u64, walks.len() as u64);
-            let history = History { leaves: &walked.leaves, roots: &walked.roots, size: walked.next };
+            let log_ahead =
+                held.source.store().is_some_and(|store| store.applied().is_ok_and(|(applied, _)| applied < store.log_range().1));
+            let history = History { leaves: &walked.leaves, roots: &walked.roots, size: walked.next, log_ahead };
             let mut findings = Findings::of(held.source.name());
             all.check(&self.held, n, &history, &mut findings).or_else(|error| held.cannot(&error))?;
             if n == 0 {

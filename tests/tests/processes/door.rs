@@ -8,8 +8,8 @@ use vermilion_client::{Draft, Prepared, SingleIssuer};
 use vermilion_crypto::{ContentKey, PublicKey, SUITE_1, SeededRng, SigningKey, VaultSecretKey, dsse, random};
 use vermilion_identity::{command_id, seal};
 use vermilion_proto::{
-    Act, AddOperator, Authority, Body, COMMAND_TYPE, ChangeUnit, Command, CommandState, Commitment, Envelope, Genesis, Head, LicenceItem, LicenceRef,
-    Message as _, Mode, Operator, SetPolicy, Signature, Signer, SignerKind, Submission, SubmitReply, Use, VaultWraps, body::Of,
+    Act, AddOperator, Authority, Body, COMMAND_TYPE, ChangeUnit, Command, CommandState, Commitment, Envelope, Genesis, Head, LicenceItem,
+    LicenceRef, Message as _, Mode, Operator, SetPolicy, Signature, Signer, SignerKind, Submission, SubmitReply, Use, VaultWraps, body::Of,
 };
 use vermilion_registry::Kind;
 use vermilion_registry::content::Row;
@@ -179,7 +179,11 @@ async fn what_does_not_read_is_refused_with_its_reason() {
         ("half of a command", bare(good[..good.len() / 2].to_vec()), Reason::Malformed),
         ("a command without its last byte", bare(good[..good.len() - 1].to_vec()), Reason::Malformed),
         ("an unknown field in the envelope", bare([good.clone(), UNKNOWN_FIELD.to_vec()].concat()), Reason::NotCanonical),
-        ("an unknown field that is signed", envelope_of([payload.clone(), UNKNOWN_FIELD.to_vec()].concat(), &desk.managers), Reason::NotCanonical),
+        (
+            "an unknown field that is signed",
+            envelope_of([payload.clone(), UNKNOWN_FIELD.to_vec()].concat(), &desk.managers),
+            Reason::NotCanonical,
+        ),
         ("fields out of order", envelope_of(swapped_order, &desk.managers), Reason::NotCanonical),
         ("text that is not UTF-8", envelope_of(no_text, &desk.managers), Reason::Malformed),
         ("no head", bare(desk.sealed(&headless).encode_to_vec()), Reason::Malformed),
@@ -196,13 +200,17 @@ async fn what_does_not_read_is_refused_with_its_reason() {
     for (what, submission, reason) in cases {
         desk.expect(what, &submission, Comes::Refused(reason)).await;
     }
-    desk.expect("a command past its not-after", &changed(|h| h.not_after_ms = now_ms() - 1), Comes::Invalid).await;
+    // Invalid for ever once the ledger's time is past it, and refused before that.
+    desk.expect("a command long past its not-after", &changed(|h| h.not_after_ms = 1), Comes::Invalid).await;
     desk.expect("a command without a not-after", &changed(|h| h.not_after_ms = 0), Comes::Invalid).await;
-    desk.expect("a command that may wait for ever", &changed(|h| h.not_after_ms = u64::MAX), Comes::Recorded(Reason::LifetimeTooLong)).await;
+    desk.expect("a command just past its not-after", &changed(|h| h.not_after_ms = now_ms() - 1), Comes::Refused(Reason::Expired)).await;
+    desk.expect("a command that may wait for ever", &changed(|h| h.not_after_ms = u64::MAX), Comes::Recorded(Reason::LifetimeTooLong))
+        .await;
 
     // Beyond what a message may be the connection itself refuses.
-    let status = desk.ledger.try_send(0, bare(vec![b'x'; 10 << 20])).await.unwrap_err();
-    assert!(status.message().contains("too large") || status.message().contains("limit"), "{status:?}");
+    let oversized = vermilion_proto::SubmitRequest { tag: 1, submission: Some(bare(vec![b'x'; 10 << 20])) };
+    let status = desk.ledger.unbounded(0).await.submit(oversized).await.unwrap_err();
+    assert!(status.code() == tonic::Code::OutOfRange && status.message().contains("too large"), "{status:?}");
     // After all that the same ledger takes a good command.
     let recorded = desk.ledger.client.connection.submit(&desk.issue(0).await).await.unwrap();
     recorded.accepted().unwrap();
@@ -250,6 +258,11 @@ async fn signatures_that_do_not_hold_are_refused_and_the_right_ones_of_nobody_ar
     let keys = [&stranger.key, &desk.managers[1].key, &desk.managers[2].key];
     desk.expect("a stranger among the signers", &bare(seal(&command, &keys).1), Comes::Recorded(Reason::UnknownSigner)).await;
 
+    // Strangers alone leave no records: anybody could fill the ledger.
+    let mut command = desk.plain();
+    command.head.as_mut().unwrap().signers = vec![stranger.head_line()];
+    desk.expect("a stranger alone", &bare(seal(&command, &[&stranger.key]).1), Comes::Refused(Reason::UnknownSigner)).await;
+
     // Under ZIP-215 the identity as key, R = identity and s = 0 hold for any message: nobody's key.
     let nobody = small_order();
     let mut command = desk.plain();
@@ -263,7 +276,7 @@ async fn signatures_that_do_not_hold_are_refused_and_the_right_ones_of_nobody_ar
     let universal = [nobody.0.as_slice(), &[0; 32]].concat();
     let signature = Signature { suite: SUITE_1, key_id: nobody.id().to_vec(), public_key: nobody.0.to_vec(), signature: universal };
     let envelope = Envelope { payload_type: COMMAND_TYPE.into(), payload: command.encode_to_vec(), signatures: vec![signature] };
-    desk.expect("a key that signs everything", &bare(envelope.encode_to_vec()), Comes::Recorded(Reason::UnknownSigner)).await;
+    desk.expect("a key that signs everything", &bare(envelope.encode_to_vec()), Comes::Refused(Reason::UnknownSigner)).await;
 
     // Nor can such keys be registered.
     let mut not_canonical = [0xff; 32];
@@ -379,7 +392,10 @@ async fn what_travels_beside_must_be_what_was_signed() {
     let size = desk.ledger.settled().await;
     for node in [1, 2, 0] {
         let again = desk.ledger.send(node, one.submission.clone()).await;
-        assert_eq!((again.state(), again.seq, &again.record_hash, &again.outcome), (first.state(), first.seq, &first.record_hash, &first.outcome));
+        assert_eq!(
+            (again.state(), again.seq, &again.record_hash, &again.outcome),
+            (first.state(), first.seq, &first.record_hash, &first.outcome)
+        );
     }
     assert_eq!(desk.ledger.settled().await, size);
 }
@@ -393,8 +409,14 @@ async fn content_for_keys_that_no_node_holds_is_refused_for_good() {
     draft.seal_texts(&session, &[("purpose", "x")]).unwrap();
     let of = Of::ChangeUnit(ChangeUnit { uscc: desk.unit.clone(), action: "restore".into() });
     let prepared = desk.ledger.client.prepare(Kind::ChangeUnit, draft, of).await.unwrap();
-    assert_eq!(vermilion_registry::vault::open_command_key(
-        &VaultWraps::decode(prepared.submission.beside.as_ref().unwrap().wraps.as_slice()).unwrap(), &[stranger]).map(|_| ()), Ok(()));
+    assert_eq!(
+        vermilion_registry::vault::open_command_key(
+            &VaultWraps::decode(prepared.submission.beside.as_ref().unwrap().wraps.as_slice()).unwrap(),
+            &[stranger]
+        )
+        .map(|_| ()),
+        Ok(())
+    );
     desk.expect("content wrapped to a stranger", &prepared.submission, Comes::Refused(Reason::WrapMissing)).await;
 }
 
@@ -431,7 +453,12 @@ async fn what_is_not_a_clients_to_send_or_lacks_its_purpose_is_refused() {
     };
     desk.expect("a use without a purpose", &a_use(of.clone(), |_| {}), Comes::Refused(Reason::PurposeMissing)).await;
     let digests = Use { case_digest: vec![1; 32], purpose_digest: vec![2; 32], ..of.clone() };
-    desk.expect("digests of a purpose that the head does not name", &a_use(digests.clone(), |_| {}), Comes::Refused(Reason::PurposeMissing)).await;
+    desk.expect(
+        "digests of a purpose that the head does not name",
+        &a_use(digests.clone(), |_| {}),
+        Comes::Refused(Reason::PurposeMissing),
+    )
+    .await;
     let named = a_use(digests, |head| head.text_digests = vec![vec![1; 32], vec![2; 32]]);
     desk.expect("a purpose that does not travel", &named, Comes::Refused(Reason::BesideMismatch)).await;
 
@@ -450,7 +477,8 @@ async fn what_is_not_a_clients_to_send_or_lacks_its_purpose_is_refused() {
             stream.shutdown().await.unwrap();
             let mut answer = Vec::new();
             // It may be cut off at any moment; what matters is that it ends.
-            let _ = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.expect("the connection stays open");
+            let _ =
+                tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.expect("the connection stays open");
         }
         assert_eq!(http::get(&node.http, "/v1/ready").await.code, 200);
     }
@@ -469,7 +497,10 @@ async fn an_id_has_one_outcome_whatever_is_sent_under_it() {
     envelope.signatures[0].signature = vec![0; 64];
     for node in 0..3 {
         let again = desk.ledger.send(node, bare(envelope.encode_to_vec())).await;
-        assert!(again.state() == CommandState::RefusedAtDoor || (again.seq, &again.record_hash) == (first.seq, &first.record_hash), "{again:?}");
+        assert!(
+            again.state() == CommandState::RefusedAtDoor || (again.seq, &again.record_hash) == (first.seq, &first.record_hash),
+            "{again:?}"
+        );
     }
     // A hundred at once, to all nodes, of one new command: one record.
     let one = desk.issue(2).await;

@@ -35,7 +35,14 @@ async fn live(ledger: &Ledger) -> Vec<String> {
 
     // People.
     let code = uscc::build("11", "440300", "MB0X0999").unwrap();
-    let unit = Unit { uscc: code, name_zh: "样例新单位".into(), area: "440300".into(), level: "city".into(), roles: vec!["using-unit".into()], ..Unit::default() };
+    let unit = Unit {
+        uscc: code,
+        name_zh: "样例新单位".into(),
+        area: "440300".into(),
+        level: "city".into(),
+        roles: vec!["using-unit".into()],
+        ..Unit::default()
+    };
     client.register_unit(&city, unit, Some(LEADER)).await.unwrap();
     let asker = client.asker(Some(&city)).unwrap();
     let person = client.person_tag(&asker, "111", OPERATOR_CODE).await.unwrap();
@@ -97,8 +104,12 @@ async fn no_personal_data_in_the_clear_or_as_an_unsalted_hash() {
     let rows = [good.rows, bad.rows].concat();
     let all = Needles::new(personal_values(&rows, &catalogue).into_iter().chain(said));
     // A public identifier contains its number, whoever else may have that number.
-    let public: BTreeSet<String> =
-        all.find("public", public_identifiers(&rows, &catalogue).as_bytes()).into_iter().filter(|f| f.form == Form::Clear).map(|f| f.value).collect();
+    let public: BTreeSet<String> = all
+        .find("public", public_identifiers(&rows, &catalogue).as_bytes())
+        .into_iter()
+        .filter(|f| f.form == Form::Clear)
+        .map(|f| f.value)
+        .collect();
     assert!(public.len() < 10, "{} values are part of public identifiers", public.len());
     let needles = Needles::new(all.values().iter().filter(|v| !public.contains(*v)).cloned());
     assert!(needles.values().len() > 4_000, "{} values", needles.values().len());
@@ -134,7 +145,7 @@ async fn no_personal_data_in_the_clear_or_as_an_unsalted_hash() {
             }
         }
         let log = ledger.log(&node.name);
-        assert!(log.lines().count() > 20, "the log of {} is too short to say anything", node.name);
+        assert!(log.contains("role="), "the log of {} says nothing", node.name);
         // Without the moments at which the lines were written: dates are personal in some licences.
         let lines: Vec<&str> = log.lines().map(|line| line.split_once(' ').map_or(line, |(_, rest)| rest)).collect();
         look(&format!("log of {}", node.name), lines.join("\n").as_bytes());

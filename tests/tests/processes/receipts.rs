@@ -33,7 +33,8 @@ async fn with_receipts() -> (Ledger, [std::path::PathBuf; 2]) {
 }
 
 fn check(ledger: &Ledger, file: &Path, trust: &Path) -> (i32, String) {
-    let (code, out, errors) = ledger.vermilion(&["--json", "receipt", "check", &file.display().to_string(), "--trust", &trust.display().to_string()]);
+    let (code, out, errors) =
+        ledger.vermilion(&["--json", "receipt", "check", &file.display().to_string(), "--trust", &trust.display().to_string()]);
     (code, out + &errors)
 }
 
@@ -94,7 +95,10 @@ async fn a_receipt_does_not_hold_for_whoever_trusts_another_ledger_or_asks_for_m
         ("all of it", other.clone()),
         ("the ledger id", TrustFile { ledger_id: other.ledger_id.clone(), ..own.clone() }),
         ("the ledger key", TrustFile { ledger_key: other.ledger_key.clone(), ..own.clone() }),
-        ("a witness", TrustFile { witnesses: vec![own.witnesses[0].clone(), own.witnesses[1].clone(), other.witnesses[2].clone()], ..own.clone() }),
+        (
+            "a witness",
+            TrustFile { witnesses: vec![own.witnesses[0].clone(), own.witnesses[1].clone(), other.witnesses[2].clone()], ..own.clone() },
+        ),
     ];
     for (what, trust) in cases {
         let file = ledger.dir().join("wrong.json");

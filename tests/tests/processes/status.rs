@@ -11,7 +11,8 @@ use vermilion_tests::{Ledger, until};
 /// Suspends or restores the using unit: a command that is easily made, and fresh each time.
 async fn command(ledger: &Ledger, action: &str, not_after_ms: u64) -> Prepared {
     let city = ledger.client.managing_unit().to_owned();
-    let draft = Draft { not_after_ms, reason: "inspection".into(), legal_basis: vec!["002-6".into()], ..Draft::new(&city, now_ms()).unwrap() };
+    let draft =
+        Draft { not_after_ms, reason: "inspection".into(), legal_basis: vec!["002-6".into()], ..Draft::new(&city, now_ms()).unwrap() };
     let uscc = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
     ledger.client.prepare(Kind::ChangeUnit, draft, Of::ChangeUnit(ChangeUnit { uscc, action: action.into() })).await.unwrap()
 }
@@ -37,12 +38,15 @@ async fn a_command_is_unknown_then_committed_for_ever_or_invalid_for_ever() {
     let refused = command(&ledger, "suspend", soon).await;
     let reply = ledger.send(0, refused.submission.clone()).await;
     assert_eq!((reply.state(), reply.outcome.map(|o| o.code)), (CommandState::Committed, Some(Reason::NothingToChange.number())));
+    ledger.settled().await;
     assert_eq!(ledger.known(0, &refused).await.seq, reply.seq);
 
     // Its not-after passes by the ledger's time, which only a record moves on.
     let size = ledger.settled().await;
     until("the moment after the withheld command's not-after", async || (now_ms() > withheld.not_after_ms).then_some(())).await;
     assert_eq!(ledger.known(0, &withheld).await.state(), CommandState::Unknown, "a block of an earlier time may yet take it");
+    let early = ledger.send(0, withheld.submission.clone()).await;
+    assert_eq!((early.state(), early.code), (CommandState::RefusedAtDoor, Reason::Expired.number()));
     let other = command(&ledger, "restore", soon).await;
     assert!(ledger.send(0, other.submission).await.time_ms > withheld.not_after_ms);
     ledger.settled().await;
@@ -53,6 +57,20 @@ async fn a_command_is_unknown_then_committed_for_ever_or_invalid_for_ever() {
     }
     // The record that moved the time, and the commitment over it.
     assert_eq!(ledger.settled().await, size + 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_anywhere_is_known_everywhere_at_once() {
+    let ledger = Ledger::start().await;
+    for n in 0..40 {
+        let prepared = command(&ledger, if n % 2 == 0 { "suspend" } else { "restore" }, now_ms() + 60_000).await;
+        let reply = ledger.send(n % 3, prepared.submission.clone()).await;
+        assert_eq!(reply.state(), CommandState::Committed);
+        for node in 0..3 {
+            let known = ledger.known(node, &prepared).await;
+            assert_eq!((known.state(), known.seq), (CommandState::Committed, reply.seq), "node {node}, command {n}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

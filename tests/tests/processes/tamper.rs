@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use vermilion_client::clock::now_ms;
 use vermilion_client::change::Grounds;
+use vermilion_client::clock::now_ms;
 use vermilion_ledger::{Digest, Tree, chain_next, chain_start};
 use vermilion_proto::{Envelope, LedgerHead, LicenceItem, Message as _, Record, StoredRecord};
 use vermilion_registry::{stored, value};
@@ -240,7 +240,8 @@ async fn what_is_changed_on_one_node_is_found_there_and_by_comparing() {
     assert_has(&alone(&change("content-gone", &|raw| raw.delete("vault", &row(raw, "vault", 0).0))), &["content-missing"]);
 
     // Two nodes' ledgers exchanged: neither is the other, whoever's records they hold.
-    let (mine, other) = (ledger.copy_node(name, &ledger.dir().join("mine")), ledger.copy_node(&ledger.names()[2], &ledger.dir().join("other")));
+    let (mine, other) =
+        (ledger.copy_node(name, &ledger.dir().join("mine")), ledger.copy_node(&ledger.names()[2], &ledger.dir().join("other")));
     std::fs::remove_dir_all(mine.join("data")).unwrap();
     disk::copy(&other.join("data"), &mine.join("data"));
     assert_refused(run_alone(&mine).await, "belongs to node");

@@ -9,8 +9,8 @@ use vermilion_client::use_licence::check_fields;
 use vermilion_client::{ClientError, Draft, Prepared, UseAnswer, UseRequest};
 use vermilion_crypto::{VaultSecretKey, open_sealed};
 use vermilion_proto::{
-    Act, Authority, CommandState, Delivery, DisclosedContent, LicenceItem, LicenceRef, Message as _, Mode, SealedContent, SubmitRequest, Use,
-    UseReply, body::Of,
+    Act, Authority, CommandState, Delivery, DisclosedContent, LicenceItem, LicenceRef, Message as _, Mode, SealedContent, SubmitRequest,
+    Use, UseReply, body::Of,
 };
 use vermilion_registry::Kind;
 use vermilion_registry::reason::Reason;
@@ -261,5 +261,7 @@ async fn a_use_says_for_what_and_by_whom() {
     assert_eq!(refused(used(&ledger, row, without(|r| r.delivery = Delivery::ArchiveCopy)).await), Reason::NotYetHonoured);
     let city = ledger.client.managing_unit().to_owned();
     ledger.client.change_unit(&city, &using_unit(&ledger), true).await.unwrap();
-    assert!(matches!(used(&ledger, row, by_function(&[])).await, Err(ClientError::Refused(r)) if [Reason::UnitSuspended, Reason::NotAuthorised].contains(&r.reason)));
+    assert!(
+        matches!(used(&ledger, row, by_function(&[])).await, Err(ClientError::Refused(r)) if [Reason::UnitSuspended, Reason::NotAuthorised].contains(&r.reason))
+    );
 }
