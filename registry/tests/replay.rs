@@ -154,26 +154,33 @@ fn a_signer_who_did_not_sign_is_not_counted() {
 }
 
 #[test]
-fn a_void_block_changes_nothing() {
+fn a_void_block_leaves_only_its_hash_and_the_next_honest_one_follows() {
     let (mut world, health) = with_health();
     let items = vec![item(1, &health, "D1", 1)];
     let commands = vec![checked(world.head(&health, &["mia", "carl"]), issue_body(&items), items)];
-    let previous: [u8; 32] = world.registry.head().block.as_slice().try_into().unwrap();
+    let mut previous: [u8; 32] = world.registry.head().block.as_slice().try_into().unwrap();
     let good =
         BlockInput { hash: [8; 32], previous, proposer_key: node_key(2).public().0, proposer: 2, time_ms: world.now, commands: &commands };
-    let before = world.registry.head().clone();
-    for (input, reason) in [
-        (BlockInput { previous: [9; 32], ..good }, VoidReason::WrongPrevious),
-        (BlockInput { time_ms: world.now - 1, ..good }, VoidReason::TimeGoesBack),
-        (BlockInput { proposer: 3, ..good }, VoidReason::UnknownProposer),
-        (BlockInput { proposer: 9, ..good }, VoidReason::UnknownProposer),
+    for (hash, wrong, reason) in [
+        ([1; 32], BlockInput { previous: [9; 32], ..good }, VoidReason::WrongPrevious),
+        ([2; 32], BlockInput { time_ms: world.now - 1, ..good }, VoidReason::TimeGoesBack),
+        ([3; 32], BlockInput { proposer: 3, ..good }, VoidReason::UnknownProposer),
+        ([4; 32], BlockInput { proposer: 9, ..good }, VoidReason::UnknownProposer),
     ] {
-        let effects = world.registry.apply_block(&world.kv, &input).unwrap();
+        // All but the first chain to the void block before, as an honest leader's log has it.
+        let wrong = BlockInput { hash, previous: if wrong.previous == [9; 32] { [9; 32] } else { previous }, ..wrong };
+        let mut expected = world.registry.head().clone();
+        expected.block = hash.to_vec();
+        let effects = world.registry.apply_block(&world.kv, &wrong).unwrap();
         assert_eq!(effects.void, Some(reason));
-        assert!(effects.writes.is_empty() && effects.records.is_empty() && effects.results.is_empty());
-        assert_eq!(world.registry.head(), &before);
+        assert!(effects.records.is_empty() && effects.results.is_empty());
+        assert_eq!(effects.writes.len(), 1, "the head alone");
+        world.kv.write(effects.writes);
+        assert_eq!(world.registry.head(), &expected);
+        previous = hash;
     }
-    assert_eq!(world.registry.apply_block(&world.kv, &good).unwrap().void, None);
+    let next = BlockInput { previous, ..good };
+    assert_eq!(world.registry.apply_block(&world.kv, &next).unwrap().void, None);
 }
 
 #[test]

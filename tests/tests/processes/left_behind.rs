@@ -1,8 +1,9 @@
 //! A node that was away for longer than the others' Raft logs reach back.
 
+use std::time::Duration;
 use vermilion_client::SingleIssuer;
 use vermilion_storage::{Mode, Store};
-use vermilion_tests::{Ledger, Rows};
+use vermilion_tests::{Ledger, Rows, until, within};
 
 /// The shortest tail that a configuration may ask for.
 const TAIL: &str = "[log_tail]\nentries = 1000";
@@ -28,7 +29,9 @@ async fn a_follower_that_was_down_for_longer_than_the_log_reaches_back_catches_u
     }
     let size = ledger.settled().await;
     ledger.launch(&away);
-    assert!(ledger.settled().await >= size);
+    until("the records that it lacks", async || (ledger.status_of(&away).await?.size == size).then_some(())).await;
+    // Nothing new comes: is it a witness of what it has now all the same?
+    let witness = within(Duration::from_secs(15), async || (ledger.status_of(&away).await?.checkpoint_size == size).then_some(())).await;
     assert!(ledger.log(&away).contains("behind the log: fetching records"), "it did not need the records: {}", ledger.log(&away));
 
     // It takes part again: commands go through with it and one other.
@@ -48,4 +51,5 @@ async fn a_follower_that_was_down_for_longer_than_the_log_reaches_back_catches_u
     alone.assert_clean();
     assert_eq!(alone.report["licences"], COMMANDS + 1);
     ledger.audit(&ledger.data_dirs()).assert_clean();
+    assert!(witness.is_some(), "while nothing new came, {away} did not cosign the checkpoint of the records that it had caught up with");
 }
