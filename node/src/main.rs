@@ -18,7 +18,7 @@ use vermilion_proto::peer_server::PeerServer;
 
 /// Blocks and submissions are many small pieces of memory: a tenth of the time went into glibc's allocator.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// The largest request of a client, in bytes: a submission and its framing.
 const MAX_REQUEST: usize = 9 << 20;

@@ -12,7 +12,7 @@ use vermilion_testnet::error::TestnetError;
 
 /// Blocks and submissions are many small pieces of memory: a tenth of the time went into glibc's allocator.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[derive(Parser)]
 #[command(name = "vermilion-testnet", version, about = "Test ledgers of real processes, the demonstration, the benchmarks.")]
