@@ -175,7 +175,13 @@ impl Node {
     }
 
     async fn check_content(&self, submitted: &Submitted, submission: &Submission) -> Result<crate::opener::ContentReport, Refusal> {
-        let here = submitted.sealed.wraps.is_empty() || self.opener.may_open(&submitted.sealed.wraps()?);
+        let wraps = if submitted.sealed.wraps.is_empty() { None } else { Some(submitted.sealed.wraps()?) };
+        // Content that no key of this ledger opens could never be checked nor served.
+        let of_ledger = |w: &vermilion_proto::Wrap| self.genesis.vault_keys.iter().any(|k| k.key_id == w.vault_key_id);
+        if wraps.as_ref().is_some_and(|wraps| !wraps.wraps.iter().any(of_ledger)) {
+            return Err(Reason::WrapMissing.into());
+        }
+        let here = wraps.is_none_or(|wraps| self.opener.may_open(&wraps));
         if here {
             return tokio::task::block_in_place(|| self.opener.check(&self.store.state_snapshot(), submitted));
         }

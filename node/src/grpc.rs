@@ -105,6 +105,12 @@ impl Ledger for LedgerService {
     async fn command_status(&self, request: Request<CommandStatusRequest>) -> Result<Response<SubmitReply>, Status> {
         let request = request.into_inner();
         let id = request.command_id.as_slice().try_into().map_err(|_| Status::invalid_argument("a command id has 32 bytes"))?;
+        // Committed is for ever. Anything else is told as of now, if there is a leader to ask.
+        if self.0.recorded(&id).is_ok_and(|r| r.is_none())
+            && let Err(refusal) = self.0.read_barrier().await
+        {
+            tracing::debug!(%refusal, "a command's status is told as of this node's last record");
+        }
         Ok(Response::new(self.0.command_status(&id, request.not_after_ms)))
     }
 
