@@ -51,6 +51,8 @@ pub struct Applier {
     cache: Arc<VerifiedCache>,
     waiters: Arc<Waiters>,
     points: tokio::sync::mpsc::UnboundedSender<CommitmentPoint>,
+    /// The newest commitment among records that were fetched.
+    late: Option<CommitmentPoint>,
 }
 
 /// What applying entries brought, for the runtime.
@@ -74,7 +76,7 @@ impl Applier {
         let registry = Registry::open(&state)?;
         let head = query::head(&state)?.ok_or_else(|| ApplyError::Broken("the state has no head".into()))?;
         let tree = rebuild_tree(&store, &head, false)?;
-        Ok(Self { store, registry, tree, head, cache, waiters, points })
+        Ok(Self { store, registry, tree, head, cache, waiters, points, late: None })
     }
 
     /// The head after everything applied.
@@ -168,6 +170,9 @@ impl Applier {
         self.store.commit(&Commit { state: vec![head], manifest: self.head.encode_to_vec(), ..Default::default() })?;
         // Its caches name the last record's stand-in for a block.
         self.registry = Registry::open(&self.store.state())?;
+        if let Some(point) = self.late.take() {
+            let _ = self.points.send(point);
+        }
         self.tip()
     }
 
@@ -225,8 +230,13 @@ impl Applier {
         }
         self.store.commit(&commit)?;
         self.head = head;
-        // A node that catches up has not seen these trees as the newest ones: it cosigns none of them.
-        for point in points.into_iter().filter(|_| at.is_some()) {
+        // A node that catches up has not seen these trees as the newest ones: it cosigns the last alone,
+        // when it is there.
+        if at.is_none() {
+            self.late = points.pop().or(self.late);
+            points.clear();
+        }
+        for point in points {
             // The receiver ends only when the node stops.
             let _ = self.points.send(point);
         }

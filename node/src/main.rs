@@ -92,8 +92,9 @@ fn main() -> ExitCode {
         }
     };
     let code = runtime.block_on(serve(config, started));
-    // A thread that waits for a peer must not keep the process.
-    runtime.shutdown_background();
+    // Whoever still holds the database must let go before the process ends, but a thread that waits for
+    // a peer must not keep it.
+    runtime.shutdown_timeout(DRAIN);
     code
 }
 

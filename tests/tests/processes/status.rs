@@ -64,7 +64,7 @@ async fn a_command_is_unknown_then_committed_for_ever_or_invalid_for_ever() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_anywhere_is_known_everywhere_at_once() {
     let ledger = Ledger::start().await;
-    for n in 0..40 {
+    for n in 0..200 {
         let prepared = command(&ledger, if n % 2 == 0 { "suspend" } else { "restore" }, now_ms() + 60_000).await;
         let reply = ledger.send(n % 3, prepared.submission.clone()).await;
         assert_eq!(reply.state(), CommandState::Committed);
