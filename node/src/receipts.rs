@@ -5,7 +5,7 @@ use crate::node::Node;
 use std::time::Duration;
 use vermilion_proto::{Receipt, ReceiptRequest};
 use vermilion_registry::reason::{Reason, Refusal};
-use vermilion_registry::{pinned, query, stored};
+use vermilion_registry::{query, stored};
 
 /// How long a receipt waits for the checkpoint that covers it.
 const WAIT: Duration = Duration::from_secs(10);
@@ -87,10 +87,4 @@ impl Node {
         receipt.record = record.record;
         Ok(receipt)
     }
-}
-
-/// The name of this ledger's witnesses, for those who pin them.
-#[must_use]
-pub fn witness_names(genesis: &vermilion_proto::Genesis) -> Vec<String> {
-    genesis.nodes.iter().map(|n| pinned::witness_name(&genesis.origin, &n.name)).collect()
 }
