@@ -4,10 +4,10 @@ use crate::error::ClientError;
 use crate::signer::Signatory;
 use vermilion_crypto::{ContentKey, Digest, SUITE_1, SigningKey, random, sha256};
 use vermilion_identity as identity;
-use vermilion_proto::{Beside, Body, Command, Evidence, Head, LicenceItem, Message as _, Submission, body::Of};
+use vermilion_proto::{Body, Bytes, Command, Evidence, Head, LicenceItem, Message as _, body::Of};
 use vermilion_registry::content::build_texts;
 use vermilion_registry::reason::Reason;
-use vermilion_registry::submission::{MAX_SUBMISSION, Sealed};
+use vermilion_registry::submission::{MAX_SUBMISSION, Sealed, encode_submission};
 use vermilion_registry::vault::{Plain, Session};
 use zeroize::Zeroizing;
 
@@ -21,8 +21,8 @@ pub struct Prepared {
     pub id: Digest,
     /// After that no block takes it.
     pub not_after_ms: u64,
-    /// What travels.
-    pub submission: Submission,
+    /// What travels: an encoded `Submission`.
+    pub submission: Bytes,
 }
 
 /// A command before it is signed: everything but the body.
@@ -47,7 +47,7 @@ pub struct Draft {
     /// Digests of the sealed texts.
     pub text_digests: Vec<Digest>,
     /// Encoded items, for issue and supersede.
-    pub items: Vec<Vec<u8>>,
+    pub items: Vec<Bytes>,
     /// What is sealed.
     pub sealed: Sealed,
 }
@@ -78,7 +78,7 @@ impl Draft {
         let items = contents.into_iter().zip(&self.sealed.ciphertexts).map(|(content, ciphertext)| {
             let mut item = content.item;
             item.ciphertext_digest = sha256(ciphertext).to_vec();
-            item.encode_to_vec()
+            item.encode_to_vec().into()
         });
         self.items = items.collect();
         Ok(())
@@ -113,10 +113,8 @@ impl Draft {
         let command = Command { head: Some(head), body: Some(Body { of: Some(body) }) };
         let keys: Vec<&SigningKey> = signers.iter().map(|s| &s.key).collect();
         let (id, envelope) = identity::seal(&command, &keys);
-        let Sealed { ciphertexts, wraps, text } = self.sealed;
-        let beside = Beside { items: self.items, ciphertexts, wraps, text };
-        let submission = Submission { envelope, beside: (beside != Beside::default()).then_some(beside) };
-        if submission.encoded_len() > MAX_SUBMISSION {
+        let submission = encode_submission(envelope.into(), self.items, self.sealed);
+        if submission.len() > MAX_SUBMISSION {
             return Err(Reason::TooLarge.into());
         }
         Ok(Prepared { id, not_after_ms: self.not_after_ms, submission })
@@ -151,9 +149,9 @@ mod tests {
         let mut draft = Draft::new("u", 1_000).unwrap();
         draft.legal_basis = vec!["002-6".into()];
         let prepared = draft.sign(&[1; 32], Of::ChangeUnit(ChangeUnit { uscc: "x".into(), action: "suspend".into() }), &signers()).unwrap();
-        let submitted = open_submission(&prepared.submission.encode_to_vec()).unwrap();
-        assert_eq!(submitted.opened.id, prepared.id);
-        assert_eq!(submitted.opened.verify(), Ok(()));
+        let submitted = open_submission(&prepared.submission).unwrap();
+        assert_eq!(submitted.checked.id, prepared.id);
+        assert_eq!(submitted.signed.verify(), Ok(()));
         assert_eq!(prepared.not_after_ms, 1_000 + LIFETIME_MS);
     }
 
@@ -165,7 +163,7 @@ mod tests {
         draft.seal_texts(&session, &[("case", "一号"), ("purpose", "核验")]).unwrap();
         let (nonce, digests) = (draft.nonce, draft.text_digests.clone());
         let prepared = draft.sign(&[1; 32], Of::SetPolicy(SetPolicy::default()), &signers()).unwrap();
-        let submitted = open_submission(&prepared.submission.encode_to_vec()).unwrap();
+        let submitted = open_submission(&prepared.submission).unwrap();
         let wraps = submitted.sealed.wraps().unwrap();
         let key = vermilion_registry::vault::open_command_key(&wraps, &[vault]).unwrap();
         let text = vermilion_registry::vault::open(&key, &nonce, &wraps, vermilion_registry::vault::TEXT_POSITION, &submitted.sealed.text)

@@ -193,7 +193,7 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
             out.command = Some(opened.id);
             out.issuer = head.unit.clone();
             out.posts = head.signers.iter().map(|s| s.post.clone()).collect();
-            match opened.verify() {
+            match opened.signed.verify() {
                 Err(error) => Err(error.to_string()),
                 Ok(()) if head.ledger_id != trust.settings().ledger_id => Err("The command is for another ledger.".into()),
                 Ok(()) => taken(&open.record, receipt, out.item.as_ref(), &head.unit),

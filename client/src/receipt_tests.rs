@@ -58,8 +58,14 @@ fn receipt(outcome: Outcome, ledger: Digest) -> Receipt {
     };
     let body = Of::IssueLicences(IssueLicences { items_root: items_root(&items).to_vec(), items_count: 2 });
     let (_, envelope) = vermilion_identity::seal(&Command { head: Some(head), body: Some(Body { of: Some(body) }) }, &[&maker, &checker]);
-    let record =
-        Record { format_version: 1, seq: vermilion_ledger::FIRST_SEQ, time_ms: 77, envelope, outcome: Some(outcome), ..Default::default() };
+    let record = Record {
+        format_version: 1,
+        seq: vermilion_ledger::FIRST_SEQ,
+        time_ms: 77,
+        envelope: envelope.into(),
+        outcome: Some(outcome),
+        ..Default::default()
+    };
     let bytes = record.encode_to_vec();
     let chain_before = chain_start(&LEDGER);
     let hash = record_hash(&bytes);

@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
 use vermilion_proto::ledger_client::LedgerClient;
-use vermilion_proto::{Submission, SubmitReply, SubmitRequest};
+use vermilion_proto::{Bytes, SubmitReply, SubmitRequest};
 
 /// Requests on their way into the stream. When it is full, senders wait.
 const QUEUE: usize = 256;
@@ -60,7 +60,7 @@ impl SubmitLine {
     }
 
     /// Sends one submission and waits for its reply.
-    pub async fn exchange(&self, submission: Submission, within: Duration) -> Result<SubmitReply, Lost> {
+    pub async fn exchange(&self, submission: Bytes, within: Duration) -> Result<SubmitReply, Lost> {
         let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();
         match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
@@ -68,7 +68,7 @@ impl SubmitLine {
             None => return Err(Lost::Connection),
         };
         let exchange = async {
-            self.requests.send(SubmitRequest { tag, submission: Some(submission) }).await.map_err(|_| Lost::Connection)?;
+            self.requests.send(SubmitRequest { tag, submission }).await.map_err(|_| Lost::Connection)?;
             reply.await.map_err(|_| Lost::Connection)
         };
         let result = tokio::time::timeout(within, exchange).await.unwrap_or(Err(Lost::Time));

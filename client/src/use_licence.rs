@@ -182,7 +182,7 @@ impl UseDesk {
         let connection = &client.connection;
         let id = prepared.prepared.id;
         let until = Instant::now() + connection.submit_patience;
-        let request = SubmitRequest { tag: 0, submission: Some(prepared.prepared.submission.clone()) };
+        let request = SubmitRequest { tag: 0, submission: prepared.prepared.submission.clone() };
         loop {
             let asked = connection
                 .ask(|mut node| {
@@ -316,9 +316,9 @@ mod tests {
     #[test]
     fn a_use_names_its_texts_by_digest_alone() {
         let prepared = desk().prepare(&request()).unwrap();
-        let bytes = prepared.prepared.submission.encode_to_vec();
+        let bytes = prepared.prepared.submission;
         assert!(!bytes.windows("一号案".len()).any(|w| w == "一号案".as_bytes()));
-        let command = open_submission(&bytes).unwrap().opened.command;
+        let command = open_submission(&bytes).unwrap().checked.command;
         let head = command.head.unwrap();
         let Some(Of::Use(of)) = command.body.unwrap().of else { panic!() };
         assert_eq!(head.text_digests, [of.case_digest, of.purpose_digest]);

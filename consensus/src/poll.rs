@@ -67,8 +67,8 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             }
             let commands = self.pending.block();
             let time = now.max(leading.tip.time);
-            let block = self.packer.pack(leading.tip, time, &commands).map_err(Fault::Pack)?;
-            let tip = self.packer.tip(&block).map_err(Fault::Pack)?;
+            let (block, tip) = self.packer.pack(leading.tip, time, &commands).map_err(Fault::Pack)?;
+            debug_assert!(self.packer.tip(&block).is_ok_and(|of_bytes| of_bytes == tip));
             match self.raw.propose(Vec::new(), block) {
                 Ok(()) => {}
                 // Raft has no room. The commands still wait where they were.

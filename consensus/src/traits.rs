@@ -24,7 +24,7 @@ pub struct Tip {
 /// To ensure correctness:
 /// - `tip` is a pure function of the block's bytes, the same on every node: a leader that takes over computes from its log
 ///   the link that the old leader computed when it packed.
-/// - `tip` of what `pack` returned must have a `time` not before the time `pack` was given.
+/// - the tip that `pack` returns is `tip` of the block that it returns, and has a `time` not before the time `pack` was given.
 pub trait Packer {
     /// The tip of the chain once the block with these bytes stands at its end.
     ///
@@ -36,7 +36,9 @@ pub trait Packer {
     ///
     /// `now` is never before `prev.time`. `commands` is never empty. A block may be packed and then not enter the log
     /// (raft can decline a proposal): packing must leave nothing behind. An error stops the node.
-    fn pack(&mut self, prev: Tip, now: Millis, commands: &[bytes::Bytes]) -> Result<Vec<u8>, BoxError>;
+    ///
+    /// Returns the block and its `tip`, which whoever packs has at hand: blocks have megabytes.
+    fn pack(&mut self, prev: Tip, now: Millis, commands: &[bytes::Bytes]) -> Result<(Vec<u8>, Tip), BoxError>;
 }
 
 /// Why a gate let a message not pass.

@@ -1,39 +1,60 @@
 //! Hashes. BLAKE3 always runs under a context string of its own for each use, so that a value made
 //! for one place is never valid in another.
 
+use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use sha2::Digest as _;
+use std::sync::OnceLock;
 
 /// A 32-byte digest.
 pub type Digest = [u8; 32];
 
+/// What a BLAKE3 hash is for: the context string of its derive-key mode.
+pub struct Context {
+    name: &'static str,
+    /// The context's own hash: it would be half the work of every short hash.
+    key: OnceLock<ContextKey>,
+}
+
+impl Context {
+    /// A context. Its string is the program's name, the month it was made in, and its use: never data.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, key: OnceLock::new() }
+    }
+
+    fn hasher(&self) -> blake3::Hasher {
+        blake3::Hasher::new_from_context_key(self.key.get_or_init(|| hash_derive_key_context(self.name)))
+    }
+}
+
 /// Context of the ledger id: hash of the genesis payload.
-pub const CTX_LEDGER_ID: &str = "vermilion 2026-11 ledger id v1";
+pub static CTX_LEDGER_ID: Context = Context::new("vermilion 2026-11 ledger id v1");
 /// Context of a command's id: hash of its payload.
-pub const CTX_COMMAND_ID: &str = "vermilion 2026-11 command id v1";
+pub static CTX_COMMAND_ID: Context = Context::new("vermilion 2026-11 command id v1");
 /// Context of the digest of a submission's bytes, for a node's cache of what it has checked.
-pub const CTX_ENVELOPE: &str = "vermilion 2026-11 envelope v1";
+pub static CTX_ENVELOPE: Context = Context::new("vermilion 2026-11 envelope v1");
 /// Context of a record's hash.
-pub const CTX_RECORD: &str = "vermilion 2026-11 record v1";
+pub static CTX_RECORD: Context = Context::new("vermilion 2026-11 record v1");
 /// Context of the chain.
-pub const CTX_CHAIN: &str = "vermilion 2026-11 chain v1";
+pub static CTX_CHAIN: Context = Context::new("vermilion 2026-11 chain v1");
 /// Context of a block's hash.
-pub const CTX_BLOCK: &str = "vermilion 2026-11 block v1";
+pub static CTX_BLOCK: Context = Context::new("vermilion 2026-11 block v1");
 /// Context of the digest of what travelled beside an envelope.
-pub const CTX_BESIDE: &str = "vermilion 2026-11 beside v1";
+pub static CTX_BESIDE: Context = Context::new("vermilion 2026-11 beside v1");
 /// Context of the digest of a record's effects on the state.
-pub const CTX_EFFECTS: &str = "vermilion 2026-11 effects v1";
+pub static CTX_EFFECTS: Context = Context::new("vermilion 2026-11 effects v1");
 /// Context of the state digest.
-pub const CTX_STATE: &str = "vermilion 2026-11 state v1";
+pub static CTX_STATE: Context = Context::new("vermilion 2026-11 state v1");
 /// Context of key ids.
-pub const CTX_KEY_ID: &str = "vermilion 2026-11 key id v1";
+pub static CTX_KEY_ID: Context = Context::new("vermilion 2026-11 key id v1");
 /// Context of nodes of the status tree.
-pub const CTX_STATUS: &str = "vermilion 2026-11 status tree v1";
+pub static CTX_STATUS: Context = Context::new("vermilion 2026-11 status tree v1");
 
 /// BLAKE3 in derive-key mode over the concatenation of `parts`. Callers see to it that parts are
 /// of fixed size, or carry their length.
 #[must_use]
-pub fn derive(context: &str, parts: &[&[u8]]) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key(context);
+pub fn derive(context: &Context, parts: &[&[u8]]) -> Digest {
+    let mut hasher = context.hasher();
     for part in parts {
         hasher.update(part);
     }
@@ -46,8 +67,8 @@ pub struct Hasher(blake3::Hasher);
 impl Hasher {
     /// Starts a hash under `context`.
     #[must_use]
-    pub fn new(context: &str) -> Self {
-        Self(blake3::Hasher::new_derive_key(context))
+    pub fn new(context: &Context) -> Self {
+        Self(context.hasher())
     }
 
     /// Adds bytes.
@@ -88,7 +109,7 @@ pub fn sha256_parts(parts: &[&[u8]]) -> Digest {
 
 /// Key derivation from a secret, under a context, with `parts` each after its length.
 #[must_use]
-pub fn kdf(context: &str, secret: &[u8; 32], parts: &[&[u8]]) -> zeroize::Zeroizing<Digest> {
+pub fn kdf(context: &Context, secret: &[u8; 32], parts: &[&[u8]]) -> zeroize::Zeroizing<Digest> {
     let key = zeroize::Zeroizing::new(derive(context, &[secret]));
     let mut hasher = blake3::Hasher::new_keyed(&key);
     for part in parts {

@@ -23,7 +23,7 @@ impl PublicKey {
     /// The key's id.
     #[must_use]
     pub fn id(&self) -> KeyId {
-        let digest = hash::derive(hash::CTX_KEY_ID, &[&crate::SUITE_1.to_be_bytes(), &self.0]);
+        let digest = hash::derive(&hash::CTX_KEY_ID, &[&crate::SUITE_1.to_be_bytes(), &self.0]);
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         id

@@ -19,7 +19,7 @@ impl VaultPublicKey {
     /// The key's id.
     #[must_use]
     pub fn id(&self) -> KeyId {
-        let digest = hash::derive(hash::CTX_KEY_ID, &[b"x25519", &self.0]);
+        let digest = hash::derive(&hash::CTX_KEY_ID, &[b"x25519", &self.0]);
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         id

@@ -48,23 +48,30 @@ impl From<CanonicalError> for EnvelopeError {
 }
 
 /// An envelope that is well formed and complete. Its signatures are not yet verified: see
-/// [`Opened::queue`] and [`Opened::verify`].
+/// [`Signed::queue`] and [`Signed::verify`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Opened {
     /// The command's id: hash of its payload.
     pub id: Digest,
     /// The command, canonical.
     pub command: Command,
+    /// Who signed it.
+    pub signed: Signed,
+}
+
+/// The signatures of an envelope, with what they are over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signed {
     /// The signers' public keys, in the order of `Head.signers`.
     pub keys: Vec<PublicKey>,
     signatures: Vec<Signature>,
-    signed: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 /// A command's id: BLAKE3 over its payload.
 #[must_use]
 pub fn command_id(payload: &[u8]) -> Digest {
-    hash::derive(hash::CTX_COMMAND_ID, &[payload])
+    hash::derive(&hash::CTX_COMMAND_ID, &[payload])
 }
 
 /// Opens an envelope: a pure function of its bytes. Every signer that the head names must have
@@ -112,21 +119,22 @@ pub fn open(bytes: &[u8]) -> Result<Opened, EnvelopeError> {
     if envelope.signatures.len() != keys.len() {
         return Err(EnvelopeError::Malformed("the envelope has a signature of someone whom the command does not name".into()));
     }
-    Ok(Opened { id: command_id(&envelope.payload), signed: dsse::pae(COMMAND_TYPE, &envelope.payload), command, keys, signatures })
+    let signed = Signed { keys, signatures, bytes: dsse::pae(COMMAND_TYPE, &envelope.payload) };
+    Ok(Opened { id: command_id(&envelope.payload), command, signed })
 }
 
-impl Opened {
+impl Signed {
     /// Adds the signatures to a batch.
     pub fn queue(&self, batch: &mut Batch) {
         for (key, signature) in self.keys.iter().zip(&self.signatures) {
-            batch.add(*key, *signature, &self.signed);
+            batch.add(*key, *signature, &self.bytes);
         }
     }
 
     /// Checks the signatures by themselves and names the first that does not hold.
     pub fn verify(&self) -> Result<(), EnvelopeError> {
         for (n, (key, signature)) in self.keys.iter().zip(&self.signatures).enumerate() {
-            key.verify(&self.signed, signature).map_err(|_: CryptoError| EnvelopeError::BadSignature(n))?;
+            key.verify(&self.bytes, signature).map_err(|_: CryptoError| EnvelopeError::BadSignature(n))?;
         }
         Ok(())
     }
@@ -191,7 +199,7 @@ mod tests {
         let (id, bytes) = seal(&command(&[&a, &b]), &[&a, &b]);
         let opened = open(&bytes).unwrap();
         assert_eq!(opened.id, id);
-        assert_eq!(opened.verify(), Ok(()));
+        assert_eq!(opened.signed.verify(), Ok(()));
     }
 
     #[test]
@@ -258,8 +266,8 @@ mod tests {
             let at = at % bytes.len();
             bytes[at] ^= 1 << bit;
             if let Ok(opened) = open(&bytes) {
-                prop_assert!(opened.verify().is_err() || opened.id != id);
-                prop_assert!(opened.verify().is_err());
+                prop_assert!(opened.signed.verify().is_err() || opened.id != id);
+                prop_assert!(opened.signed.verify().is_err());
             }
         }
     }

@@ -10,5 +10,5 @@
 mod envelope;
 mod token;
 
-pub use envelope::{EnvelopeError, MAX_ENVELOPE, MAX_SIGNERS, Opened, command_id, open, seal};
+pub use envelope::{EnvelopeError, MAX_ENVELOPE, MAX_SIGNERS, Opened, Signed, command_id, open, seal};
 pub use token::{RequestToken, TOKEN_LIFETIME_MS, TokenError};

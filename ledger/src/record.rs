@@ -10,7 +10,7 @@ use vermilion_crypto::{
 /// One pass, any length.
 #[must_use]
 pub fn record_hash(record: &[u8]) -> Digest {
-    derive(CTX_RECORD, &[record])
+    derive(&CTX_RECORD, &[record])
 }
 
 /// The chain before the first record: BLAKE3 under the chain context over the 32-byte ledger id.
@@ -18,14 +18,14 @@ pub fn record_hash(record: &[u8]) -> Digest {
 /// never the other.
 #[must_use]
 pub fn chain_start(ledger_id: &Digest) -> Digest {
-    derive(CTX_CHAIN, &[ledger_id])
+    derive(&CTX_CHAIN, &[ledger_id])
 }
 
 /// The chain after a record: BLAKE3 under the chain context over the 32 bytes of the chain before
 /// and the 32 bytes of the record's hash.
 #[must_use]
 pub fn chain_next(chain: &Digest, record_hash: &Digest) -> Digest {
-    derive(CTX_CHAIN, &[chain, record_hash])
+    derive(&CTX_CHAIN, &[chain, record_hash])
 }
 
 #[cfg(test)]

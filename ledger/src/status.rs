@@ -204,15 +204,15 @@ pub(crate) fn nibble(byte: u8, index: u64) -> u8 {
 }
 
 pub(crate) fn chunk_hash(chunk: &[u8]) -> Digest {
-    derive(CTX_STATUS, &[&[0], chunk])
+    derive(&CTX_STATUS, &[&[0], chunk])
 }
 
 pub(crate) fn join(left: &Digest, right: &Digest) -> Digest {
-    derive(CTX_STATUS, &[&[1], left, right])
+    derive(&CTX_STATUS, &[&[1], left, right])
 }
 
 pub(crate) fn root_over(count: u64, top: &Digest) -> Digest {
-    derive(CTX_STATUS, &[&[2], &count.to_be_bytes(), top])
+    derive(&CTX_STATUS, &[&[2], &count.to_be_bytes(), top])
 }
 
 #[cfg(test)]
@@ -228,9 +228,9 @@ mod tests {
         for (n, state) in states.iter().enumerate() {
             bytes[n / 2] |= if n % 2 == 0 { *state } else { state << 4 };
         }
-        let leaves: Vec<Digest> = bytes.chunks(256).map(|chunk| derive(CTX_STATUS, &[&[0], chunk])).collect();
+        let leaves: Vec<Digest> = bytes.chunks(256).map(|chunk| derive(&CTX_STATUS, &[&[0], chunk])).collect();
         let top = if leaves.is_empty() { [0; 32] } else { naive::root(join, &leaves) };
-        derive(CTX_STATUS, &[&[2], &(states.len() as u64).to_be_bytes(), &top])
+        derive(&CTX_STATUS, &[&[2], &(states.len() as u64).to_be_bytes(), &top])
     }
 
     #[test]

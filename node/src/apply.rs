@@ -95,7 +95,7 @@ impl Applier {
     pub fn apply(&mut self, entries: Vec<Entry>) -> Result<Progress, ApplyError> {
         let before = self.head.size;
         let mut index = 0;
-        for entry in entries {
+        for mut entry in entries {
             index = entry.index;
             let at = Some((entry.index, entry.term));
             // Membership changes come with the identity module: none is approved, so none has an effect.
@@ -103,7 +103,7 @@ impl Applier {
                 self.store.commit(&Commit { applied: at, manifest: self.head.encode_to_vec(), ..Default::default() })?;
                 continue;
             }
-            match crate::block::open_block(&entry.data) {
+            match crate::block::open_block(&std::mem::take(&mut entry.data).into()) {
                 Ok(block) => self.apply_block(at, block)?,
                 // The gate lets no such entry into the log: this version cannot read what others could.
                 Err(refusal) => return Err(ApplyError::Broken(format!("the committed entry {} is no block: {refusal}", entry.index))),
@@ -184,7 +184,7 @@ impl Applier {
         mut sealed: Vec<Sealed>,
         expected: Option<&[u8]>,
     ) -> Result<(), ApplyError> {
-        let effects = self.registry.apply_block(&self.store.state(), input)?;
+        let mut effects = self.registry.apply_block(&self.store.state(), input)?;
         if expected.is_some_and(|chain| effects.head.size != self.head.size + 1 || effects.head.chain != chain) {
             // Nothing is written yet; the registry's caches are ahead of the store and made again.
             self.registry = Registry::open(&self.store.state())?;
@@ -196,11 +196,11 @@ impl Applier {
         }
         let mut commit = Commit { applied: at, manifest: effects.head.encode_to_vec(), ..Default::default() };
         let mut points = Vec::new();
-        for record in &effects.records {
+        for record in &mut effects.records {
             let command = &commands[record.command_index];
             let stored = StoredRecord {
                 format_version: 1,
-                record: record.bytes.clone(),
+                record: std::mem::take(&mut record.bytes).into(),
                 items: command.items.iter().map(|(bytes, _)| bytes.clone()).collect(),
                 chain: record.chain.to_vec(),
             };

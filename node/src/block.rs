@@ -2,7 +2,7 @@
 
 use vermilion_consensus::{BoxError, Millis, Packer, Tip};
 use vermilion_crypto::{Digest, PublicKey, SigningKey, dsse, hash};
-use vermilion_proto::{BLOCK_TYPE, Block, BlockBody, Message as _, whole};
+use vermilion_proto::{BLOCK_TYPE, Block, BlockBody, Bytes, Message as _, whole};
 use vermilion_registry::reason::Refusal;
 
 /// The format version of blocks.
@@ -11,7 +11,7 @@ const VERSION: u32 = 1;
 /// The hash by which the next block names a block of this body.
 #[must_use]
 pub fn block_hash(body: &[u8]) -> Digest {
-    hash::derive(hash::CTX_BLOCK, &[body])
+    hash::derive(&hash::CTX_BLOCK, &[body])
 }
 
 /// A block taken apart. Its signature is not yet verified.
@@ -29,7 +29,7 @@ pub struct OpenBlock {
 }
 
 /// Takes a block apart: canonical, of our version, every part of the right size.
-pub fn open_block(bytes: &[u8]) -> Result<OpenBlock, Refusal> {
+pub fn open_block(bytes: &Bytes) -> Result<OpenBlock, Refusal> {
     use vermilion_registry::reason::Reason::{FormatVersion, Malformed};
     let block: Block = whole(bytes)?;
     let body: BlockBody = whole(&block.body)?;
@@ -66,21 +66,22 @@ pub struct BlockPacker {
 impl Packer for BlockPacker {
     fn tip(&self, block: &[u8]) -> Result<Tip, BoxError> {
         let block = Block::decode(block)?;
-        let body = BlockBody::decode(block.body.as_slice())?;
+        let body = BlockBody::decode(block.body.clone())?;
         Ok(Tip { link: block_hash(&block.body), time: Millis(body.time_ms) })
     }
 
-    fn pack(&mut self, prev: Tip, now: Millis, commands: &[bytes::Bytes]) -> Result<Vec<u8>, BoxError> {
+    fn pack(&mut self, prev: Tip, now: Millis, commands: &[Bytes]) -> Result<(Vec<u8>, Tip), BoxError> {
         let body = BlockBody {
             format_version: VERSION,
             previous: prev.link.to_vec(),
             proposer: self.id,
             time_ms: now.0,
-            submissions: commands.iter().map(|c| c.to_vec()).collect(),
-        }
-        .encode_to_vec();
+            submissions: commands.to_vec(),
+        };
+        let body = Bytes::from(body.encode_to_vec());
         // Over its hash: Ed25519 would go through megabytes twice, with a slower hash.
-        let signature = self.key.sign(&dsse::pae(BLOCK_TYPE, &block_hash(&body))).to_vec();
-        Ok(Block { body, public_key: self.key.public().0.to_vec(), signature }.encode_to_vec())
+        let tip = Tip { link: block_hash(&body), time: now };
+        let signature = self.key.sign(&dsse::pae(BLOCK_TYPE, &tip.link)).to_vec();
+        Ok((Block { body, public_key: self.key.public().0.to_vec(), signature }.encode_to_vec(), tip))
     }
 }

@@ -51,7 +51,7 @@ fn check_sealed(checked: &Checked, outcome: Option<&Outcome>, sealed: &Sealed) -
         return Err(bad("wrapped keys that are not those signed"));
     }
     for (position, (_, item)) in (0u32..).zip(&checked.items) {
-        let ciphertext = sealed.ciphertexts.get(position as usize).map(Vec::as_slice).unwrap_or_default();
+        let ciphertext = sealed.ciphertexts.get(position as usize).map(|c| &c[..]).unwrap_or_default();
         let whole = sha256(ciphertext)[..] == item.ciphertext_digest;
         if !whole && !(ciphertext.is_empty() && (refused(position) || erased(position))) {
             return Err(bad(format!("content of item {position} that is missing or not what was signed")));
@@ -121,9 +121,13 @@ impl CatchUp {
         for received in records {
             let stored = received.record.ok_or_else(|| bad("a record without its bytes"))?;
             let open = vermilion_registry::stored::open_record(&stored).map_err(|e| bad(e.to_string()))?;
-            let (envelope, checked) = open_recorded(&open.record.envelope, &stored.items).map_err(|e| bad(e.to_string()))?;
+            let (envelope, checked) = open_recorded(open.record.envelope, stored.items.clone()).map_err(|e| bad(e.to_string()))?;
             envelope.queue(&mut batch);
-            let sealed = Sealed { ciphertexts: received.ciphertexts, wraps: received.wraps, text: received.text };
+            let sealed = Sealed {
+                ciphertexts: received.ciphertexts.into_iter().map(Into::into).collect(),
+                wraps: received.wraps.into(),
+                text: received.text.into(),
+            };
             let checked = Checked { has_vault: !sealed.wraps.is_empty(), ..checked };
             check_sealed(&checked, open.record.outcome.as_ref(), &sealed)?;
             opened.push((stored, checked, sealed));

@@ -60,7 +60,7 @@ impl Node {
         let seq = query::command(&kv, &id).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
         let record = self.store.record(seq).map_err(|e| internal(&e))?.ok_or_else(|| internal(&"a record is missing"))?;
         let open = stored::open_record(&record).map_err(|e| internal(&e))?;
-        let (_, checked) = open_recorded(&open.record.envelope, &record.items)?;
+        let (_, checked) = open_recorded(open.record.envelope, record.items)?;
         let unit = checked.command.head.map(|h| h.unit).unwrap_or_default();
         let Some(Of::Use(of)) = checked.command.body.and_then(|b| b.of) else {
             return Err(Refusal::new(Reason::NotAuthorised, "the command is no use"));
@@ -132,7 +132,7 @@ impl Node {
         }
         let record = self.store.record(found.seq).map_err(|e| internal(&e))?.ok_or_else(|| internal(&"a record is missing"))?;
         let item = record.items.into_iter().nth(found.position as usize).unwrap_or_default();
-        Ok(DisclosedContent { identifier, disclosures, status: Some(status), item })
+        Ok(DisclosedContent { identifier, disclosures, status: Some(status), item: item.to_vec() })
     }
 
     /// Opens a licence's content from the vault.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use vermilion_consensus::SubmitError;
 use vermilion_crypto::Digest;
-use vermilion_proto::{CommandState, Message as _, Submission, SubmitReply, body::Of};
+use vermilion_proto::{Bytes, CommandState, SubmitReply, body::Of};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::{Submitted, open_submission, submission_digest};
 use vermilion_registry::{query, stored};
@@ -18,6 +18,8 @@ use vermilion_registry::{query, stored};
 const WAIT: Duration = Duration::from_secs(15);
 /// What a busy or leaderless node tells clients to wait, in milliseconds.
 const RETRY_AFTER_MS: u32 = 200;
+/// What is larger is opened and checked beside others: some dozens of licences.
+const LARGE_BYTES: usize = 64 << 10;
 /// Submissions under way at one door: beyond, the answer is busy.
 pub const MAX_UNDER_WAY: usize = 8192;
 /// Their bytes together: beyond, the answer is busy too.
@@ -31,6 +33,12 @@ fn refused(id: &[u8], refusal: &Refusal) -> SubmitReply {
         detail: refusal.detail.clone(),
         ..Default::default()
     }
+}
+
+/// Runs work that grows with `bytes`: where it takes milliseconds, not on a thread that others wait
+/// for. Moving them to another thread costs more than small work does.
+pub fn beside_others<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes > LARGE_BYTES { tokio::task::block_in_place(work) } else { work() }
 }
 
 fn busy(id: &[u8], reason: Reason) -> SubmitReply {
@@ -67,12 +75,12 @@ pub enum From {
 
 impl Node {
     /// Takes a submission in and answers when it is applied, refused, or not known.
-    pub async fn submit(&self, submission: Submission, from: From) -> SubmitReply {
+    pub async fn submit(&self, submission: Bytes, from: From) -> SubmitReply {
         if from == From::Own {
             // A full door must not keep the ledger from being committed to.
             return self.take_in(submission, from).await;
         }
-        let size = u32::try_from(submission.encoded_len()).unwrap_or(u32::MAX);
+        let size = u32::try_from(submission.len()).unwrap_or(u32::MAX);
         let (Ok(_permit), Ok(_room)) = (self.under_way.try_acquire(), self.under_way_bytes.try_acquire_many(size)) else {
             self.metrics.busy.inc();
             return busy(&[], Reason::Busy);
@@ -83,26 +91,23 @@ impl Node {
         reply
     }
 
-    async fn take_in(&self, submission: Submission, from: From) -> SubmitReply {
-        let bytes = bytes::Bytes::from(submission.encode_to_vec());
+    async fn take_in(&self, bytes: Bytes, from: From) -> SubmitReply {
         let digest = submission_digest(&bytes);
-        // Opening a large submission takes milliseconds: not on a thread that others wait for.
-        let opened = if bytes.len() > 64 << 10 { tokio::task::block_in_place(|| open_submission(&bytes)) } else { open_submission(&bytes) };
-        let submitted = match opened {
+        let submitted = match beside_others(bytes.len(), || open_submission(&bytes)) {
             Ok(submitted) => submitted,
             Err(refusal) => return refused(&[], &refusal),
         };
-        let id = submitted.opened.id;
+        let id = submitted.checked.id;
         if let Err(reply) = self.screen(&submitted, from) {
             return *reply;
         }
-        let submitted = match self.check(submitted, &submission, from).await {
+        let submitted = match self.check(submitted, &bytes, from).await {
             Ok(submitted) => submitted,
             Err(reply) => return *reply,
         };
         let cached = bytes.len();
         self.cache.put(digest, submitted, cached);
-        let reply = self.route(id, bytes, submission, from).await;
+        let reply = self.route(id, bytes, from).await;
         if reply.state() != CommandState::Committed {
             release(&self.cache, &digest);
         }
@@ -111,7 +116,7 @@ impl Node {
 
     /// What can be told before any signature is checked.
     fn screen(&self, submitted: &Submitted, from: From) -> Result<(), Box<SubmitReply>> {
-        let id = submitted.opened.id;
+        let id = submitted.checked.id;
         let command = &submitted.checked.command;
         let Some(head) = &command.head else { return Err(Box::new(refused(&id, &Reason::Malformed.into()))) };
         if head.ledger_id != self.ledger_id {
@@ -149,14 +154,14 @@ impl Node {
     }
 
     /// Signatures, then content.
-    async fn check(&self, submitted: Submitted, submission: &Submission, from: From) -> Result<Submitted, Box<SubmitReply>> {
-        let Submitted { opened, checked, sealed } = submitted;
-        let id = opened.id;
-        let Some((opened, verdict)) = self.verifier.verify(opened).await else {
+    async fn check(&self, submitted: Submitted, submission: &Bytes, from: From) -> Result<Submitted, Box<SubmitReply>> {
+        let Submitted { signed, checked, sealed } = submitted;
+        let id = checked.id;
+        let Some((signed, verdict)) = self.verifier.verify(signed).await else {
             return Err(Box::new(refused(&id, &Reason::Internal.into())));
         };
         verdict.map_err(|e| Box::new(refused(&id, &e.into())))?;
-        let submitted = Submitted { opened, checked, sealed };
+        let submitted = Submitted { signed, checked, sealed };
         if from != From::Client {
             return Ok(submitted);
         }
@@ -174,7 +179,7 @@ impl Node {
         Ok(submitted)
     }
 
-    async fn check_content(&self, submitted: &Submitted, submission: &Submission) -> Result<crate::opener::ContentReport, Refusal> {
+    async fn check_content(&self, submitted: &Submitted, submission: &Bytes) -> Result<crate::opener::ContentReport, Refusal> {
         let wraps = if submitted.sealed.wraps.is_empty() { None } else { Some(submitted.sealed.wraps()?) };
         // Content that no key of this ledger opens could never be checked nor served.
         let of_ledger = |w: &vermilion_proto::Wrap| self.genesis.vault_keys.iter().any(|k| k.key_id == w.vault_key_id);
@@ -183,7 +188,7 @@ impl Node {
         }
         let here = wraps.is_none_or(|wraps| self.opener.may_open(&wraps));
         if here {
-            return tokio::task::block_in_place(|| self.opener.check(&self.store.state_snapshot(), submitted));
+            return beside_others(submission.len(), || self.opener.check(&self.store.state_snapshot(), submitted));
         }
         // Another node may: the city's first.
         let mut nodes: Vec<_> = self.peers.nodes().map(|n| (!n.city, n.raft_id)).collect();
@@ -203,11 +208,11 @@ impl Node {
     }
 
     /// To the leader, here or one hop away.
-    async fn route(&self, id: Digest, bytes: bytes::Bytes, submission: Submission, from: From) -> SubmitReply {
+    async fn route(&self, id: Digest, bytes: Bytes, from: From) -> SubmitReply {
         let leader = self.status().leader;
         match leader {
             Some(leader) if leader == self.id => self.propose(id, bytes).await,
-            Some(leader) if from == From::Client => match self.peers.forward(leader, submission).await {
+            Some(leader) if from == From::Client => match self.peers.forward(leader, bytes).await {
                 Ok(mut reply) => {
                     reply.leader_hint = leader;
                     reply
@@ -221,7 +226,7 @@ impl Node {
         }
     }
 
-    async fn propose(&self, id: Digest, bytes: bytes::Bytes) -> SubmitReply {
+    async fn propose(&self, id: Digest, bytes: Bytes) -> SubmitReply {
         // Dropped last, whatever ends the wait: whoever gave up is forgotten.
         let _forget = Forget { waiters: &self.waiters, id };
         let fate = self.waiters.wait(id);

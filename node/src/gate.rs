@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vermilion_consensus::{Gate, Millis, Refusal as GateRefusal};
 use vermilion_crypto::{Digest, batch::Batch};
-use vermilion_proto::{GenesisNode, LedgerHead, canonical};
+use vermilion_proto::{Bytes, GenesisNode, LedgerHead, canonical};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::{Submitted, open_submission, submission_digest};
 
@@ -72,7 +72,8 @@ impl VerifiedCache {
 /// Opens a block and checks every signature in it that was not checked here before, the proposer's
 /// too. What was checked goes into the cache, where apply takes it.
 pub fn admit_block(bytes: &[u8], cache: &VerifiedCache) -> Result<OpenBlock, Refusal> {
-    let block = open_block(bytes)?;
+    // One copy, of which everything that is kept until apply is a slice.
+    let block = open_block(&Bytes::copy_from_slice(bytes))?;
     let mut batch = Batch::new();
     block.queue(&mut batch);
     let mut fresh = Vec::new();
@@ -82,7 +83,7 @@ pub fn admit_block(bytes: &[u8], cache: &VerifiedCache) -> Result<OpenBlock, Ref
             continue;
         }
         let submitted = open_submission(submission).map_err(|r| Refusal::new(r.reason, format!("command {n}: {}", r.detail)))?;
-        submitted.opened.queue(&mut batch);
+        submitted.signed.queue(&mut batch);
         fresh.push((digest, submitted, submission.len()));
     }
     batch.verify().map_err(|_| Refusal::new(Reason::BadSignature, "a signature in the block does not hold"))?;

@@ -70,14 +70,7 @@ pub fn submit_all(node: Arc<Node>, mut requests: Streaming<SubmitRequest>, from:
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
             let (node, replies) = (Arc::clone(&node), replies.clone());
             tokio::spawn(async move {
-                let reply = match request.submission {
-                    Some(submission) => node.submit(submission, from).await,
-                    None => SubmitReply {
-                        code: Reason::Malformed.number(),
-                        detail: "the request has no submission".into(),
-                        ..Default::default()
-                    },
-                };
+                let reply = node.submit(request.submission, from).await;
                 // A client that went away does not wait.
                 let _ = replies.send(Ok(SubmitReply { tag: request.tag, ..reply })).await;
                 drop(permit);
@@ -91,8 +84,7 @@ pub fn submit_all(node: Arc<Node>, mut requests: Streaming<SubmitRequest>, from:
 impl Ledger for LedgerService {
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<SubmitReply>, Status> {
         let request = request.into_inner();
-        let submission = request.submission.ok_or_else(|| Status::invalid_argument("the request has no submission"))?;
-        let reply = self.0.submit(submission, From::Client).await;
+        let reply = self.0.submit(request.submission, From::Client).await;
         Ok(Response::new(SubmitReply { tag: request.tag, ..reply }))
     }
 
@@ -115,8 +107,7 @@ impl Ledger for LedgerService {
     }
 
     async fn r#use(&self, request: Request<SubmitRequest>) -> Result<Response<UseReply>, Status> {
-        let submission = request.into_inner().submission.ok_or_else(|| Status::invalid_argument("the request has no submission"))?;
-        let reply = self.0.submit(submission, From::Client).await;
+        let reply = self.0.submit(request.into_inner().submission, From::Client).await;
         // The record may have been applied by the leader alone so far.
         if reply.state() == vermilion_proto::CommandState::Committed {
             self.0.read_barrier().await.map_err(|r| status(&r))?;

@@ -20,9 +20,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use vermilion_consensus::{Role, Status};
 use vermilion_crypto::Digest;
-use vermilion_proto::{
-    Body, Command, Commitment, Genesis, GenesisNode, Head, LedgerHead, Message as _, Signer, SignerKind, Submission, body::Of,
-};
+use vermilion_proto::{Body, Command, Commitment, Genesis, GenesisNode, Head, LedgerHead, Message as _, Signer, SignerKind, body::Of};
+use vermilion_registry::submission::{Sealed, encode_submission};
 use vermilion_registry::{Registry, pinned, query};
 use vermilion_storage::{Commit, Mode, Store, Truncation};
 
@@ -199,7 +198,7 @@ impl Node {
         };
         let command = Command { head: Some(head), body: Some(Body { of: Some(Of::Commitment(Commitment::default())) }) };
         let (_, envelope) = vermilion_identity::seal(&command, &[key]);
-        let reply = self.submit(Submission { envelope, beside: None }, From::Own).await;
+        let reply = self.submit(encode_submission(envelope.into(), Vec::new(), Sealed::default()), From::Own).await;
         match (reply.state(), reply.outcome) {
             (vermilion_proto::CommandState::Committed, Some(outcome)) if outcome.code == 0 => Ok(reply.seq + 1),
             (state, outcome) => Err(format!("no commitment: {state:?}, {outcome:?} {}", reply.detail)),
@@ -263,8 +262,12 @@ fn initialise(store: &Store, payload: &[u8], genesis: &Genesis, me: &GenesisNode
     let effects = Registry::genesis(payload, &store.state()).map_err(|e| e.to_string())?;
     let mut commit = Commit { state: effects.writes, applied: Some((0, 0)), manifest: effects.head.encode_to_vec(), ..Default::default() };
     for record in effects.records {
-        let stored =
-            vermilion_proto::StoredRecord { format_version: 1, record: record.bytes, items: Vec::new(), chain: record.chain.to_vec() };
+        let stored = vermilion_proto::StoredRecord {
+            format_version: 1,
+            record: record.bytes.into(),
+            items: Vec::new(),
+            chain: record.chain.to_vec(),
+        };
         commit.records.push((record.seq, stored.encode_to_vec()));
     }
     store.init(me.raft_id, &voters, &commit).map_err(|e| e.to_string())

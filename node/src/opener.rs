@@ -1,9 +1,10 @@
 //! Opens content with the vault keys that this node may use: to check it at the door, and to serve uses.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vermilion_crypto::{ContentKey, Digest, LookupKey, VaultSecretKey};
-use vermilion_proto::{ItemRefusal, LicenceItem, TypeState, VaultWraps, body::Of};
+use vermilion_proto::{ItemRefusal, TypeState, VaultWraps, body::Of};
 use vermilion_registry::content::{TypeRules, check_content, check_texts};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::Submitted;
@@ -125,8 +126,19 @@ impl Opener {
                     .map_err(|_| Refusal::new(Reason::FieldDigests, "a text's digest has 32 bytes"))?,
             )?;
         }
+        // The licences of a command are of few types, and a type's state is kilobytes to read.
+        let mut types: BTreeMap<&str, Arc<TypeRules>> = BTreeMap::new();
         for (position, ((_, item), ciphertext)) in (0u32..).zip(submitted.checked.items.iter().zip(&submitted.sealed.ciphertexts)) {
-            if let Err(refusal) = self.check_item(kv, &key, &head.nonce, &wraps, position, item, ciphertext) {
+            let checked = vault::open(&key, &head.nonce, &wraps, position, ciphertext).and_then(|content| {
+                let rules = match types.entry(&item.type_code) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    // Of an unknown type nobody can tell whether its identifiers are personal: such an item
+                    // must not reach the chain, refused or not.
+                    Entry::Vacant(new) => new.insert(self.rules(kv, &item.type_code)?.ok_or(Reason::UnknownType)?),
+                };
+                check_content(item, &content, Some(rules), &self.lookup)
+            });
+            if let Err(refusal) = checked {
                 if report.refused.is_empty() {
                     report.detail = format!("item {position}: {}", refusal.detail);
                 }
@@ -134,24 +146,6 @@ impl Opener {
             }
         }
         Ok(report)
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn check_item(
-        &self,
-        kv: &dyn Kv,
-        key: &ContentKey,
-        nonce: &[u8],
-        wraps: &VaultWraps,
-        position: u32,
-        item: &LicenceItem,
-        ciphertext: &[u8],
-    ) -> Result<(), Refusal> {
-        let content = vault::open(key, nonce, wraps, position, ciphertext)?;
-        // Of an unknown type nobody can tell whether its identifiers are personal: such an item must
-        // not reach the chain, refused or not.
-        let rules = self.rules(kv, &item.type_code)?.ok_or(Reason::UnknownType)?;
-        check_content(item, &content, Some(&rules), &self.lookup).map(|_| ())
     }
 
     /// Opens one licence's content.

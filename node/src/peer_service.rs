@@ -2,13 +2,14 @@
 //! until then the listener belongs on a network of the nodes' own.
 
 use crate::answers::internal;
-use crate::door::From;
+use crate::door::{From, beside_others};
 use crate::gate::NodeGate;
 use crate::grpc::{status, submit_all};
 use crate::node::Node;
 use crate::runtime::{Event, now_ms};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -16,7 +17,7 @@ use vermilion_consensus::{Gate as _, Millis, Refusal as GateRefusal};
 use vermilion_proto::peer_server::Peer;
 use vermilion_proto::{
     CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, Message as _, RaftAck, RaftFrame,
-    Submission, SubmitReply, SubmitRequest, UseReply,
+    SubmitReply, SubmitRequest, UseReply,
 };
 use vermilion_registry::submission::open_submission;
 
@@ -43,7 +44,7 @@ impl PeerService {
                 return Err(Status::invalid_argument("a message of another node, or for another"));
             }
             let admit = || gate.admit(&message, Millis(now_ms()));
-            let verdict = if message.entries.is_empty() { admit() } else { tokio::task::block_in_place(admit) };
+            let verdict = beside_others(message.entries.iter().map(|entry| entry.data.len()).sum(), admit);
             match verdict {
                 Ok(()) => passed.push(message),
                 Err(GateRefusal::Early(why)) => tracing::warn!(from = frame.from, why, "a message was dropped"),
@@ -55,17 +56,19 @@ impl PeerService {
                 }
             }
         }
-        // Blocks of the driver's queue slow this peer down; a thread may wait for room.
-        let events = node.events.clone();
-        let from = frame.from;
-        let hand_over = move || {
-            let sent = if passed.is_empty() { Ok(()) } else { events.send(Event::Step(passed)) };
-            match refused {
-                Some(term) if sent.is_ok() => events.send(Event::Refused { from, term }),
-                _ => sent,
-            }
-        };
-        tokio::task::block_in_place(hand_over).map_err(|_| Status::unavailable("the node is stopping"))
+        let steps = (!passed.is_empty()).then_some(Event::Step(passed));
+        let refusal = refused.map(|term| Event::Refused { from: frame.from, term });
+        steps.into_iter().chain(refusal).try_for_each(|event| hand_over(&node.events, event))
+    }
+}
+
+/// Gives the driver an event. When its queue is full this peer waits, on a thread of its own.
+fn hand_over(events: &SyncSender<Event>, event: Event) -> Result<(), Status> {
+    let stopping = || Status::unavailable("the node is stopping");
+    match events.try_send(event) {
+        Ok(()) => Ok(()),
+        Err(TrySendError::Full(event)) => tokio::task::block_in_place(|| events.send(event)).map_err(|_| stopping()),
+        Err(TrySendError::Disconnected(_)) => Err(stopping()),
     }
 }
 
@@ -89,8 +92,8 @@ impl Peer for PeerService {
         Ok(Response::new(submit_all(Arc::clone(&self.0), request.into_inner(), From::Node)))
     }
 
-    async fn check_content(&self, request: Request<Submission>) -> Result<Response<CheckContentReply>, Status> {
-        let bytes = request.into_inner().encode_to_vec();
+    async fn check_content(&self, request: Request<SubmitRequest>) -> Result<Response<CheckContentReply>, Status> {
+        let bytes = request.into_inner().submission;
         let node = &self.0;
         let report = tokio::task::block_in_place(|| {
             let submitted = open_submission(&bytes)?;

@@ -11,7 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use vermilion_consensus::{NodeId, Transport};
 use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{
-    CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, GenesisNode, RaftFrame, Submission,
+    Bytes, CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, GenesisNode, RaftFrame,
     SubmitReply, SubmitRequest, UseReply,
 };
 
@@ -101,7 +101,7 @@ impl Peers {
     }
 
     /// Sends a submission to the leader, one hop, and waits for its answer.
-    pub async fn forward(&self, to: NodeId, submission: Submission) -> Result<SubmitReply, tonic::Status> {
+    pub async fn forward(&self, to: NodeId, submission: Bytes) -> Result<SubmitReply, tonic::Status> {
         let peer = self.peers.get(&to).ok_or_else(|| tonic::Status::not_found("no such node"))?;
         let open = async {
             let mut slot = peer.forward.lock().await;
@@ -120,8 +120,8 @@ impl Peers {
     }
 
     /// Has a node that holds the vault key open and check a submission's content.
-    pub async fn check_content(&self, id: NodeId, submission: Submission) -> Result<CheckContentReply, tonic::Status> {
-        let mut request = tonic::Request::new(submission);
+    pub async fn check_content(&self, id: NodeId, submission: Bytes) -> Result<CheckContentReply, tonic::Status> {
+        let mut request = tonic::Request::new(SubmitRequest { tag: 0, submission });
         request.set_timeout(QUESTION);
         Ok(self.client(id)?.check_content(request).await?.into_inner())
     }
@@ -249,12 +249,12 @@ impl Forwarder {
         Ok(Self { requests, waiting, next: Arc::default() })
     }
 
-    async fn send(&self, submission: Submission) -> Result<SubmitReply, tonic::Status> {
+    async fn send(&self, submission: Bytes) -> Result<SubmitReply, tonic::Status> {
         let tag = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(tag, sender);
         let gone = || tonic::Status::unavailable("the connection to the leader ended: the outcome is unknown");
-        self.requests.send(SubmitRequest { tag, submission: Some(submission) }).await.map_err(|_| gone())?;
+        self.requests.send(SubmitRequest { tag, submission }).await.map_err(|_| gone())?;
         let reply = tokio::time::timeout(QUESTION * 2, receiver).await;
         self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&tag);
         reply.map_err(|_| gone())?.map_err(|_| gone())

@@ -80,11 +80,11 @@ impl Node {
         if let Some(position) = position {
             let path = vermilion_ledger::items_path(&record.items, u64::from(position)).map_err(|e| internal(&e))?;
             receipt.item_path = path.iter().map(|h| h.to_vec()).collect();
-            receipt.item = record.items.get(position as usize).cloned().unwrap_or_default();
+            receipt.item = record.items.get(position as usize).map(|item| item.to_vec()).unwrap_or_default();
             receipt.item_position = position;
         }
         stored::open_record(&record).map_err(|e| internal(&e))?;
-        receipt.record = record.record;
+        receipt.record = record.record.to_vec();
         Ok(receipt)
     }
 }

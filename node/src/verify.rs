@@ -3,14 +3,14 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 use vermilion_crypto::batch::Batch;
-use vermilion_identity::{EnvelopeError, Opened};
+use vermilion_identity::{EnvelopeError, Signed};
 
 /// Envelopes checked in one batch at most; larger batches gain little more.
 const BATCH: usize = 256;
 
 struct Job {
-    opened: Opened,
-    done: oneshot::Sender<(Opened, Result<(), EnvelopeError>)>,
+    signed: Signed,
+    done: oneshot::Sender<(Signed, Result<(), EnvelopeError>)>,
 }
 
 /// Hands envelopes to the checking thread.
@@ -26,9 +26,9 @@ impl Verifier {
     }
 
     /// Checks an envelope's signatures. Callers are bounded by the door's own bound.
-    pub async fn verify(&self, opened: Opened) -> Option<(Opened, Result<(), EnvelopeError>)> {
+    pub async fn verify(&self, signed: Signed) -> Option<(Signed, Result<(), EnvelopeError>)> {
         let (done, wait) = oneshot::channel();
-        self.0.send(Job { opened, done }).ok()?;
+        self.0.send(Job { signed, done }).ok()?;
         wait.await.ok()
     }
 }
@@ -42,13 +42,13 @@ fn run(queue: &Receiver<Job>) {
         }
         let mut batch = Batch::new();
         for job in &jobs {
-            job.opened.queue(&mut batch);
+            job.signed.queue(&mut batch);
         }
         let good = batch.verify().is_ok();
         for job in jobs {
             // A batch that fails holds a bad one: each is then checked by itself, and named.
-            let result = if good { Ok(()) } else { job.opened.verify() };
-            let _ = job.done.send((job.opened, result));
+            let result = if good { Ok(()) } else { job.signed.verify() };
+            let _ = job.done.send((job.signed, result));
         }
     }
 }

@@ -8,6 +8,7 @@ mod generated {
     tonic::include_proto!("vermilion.v1");
 }
 pub use generated::*;
+pub use prost::bytes::Bytes;
 pub use prost::{DecodeError, Message};
 
 /// The payload type of a command's envelope, part of what is signed.
@@ -48,7 +49,9 @@ pub fn canonical<M: Message + Default>(bytes: &[u8]) -> Result<M, CanonicalError
 /// Decodes `bytes` and refuses unknown fields, defaults written out and repeated single fields, all of
 /// which make them longer than their message. For wrappers of megabytes whose parts are checked by
 /// [`canonical`] themselves: it saves encoding everything once more.
-pub fn whole<M: Message + Default>(bytes: &[u8]) -> Result<M, CanonicalError> {
-    let message = M::decode(bytes).map_err(|e| CanonicalError::Malformed(e.to_string()))?;
+///
+/// Fields that are `Bytes` are slices of the buffer given: nothing of them is copied.
+pub fn whole<M: Message + Default>(bytes: &Bytes) -> Result<M, CanonicalError> {
+    let message = M::decode(bytes.clone()).map_err(|e| CanonicalError::Malformed(e.to_string()))?;
     if message.encoded_len() == bytes.len() { Ok(message) } else { Err(CanonicalError::NotCanonical) }
 }

@@ -1,7 +1,7 @@
 //! A command as it comes from the gate, and the kinds of command there are.
 
 use vermilion_crypto::KeyId;
-use vermilion_proto::{Command, LicenceItem, body::Of};
+use vermilion_proto::{Bytes, Command, LicenceItem, body::Of};
 
 /// A command that passed the gate. Whoever makes one has checked, as a pure function of the bytes:
 /// envelope, payload and items are canonical; every signature holds; every signer that the head
@@ -11,13 +11,13 @@ pub struct Checked {
     /// The command's id: BLAKE3 over the payload, under its context.
     pub id: [u8; 32],
     /// The exact bytes of the envelope; the record keeps them.
-    pub envelope: Vec<u8>,
+    pub envelope: Bytes,
     /// The decoded payload.
     pub command: Command,
     /// Ids of the keys that signed, in the order of `Head.signers`.
     pub signer_keys: Vec<KeyId>,
     /// The items that travelled beside, each with its exact bytes.
-    pub items: Vec<(Vec<u8>, LicenceItem)>,
+    pub items: Vec<(Bytes, LicenceItem)>,
     /// Digest of what travelled beside; empty when nothing did.
     pub beside_digest: Vec<u8>,
     /// Whether ciphertexts travelled beside. It decides nothing: a replay without the vault gives

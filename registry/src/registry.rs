@@ -95,8 +95,8 @@ impl Registry {
         };
         let envelope = Envelope { payload_type: COMMAND_TYPE.to_owned(), payload: payload.to_vec(), signatures: Vec::new() };
         let checked = Checked {
-            id: hash::derive(hash::CTX_COMMAND_ID, &[payload]),
-            envelope: envelope.encode_to_vec(),
+            id: hash::derive(&hash::CTX_COMMAND_ID, &[payload]),
+            envelope: envelope.encode_to_vec().into(),
             command: Command::default(),
             signer_keys: Vec::new(),
             items: Vec::new(),
@@ -279,7 +279,7 @@ impl Registry {
             }
             same
         });
-        let mut hasher = hash::Hasher::new(hash::CTX_EFFECTS);
+        let mut hasher = hash::Hasher::new(&hash::CTX_EFFECTS);
         for (key, value) in writes {
             hasher.field(&key);
             match &value {
@@ -377,7 +377,7 @@ impl<'a> Building<'a> {
 /// The ledger id of a genesis payload.
 #[must_use]
 pub fn ledger_id(genesis_payload: &[u8]) -> Digest {
-    hash::derive(hash::CTX_LEDGER_ID, &[genesis_payload])
+    hash::derive(&hash::CTX_LEDGER_ID, &[genesis_payload])
 }
 
 fn digest(bytes: &[u8]) -> Result<Digest, Fatal> {

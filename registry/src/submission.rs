@@ -4,9 +4,9 @@
 use crate::command::Checked;
 use crate::reason::{Reason, Refusal};
 use vermilion_crypto::{Digest, hash, sha256};
-use vermilion_identity::{EnvelopeError, Opened};
+use vermilion_identity::{EnvelopeError, Opened, Signed};
 use vermilion_proto::{
-    Beside, CanonicalError, Command, Head, LicenceItem, Message as _, Submission, VaultWraps, body::Of, canonical, whole,
+    Beside, Bytes, CanonicalError, Command, Head, LicenceItem, Message as _, Submission, VaultWraps, body::Of, canonical, whole,
 };
 
 /// The largest submission, in bytes: 1,000 licences of 8 KiB each with their content.
@@ -25,11 +25,11 @@ const WRAPPED_KEY: usize = 48;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sealed {
     /// Ciphertexts in item order.
-    pub ciphertexts: Vec<Vec<u8>>,
+    pub ciphertexts: Vec<Bytes>,
     /// Encoded `VaultWraps`; empty when there are none.
-    pub wraps: Vec<u8>,
+    pub wraps: Bytes,
     /// Ciphertext of the texts; empty when there are none.
-    pub text: Vec<u8>,
+    pub text: Bytes,
 }
 
 impl Sealed {
@@ -39,11 +39,11 @@ impl Sealed {
     }
 }
 
-/// A submission whose parts fit together. Its signatures are not yet verified: `opened` does that.
+/// A submission whose parts fit together. Its signatures are not yet verified: `signed` does that.
 #[derive(Clone, Debug)]
 pub struct Submitted {
     /// The envelope's signatures.
-    pub opened: Opened,
+    pub signed: Signed,
     /// The command as the registry takes it.
     pub checked: Checked,
     /// What goes into the vault if the command is accepted.
@@ -79,8 +79,8 @@ fn mismatch(what: &str) -> Refusal {
     Refusal::new(Reason::BesideMismatch, what.to_owned())
 }
 
-/// Opens a submission from its encoded bytes.
-pub fn open_submission(bytes: &[u8]) -> Result<Submitted, Refusal> {
+/// Opens a submission from its encoded bytes; its large parts stay slices of them.
+pub fn open_submission(bytes: &Bytes) -> Result<Submitted, Refusal> {
     if bytes.len() > MAX_SUBMISSION {
         return Err(Refusal::new(Reason::TooLarge, "the submission is larger than 8 MiB"));
     }
@@ -90,37 +90,37 @@ pub fn open_submission(bytes: &[u8]) -> Result<Submitted, Refusal> {
     if beside.text.len() > MAX_CIPHERTEXT {
         return Err(Refusal::new(Reason::TooLarge, "the texts are larger than 256 KiB"));
     }
-    let head = head(&opened.command)?;
-    let items = items(&opened.command, &beside.items)?;
-    check_sealed(head, &items, &beside)?;
-    let Beside { ciphertexts, wraps, text, .. } = beside;
-    let checked = checked(&opened, submission.envelope, items, !wraps.is_empty())?;
-    Ok(Submitted { opened, checked, sealed: Sealed { ciphertexts, wraps, text } })
+    let Beside { items: item_bytes, ciphertexts, wraps, text } = beside;
+    let items = items(&opened.command, item_bytes)?;
+    let sealed = Sealed { ciphertexts, wraps, text };
+    check_sealed(head(&opened.command)?, &items, &sealed)?;
+    let (signed, checked) = checked(opened, submission.envelope, items, !sealed.wraps.is_empty())?;
+    Ok(Submitted { signed, checked, sealed })
 }
 
 /// Opens a recorded command: envelope and items, without what the vault holds.
-pub fn open_recorded(envelope: &[u8], items_bytes: &[Vec<u8>]) -> Result<(Opened, Checked), Refusal> {
-    let opened = vermilion_identity::open(envelope)?;
-    let items = items(&opened.command, items_bytes)?;
-    let checked = checked(&opened, envelope.to_vec(), items, false)?;
-    Ok((opened, checked))
+pub fn open_recorded(envelope: Bytes, item_bytes: Vec<Bytes>) -> Result<(Signed, Checked), Refusal> {
+    let opened = vermilion_identity::open(&envelope)?;
+    recorded(opened, envelope, item_bytes)
+}
+
+/// The second half of [`open_recorded`]: the items of an opened envelope are those that it signs.
+pub fn recorded(opened: Opened, envelope: Bytes, item_bytes: Vec<Bytes>) -> Result<(Signed, Checked), Refusal> {
+    let items = items(&opened.command, item_bytes)?;
+    checked(opened, envelope, items, false)
 }
 
 fn head(command: &Command) -> Result<&Head, Refusal> {
     command.head.as_ref().ok_or_else(|| Refusal::new(Reason::Malformed, "the command has no head"))
 }
 
-fn checked(opened: &Opened, envelope: Vec<u8>, items: Vec<(Vec<u8>, LicenceItem)>, has_vault: bool) -> Result<Checked, Refusal> {
-    let beside_digest = beside_digest(&opened.command)?;
-    Ok(Checked {
-        id: opened.id,
-        envelope,
-        command: opened.command.clone(),
-        signer_keys: opened.keys.iter().map(|k| k.id()).collect(),
-        items,
-        beside_digest,
-        has_vault,
-    })
+fn checked(opened: Opened, envelope: Bytes, items: Vec<(Bytes, LicenceItem)>, has_vault: bool) -> Result<(Signed, Checked), Refusal> {
+    let Opened { id, command, signed } = opened;
+    let beside_digest = beside_digest(&command)?;
+    // Opening the envelope has compared them with the keys themselves.
+    let named = command.head.iter().flat_map(|head| &head.signers);
+    let signer_keys = named.filter_map(|signer| signer.key_id.as_slice().try_into().ok()).collect();
+    Ok((signed, Checked { id, envelope, command, signer_keys, items, beside_digest, has_vault }))
 }
 
 /// The digest of what travelled beside a command, from what its payload signs: the items' root and
@@ -131,7 +131,7 @@ pub fn beside_digest(command: &Command) -> Result<Vec<u8>, Refusal> {
     if root.is_empty() && head.wraps_digest.is_empty() && head.text_ciphertext_digest.is_empty() {
         return Ok(Vec::new());
     }
-    let mut hasher = hash::Hasher::new(hash::CTX_BESIDE);
+    let mut hasher = hash::Hasher::new(&hash::CTX_BESIDE);
     hasher.field(root).field(&head.wraps_digest).field(&head.text_ciphertext_digest);
     Ok(hasher.finish().to_vec())
 }
@@ -144,29 +144,29 @@ fn signed_root(command: &Command) -> Option<(&[u8], u32)> {
     }
 }
 
-fn items(command: &Command, bytes: &[Vec<u8>]) -> Result<Vec<(Vec<u8>, LicenceItem)>, Refusal> {
+fn items(command: &Command, bytes: Vec<Bytes>) -> Result<Vec<(Bytes, LicenceItem)>, Refusal> {
     let Some((root, count)) = signed_root(command) else {
         return if bytes.is_empty() { Ok(Vec::new()) } else { Err(mismatch("this command carries no items")) };
     };
     if bytes.is_empty() || bytes.len() > MAX_ITEMS || bytes.len() != count as usize {
         return Err(mismatch("the number of items is not what is signed, or not 1 to 1,000"));
     }
-    if vermilion_ledger::items_root(bytes) != *root {
+    if vermilion_ledger::items_root(&bytes) != *root {
         return Err(mismatch("the items are not those whose root is signed"));
     }
     let mut items = Vec::with_capacity(bytes.len());
-    for (n, item) in bytes.iter().enumerate() {
+    for (n, item) in bytes.into_iter().enumerate() {
         if item.len() > MAX_ITEM {
             return Err(Refusal::new(Reason::TooLarge, format!("item {n} is larger than 32 KiB")));
         }
-        let decoded: LicenceItem = canonical(item).map_err(|e| {
+        let decoded: LicenceItem = canonical(&item).map_err(|e| {
             let refusal = Refusal::from(e);
             Refusal::new(refusal.reason, format!("item {n}: {}", refusal.detail))
         })?;
         if decoded.format_version != 1 {
             return Err(Refusal::new(Reason::FormatVersion, format!("item {n} has format version {}", decoded.format_version)));
         }
-        items.push((item.clone(), decoded));
+        items.push((item, decoded));
     }
     Ok(items)
 }
@@ -176,7 +176,7 @@ fn digest_matches(signed: &[u8], bytes: &[u8]) -> bool {
 }
 
 /// Ciphertexts, wraps and texts against the digests that are signed.
-fn check_sealed(head: &Head, items: &[(Vec<u8>, LicenceItem)], beside: &Beside) -> Result<(), Refusal> {
+fn check_sealed(head: &Head, items: &[(Bytes, LicenceItem)], beside: &Sealed) -> Result<(), Refusal> {
     if beside.ciphertexts.len() != items.len() {
         return Err(mismatch("there is not one ciphertext for each item"));
     }
@@ -215,14 +215,14 @@ fn check_sealed(head: &Head, items: &[(Vec<u8>, LicenceItem)], beside: &Beside) 
 
 /// Encodes a submission.
 #[must_use]
-pub fn encode_submission(envelope: Vec<u8>, items: Vec<Vec<u8>>, sealed: Sealed) -> Vec<u8> {
+pub fn encode_submission(envelope: Bytes, items: Vec<Bytes>, sealed: Sealed) -> Bytes {
     let beside = Beside { items, ciphertexts: sealed.ciphertexts, wraps: sealed.wraps, text: sealed.text };
     let beside = (beside != Beside::default()).then_some(beside);
-    Submission { envelope, beside }.encode_to_vec()
+    Submission { envelope, beside }.encode_to_vec().into()
 }
 
 /// Names a submission's exact bytes, for a node's cache of what it has verified.
 #[must_use]
 pub fn submission_digest(bytes: &[u8]) -> Digest {
-    hash::derive(hash::CTX_ENVELOPE, &[bytes])
+    hash::derive(&hash::CTX_ENVELOPE, &[bytes])
 }

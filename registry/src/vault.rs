@@ -8,14 +8,14 @@
 
 use crate::reason::{Reason, Refusal};
 use crate::submission::Sealed;
+use vermilion_crypto::hash::{Context, kdf};
 use vermilion_crypto::{
-    ContentKey, CryptoError, SUITE_1, SeededRng, VaultPublicKey, VaultSecretKey, hash::kdf, open_content, seal_content, sha256, unwrap_key,
-    wrap_key,
+    ContentKey, CryptoError, SUITE_1, SeededRng, VaultPublicKey, VaultSecretKey, open_content, seal_content, sha256, unwrap_key, wrap_key,
 };
 use vermilion_proto::{Message as _, VaultWraps, Wrap};
 use zeroize::Zeroizing;
 
-const WRAP_CONTEXT: &str = "vermilion 2026-11 licence key wrap v1";
+static WRAP_CONTEXT: Context = Context::new("vermilion 2026-11 licence key wrap v1");
 const KEY_CONTEXT: &[u8] = b"vermilion licence key v1";
 const CONTENT_CONTEXT: &[u8] = b"vermilion content v1";
 
@@ -37,7 +37,7 @@ pub struct Plain<'a> {
 }
 
 fn under(command_key: &ContentKey, nonce: &[u8], position: u32) -> ContentKey {
-    ContentKey(*kdf(WRAP_CONTEXT, &command_key.0, &[nonce, &position.to_be_bytes()]))
+    ContentKey(*kdf(&WRAP_CONTEXT, &command_key.0, &[nonce, &position.to_be_bytes()]))
 }
 
 impl Session {
@@ -57,14 +57,14 @@ impl Session {
         let mut sealed = Sealed::default();
         let mut wraps = VaultWraps { suite: SUITE_1, wraps: self.wraps.clone(), ..Default::default() };
         for (position, plain) in (0u32..).zip(items) {
-            sealed.ciphertexts.push(seal_content(&plain.key, CONTENT_CONTEXT, plain.content)?);
+            sealed.ciphertexts.push(seal_content(&plain.key, CONTENT_CONTEXT, plain.content)?.into());
             wraps.licence_keys.push(seal_content(&under(&self.key, nonce, position), KEY_CONTEXT, &plain.key.0)?);
         }
         if let Some(plain) = text {
-            sealed.text = seal_content(&plain.key, CONTENT_CONTEXT, plain.content)?;
+            sealed.text = seal_content(&plain.key, CONTENT_CONTEXT, plain.content)?.into();
             wraps.text_key = seal_content(&under(&self.key, nonce, TEXT_POSITION), KEY_CONTEXT, &plain.key.0)?;
         }
-        sealed.wraps = wraps.encode_to_vec();
+        sealed.wraps = wraps.encode_to_vec().into();
         Ok(sealed)
     }
 }

@@ -59,7 +59,7 @@ fn replay(world: &World, reopen: usize) -> (Memory, Vec<Vec<u8>>) {
             registry = Registry::open(&kv).unwrap().with_rules(1).unwrap();
         }
         let previous: [u8; 32] = registry.head().block.as_slice().try_into().unwrap();
-        let hash = hash::derive(hash::CTX_BLOCK, &[&previous, &time_ms.to_be_bytes(), &(n as u64).to_be_bytes()]);
+        let hash = hash::derive(&hash::CTX_BLOCK, &[&previous, &time_ms.to_be_bytes(), &(n as u64).to_be_bytes()]);
         // Whether the vault's contents are at hand decides nothing.
         let commands: Vec<_> = commands
             .iter()

@@ -2,7 +2,7 @@ use crate::{StorageError, Store, Truncation, columns, entry, log::SnapshotBase};
 use raft::eraftpb::ConfState;
 use rocksdb::{WriteBatch, WriteOptions};
 use std::collections::BTreeMap;
-use vermilion_proto::{Message as _, VaultWraps};
+use vermilion_proto::{Bytes, Message as _, VaultWraps};
 
 /// What a record leaves in the vault.
 #[derive(Debug, Clone)]
@@ -10,11 +10,11 @@ pub struct VaultPut {
     /// The record.
     pub seq: u64,
     /// Ciphertexts by item position; refused items have none.
-    pub ciphertexts: Vec<(u32, Vec<u8>)>,
+    pub ciphertexts: Vec<(u32, Bytes)>,
     /// The command's wrapped keys, encoded `VaultWraps`.
-    pub wraps: Vec<u8>,
+    pub wraps: Bytes,
     /// Ciphertext of the command's texts, or empty.
-    pub text: Vec<u8>,
+    pub text: Bytes,
 }
 
 /// Everything that applying entries writes: one batch.
@@ -80,10 +80,10 @@ impl Store {
                 // The content might lie in the same commit; then its row is not in the database yet.
                 let row = match commit.vault.iter().find(|put| put.seq == *seq) {
                     Some(put) => Some(put.wraps.clone()),
-                    None => self.db.get_cf(wraps, columns::seq(*seq))?,
+                    None => self.db.get_cf(wraps, columns::seq(*seq))?.map(Bytes::from),
                 };
                 let Some(row) = row else { continue };
-                let row = VaultWraps::decode(row.as_slice());
+                let row = VaultWraps::decode(row);
                 rows.insert(*seq, row.map_err(|_| StorageError::damaged(format!("the wrapped keys of record {seq} do not decode")))?);
             }
             if let Some(key) = rows.get_mut(seq).and_then(|row| row.licence_keys.get_mut(*position as usize)) {

@@ -9,11 +9,11 @@
 
 use crate::StorageError;
 use std::{fs::File, os::unix::fs::FileExt as _, path::Path};
-use vermilion_crypto::hash;
+use vermilion_crypto::hash::{self, Context};
 
 const NAME: &str = "synced";
 const SLOT: usize = 64;
-const CONTEXT: &str = "vermilion 2026-11 watermark v1";
+static CONTEXT: Context = Context::new("vermilion 2026-11 watermark v1");
 
 /// What was synced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,13 +34,13 @@ impl Watermark {
         for (n, number) in [self.count, self.last_index, self.term, self.vote].into_iter().enumerate() {
             slot[n * 8..n * 8 + 8].copy_from_slice(&number.to_be_bytes());
         }
-        let digest = hash::derive(CONTEXT, &[&slot[..32]]);
+        let digest = hash::derive(&CONTEXT, &[&slot[..32]]);
         slot[32..].copy_from_slice(&digest);
         slot
     }
 
     fn decode(slot: &[u8]) -> Option<Self> {
-        if slot.len() != SLOT || hash::derive(CONTEXT, &[&slot[..32]]) != slot[32..] {
+        if slot.len() != SLOT || hash::derive(&CONTEXT, &[&slot[..32]]) != slot[32..] {
             return None;
         }
         let number = |n: usize| Some(u64::from_be_bytes(slot[n * 8..n * 8 + 8].try_into().ok()?));

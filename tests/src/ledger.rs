@@ -16,7 +16,7 @@ use vermilion_client::issue::{IssueOptions, RowReport, Summary, issue_file};
 use vermilion_client::{Client, Prepared};
 use vermilion_ledger::Trust;
 use vermilion_proto::ledger_client::LedgerClient;
-use vermilion_proto::{ClusterRequest, CommandStatusRequest, NodeStatus, Submission, SubmitReply, SubmitRequest};
+use vermilion_proto::{Bytes, ClusterRequest, CommandStatusRequest, NodeStatus, SubmitReply, SubmitRequest};
 use vermilion_testnet::cluster::{self, Up};
 use vermilion_testnet::layout::{TestNode, Testnet};
 use vermilion_testnet::processes;
@@ -279,9 +279,9 @@ impl Ledger {
     }
 
     /// Sends bytes to one node as they are, once.
-    pub async fn send(&self, node: usize, submission: Submission) -> SubmitReply {
+    pub async fn send(&self, node: usize, submission: Bytes) -> SubmitReply {
         let mut client = self.client.connection.client_of(node).unwrap();
-        client.submit(SubmitRequest { tag: 7, submission: Some(submission) }).await.unwrap().into_inner()
+        client.submit(SubmitRequest { tag: 7, submission }).await.unwrap().into_inner()
     }
 
     /// A client of one node that knows no bounds.

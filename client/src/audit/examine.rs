@@ -8,7 +8,7 @@ use super::pipeline::Chunk;
 use vermilion_crypto::Digest;
 use vermilion_crypto::batch::Batch;
 use vermilion_identity::{EnvelopeError, Opened};
-use vermilion_proto::{Message as _, Record, StoredRecord};
+use vermilion_proto::{Bytes, Message as _, Record, StoredRecord};
 use vermilion_registry::stored::{OpenRecord, open_record};
 use vermilion_registry::{Checked, Reason};
 use vermilion_storage::Store;
@@ -46,7 +46,7 @@ pub struct Place {
 /// A record that can be read.
 pub struct Readable {
     /// Its exact bytes.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// The number that it bears.
     pub number: u64,
     /// Its time.
@@ -96,7 +96,7 @@ impl Examiner<'_> {
         if batch.verify().is_err() {
             for Place { seq, record } in &out.records {
                 let envelope = record.as_ref().and_then(|r| r.command.as_ref()).map(|command| &command.envelope);
-                if let Some(Err(error)) = envelope.map(|bytes| vermilion_identity::open(bytes).and_then(|opened| opened.verify())) {
+                if let Some(Err(error)) = envelope.map(|bytes| vermilion_identity::open(bytes).and_then(|opened| opened.signed.verify())) {
                     envelope_finding(&mut out.findings, *seq, &error);
                 }
             }
@@ -114,7 +114,7 @@ impl Examiner<'_> {
         };
         let queue = |opened: &Opened| {
             if self.signatures {
-                opened.queue(batch);
+                opened.signed.queue(batch);
             }
         };
         let command = match command::open(std::mem::take(&mut record.envelope), stored.items, queue) {
@@ -156,7 +156,7 @@ impl Examiner<'_> {
             return Ok((open.record, open.chain, Some(parts)));
         }
         let chain = stored.chain.as_slice().try_into().map_err(|_| "the chain hash is not 32 bytes")?;
-        let record = Record::decode(stored.record.as_slice()).map_err(|error| error.to_string())?;
+        let record = Record::decode(&stored.record[..]).map_err(|error| error.to_string())?;
         if (stored.format_version, record.format_version) != (1, 1) {
             return Err("its format version is not 1".into());
         }

@@ -26,7 +26,7 @@ pub struct Limit {
 pub fn signature_limit(records: &[StoredRecord]) -> Option<Limit> {
     let opened: Vec<Opened> =
         records.par_iter().filter_map(|stored| vermilion_identity::open(&open_record(stored).ok()?.record.envelope).ok()).collect();
-    let signatures: usize = opened.iter().map(|o| o.keys.len()).sum();
+    let signatures: usize = opened.iter().map(|o| o.signed.keys.len()).sum();
     if signatures == 0 {
         return None;
     }
@@ -35,7 +35,7 @@ pub fn signature_limit(records: &[StoredRecord]) -> Option<Limit> {
         let begun = Instant::now();
         let hold = opened.par_chunks(batch).all(|envelopes| {
             let mut batch = Batch::new();
-            envelopes.iter().for_each(|envelope| envelope.queue(&mut batch));
+            envelopes.iter().for_each(|envelope| envelope.signed.queue(&mut batch));
             batch.verify().is_ok()
         });
         let rate = signatures as f64 / begun.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);

@@ -82,7 +82,7 @@ impl NodeSource {
                 Ok(Some(record)) => {
                     // A node sends no places. A record stands where its own number says, so that a gap
                     // is seen; one whose number cannot be, behind the one before.
-                    let number = Record::decode(record.record.as_slice()).map_or(0, |record| record.seq);
+                    let number = Record::decode(&record.record[..]).map_or(0, |record| record.seq);
                     let place = if (next..self.size).contains(&number) { number } else { next };
                     next = place + 1;
                     count += 1;

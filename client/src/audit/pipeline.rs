@@ -25,7 +25,7 @@ pub fn cores() -> usize {
 }
 
 fn size(record: &StoredRecord) -> usize {
-    record.record.len() + record.items.iter().map(Vec::len).sum::<usize>()
+    record.record.len() + record.items.iter().map(|item| item.len()).sum::<usize>()
 }
 
 /// Runs the stages until `read` returns, and returns what it returned. `read` hands over one record
@@ -121,7 +121,8 @@ mod tests {
 
     fn read(count: u64) -> impl FnOnce(&mut dyn FnMut(u64, StoredRecord) -> bool) -> u64 + Send {
         move |give| {
-            (0..count).take_while(|n| give(*n, StoredRecord { record: vec![0; (*n % 999) as usize], ..Default::default() })).count() as u64
+            (0..count).take_while(|n| give(*n, StoredRecord { record: vec![0; (*n % 999) as usize].into(), ..Default::default() })).count()
+                as u64
         }
     }
 

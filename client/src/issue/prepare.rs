@@ -15,7 +15,7 @@ use crate::error::ClientError;
 use crate::issue::chunk::{Chunk, Member};
 use crate::signer::Signatory;
 use crate::types::Types;
-use vermilion_crypto::hash::{Hasher, kdf};
+use vermilion_crypto::hash::{Context, Hasher, kdf};
 use vermilion_crypto::{ContentKey, Digest, SeededRng, Tag, VaultPublicKey, sha256};
 use vermilion_proto::{IssueLicences, LicenceItem, Message as _, body::Of};
 use vermilion_registry::content::{Row, RowSecrets, RowTags, TagInput, build_item, check_row, tag_inputs};
@@ -23,11 +23,11 @@ use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::vault::Session;
 use zeroize::Zeroizing;
 
-const CTX_ITEMS: &str = "vermilion 2026-11 import items v1";
-const CTX_NONCE: &str = "vermilion 2026-11 import nonce v1";
-const CTX_LICENCE_KEY: &str = "vermilion 2026-11 import licence key v1";
-const CTX_COMMAND_KEY: &str = "vermilion 2026-11 import command key v1";
-const CTX_WRAP: &str = "vermilion 2026-11 import wrap seed v1";
+static CTX_ITEMS: Context = Context::new("vermilion 2026-11 import items v1");
+static CTX_NONCE: Context = Context::new("vermilion 2026-11 import nonce v1");
+static CTX_LICENCE_KEY: Context = Context::new("vermilion 2026-11 import licence key v1");
+static CTX_COMMAND_KEY: Context = Context::new("vermilion 2026-11 import command key v1");
+static CTX_WRAP: Context = Context::new("vermilion 2026-11 import wrap seed v1");
 
 /// What a unit needs to issue.
 pub struct IssuingUnit {
@@ -104,7 +104,7 @@ impl Maker<'_> {
         let tags = RowTags::from_answers(row, &rules, tags).ok_or(Reason::Internal)?;
         let secrets = RowSecrets { unit_secret: &self.unit.secret, file_digest: self.file, row_number: *number };
         let (item, plaintext) = build_item(row, &rules, &tags, &secrets, warnings)?;
-        let key = kdf(CTX_LICENCE_KEY, &self.unit.secret, &[self.file, &number.to_be_bytes(), &sha256(&plaintext)]);
+        let key = kdf(&CTX_LICENCE_KEY, &self.unit.secret, &[self.file, &number.to_be_bytes(), &sha256(&plaintext)]);
         Ok(ItemDraft { item, plaintext, key: ContentKey(*key) })
     }
 
@@ -119,15 +119,15 @@ impl Maker<'_> {
     pub fn draft(&self, first: u64, not_after_ms: u64, items: Vec<ItemDraft>) -> Result<Draft, ClientError> {
         let secret = &self.unit.secret;
         let seed = kdf(
-            CTX_NONCE,
+            &CTX_NONCE,
             secret,
             &[self.file, &first.to_be_bytes(), &not_after_ms.to_be_bytes(), &digest_of_items(items.iter().map(|i| &i.item))],
         );
         let mut nonce = [0; 16];
         nonce.copy_from_slice(&seed[..16]);
-        let command_key = ContentKey(*kdf(CTX_COMMAND_KEY, secret, &[&seed[..]]));
+        let command_key = ContentKey(*kdf(&CTX_COMMAND_KEY, secret, &[&seed[..]]));
         let vault: Vec<&[u8]> = std::iter::once(&seed[..]).chain(self.unit.vault_keys.iter().map(|k| k.0.as_slice())).collect();
-        let session = Session::new(command_key, &self.unit.vault_keys, &mut SeededRng::new(&kdf(CTX_WRAP, secret, &vault)))?;
+        let session = Session::new(command_key, &self.unit.vault_keys, &mut SeededRng::new(&kdf(&CTX_WRAP, secret, &vault)))?;
         let mut draft = Draft { unit: self.unit.uscc.clone(), nonce, not_after_ms, ..Draft::default() };
         draft.seal_items(&session, items)?;
         Ok(draft)
@@ -135,7 +135,7 @@ impl Maker<'_> {
 }
 
 fn digest_of_items<'a>(items: impl Iterator<Item = &'a LicenceItem>) -> Digest {
-    let mut hasher = Hasher::new(CTX_ITEMS);
+    let mut hasher = Hasher::new(&CTX_ITEMS);
     for item in items {
         hasher.field(&item.encode_to_vec());
     }
@@ -200,7 +200,7 @@ pub(crate) mod tests {
         let first = make();
         assert_eq!(first, make());
         for prepared in &first {
-            assert!(prepared.submission.encoded_len() < MAX_SUBMISSION);
+            assert!(prepared.submission.len() < MAX_SUBMISSION);
         }
     }
 
@@ -209,8 +209,8 @@ pub(crate) mod tests {
         let types = types();
         let chunk = &chunks(ROWS)[0];
         let nonce = |p: &Prepared| {
-            let opened = open_submission(&p.submission.encode_to_vec()).unwrap();
-            opened.opened.command.head.unwrap().nonce
+            let opened = open_submission(&p.submission).unwrap();
+            opened.checked.command.head.unwrap().nonce
         };
         let all = [command(chunk, &types, 1, 0), command(chunk, &types, 2, 0), command(chunk, &types, 1, 1)];
         let nonces: std::collections::BTreeSet<_> = all.iter().map(nonce).collect();
@@ -222,11 +222,11 @@ pub(crate) mod tests {
         let types = types();
         for chunk in chunks(ROWS) {
             let prepared = command(&chunk, &types, 1_000, 0);
-            let submitted = open_submission(&prepared.submission.encode_to_vec()).unwrap();
-            submitted.opened.verify().unwrap();
+            let submitted = open_submission(&prepared.submission).unwrap();
+            submitted.signed.verify().unwrap();
             let wraps: VaultWraps = submitted.sealed.wraps().unwrap();
             let key = vault::open_command_key(&wraps, &[vault_key()]).unwrap();
-            let nonce = submitted.opened.command.head.unwrap().nonce;
+            let nonce = submitted.checked.command.head.unwrap().nonce;
             for (position, (_, item)) in submitted.checked.items.iter().enumerate().step_by(37) {
                 let content = vault::open(&key, &nonce, &wraps, position as u32, &submitted.sealed.ciphertexts[position]).unwrap();
                 let rules = types.rules(&item.type_code).unwrap();

@@ -4,11 +4,12 @@ use crate::error::ClientError;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use vermilion_crypto::{Digest, hash::Hasher};
+use vermilion_crypto::Digest;
+use vermilion_crypto::hash::{Context, Hasher};
 use vermilion_registry::content::MAX_ROW;
 
 /// Context of a file's digest.
-const CTX_FILE: &str = "vermilion 2026-11 import file v1";
+static CTX_FILE: Context = Context::new("vermilion 2026-11 import file v1");
 const BUFFER: usize = 1 << 20;
 
 /// What a first pass over a file finds.
@@ -46,7 +47,7 @@ struct Counter {
 
 impl Counter {
     fn new() -> Self {
-        Self { hasher: Hasher::new(CTX_FILE), lines: 0, open_line: false }
+        Self { hasher: Hasher::new(&CTX_FILE), lines: 0, open_line: false }
     }
 
     fn add(&mut self, bytes: &[u8]) {
@@ -63,7 +64,7 @@ impl Counter {
 /// The digest of a text, as [`examine`] has it of a file.
 #[must_use]
 pub fn digest_of(bytes: &[u8]) -> Digest {
-    Hasher::new(CTX_FILE).update(bytes).finish()
+    Hasher::new(&CTX_FILE).update(bytes).finish()
 }
 
 /// A line of the file.

@@ -25,8 +25,8 @@ impl Packer for Plain {
         Ok(Tip::default())
     }
 
-    fn pack(&mut self, _: Tip, _: Millis, commands: &[Bytes]) -> Result<Vec<u8>, BoxError> {
-        Ok(commands.concat())
+    fn pack(&mut self, _: Tip, _: Millis, commands: &[Bytes]) -> Result<(Vec<u8>, Tip), BoxError> {
+        Ok((commands.concat(), Tip::default()))
     }
 }
 

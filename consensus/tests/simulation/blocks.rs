@@ -59,7 +59,7 @@ impl Packer for Blocks {
         Ok(Tip { link, time })
     }
 
-    fn pack(&mut self, prev: Tip, now: Millis, commands: &[Bytes]) -> Result<Vec<u8>, BoxError> {
+    fn pack(&mut self, prev: Tip, now: Millis, commands: &[Bytes]) -> Result<(Vec<u8>, Tip), BoxError> {
         let mut block = prev.link.to_vec();
         block.extend(now.0.to_be_bytes());
         for command in commands {
@@ -68,7 +68,8 @@ impl Packer for Blocks {
         }
         let check = fnv(0, &block);
         block.extend(check.to_be_bytes());
-        Ok(block)
+        let tip = self.tip(&block)?;
+        Ok((block, tip))
     }
 }
 

@@ -25,10 +25,11 @@ impl Packer for Readable {
         Ok(Tip { link, time: Millis(0) })
     }
 
-    fn pack(&mut self, prev: Tip, _: Millis, commands: &[Bytes]) -> Result<Vec<u8>, BoxError> {
+    fn pack(&mut self, prev: Tip, _: Millis, commands: &[Bytes]) -> Result<(Vec<u8>, Tip), BoxError> {
         let mut block = vec![if prev.link[0] == 0 { b'0' } else { prev.link[0] }, b'|'];
         block.extend(commands.concat());
-        Ok(block)
+        let tip = self.tip(&block)?;
+        Ok((block, tip))
     }
 }
 

@@ -5,14 +5,15 @@ use super::disclosure::{self, Disclosure, SALT_LEN, Salt, Scratch};
 use super::row::{BASE_FIELDS, Row, base};
 use super::type_rules::TypeRules;
 use crate::reason::{Reason, Refusal};
-use vermilion_crypto::{Digest, hash};
+use vermilion_crypto::Digest;
+use vermilion_crypto::hash::{self, Context};
 use vermilion_proto::{FieldClass, HolderTag, LicenceItem, Provenance};
 use zeroize::Zeroizing;
 
 /// Context of a row's key: function of the unit's secret, the file and the row.
-const CTX_ROW: &str = "vermilion 2026-11 disclosure row key v1";
+static CTX_ROW: Context = Context::new("vermilion 2026-11 disclosure row key v1");
 /// Context of salts: function of the row's key and the field.
-const CTX_SALT: &str = "vermilion 2026-11 disclosure salt v1";
+static CTX_SALT: Context = Context::new("vermilion 2026-11 disclosure salt v1");
 
 /// Version of the item's format.
 pub(super) const ITEM_FORMAT: u32 = 1;
@@ -89,13 +90,13 @@ impl RowSecrets<'_> {
     }
 
     fn row_key(&self) -> Zeroizing<Digest> {
-        hash::kdf(CTX_ROW, self.unit_secret, &[self.file_digest, &self.row_number.to_be_bytes()])
+        hash::kdf(&CTX_ROW, self.unit_secret, &[self.file_digest, &self.row_number.to_be_bytes()])
     }
 }
 
 fn salt(row_key: &Digest, field: &str) -> Salt {
     // The key is of fixed size, so that key and name cannot run together.
-    let derived = Zeroizing::new(hash::derive(CTX_SALT, &[row_key, field.as_bytes()]));
+    let derived = Zeroizing::new(hash::derive(&CTX_SALT, &[row_key, field.as_bytes()]));
     let mut salt = [0; SALT_LEN];
     salt.copy_from_slice(&derived[..SALT_LEN]);
     salt

@@ -167,7 +167,7 @@ impl World {
 
     pub fn block(&mut self, commands: Vec<Checked>) -> BlockEffects {
         let previous: [u8; 32] = self.registry.head().block.as_slice().try_into().unwrap();
-        let hash = hash::derive(hash::CTX_BLOCK, &[&previous, &self.now.to_be_bytes(), &(self.blocks.len() as u64).to_be_bytes()]);
+        let hash = hash::derive(&hash::CTX_BLOCK, &[&previous, &self.now.to_be_bytes(), &(self.blocks.len() as u64).to_be_bytes()]);
         let input =
             BlockInput { hash, previous, proposer_key: node_key(1).public().0, proposer: 1, time_ms: self.now, commands: &commands };
         let effects = self.registry.apply_block(&self.kv, &input).unwrap();
@@ -226,10 +226,10 @@ pub fn checked(head: Head, of: Of, items: Vec<LicenceItem>) -> Checked {
     let signer_keys = head.signers.iter().filter_map(|s| KeyId::try_from(s.key_id.as_slice()).ok()).collect();
     let command = Command { head: Some(head), body: Some(Body { of: Some(of) }) };
     let payload = command.encode_to_vec();
-    let items: Vec<_> = items.into_iter().map(|i| (i.encode_to_vec(), i)).collect();
+    let items: Vec<_> = items.into_iter().map(|i| (i.encode_to_vec().into(), i)).collect();
     Checked {
-        id: hash::derive(hash::CTX_COMMAND_ID, &[&payload]),
-        envelope: payload,
+        id: hash::derive(&hash::CTX_COMMAND_ID, &[&payload]),
+        envelope: payload.into(),
         command,
         signer_keys,
         has_vault: !items.is_empty(),

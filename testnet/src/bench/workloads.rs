@@ -17,7 +17,6 @@ use vermilion_client::issue::{IssueOptions, issue_file};
 use vermilion_client::single::SingleIssuer;
 use vermilion_client::use_licence::{UseDesk, UseRequest};
 use vermilion_crypto::Tag;
-use vermilion_proto::Message as _;
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::content::{Row, parse_row};
 
@@ -72,7 +71,7 @@ impl Singles {
             serial: Arc::new(AtomicU64::new(run_number() * 1000)),
             value_size: 0,
         };
-        bench.value_size = bench.prepare()?.submission.encoded_len();
+        bench.value_size = bench.prepare()?.submission.len();
         Ok(bench)
     }
 

@@ -84,7 +84,7 @@ async fn record_of_use(client: &Client, recorded: &Recorded, show: &Show) -> Res
     if open.hash.as_slice() != recorded.record_hash {
         return Err(deviation(format!("record {} is not the one that the node answered with", recorded.seq)));
     }
-    let (opened, _) = open_recorded(&open.record.envelope, &stored.items).map_err(|r| deviation(r.to_string()))?;
+    let (_, opened) = open_recorded(open.record.envelope, stored.items).map_err(|r| deviation(r.to_string()))?;
     let (Some(head), Some(Of::Use(body))) = (opened.command.head, opened.command.body.and_then(|b| b.of)) else {
         return Err(deviation(format!("record {} is of no use", recorded.seq)));
     };
@@ -149,7 +149,7 @@ pub async fn revoke(client: &Client, row: &Row, show: &Show) -> Result<Recorded,
     let grounds = Grounds { reason: "penalty".into(), legal_basis: vec![BASIS.into()], ..Grounds::default() };
     let recorded = client.change_status(&row.identifier, State::Revoked.name(), 0, &grounds).await?;
     let (stored, open) = ledger::record(client, recorded.seq).await?;
-    let (opened, _) = open_recorded(&open.record.envelope, &stored.items).map_err(|r| deviation(r.to_string()))?;
+    let (_, opened) = open_recorded(open.record.envelope, stored.items).map_err(|r| deviation(r.to_string()))?;
     let head = opened.command.head.unwrap_or_default();
     let posts: Vec<&str> = head.signers.iter().map(|s| s.post.as_str()).collect();
     if !posts.contains(&"maker") || !posts.contains(&"checker") || head.legal_basis != [BASIS] {

@@ -8,8 +8,9 @@ use vermilion_client::{Draft, Prepared, SingleIssuer};
 use vermilion_crypto::{ContentKey, PublicKey, SUITE_1, SeededRng, SigningKey, VaultSecretKey, dsse, random};
 use vermilion_identity::{command_id, seal};
 use vermilion_proto::{
-    Act, AddOperator, Authority, Body, COMMAND_TYPE, ChangeUnit, Command, CommandState, Commitment, Envelope, Genesis, Head, LicenceItem,
-    LicenceRef, Message as _, Mode, Operator, SetPolicy, Signature, Signer, SignerKind, Submission, SubmitReply, Use, VaultWraps, body::Of,
+    Act, AddOperator, Authority, Body, Bytes, COMMAND_TYPE, ChangeUnit, Command, CommandState, Commitment, Envelope, Genesis, Head,
+    LicenceItem, LicenceRef, Message as _, Mode, Operator, SetPolicy, Signature, Signer, SignerKind, Submission, SubmitReply, Use,
+    VaultWraps, body::Of,
 };
 use vermilion_registry::Kind;
 use vermilion_registry::content::Row;
@@ -97,17 +98,22 @@ impl Desk {
 
     /// A good issue's parts, changed and signed again by maker and checker.
     fn signed_again(&self, of: &Prepared, change: impl FnOnce(&mut Command, &mut vermilion_proto::Beside)) -> Submission {
-        let envelope = Envelope::decode(of.submission.envelope.as_slice()).unwrap();
+        let sent = parts(of);
+        let envelope = Envelope::decode(sent.envelope).unwrap();
         let mut command = Command::decode(envelope.payload.as_slice()).unwrap();
-        let mut beside = of.submission.beside.clone().unwrap();
+        let mut beside = sent.beside.unwrap();
         change(&mut command, &mut beside);
         let keys: Vec<&SigningKey> = self.makers.iter().map(|s| &s.key).collect();
-        Submission { envelope: seal(&command, &keys).1, beside: Some(beside) }
+        Submission { envelope: seal(&command, &keys).1.into(), beside: Some(beside) }
     }
 
     /// Sends it to every node, twice: each time the same must come, and no record more than one that
     /// says so.
     async fn expect(&self, what: &str, submission: &Submission, expected: Comes) {
+        self.expect_bytes(what, &submission.encode_to_vec().into(), expected).await;
+    }
+
+    async fn expect_bytes(&self, what: &str, submission: &Bytes, expected: Comes) {
         let before = self.ledger.settled().await;
         let mut records = Vec::new();
         for node in [0, 1, 2, 0, 1, 2] {
@@ -130,7 +136,7 @@ impl Desk {
 }
 
 fn bare(envelope: Vec<u8>) -> Submission {
-    Submission { envelope, beside: None }
+    Submission { envelope: envelope.into(), beside: None }
 }
 
 /// A payload signed as it is, whatever is in it.
@@ -143,6 +149,35 @@ fn envelope_of(payload: Vec<u8>, signers: &[Signatory]) -> Submission {
         signature: s.key.sign(&signed).to_vec(),
     };
     bare(Envelope { payload_type: COMMAND_TYPE.into(), payload, signatures: signers.iter().map(signature).collect() }.encode_to_vec())
+}
+
+/// The parts of what a client sends.
+fn parts(of: &Prepared) -> Submission {
+    Submission::decode(of.submission.clone()).unwrap()
+}
+
+/// One bit of one byte changed.
+fn flipped(bytes: &[u8], at: usize) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    bytes[at] ^= 1;
+    bytes.into()
+}
+
+/// A field of bytes, of this number below 16.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2];
+    varint(bytes.len(), &mut out);
+    out.extend(bytes);
+    out
+}
+
+/// A length as a varint.
+fn varint(mut length: usize, out: &mut Vec<u8>) {
+    while length > 0x7f {
+        out.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
 }
 
 /// An unknown field, number 31, of one byte.
@@ -208,7 +243,7 @@ async fn what_does_not_read_is_refused_with_its_reason() {
         .await;
 
     // Beyond what a message may be the connection itself refuses.
-    let oversized = vermilion_proto::SubmitRequest { tag: 1, submission: Some(bare(vec![b'x'; 10 << 20])) };
+    let oversized = vermilion_proto::SubmitRequest { tag: 1, submission: vec![b'x'; 10 << 20].into() };
     let status = desk.ledger.unbounded(0).await.submit(oversized).await.unwrap_err();
     assert!(status.code() == tonic::Code::OutOfRange && status.message().contains("too large"), "{status:?}");
     // After all that the same ledger takes a good command.
@@ -328,11 +363,11 @@ fn plus_order(signature: &[u8]) -> Vec<u8> {
 async fn what_travels_beside_must_be_what_was_signed() {
     let desk = Desk::open().await;
     let (one, two) = (desk.issue(0).await, desk.issue(1).await);
-    let beside = |of: &Prepared| of.submission.beside.clone().unwrap();
+    let beside = |of: &Prepared| parts(of).beside.unwrap();
     let with = |change: &dyn Fn(&mut vermilion_proto::Beside)| {
         let mut own = beside(&one);
         change(&mut own);
-        Submission { envelope: one.submission.envelope.clone(), beside: Some(own) }
+        Submission { envelope: parts(&one).envelope, beside: Some(own) }
     };
     let other = beside(&two);
     let rebuilt = |command: &mut Command, beside: &vermilion_proto::Beside| {
@@ -342,26 +377,26 @@ async fn what_travels_beside_must_be_what_was_signed() {
     };
     let item_changed = |change: &dyn Fn(&mut LicenceItem)| {
         desk.signed_again(&one, |command, beside| {
-            let mut item = LicenceItem::decode(beside.items[0].as_slice()).unwrap();
+            let mut item = LicenceItem::decode(beside.items[0].clone()).unwrap();
             change(&mut item);
-            beside.items[0] = item.encode_to_vec();
+            beside.items[0] = item.encode_to_vec().into();
             rebuilt(command, beside);
         })
     };
     let cases = [
         ("another licence", with(&|b| b.items.clone_from(&other.items)), Reason::BesideMismatch),
         ("another ciphertext", with(&|b| b.ciphertexts.clone_from(&other.ciphertexts)), Reason::BesideMismatch),
-        ("a flipped bit in the ciphertext", with(&|b| b.ciphertexts[0][20] ^= 1), Reason::BesideMismatch),
-        ("other wrapped keys", with(&|b| b.wraps = [other.wraps.clone(), vec![0]].concat()), Reason::BesideMismatch),
+        ("a flipped bit in the ciphertext", with(&|b| b.ciphertexts[0] = flipped(&b.ciphertexts[0], 20)), Reason::BesideMismatch),
+        ("other wrapped keys", with(&|b| b.wraps = [&other.wraps[..], &[0]].concat().into()), Reason::BesideMismatch),
         ("a licence more than is signed", with(&|b| b.items.push(other.items[0].clone())), Reason::BesideMismatch),
         ("no licence", with(&|b| b.items.clear()), Reason::BesideMismatch),
         ("no ciphertext", with(&|b| b.ciphertexts.clear()), Reason::BesideMismatch),
-        ("texts that nobody signed", with(&|b| b.text = vec![1, 2, 3]), Reason::BesideMismatch),
-        ("nothing beside", Submission { beside: None, ..one.submission.clone() }, Reason::BesideMismatch),
+        ("texts that nobody signed", with(&|b| b.text = vec![1, 2, 3].into()), Reason::BesideMismatch),
+        ("nothing beside", Submission { beside: None, ..parts(&one) }, Reason::BesideMismatch),
         (
             "an unknown field in a licence, signed",
             desk.signed_again(&one, |command, beside| {
-                beside.items[0].extend(UNKNOWN_FIELD);
+                beside.items[0] = [&beside.items[0][..], &UNKNOWN_FIELD].concat().into();
                 rebuilt(command, beside);
             }),
             Reason::NotCanonical,
@@ -372,12 +407,12 @@ async fn what_travels_beside_must_be_what_was_signed() {
         (
             "another command's content under this one's nonce, signed",
             desk.signed_again(&one, |command, beside| {
-                let mut item = LicenceItem::decode(beside.items[0].as_slice()).unwrap();
+                let mut item = LicenceItem::decode(beside.items[0].clone()).unwrap();
                 beside.ciphertexts.clone_from(&other.ciphertexts);
                 beside.wraps.clone_from(&other.wraps);
                 item.ciphertext_digest = vermilion_crypto::sha256(&beside.ciphertexts[0]).to_vec();
                 command.head.as_mut().unwrap().wraps_digest = vermilion_crypto::sha256(&beside.wraps).to_vec();
-                beside.items[0] = item.encode_to_vec();
+                beside.items[0] = item.encode_to_vec().into();
                 rebuilt(command, beside);
             }),
             Reason::ContentDoesNotOpen,
@@ -386,6 +421,12 @@ async fn what_travels_beside_must_be_what_was_signed() {
     for (what, submission, reason) in cases {
         desk.expect(what, &submission, Comes::Refused(reason)).await;
     }
+    // A field that nobody knows is no part of what is signed, but would be kept.
+    let strange = [&one.submission[..], &UNKNOWN_FIELD].concat();
+    desk.expect_bytes("an unknown field beside envelope and beside", &strange.into(), Comes::Refused(Reason::NotCanonical)).await;
+    let beside_strange = [&beside(&one).encode_to_vec()[..], &UNKNOWN_FIELD].concat();
+    let strange = [&Submission { beside: None, ..parts(&one) }.encode_to_vec()[..], &field(2, &beside_strange)].concat();
+    desk.expect_bytes("an unknown field within beside", &strange.into(), Comes::Refused(Reason::NotCanonical)).await;
     // Unchanged it is good, and sent again it has the same answer.
     let first = desk.ledger.send(0, one.submission.clone()).await;
     assert_eq!((first.state(), first.outcome.as_ref().map(|o| (o.code, o.refused.len()))), (CommandState::Committed, Some((0, 0))));
@@ -410,14 +451,11 @@ async fn content_for_keys_that_no_node_holds_is_refused_for_good() {
     let of = Of::ChangeUnit(ChangeUnit { uscc: desk.unit.clone(), action: "restore".into() });
     let prepared = desk.ledger.client.prepare(Kind::ChangeUnit, draft, of).await.unwrap();
     assert_eq!(
-        vermilion_registry::vault::open_command_key(
-            &VaultWraps::decode(prepared.submission.beside.as_ref().unwrap().wraps.as_slice()).unwrap(),
-            &[stranger]
-        )
-        .map(|_| ()),
+        vermilion_registry::vault::open_command_key(&VaultWraps::decode(parts(&prepared).beside.unwrap().wraps).unwrap(), &[stranger])
+            .map(|_| ()),
         Ok(())
     );
-    desk.expect("content wrapped to a stranger", &prepared.submission, Comes::Refused(Reason::WrapMissing)).await;
+    desk.expect_bytes("content wrapped to a stranger", &prepared.submission, Comes::Refused(Reason::WrapMissing)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -463,13 +501,16 @@ async fn what_is_not_a_clients_to_send_or_lacks_its_purpose_is_refused() {
     desk.expect("a purpose that does not travel", &named, Comes::Refused(Reason::BesideMismatch)).await;
 
     // Who may sign a policy, with nothing to sign it for.
-    let reply = desk.ledger.send(1, bare(desk.sealed(&desk.managed(Of::SetPolicy(SetPolicy::default()))).encode_to_vec())).await;
+    let reply = desk
+        .ledger
+        .send(1, bare(desk.sealed(&desk.managed(Of::SetPolicy(SetPolicy::default()))).encode_to_vec()).encode_to_vec().into())
+        .await;
     assert!(matches!(came(&reply), Some(Comes::Recorded(_))), "{reply:?}");
 
     // A request without a submission, and one that is no request.
     let mut client = desk.ledger.client.connection.client_of(0).unwrap();
-    let status = client.submit(vermilion_proto::SubmitRequest { tag: 1, submission: None }).await.unwrap_err();
-    assert_eq!(status.code(), tonic::Code::InvalidArgument);
+    let reply = client.submit(vermilion_proto::SubmitRequest::default()).await.unwrap().into_inner();
+    assert_eq!(came(&reply), Some(Comes::Refused(Reason::PayloadType)));
     for node in desk.ledger.nodes() {
         for address in [&node.grpc, &node.http] {
             let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -490,13 +531,13 @@ async fn an_id_has_one_outcome_whatever_is_sent_under_it() {
     let desk = Desk::open().await;
     let mut envelope = desk.sealed(&desk.plain());
     let id = command_id(&envelope.payload);
-    let first = desk.ledger.send(0, bare(envelope.encode_to_vec())).await;
+    let first = desk.ledger.send(0, bare(envelope.encode_to_vec()).encode_to_vec().into()).await;
     assert_eq!((first.state(), &first.command_id[..]), (CommandState::Committed, &id[..]));
     let size = desk.ledger.settled().await;
     // The record is there: what comes under its id with worse signatures changes nothing.
     envelope.signatures[0].signature = vec![0; 64];
     for node in 0..3 {
-        let again = desk.ledger.send(node, bare(envelope.encode_to_vec())).await;
+        let again = desk.ledger.send(node, bare(envelope.encode_to_vec()).encode_to_vec().into()).await;
         assert!(
             again.state() == CommandState::RefusedAtDoor || (again.seq, &again.record_hash) == (first.seq, &first.record_hash),
             "{again:?}"
@@ -507,7 +548,7 @@ async fn an_id_has_one_outcome_whatever_is_sent_under_it() {
     let sent: Vec<_> = (0..99)
         .map(|n| {
             let mut client = desk.ledger.client.connection.client_of(n % 3).unwrap();
-            let request = vermilion_proto::SubmitRequest { tag: n as u64, submission: Some(one.submission.clone()) };
+            let request = vermilion_proto::SubmitRequest { tag: n as u64, submission: one.submission.clone() };
             tokio::spawn(async move { client.submit(request).await.unwrap().into_inner() })
         })
         .collect();

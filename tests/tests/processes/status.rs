@@ -86,7 +86,7 @@ async fn a_command_is_pending_while_there_is_no_majority_and_committed_once_ther
     followers.iter().for_each(|name| ledger.kill(name));
 
     let mut node = ledger.client.connection.client_of(at).unwrap();
-    let request = vermilion_proto::SubmitRequest { tag: 0, submission: Some(prepared.submission.clone()) };
+    let request = vermilion_proto::SubmitRequest { tag: 0, submission: prepared.submission.clone() };
     let waiting = tokio::spawn(async move { node.submit(request).await });
     until("a pending command", async || (ledger.known(at, &prepared).await.state() == CommandState::Pending).then_some(())).await;
 

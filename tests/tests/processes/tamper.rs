@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use vermilion_client::change::Grounds;
 use vermilion_client::clock::now_ms;
 use vermilion_ledger::{Digest, Tree, chain_next, chain_start};
-use vermilion_proto::{Envelope, LedgerHead, LicenceItem, Message as _, Record, StoredRecord};
+use vermilion_proto::{Bytes, Envelope, LedgerHead, LicenceItem, Message as _, Record, StoredRecord};
 use vermilion_registry::{stored, value};
 use vermilion_tests::disk::Raw;
 use vermilion_tests::{Ledger, LoneRun, Rows, disk, findings, run_alone};
@@ -40,7 +40,7 @@ fn copy(ledger: &Ledger, name: &str, to: &str) -> PathBuf {
 struct History {
     raw: Raw,
     ledger_id: Digest,
-    records: Vec<(Record, Vec<Vec<u8>>)>,
+    records: Vec<(Record, Vec<Bytes>)>,
 }
 
 impl History {
@@ -49,7 +49,7 @@ impl History {
         let dump = raw.dump();
         let records = dump["records"].iter().map(|(_, bytes)| {
             let stored = StoredRecord::decode(bytes.as_slice()).unwrap();
-            (Record::decode(stored.record.as_slice()).unwrap(), stored.items)
+            (Record::decode(stored.record).unwrap(), stored.items)
         });
         let records = records.collect();
         Self { raw, records, ledger_id: *ledger.client.ledger_id() }
@@ -77,7 +77,7 @@ impl History {
         for (seq, (record, items)) in (0u64..).zip(&self.records) {
             let record = Record { seq, ..record.clone() }.encode_to_vec();
             chain = chain_next(&chain, &vermilion_ledger::record_hash(&record));
-            let stored = StoredRecord { format_version: 1, record, items: items.clone(), chain: chain.to_vec() };
+            let stored = StoredRecord { format_version: 1, record: record.into(), items: items.clone(), chain: chain.to_vec() };
             let leaf = stored::open_record(&stored).unwrap().leaf;
             for tile in tree.append(leaf.hash()) {
                 self.raw.put("tiles", &[&[tile.level][..], &tile.index.to_be_bytes()].concat(), &tile.bytes);
@@ -124,20 +124,20 @@ async fn whatever_is_rewritten_on_every_node_with_all_that_follows_from_it_is_fo
     // A licence altered, its signed root left: the simplest forgery.
     let dirs = rewrite(&ledger, "item", |history| {
         let at = history.issue();
-        let mut item = LicenceItem::decode(history.records[at].1[0].as_slice()).unwrap();
+        let mut item = LicenceItem::decode(history.records[at].1[0].clone()).unwrap();
         item.issued_on += 1;
-        history.records[at].1[0] = item.encode_to_vec();
+        history.records[at].1[0] = item.encode_to_vec().into();
     });
     assert_has(&found(&dirs, &ledger), &["items-differ"]);
 
     // The signed payload altered, its id with it: a signature gives it away, and a signed root.
     let dirs = rewrite(&ledger, "command", |history| {
         let at = history.issue();
-        let mut envelope = Envelope::decode(history.records[at].0.envelope.as_slice()).unwrap();
+        let mut envelope = Envelope::decode(history.records[at].0.envelope.clone()).unwrap();
         let nonce = vermilion_proto::Command::decode(envelope.payload.as_slice()).unwrap().head.unwrap().nonce;
         let place = envelope.payload.windows(16).position(|w| w == nonce).unwrap();
         envelope.payload[place] ^= 1;
-        history.records[at].0.envelope = envelope.encode_to_vec();
+        history.records[at].0.envelope = envelope.encode_to_vec().into();
     });
     assert_has(&found(&dirs, &ledger), &["signature-bad", "checkpoint-root"]);
 
@@ -212,9 +212,9 @@ async fn what_is_changed_on_one_node_is_found_there_and_by_comparing() {
     let outcome = change("outcome", &|raw| {
         let (key, bytes) = row(raw, "records", 40);
         let mut stored = StoredRecord::decode(bytes.as_slice()).unwrap();
-        let mut record = Record::decode(stored.record.as_slice()).unwrap();
+        let mut record = Record::decode(stored.record).unwrap();
         record.outcome.get_or_insert_default().code = 43;
-        stored.record = record.encode_to_vec();
+        stored.record = record.encode_to_vec().into();
         raw.put("records", &key, &stored.encode_to_vec());
     });
     assert_has(&alone(&outcome), &["outcome-wrong"]);

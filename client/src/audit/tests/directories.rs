@@ -3,7 +3,7 @@
 use super::sample::{Sample, found, open};
 use crate::audit::{Options, ReadError, Source, Unopened};
 use std::path::Path;
-use vermilion_proto::{Message as _, StoredRecord, VaultWraps};
+use vermilion_proto::{Bytes, Message as _, StoredRecord, VaultWraps};
 use vermilion_storage::{Commit, Mode, Store, VaultPut};
 
 fn audit(dir: &Path) -> Vec<(&'static str, Option<u64>)> {
@@ -97,8 +97,11 @@ fn a_record_rewritten_in_the_database() {
 fn content_that_was_swapped_lost_or_not_erased() {
     let sample = Sample::busy();
     let dir = written(&sample);
-    let put = |ciphertexts, wraps| Commit { vault: vec![VaultPut { seq: 5, ciphertexts, wraps, text: vec![] }], ..Default::default() };
-    change(dir.path(), &put(vec![(0, vec![1, 2, 3])], vec![]));
+    let put = |ciphertext: Option<u32>, wraps: Vec<u8>| {
+        let ciphertexts = ciphertext.map(|position| (position, vec![1, 2, 3].into())).into_iter().collect();
+        Commit { vault: vec![VaultPut { seq: 5, ciphertexts, wraps: wraps.into(), text: Bytes::new() }], ..Default::default() }
+    };
+    change(dir.path(), &put(Some(0), vec![]));
     assert_eq!(audit(dir.path()), [("content-differs", Some(5))]);
 
     let dir = written(&sample);
@@ -107,19 +110,19 @@ fn content_that_was_swapped_lost_or_not_erased() {
 
     // Item 1 of record 5 was erased by record 8.
     let dir = written(&sample);
-    change(dir.path(), &put(vec![(1, vec![1, 2, 3])], vec![]));
+    change(dir.path(), &put(Some(1), vec![]));
     let codes = audit(dir.path());
     assert!(codes.contains(&("content-not-erased", Some(5))), "{codes:?}");
 
     let dir = written(&sample);
     let wraps = VaultWraps { suite: 1, wraps: vec![], licence_keys: vec![vec![1], vec![2]], text_key: vec![] };
-    change(dir.path(), &put(vec![], wraps.encode_to_vec()));
+    change(dir.path(), &put(None, wraps.encode_to_vec()));
     let codes = audit(dir.path());
     assert!(codes.contains(&("content-differs", Some(5))) && codes.contains(&("content-not-erased", Some(5))), "{codes:?}");
 
     // Item 0 of record 7 was refused.
     let dir = written(&sample);
-    let put = VaultPut { seq: 7, ciphertexts: vec![(0, vec![1])], wraps: vec![], text: vec![] };
+    let put = VaultPut { seq: 7, ciphertexts: vec![(0, vec![1].into())], wraps: Bytes::new(), text: Bytes::new() };
     change(dir.path(), &Commit { vault: vec![put], ..Default::default() });
     assert_eq!(audit(dir.path()), [("content-extra", Some(7))]);
 }

@@ -7,7 +7,7 @@ use vermilion_crypto::{ContentKey, SeededRng, SigningKey, VaultSecretKey, sha256
 use vermilion_ledger::{Checkpoint, Tree, Trust, cosign, make_checkpoint};
 use vermilion_proto::body::Of;
 use vermilion_proto::{
-    AddOperator, Body, Command, Commitment, EraseContent, Genesis, GenesisNode, Head, HolderTag, IdentifierClass, Implementation,
+    AddOperator, Body, Bytes, Command, Commitment, EraseContent, Genesis, GenesisNode, Head, HolderTag, IdentifierClass, Implementation,
     IssueLicences, LicenceItem, LicenceType, Message as _, Operator, Origin, Provenance, PublishType, Record, RegisterUnit, Sharing,
     SharingDecision, Signer, SignerKind, StoredRecord, Unit, VaultKey,
 };
@@ -156,10 +156,11 @@ impl Sample {
         sample
     }
 
-    fn keep(&mut self, effects: BlockEffects, items: Vec<Vec<u8>>, sealed: Sealed) {
+    fn keep(&mut self, effects: BlockEffects, items: Vec<Bytes>, sealed: Sealed) {
         let (mut records, mut tiles) = (Vec::new(), Vec::new());
         for new in &effects.records {
-            let record = StoredRecord { format_version: 1, record: new.bytes.clone(), items: items.clone(), chain: new.chain.to_vec() };
+            let record =
+                StoredRecord { format_version: 1, record: new.bytes.clone().into(), items: items.clone(), chain: new.chain.to_vec() };
             tiles.extend(self.tree.append(vermilion_ledger::leaf_hash(&new.leaf)).into_iter().map(|t| (t.level, t.index, t.bytes)));
             records.push(record);
         }
@@ -198,8 +199,8 @@ impl Sample {
         let keys: Vec<SigningKey> = signers.iter().map(|name| key(name)).collect();
         let command = Command { head: Some(head), body: Some(Body { of: Some(of) }) };
         let (_, envelope) = vermilion_identity::seal(&command, &keys.iter().collect::<Vec<_>>());
-        let items: Vec<Vec<u8>> = items.iter().map(LicenceItem::encode_to_vec).collect();
-        let (_, checked) = open_recorded(&envelope, &items).unwrap();
+        let items: Vec<Bytes> = items.iter().map(|item| item.encode_to_vec().into()).collect();
+        let (_, checked) = open_recorded(envelope.into(), items.clone()).unwrap();
         let checked = Checked { has_vault: !sealed.wraps.is_empty(), ..checked };
         let previous = self.registry.head().block.as_slice().try_into().unwrap();
         let input = BlockInput {
@@ -377,7 +378,7 @@ impl Memoried {
     pub fn rewrite(&mut self, seq: u64, change: impl FnOnce(&mut Record)) {
         let mut record = stored::open_record(&self.records[&seq]).unwrap().record;
         change(&mut record);
-        self.records.get_mut(&seq).unwrap().record = record.encode_to_vec();
+        self.records.get_mut(&seq).unwrap().record = record.encode_to_vec().into();
         let mut chain: [u8; 32] = self.records[&(seq - 1)].chain.as_slice().try_into().unwrap();
         for (_, record) in self.records.range_mut(seq..) {
             chain = vermilion_ledger::chain_next(&chain, &vermilion_ledger::record_hash(&record.record));
