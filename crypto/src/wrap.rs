@@ -28,35 +28,40 @@ impl VaultPublicKey {
 
 /// The secret half of a vault's or recipient's key.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct VaultSecretKey([u8; 32]);
+pub struct VaultSecretKey {
+    secret: [u8; 32],
+    /// Kept: computing it costs more than opening what a key seals.
+    #[zeroize(skip)]
+    public: VaultPublicKey,
+}
 
 impl VaultSecretKey {
     /// A new key from the operating system's randomness.
     pub fn generate() -> Result<Self, CryptoError> {
-        Ok(Self(random()?))
+        Ok(Self::from_bytes(random()?))
     }
 
     /// From its 32 bytes.
     #[must_use]
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn from_bytes(secret: [u8; 32]) -> Self {
+        let public = x25519_dalek::PublicKey::from(&x25519_dalek::StaticSecret::from(secret));
+        Self { secret, public: VaultPublicKey(public.to_bytes()) }
     }
 
     /// Its bytes, to be written to a key file.
     #[must_use]
     pub fn bytes(&self) -> &[u8; 32] {
-        &self.0
+        &self.secret
     }
 
     /// The public half.
     #[must_use]
     pub fn public(&self) -> VaultPublicKey {
-        let secret = x25519_dalek::StaticSecret::from(self.0);
-        VaultPublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes())
+        self.public
     }
 
     fn private(&self) -> Result<<Kem as hpke::Kem>::PrivateKey, CryptoError> {
-        <Kem as hpke::Kem>::PrivateKey::from_bytes(&self.0).map_err(|_| CryptoError::BadKey)
+        <Kem as hpke::Kem>::PrivateKey::from_bytes(&self.secret).map_err(|_| CryptoError::BadKey)
     }
 }
 

@@ -39,7 +39,7 @@ pub struct IssueOptions {
 
 impl Default for IssueOptions {
     fn default() -> Self {
-        Self { at_once: 4, patience: Duration::from_secs(300) }
+        Self { at_once: 8, patience: Duration::from_secs(300) }
     }
 }
 
