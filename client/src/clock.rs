@@ -33,9 +33,45 @@ pub fn read_ms(text: &str) -> Option<u64> {
     u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
+/// Reads a length of time: a number and `s`, `m`, `h` or `d`. In milliseconds.
+pub fn read_length(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no length of time: write 90s, 15m, 24h or 7d");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let unit_ms = match unit {
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => DAY_MS,
+        _ => return Err(wrong()),
+    };
+    number.parse::<u32>().map(|n| u64::from(n) * unit_ms).map_err(|_| wrong())
+}
+
+/// A length of time for people, in its largest whole unit.
+#[must_use]
+pub fn show_length(ms: u64) -> String {
+    match ms / 1000 {
+        s if s < 120 => format!("{s} s"),
+        s if s < 7200 => format!("{} min", s / 60),
+        s if s < 172_800 => format!("{} h", s / 3600),
+        s => format!("{} d", s / 86_400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_are_read_and_shown() {
+        let read = |text| read_length(text).ok();
+        assert_eq!((read("90s"), read("15m"), read("24h"), read("7d")), (Some(90_000), Some(900_000), Some(DAY_MS), Some(7 * DAY_MS)));
+        for text in ["", "h", "24", "1.5h", "-1h", "24 h", "5000000000d", "1日"] {
+            assert!(read_length(text).is_err(), "{text}");
+        }
+        assert_eq!(show_length(119_999), "119 s");
+        assert_eq!([show_length(7_100_000), show_length(DAY_MS), show_length(3 * DAY_MS)], ["118 min", "24 h", "3 d"]);
+    }
 
     #[test]
     fn moments_come_back() {

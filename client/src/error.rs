@@ -19,6 +19,10 @@ pub enum Exit {
     Unreachable = 3,
     /// The ledger refused the whole.
     Refused = 4,
+    /// A receipt or QR code holds, and is older than asked for.
+    TooOld = 5,
+    /// A receipt or QR code holds, and does not show the licence as valid.
+    NotValid = 6,
 }
 
 /// Why a call did not come to its answer.

@@ -35,6 +35,7 @@ pub mod error;
 pub mod issue;
 pub mod keyring;
 pub mod manage;
+pub mod qr;
 pub mod questions;
 pub mod receipt;
 pub mod signer;

@@ -10,7 +10,7 @@ use vermilion_crypto::{Digest, SigningKey};
 use vermilion_proto::{
     CheckpointReply, CheckpointRequest, ClusterReply, ClusterRequest, CommandState, CommandStatusRequest, ControlRequest, LicenceRef,
     LicenceState, LicenceStatusReply, LicenceStatusRequest, OperatorState, PolicyEntry, QueryReply, QueryRequest, Receipt, ReceiptRequest,
-    StatusAnswer, StatusChange, TypeState, UnitState,
+    SignStatusReply, SignedQr, StatusAnswer, StatusChange, TypeState, UnitState,
 };
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::content::TagInput;
@@ -50,6 +50,18 @@ impl Connection {
             0 => Ok(reply),
             code => Err(refusal_of_number(code, String::new()).into()),
         }
+    }
+
+    /// A licence's status, signed by the node that answers.
+    pub async fn sign_status(&self, request: &LicenceStatusRequest, asker: Option<&SigningKey>) -> Result<SignStatusReply, ClientError> {
+        self.ask(|mut node| {
+            let request = match asker {
+                Some(asker) => self.signed(asker, "licence-status", request.clone()),
+                None => Ok(tonic::Request::new(request.clone())),
+            };
+            async move { node.sign_status(request.map_err(|e| bad_request(&e))?).await }
+        })
+        .await
     }
 
     /// A licence's status: the answer, or why there is none.
@@ -151,6 +163,30 @@ impl Connection {
         .await
     }
 
+    /// The same proof as a COSE receipt, signed by the node that answers.
+    pub async fn cose_receipt(&self, request: &ReceiptRequest, asker: Option<&SigningKey>) -> Result<Vec<u8>, ClientError> {
+        let reply = self
+            .ask(|mut node| {
+                let request = match asker {
+                    Some(asker) => self.signed(asker, "receipt", request.clone()),
+                    None => Ok(tonic::Request::new(request.clone())),
+                };
+                async move { node.get_cose_receipt(request.map_err(|e| bad_request(&e))?).await }
+            })
+            .await?;
+        Ok(reply.receipt)
+    }
+
+    /// Has the leader make a commitment record now, so that the next receipts are as of this moment.
+    pub async fn commit_at_leader(&self, asker: &SigningKey) -> Result<(), ClientError> {
+        let leader = self.cluster().await?.leader;
+        if leader.is_empty() {
+            return Err(Reason::NoLeader.into());
+        }
+        self.prefer(&leader);
+        self.checkpoint(0, Some(asker)).await.map(|_| ())
+    }
+
     /// A checkpoint: the latest, or that of a size. With a key a commitment is asked for first.
     pub async fn checkpoint(&self, at_size: u64, commit_now: Option<&SigningKey>) -> Result<CheckpointReply, ClientError> {
         let request = CheckpointRequest { commit_now: commit_now.is_some(), at_size };
@@ -223,6 +259,30 @@ impl Client {
         match (reply.code, reply.status) {
             (0, Some(status)) => Ok(status),
             (0, None) => Err(ClientError::BadAnswer("a status without its status".into())),
+            (code, _) => Err(refusal_of_number(code, String::new()).into()),
+        }
+    }
+
+    /// A licence's status under a node's signature, for a QR code: asked openly, and if it is closed, as
+    /// its issuing unit when a key of that unit is here.
+    pub async fn signed_status(&self, identifier: &str, challenge: Option<(&str, &str)>) -> Result<SignedQr, ClientError> {
+        let (field, value) = challenge.unwrap_or_default();
+        let request = LicenceStatusRequest {
+            identifier: identifier.to_owned(),
+            local: false,
+            challenge_field: field.to_owned(),
+            challenge_value: value.to_owned(),
+        };
+        let mut reply = self.connection.sign_status(&request, None).await?;
+        if reply.code == Reason::StatusClosed.number()
+            && let Ok(identifier) = Identifier::parse(identifier)
+            && let Ok(asker) = self.asker(Some(identifier.authority()))
+        {
+            reply = self.connection.sign_status(&request, Some(&asker)).await?;
+        }
+        match (reply.code, reply.signed) {
+            (0, Some(signed)) => Ok(signed),
+            (0, None) => Err(ClientError::BadAnswer("a signed status without its status".into())),
             (code, _) => Err(refusal_of_number(code, String::new()).into()),
         }
     }

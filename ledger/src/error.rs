@@ -94,6 +94,12 @@ pub enum LedgerError {
     /// Bytes are not a status proof.
     #[error("not a well-formed status proof")]
     BadStatusProof,
+    /// Text is not a proof as C2SP tlog-proof has it.
+    #[error("not a well-formed tlog-proof: {0}")]
+    BadTlogProof(&'static str),
+    /// Bytes are not a COSE receipt as RFC 9942 has it for this kind of tree.
+    #[error("not a COSE receipt of this kind: {0}")]
+    BadCose(&'static str),
     /// A status proof's chunk shows another state.
     #[error("the proof shows status {0}")]
     StatusDiffers(u8),

@@ -17,6 +17,7 @@
 
 mod checkpoint;
 mod conflict;
+mod cose;
 mod error;
 mod items;
 mod leaf;
@@ -24,15 +25,20 @@ mod merkle;
 mod note;
 mod proof;
 mod receipt;
+mod receipt_status;
 mod record;
 mod status;
 mod status_proof;
+#[cfg(test)]
+mod test_trust;
 mod tile;
+mod tlog_proof;
 mod tree;
 mod trust;
 
 pub use checkpoint::{Checkpoint, Cosigner, MAX_COSIGNATURE_TIME, Verified, cosign, make_checkpoint, merge, verify, verify_cosignature};
 pub use conflict::Conflict;
+pub use cose::{CoseReceipt, MAX_COSE_LEN};
 pub use error::{LedgerError, TreeError};
 pub use items::{ItemTree, check_item, items_path, items_root};
 pub use leaf::{
@@ -41,10 +47,12 @@ pub use leaf::{
 pub use note::{KeyKind, MAX_NOTE_LEN, MAX_NOTE_SIGNATURES, SignatureLine, SignedNote, VerifierKey, key_id};
 pub use proof::{check_consistency, check_inclusion, digests};
 pub use receipt::{Checked, ItemParts, LeafClaim, ReceiptError, ReceiptParts, check_receipt};
+pub use receipt_status::{StatusAsOf, StatusParts, check_receipt_status};
 pub use record::{chain_next, chain_start, record_hash};
-pub use status::{CHUNK_LEN, LICENCES_A_CHUNK, MAX_STATUS, StatusTree};
-pub use status_proof::{StatusProof, check_status_proof};
+pub use status::{CHUNK_LEN, LICENCES_A_CHUNK, MAX_STATUS, StatusTree, StatusView};
+pub use status_proof::{StatusProof, check_status_proof, proven_status};
 pub use tile::{FullTile, TILE_HEIGHT, TILE_LEN, TILE_WIDTH, TileStore, tile_path};
+pub use tlog_proof::{MAX_TLOG_PROOF_LEN, TlogProof};
 pub use tree::{MAX_TREE_SIZE, Tree, empty_root};
 pub use trust::{Trust, TrustSettings, Witness, quorum_for};
 

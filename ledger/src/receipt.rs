@@ -112,6 +112,12 @@ pub enum ReceiptError {
     /// The item, as it is here, is not in the record.
     #[error("The licence is not the one in the record: it was altered, or the proof is not its own.")]
     NotInRecord,
+    /// The commitment that the status rests on is not the one at which the checkpoint was made.
+    #[error("The status is not that of the checkpoint: it was altered, or the proof is not its own.")]
+    NotTheCommitment,
+    /// The status is not in the vector that the commitment carries.
+    #[error("The status is not the one in the ledger: it was altered, or the proof is not its own.")]
+    NotTheStatus,
 }
 
 impl ReceiptError {
@@ -131,6 +137,8 @@ impl ReceiptError {
             Self::ChainStart => "receipt.chain_start",
             Self::NotInLedger => "receipt.not_in_ledger",
             Self::NotInRecord => "receipt.not_in_record",
+            Self::NotTheCommitment => "receipt.not_the_commitment",
+            Self::NotTheStatus => "receipt.not_the_status",
         }
     }
 
@@ -153,8 +161,10 @@ impl ReceiptError {
 ///
 /// What it leaves to the caller, who can decode the record: that `claim` and the item's root and
 /// count are read out of `parts.record`; that the record's outcome accepted the item; the signatures
-/// in the envelope; that the command names this ledger; today's status; and how old the checkpoint
-/// may be ([`Verified::witnessed_at`]).
+/// in the envelope; that the command names this ledger; the licence's status ([`check_receipt_status`]);
+/// and how old the checkpoint may be ([`Verified::witnessed_at`]).
+///
+/// [`check_receipt_status`]: crate::check_receipt_status
 pub fn check_receipt(parts: &ReceiptParts<'_>, claim: &LeafClaim, trust: &Trust) -> Result<Checked, ReceiptError> {
     let digest = |bytes: &[u8]| Digest::try_from(bytes).map_err(|_| ReceiptError::BadHash);
     let chain_before = digest(parts.chain_before)?;

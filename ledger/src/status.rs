@@ -2,7 +2,7 @@
 //! record carries.
 
 use crate::{LedgerError, StatusProof, merkle};
-use std::{collections::BTreeSet, convert::Infallible};
+use std::{convert::Infallible, sync::Arc};
 use vermilion_crypto::{
     Digest,
     hash::{CTX_STATUS, derive},
@@ -27,19 +27,203 @@ pub const MAX_STATUS: u8 = 15;
 /// - the root is `H(0x02 ‖ count ‖ top)`, over 41 bytes: the number of licences, eight bytes
 ///   big-endian, and the topmost node, or 32 zeros if there is no licence.
 ///
-/// In memory: half a byte of state and an eighth of a byte of hashes for each licence, 63 MB for a
-/// hundred million. A change marks its chunk; [`StatusTree::root`] then rehashes what is marked and
-/// the nodes above it, each once: some 5 µs for a single change among a million licences.
+/// The tree is persistent: [`StatusTree::view`] costs a few pointers, and what is changed afterwards
+/// is copied where it is shared with a view, a chunk and the nodes above it for each changed chunk.
+/// So proofs as of a past commitment need neither a lock nor a second vector.
 ///
-/// Invariants: `bytes` is a whole number of chunks, as many as `count` needs; what lies beyond
-/// `count` is zero; `levels` holds every perfect node and is right but for nodes above `dirty`
-/// chunks.
+/// In memory: some 0.9 bytes for each licence. A change forgets the hashes above its chunk;
+/// [`StatusTree::root`] then makes those anew, each once.
+///
+/// Invariants: the peaks are the perfect trees of an RFC 6962 tree over as many chunks as `count`
+/// needs, from left to right; what lies beyond `count` is zero; a node that is shared with a view
+/// has its hash.
 #[derive(Clone, Debug, Default)]
 pub struct StatusTree {
+    forest: Forest,
+}
+
+/// The status vector as it was at one moment, in memory shared with the tree that goes on. Cheap to
+/// clone, and read without a lock.
+#[derive(Clone, Debug)]
+pub struct StatusView {
+    forest: Forest,
+    root: Digest,
+}
+
+impl PartialEq for StatusView {
+    /// By root, which binds the count and every state.
+    fn eq(&self, other: &Self) -> bool {
+        self.root == other.root
+    }
+}
+
+#[derive(Clone, Default)]
+struct Forest {
     count: u64,
-    bytes: Vec<u8>,
-    levels: Vec<Vec<Digest>>,
-    dirty: BTreeSet<usize>,
+    /// Perfect trees with their levels, from the left: one for each bit of the number of chunks.
+    peaks: Vec<(u8, Arc<Node>)>,
+}
+
+impl std::fmt::Debug for Forest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} licences", self.count)
+    }
+}
+
+#[derive(Clone)]
+struct Node {
+    /// None where something below was changed since.
+    hash: Option<Digest>,
+    below: Below,
+}
+
+#[derive(Clone)]
+enum Below {
+    Chunk(Box<[u8; CHUNK_LEN]>),
+    Pair(Arc<Node>, Arc<Node>),
+}
+
+impl Node {
+    fn chunk(bytes: [u8; CHUNK_LEN]) -> Arc<Self> {
+        Arc::new(Self { hash: None, below: Below::Chunk(Box::new(bytes)) })
+    }
+
+    /// The node's hash; makes those that are missing below. A node without its hash is not shared.
+    fn refresh(this: &mut Arc<Self>) -> Digest {
+        if let Some(hash) = this.hash {
+            return hash;
+        }
+        let node = Arc::make_mut(this);
+        let hash = match &mut node.below {
+            Below::Chunk(bytes) => chunk_hash(&**bytes),
+            Below::Pair(left, right) => join(&Self::refresh(left), &Self::refresh(right)),
+        };
+        node.hash = Some(hash);
+        hash
+    }
+}
+
+impl Forest {
+    fn chunks(&self) -> u64 {
+        self.count.div_ceil(LICENCES_A_CHUNK)
+    }
+
+    /// The perfect node over the chunks `index << level .. (index + 1) << level`.
+    fn node(&self, level: u8, index: u64) -> Option<&Node> {
+        let mut at = index.checked_shl(u32::from(level))?;
+        for (height, peak) in &self.peaks {
+            let width = 1u64.checked_shl(u32::from(*height))?;
+            if at >= width {
+                at -= width;
+                continue;
+            }
+            let mut node = peak;
+            for step in (level..*height).rev() {
+                let Below::Pair(left, right) = &node.below else { return None };
+                node = if at >> step & 1 == 0 { left } else { right };
+            }
+            return (level <= *height).then_some(node);
+        }
+        None
+    }
+
+    fn chunk(&self, chunk: u64) -> Option<&[u8; CHUNK_LEN]> {
+        match &self.node(0, chunk)?.below {
+            Below::Chunk(bytes) => Some(bytes),
+            Below::Pair(..) => None,
+        }
+    }
+
+    fn get(&self, index: u64) -> Option<u8> {
+        let chunk = self.chunk(index / LICENCES_A_CHUNK).filter(|_| index < self.count)?;
+        chunk.get((index % LICENCES_A_CHUNK / 2) as usize).map(|byte| nibble(*byte, index))
+    }
+
+    /// The chunk to be changed: copies what is shared on the way, and forgets the hashes there.
+    fn chunk_mut(&mut self, chunk: u64) -> Option<&mut [u8; CHUNK_LEN]> {
+        let mut at = chunk;
+        for (height, peak) in &mut self.peaks {
+            let width = 1u64.checked_shl(u32::from(*height))?;
+            if at >= width {
+                at -= width;
+                continue;
+            }
+            let mut node = Arc::make_mut(peak);
+            for step in (0..*height).rev() {
+                node.hash = None;
+                let Below::Pair(left, right) = &mut node.below else { return None };
+                node = Arc::make_mut(if at >> step & 1 == 0 { left } else { right });
+            }
+            node.hash = None;
+            return match &mut node.below {
+                Below::Chunk(bytes) => Some(bytes),
+                Below::Pair(..) => None,
+            };
+        }
+        None
+    }
+
+    /// Adds a chunk at the right end: perfect trees of one height become one that is higher.
+    fn add(&mut self, bytes: [u8; CHUNK_LEN]) {
+        let (mut level, mut node) = (0, Node::chunk(bytes));
+        while let Some((_, left)) = self.peaks.pop_if(|(height, _)| *height == level) {
+            node = Arc::new(Node { hash: None, below: Below::Pair(left, node) });
+            level += 1;
+        }
+        self.peaks.push((level, node));
+    }
+
+    /// The root, of a forest whose hashes are all there.
+    fn root(&self) -> Digest {
+        let tops: Vec<Digest> = self.peaks.iter().map(|(_, peak)| peak.hash.unwrap_or_default()).collect();
+        root_over(self.count, &merkle::fold(join, &tops))
+    }
+
+    fn refresh(&mut self) {
+        for (_, peak) in &mut self.peaks {
+            Node::refresh(peak);
+        }
+    }
+
+    /// Proves the state at an index, from a forest whose hashes are all there.
+    fn proof(&self, index: u64) -> Result<StatusProof, LedgerError> {
+        let beyond = LedgerError::StatusIndex { index, count: self.count };
+        if index >= self.count {
+            return Err(beyond);
+        }
+        let at = index / LICENCES_A_CHUNK;
+        let chunk = *self.chunk(at).ok_or(beyond)?;
+        // Only perfect nodes within the tree are asked for, all of which are there.
+        let mut read = |level, index| Ok::<_, Infallible>(self.node(level, index).and_then(|node| node.hash).unwrap_or_default());
+        let Ok(path) = merkle::inclusion(join, self.chunks(), at, &mut read);
+        Ok(StatusProof { chunk, path })
+    }
+}
+
+impl StatusView {
+    /// Licences in the vector.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.forest.count
+    }
+
+    /// The root over the vector.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        self.root
+    }
+
+    /// The state at an index, counted from 0.
+    #[must_use]
+    pub fn get(&self, index: u64) -> Option<u8> {
+        self.forest.get(index)
+    }
+
+    /// Proves the state at an index under [`StatusView::root`], checked by
+    /// [`crate::check_status_proof`]. Reads O(log² n) nodes and hashes nothing.
+    pub fn proof(&self, index: u64) -> Result<StatusProof, LedgerError> {
+        self.forest.proof(index)
+    }
 }
 
 impl StatusTree {
@@ -53,53 +237,47 @@ impl StatusTree {
     /// chunks, one that is not 256 bytes long, and anything but zero beyond the last licence. Hashes
     /// all of it at the next root: some 2 ms for each million licences.
     pub fn from_chunks<B: AsRef<[u8]>>(count: u64, chunks: impl IntoIterator<Item = B>) -> Result<Self, LedgerError> {
-        let mut tree = Self { count, ..Self::default() };
+        let mut forest = Forest { count, ..Forest::default() };
+        let (mut added, mut last) = (0u64, [0; CHUNK_LEN]);
         for chunk in chunks {
-            let chunk = chunk.as_ref();
-            if chunk.len() != CHUNK_LEN {
-                return Err(LedgerError::BadChunks("a chunk is not 256 bytes long"));
-            }
-            tree.bytes.extend_from_slice(chunk);
+            last = chunk.as_ref().try_into().map_err(|_| LedgerError::BadChunks("a chunk is not 256 bytes long"))?;
+            forest.add(last);
+            added += 1;
         }
-        if tree.chunks() != count.div_ceil(LICENCES_A_CHUNK) {
+        if added != forest.chunks() {
             return Err(LedgerError::BadChunks("there are too few or too many"));
         }
-        let used = usize::try_from(count / 2).unwrap_or(usize::MAX);
-        let mut beyond = tree.bytes.iter().skip(used);
-        let half = if count % 2 == 1 { beyond.next().map_or(0, |byte| byte >> 4) } else { 0 };
+        let within = count % LICENCES_A_CHUNK;
+        let mut beyond = last.iter().skip((within / 2) as usize).filter(|_| within != 0);
+        let half = if within % 2 == 1 { beyond.next().map_or(0, |byte| byte >> 4) } else { 0 };
         if half != 0 || beyond.any(|byte| *byte != 0) {
             return Err(LedgerError::BadChunks("something stands beyond the last licence"));
         }
-        tree.dirty = (0..tree.bytes.len() / CHUNK_LEN).collect();
-        Ok(tree)
+        Ok(Self { forest })
     }
 
     /// Licences in the vector.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.count
+        self.forest.count
     }
 
     /// Chunks in the vector.
     #[must_use]
     pub fn chunks(&self) -> u64 {
-        (self.bytes.len() / CHUNK_LEN) as u64
+        self.forest.chunks()
     }
 
     /// The state at an index, counted from 0.
     #[must_use]
     pub fn get(&self, index: u64) -> Option<u8> {
-        if index >= self.count {
-            return None;
-        }
-        self.bytes.get(usize::try_from(index / 2).ok()?).map(|byte| nibble(*byte, index))
+        self.forest.get(index)
     }
 
     /// A chunk's 256 bytes, to be stored.
     #[must_use]
     pub fn chunk(&self, chunk: u64) -> Option<&[u8]> {
-        let from = usize::try_from(chunk).ok()?.checked_mul(CHUNK_LEN)?;
-        self.bytes.get(from..from.checked_add(CHUNK_LEN)?)
+        self.forest.chunk(chunk).map(<[u8; CHUNK_LEN]>::as_slice)
     }
 
     /// Adds a licence at the end and returns its index; its chunk, `index / 512`, has changed.
@@ -107,12 +285,11 @@ impl StatusTree {
         if status > MAX_STATUS {
             return Err(LedgerError::StatusValue(status));
         }
-        let index = self.count;
+        let index = self.forest.count;
         if index.is_multiple_of(LICENCES_A_CHUNK) {
-            self.bytes.resize(self.bytes.len() + CHUNK_LEN, 0);
-            self.dirty.insert(self.bytes.len() / CHUNK_LEN - 1);
+            self.forest.add([0; CHUNK_LEN]);
         }
-        self.count += 1;
+        self.forest.count += 1;
         // A new licence counts in the root even if its state is zero, through `count`.
         self.set(index, status)?;
         Ok(index)
@@ -124,77 +301,34 @@ impl StatusTree {
         if status > MAX_STATUS {
             return Err(LedgerError::StatusValue(status));
         }
-        let beyond = LedgerError::StatusIndex { index, count: self.count };
-        let slot = usize::try_from(index / 2).ok().filter(|_| index < self.count);
-        let byte = slot.and_then(|slot| self.bytes.get_mut(slot)).ok_or(beyond)?;
-        if nibble(*byte, index) == status {
+        let beyond = LedgerError::StatusIndex { index, count: self.forest.count };
+        if self.forest.get(index).ok_or(beyond.clone())? == status {
             return Ok(None);
         }
-        *byte = if index.is_multiple_of(2) { *byte & 0xf0 | status } else { *byte & 0x0f | status << 4 };
         let chunk = index / LICENCES_A_CHUNK;
-        self.dirty.insert(chunk as usize);
+        let bytes = self.forest.chunk_mut(chunk).ok_or(beyond.clone())?;
+        let byte = bytes.get_mut((index % LICENCES_A_CHUNK / 2) as usize).ok_or(beyond)?;
+        *byte = if index.is_multiple_of(2) { *byte & 0xf0 | status } else { *byte & 0x0f | status << 4 };
         Ok(Some(chunk))
     }
 
     /// The root over the vector as it is now.
     pub fn root(&mut self) -> Digest {
-        self.refresh();
-        let top = if self.bytes.is_empty() {
-            Digest::default()
-        } else {
-            let Ok(top) = merkle::range_root(join, 0, self.chunks(), &mut |level, index| self.node(level, index));
-            top
-        };
-        root_over(self.count, &top)
+        self.forest.refresh();
+        self.forest.root()
+    }
+
+    /// The vector as it is now, to be proved from whatever happens later.
+    pub fn view(&mut self) -> StatusView {
+        let root = self.root();
+        StatusView { forest: self.forest.clone(), root }
     }
 
     /// Proves the state at an index under [`StatusTree::root`]: checked by
     /// [`crate::check_status_proof`].
     pub fn proof(&mut self, index: u64) -> Result<StatusProof, LedgerError> {
-        self.refresh();
-        let beyond = LedgerError::StatusIndex { index, count: self.count };
-        if index >= self.count {
-            return Err(beyond);
-        }
-        let at = index / LICENCES_A_CHUNK;
-        let chunk = self.chunk(at).and_then(|chunk| chunk.try_into().ok()).ok_or(beyond)?;
-        let Ok(path) = merkle::inclusion(join, self.chunks(), at, &mut |level, index| self.node(level, index));
-        Ok(StatusProof { chunk, path })
-    }
-
-    /// A perfect node. Only asked for nodes within the tree, all of which are there.
-    fn node(&self, level: u8, index: u64) -> Result<Digest, Infallible> {
-        Ok(self.levels.get(usize::from(level)).and_then(|row| row.get(index as usize)).copied().unwrap_or_default())
-    }
-
-    /// Rehashes what lies above changed chunks, level by level, each node once.
-    fn refresh(&mut self) {
-        let mut changed: Vec<usize> = std::mem::take(&mut self.dirty).into_iter().collect();
-        let mut level = 0;
-        while !changed.is_empty() {
-            if self.levels.len() == level {
-                self.levels.push(Vec::new());
-            }
-            let (below, here) = self.levels.split_at_mut(level);
-            let (below, Some(row)) = (below.last(), here.first_mut()) else { return };
-            // Ascending, so that new nodes come one after the other at the end of the row.
-            changed.retain(|&at| {
-                let hash = match below {
-                    None => self.bytes.get(at * CHUNK_LEN..(at + 1) * CHUNK_LEN).map(chunk_hash),
-                    Some(below) => below.get(2 * at..2 * at + 2).map(|pair| merkle::fold(join, pair)),
-                };
-                // A node without two children is not perfect, and nor is any above it.
-                let Some(hash) = hash else { return false };
-                match row.get_mut(at) {
-                    Some(node) => *node = hash,
-                    None => row.push(hash),
-                }
-                true
-            });
-            changed.iter_mut().for_each(|at| *at /= 2);
-            changed.dedup();
-            level += 1;
-        }
+        self.forest.refresh();
+        self.forest.proof(index)
     }
 }
 
@@ -289,6 +423,7 @@ mod tests {
         Push(u16, u8),
         Set(prop::sample::Index, u8),
         Root,
+        View,
     }
 
     proptest! {
@@ -299,8 +434,10 @@ mod tests {
                 (1u16..1500, 0u8..16).prop_map(|(n, status)| Act::Push(n, status)),
                 (any::<prop::sample::Index>(), 0u8..16).prop_map(|(at, status)| Act::Set(at, status)),
                 Just(Act::Root),
+                Just(Act::View),
             ], 1..40), probe: prop::sample::Index) {
             let (mut tree, mut states) = (StatusTree::new(), Vec::new());
+            let mut views: Vec<(StatusView, Vec<u8>)> = Vec::new();
             for act in acts {
                 match act {
                     Act::Push(n, status) => for k in 0..n {
@@ -314,6 +451,7 @@ mod tests {
                         states[at] = status;
                     },
                     Act::Root => prop_assert_eq!(tree.root(), naive_root(&states)),
+                    Act::View => views.push((tree.view(), states.clone())),
                 }
             }
             let root = tree.root();
@@ -326,6 +464,16 @@ mod tests {
                 let proof = tree.proof(at as u64).unwrap();
                 prop_assert_eq!(check_status_proof(&root, tree.count(), at as u64, states[at], &proof), Ok(()));
                 prop_assert_eq!(again.proof(at as u64), Ok(proof));
+            }
+            for (view, then) in views {
+                prop_assert_eq!((view.count(), view.root()), (then.len() as u64, naive_root(&then)), "a view is as of its moment");
+                prop_assert!(view.proof(then.len() as u64).is_err() && view.get(then.len() as u64).is_none());
+                if !then.is_empty() {
+                    let at = probe.index(then.len());
+                    prop_assert_eq!(view.get(at as u64), Some(then[at]));
+                    let proof = view.proof(at as u64).unwrap();
+                    prop_assert_eq!(check_status_proof(&view.root(), view.count(), at as u64, then[at], &proof), Ok(()));
+                }
             }
         }
     }

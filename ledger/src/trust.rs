@@ -2,7 +2,7 @@ use crate::{
     KeyKind, LedgerError, VerifierKey, key_id,
     note::{SignatureLine, check_name},
 };
-use vermilion_crypto::{Digest, PublicKey, check_registrable};
+use vermilion_crypto::{Digest, KeyId, PublicKey, check_registrable};
 
 /// The least quorum k of n witnesses under which f stolen ones cannot show two histories:
 /// ⌈(n + f + 1) / 2⌉.
@@ -130,6 +130,14 @@ impl Trust {
     #[must_use]
     pub fn holds_against(&self) -> Option<usize> {
         (2 * self.settings.quorum).checked_sub(self.settings.witnesses.len() + 1)
+    }
+
+    /// The trusted key of this id with its name: the ledger key's, or a witness's.
+    #[must_use]
+    pub fn key_of(&self, id: &KeyId) -> Option<(&str, &PublicKey)> {
+        let ledger = (self.settings.origin.as_str(), &self.settings.ledger_key);
+        let witnesses = self.settings.witnesses.iter().map(|witness| (witness.name.as_str(), &witness.key));
+        std::iter::once(ledger).chain(witnesses).find(|(_, key)| key.id() == *id)
     }
 
     /// Whose signature this line claims to be. Name and key id must both fit.

@@ -49,18 +49,27 @@ impl Node {
 
     fn licence_status_now(&self, request: &LicenceStatusRequest, asker: Option<&OperatorState>) -> Result<StatusAnswer, Refusal> {
         let kv = self.store.state_snapshot();
-        let named = self.named(&kv, &request.identifier)?;
+        let (named, _) = self.askable(&kv, request, asker)?;
+        query::status(&kv, &named).map_err(|e| internal(&e))
+    }
+
+    /// The licence whose status is asked for, if the asker may know it.
+    pub fn askable(
+        &self,
+        kv: &dyn Kv,
+        request: &LicenceStatusRequest,
+        asker: Option<&OperatorState>,
+    ) -> Result<(Named, LicenceState), Refusal> {
+        let named = self.named(kv, &request.identifier)?;
         // Whether a licence of a closed type exists is nobody's business but those who may ask.
         let type_code = Identifier::parse(&request.identifier)?.type_code().to_owned();
-        let open = query::licence_type(&kv, &type_code, None).map_err(|e| internal(&e))?.and_then(|s| s.r#type);
+        let open = query::licence_type(kv, &type_code, None).map_err(|e| internal(&e))?.and_then(|s| s.r#type);
         if asker.is_none() && open.is_none_or(|t| t.public_status() == PublicStatus::Closed) {
             return Err(Reason::StatusClosed.into());
         }
-        let found = query::licence(&kv, &named).map_err(|e| internal(&e))?.ok_or(Reason::UnknownLicence)?;
-        let of = query::licence_type(&kv, &found.type_code, None)
-            .map_err(|e| internal(&e))?
-            .and_then(|s| s.r#type)
-            .ok_or(Reason::UnknownType)?;
+        let found = query::licence(kv, &named).map_err(|e| internal(&e))?.ok_or(Reason::UnknownLicence)?;
+        let of =
+            query::licence_type(kv, &found.type_code, None).map_err(|e| internal(&e))?.and_then(|s| s.r#type).ok_or(Reason::UnknownType)?;
         let unit = asker.and_then(|o| o.operator.as_ref()).map(|o| o.unit.as_str());
         let own = unit == Some(found.unit.as_str());
         match of.public_status() {
@@ -69,7 +78,7 @@ impl Node {
             PublicStatus::Challenge => self.challenge(&found, request)?,
             PublicStatus::Closed => return Err(Reason::StatusClosed.into()),
         }
-        query::status(&kv, &named).map_err(|e| internal(&e))
+        Ok((named, found))
     }
 
     /// A challenge type answers those who already know a field of the licence.

@@ -2,6 +2,7 @@
 
 use crate::block::OpenBlock;
 use crate::gate::VerifiedCache;
+use crate::recent::Recent;
 use crate::waiters::{Fate, Waiters};
 use raft::eraftpb::Entry;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub struct Applier {
     cache: Arc<VerifiedCache>,
     waiters: Arc<Waiters>,
     points: tokio::sync::mpsc::UnboundedSender<CommitmentPoint>,
+    recent: Arc<Recent>,
     /// The newest commitment among records that were fetched.
     late: Option<CommitmentPoint>,
 }
@@ -73,10 +75,21 @@ impl Applier {
         points: tokio::sync::mpsc::UnboundedSender<CommitmentPoint>,
     ) -> Result<Self, ApplyError> {
         let state = store.state();
-        let registry = Registry::open(&state)?;
+        let mut registry = Registry::open(&state)?;
         let head = query::head(&state)?.ok_or_else(|| ApplyError::Broken("the state has no head".into()))?;
-        let tree = rebuild_tree(&store, &head, false)?;
-        Ok(Self { store, registry, tree, head, cache, waiters, points, late: None })
+        let tree = rebuild_tree(&store, &head)?;
+        let recent = Arc::new(Recent::new(tree.clone()));
+        if let Some(size) = unchanged_since(&store, &head, &mut registry)? {
+            // Nothing of what a smaller tree proves is missing in the larger one's edge.
+            recent.restore(size, registry.statuses().view());
+        }
+        Ok(Self { store, registry, tree, head, cache, waiters, points, recent, late: None })
+    }
+
+    /// What receipts are proved from.
+    #[must_use]
+    pub fn recent(&self) -> Arc<Recent> {
+        Arc::clone(&self.recent)
     }
 
     /// The head after everything applied.
@@ -196,6 +209,7 @@ impl Applier {
         }
         let mut commit = Commit { applied: at, manifest: effects.head.encode_to_vec(), ..Default::default() };
         let mut points = Vec::new();
+        let mut commitments = Vec::new();
         for record in &mut effects.records {
             let command = &commands[record.command_index];
             let stored = StoredRecord {
@@ -210,6 +224,7 @@ impl Applier {
             }
             if record.leaf.len() == vermilion_ledger::COMMITMENT_LEAF_LEN {
                 points.push(CommitmentPoint { size: self.tree.size(), root: self.tree.root(), time_ms: record.time_ms });
+                commitments.extend(record.statuses.clone().map(|statuses| (self.tree.clone(), statuses)));
             }
             if record.accepted {
                 let sealed = std::mem::take(&mut sealed[record.command_index]);
@@ -230,6 +245,9 @@ impl Applier {
         }
         self.store.commit(&commit)?;
         self.head = head;
+        for (tree, statuses) in commitments {
+            self.recent.publish(tree, statuses);
+        }
         // A node that catches up has not seen these trees as the newest ones: it cosigns the last alone,
         // when it is there.
         if at.is_none() {
@@ -254,12 +272,27 @@ impl Applier {
     }
 }
 
+/// How many sizes back from the head a start looks for the last commitment.
+const LOOK_BACK: u64 = 4096;
+
+/// The size of the newest checkpoint's tree, if no licence has changed since its commitment record:
+/// the status vector of today is then that record's.
+fn unchanged_since(store: &Store, head: &LedgerHead, registry: &mut Registry) -> Result<Option<u64>, ApplyError> {
+    let mut newest = None;
+    store.checkpoints(head.size.saturating_sub(LOOK_BACK).max(1), &mut |size, _| {
+        newest = Some(size).filter(|size| *size <= head.size).or(newest);
+        size < head.size
+    })?;
+    let Some(size) = newest else { return Ok(None) };
+    let record = store.record(size - 1)?.ok_or_else(|| ApplyError::Broken(format!("record {} is missing", size - 1)))?;
+    let open = stored::open_record(&record).map_err(|e| ApplyError::Broken(e.to_string()))?;
+    let same = open.record.commitment.is_some_and(|c| c.licence_count == head.licences && c.status_root == registry.statuses().root());
+    Ok(same.then_some(size))
+}
+
 /// Rebuilds the tree's edge from stored tiles and the leaves after the last full one, and checks
 /// head, last record and chain against each other.
-///
-/// `beside_applier`: records after the head are another block's that is being applied now. At start
-/// there must be none.
-pub fn rebuild_tree(store: &Store, head: &LedgerHead, beside_applier: bool) -> Result<Tree, ApplyError> {
+pub fn rebuild_tree(store: &Store, head: &LedgerHead) -> Result<Tree, ApplyError> {
     let broken = |why: String| ApplyError::Broken(why);
     let tail_from = head.size - head.size % vermilion_ledger::TILE_WIDTH as u64;
     // One record further back, so that the chain is checked across the edge of a tile too.
@@ -269,9 +302,6 @@ pub fn rebuild_tree(store: &Store, head: &LedgerHead, beside_applier: bool) -> R
     let mut problem = None;
     let mut next = from;
     store.records(from, &mut |seq, record| {
-        if seq >= head.size && beside_applier {
-            return false;
-        }
         let open = match stored::open_record(&record) {
             Ok(open) => open,
             Err(e) => {

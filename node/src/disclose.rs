@@ -22,6 +22,14 @@ const SERVE_FOR_MS: u64 = 600_000;
 /// The most licences that one search serves when policy does not say.
 const MAX_FOUND: usize = 100;
 
+/// A recorded use that is served.
+struct RecordedUse {
+    seq: u64,
+    unit: String,
+    of: Use,
+    granted: Vec<String>,
+}
+
 impl Node {
     /// Serves a use that is recorded and applied here.
     pub async fn serve_use(&self, reply: SubmitReply) -> UseReply {
@@ -53,11 +61,11 @@ impl Node {
         UseReply { reply: Some(SubmitReply { code: reason.number(), detail: reason.english().into(), ..reply }), contents: Vec::new() }
     }
 
-    /// What the recorded use was granted.
-    pub fn contents(&self, command_id: &[u8]) -> Result<Vec<SealedContent>, Refusal> {
-        let kv = self.store.state_snapshot();
+    /// A recorded use that is still served. None if it was refused, or its type closed to it: then it
+    /// gives nothing away, the status included.
+    fn recorded_use(&self, kv: &dyn Kv, command_id: &[u8]) -> Result<Option<RecordedUse>, Refusal> {
         let id = command_id.try_into().map_err(|_| Refusal::new(Reason::Malformed, "a command id has 32 bytes"))?;
-        let seq = query::command(&kv, &id).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
+        let seq = query::command(kv, &id).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
         let record = self.store.record(seq).map_err(|e| internal(&e))?.ok_or_else(|| internal(&"a record is missing"))?;
         let open = stored::open_record(&record).map_err(|e| internal(&e))?;
         let (_, checked) = open_recorded(open.record.envelope, record.items)?;
@@ -69,9 +77,21 @@ impl Node {
             return Err(Refusal::new(Reason::Expired, "a use is served for ten minutes after its record: make another"));
         }
         let outcome = open.record.outcome.unwrap_or_default();
-        // A type that the decision closes to this use gives nothing away, its status included.
         let closed = outcome.granted.is_empty() && !outcome.withheld.is_empty();
-        if outcome.code != 0 || closed || of.recipient_key.is_empty() {
+        Ok((outcome.code == 0 && !closed).then_some(RecordedUse { seq, unit, of, granted: outcome.granted }))
+    }
+
+    /// Whether a unit's recorded use opens a licence's status to it, for as long as the use is served.
+    pub fn use_opens(&self, kv: &dyn Kv, command_id: &[u8], unit: &str, named: &Named) -> Result<bool, Refusal> {
+        let Some(used) = self.recorded_use(kv, command_id)? else { return Ok(false) };
+        Ok(used.unit == unit && self.licences_of(kv, used.seq, unit, &used.of)?.iter().any(|(_, of)| of == named))
+    }
+
+    /// What the recorded use was granted.
+    pub fn contents(&self, command_id: &[u8]) -> Result<Vec<SealedContent>, Refusal> {
+        let kv = self.store.state_snapshot();
+        let Some(RecordedUse { seq, unit, of, granted }) = self.recorded_use(&kv, command_id)? else { return Ok(Vec::new()) };
+        if of.recipient_key.is_empty() {
             return Ok(Vec::new());
         }
         let recipient = VaultPublicKey::from_slice(&of.recipient_key).map_err(|_| Refusal::from(Reason::RecipientKey))?;
@@ -79,7 +99,7 @@ impl Node {
         let mut contents = Vec::new();
         for (identifier, named) in self.licences_of(&kv, seq, &unit, &of)? {
             let Some(found) = query::licence(&kv, &named).map_err(|e| internal(&e))? else { continue };
-            let content = self.disclosed(&kv, identifier.clone(), &named, &found, &outcome.granted)?;
+            let content = self.disclosed(&kv, identifier.clone(), &named, &found, &granted)?;
             let plain = Zeroizing::new(content.encode_to_vec());
             let sealed = seal_to(&recipient, &seal_info(command_id), &plain, &mut rng).map_err(|e| internal(&e))?;
             contents.push(SealedContent { identifier, encapsulated: sealed.encapsulated, ciphertext: sealed.ciphertext });

@@ -12,9 +12,9 @@ use tonic::{Request, Response, Status, Streaming};
 use vermilion_consensus::Role;
 use vermilion_proto::ledger_server::Ledger;
 use vermilion_proto::{
-    CheckpointReply, CheckpointRequest, ClusterReply, ClusterRequest, CommandStatusRequest, ControlReply, ControlRequest,
+    CheckpointReply, CheckpointRequest, ClusterReply, ClusterRequest, CommandStatusRequest, ControlReply, ControlRequest, CoseReceiptReply,
     LicenceStatusReply, LicenceStatusRequest, NodeStatus, OperatorState, QueryReply, QueryRequest, Receipt, ReceiptRequest, RecordsRequest,
-    StoredRecord, SubmitReply, SubmitRequest, TagsReply, TagsRequest, UseReply,
+    SignStatusReply, StoredRecord, SubmitReply, SubmitRequest, TagsReply, TagsRequest, UseReply,
 };
 use vermilion_registry::query;
 use vermilion_registry::reason::{Reason, Refusal};
@@ -56,6 +56,13 @@ impl LedgerService {
     fn known<T>(&self, request: &Request<T>, what: &str) -> Result<OperatorState, Status> {
         self.asker(request, what)?
             .ok_or_else(|| status(&Refusal::new(Reason::NotAuthorised, "this question is for registered operators: send a request token")))
+    }
+}
+
+impl LedgerService {
+    /// A licence's receipt is for registered operators; a command's is for whoever knows its id.
+    fn receipt_asker(&self, request: &Request<ReceiptRequest>) -> Result<Option<OperatorState>, Status> {
+        if request.get_ref().identifier.is_empty() { Ok(None) } else { self.known(request, "receipt").map(Some) }
     }
 }
 
@@ -154,11 +161,19 @@ impl Ledger for LedgerService {
     }
 
     async fn get_receipt(&self, request: Request<ReceiptRequest>) -> Result<Response<Receipt>, Status> {
-        if !request.get_ref().identifier.is_empty() {
-            self.known(&request, "receipt")?;
-        }
-        let request = request.into_inner();
-        self.0.receipt(&request).await.map(Response::new).map_err(|r| status(&r))
+        let asker = self.receipt_asker(&request)?;
+        self.0.receipt(&request.into_inner(), asker.as_ref()).await.map(Response::new).map_err(|r| status(&r))
+    }
+
+    async fn get_cose_receipt(&self, request: Request<ReceiptRequest>) -> Result<Response<CoseReceiptReply>, Status> {
+        let asker = self.receipt_asker(&request)?;
+        let receipt = self.0.cose_receipt(&request.into_inner(), asker.as_ref()).await.map_err(|r| status(&r))?;
+        Ok(Response::new(CoseReceiptReply { receipt }))
+    }
+
+    async fn sign_status(&self, request: Request<LicenceStatusRequest>) -> Result<Response<SignStatusReply>, Status> {
+        let asker = self.asker(&request, "licence-status")?;
+        Ok(Response::new(self.0.sign_status(request.into_inner(), asker.as_ref()).await))
     }
 
     async fn get_checkpoint(&self, request: Request<CheckpointRequest>) -> Result<Response<CheckpointReply>, Status> {

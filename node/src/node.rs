@@ -10,6 +10,7 @@ use crate::keys::NodeKeys;
 use crate::metrics::Metrics;
 use crate::opener::Opener;
 use crate::peers::Peers;
+use crate::recent::Recent;
 use crate::runtime::{Event, FatalStop, Parts, Runtime, now_ms};
 use crate::verify::Verifier;
 use crate::waiters::Waiters;
@@ -54,6 +55,8 @@ pub struct Node {
     pub verifier: Verifier,
     /// Checkpoints.
     pub witness: Arc<WitnessOffice>,
+    /// What receipts are proved from.
+    pub recent: Arc<Recent>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// To the driver.
@@ -112,6 +115,7 @@ impl Node {
         let cache: Arc<VerifiedCache> = Arc::default();
         let waiters: Arc<Waiters> = Arc::default();
         let applier = Applier::open(store.clone(), Arc::clone(&cache), Arc::clone(&waiters), points_in).map_err(|e| e.to_string())?;
+        let recent = applier.recent();
         let metrics = Arc::new(Metrics::new().map_err(|e| e.to_string())?);
         // Peers need the driver's channel and the catch-up needs peers, before the driver starts: a relay.
         let (relay, relayed) = std::sync::mpsc::sync_channel(1024);
@@ -155,6 +159,7 @@ impl Node {
             waiters,
             verifier: Verifier::start()?,
             witness,
+            recent,
             metrics,
             events: runtime.events.clone(),
             under_way: Semaphore::new(MAX_UNDER_WAY),

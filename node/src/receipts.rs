@@ -1,80 +1,150 @@
-//! Receipts (存证凭证): what proves a record, or one licence of it, offline.
+//! Receipts (存证凭证): what proves a record, or one licence of it with its status, offline.
 
 use crate::answers::internal;
 use crate::node::Node;
 use std::time::Duration;
-use vermilion_proto::{Receipt, ReceiptRequest};
+use tokio::time::timeout;
+use vermilion_ledger::{Leaf, StatusView};
+use vermilion_proto::{LicenceStatusRequest, Message as _, OperatorState, Receipt, ReceiptRequest, StatusEvidence};
 use vermilion_registry::reason::{Reason, Refusal};
-use vermilion_registry::{query, stored};
+use vermilion_registry::{Kv, query, stored};
 
 /// How long a receipt waits for the checkpoint that covers it.
 const WAIT: Duration = Duration::from_secs(10);
 
+/// What a receipt is to prove.
+struct Wanted {
+    seq: u64,
+    /// The item, if it is of a licence.
+    position: Option<u32>,
+    /// The licence's index in the status vector, if the asker may know its status.
+    status_index: Option<u64>,
+}
+
+/// The checkpoint that a receipt is given under.
+struct Basis {
+    size: u64,
+    note: Vec<u8>,
+    statuses: Option<StatusView>,
+}
+
 impl Node {
-    /// The receipt of a command's record, or of a licence's item in it.
-    pub async fn receipt(&self, request: &ReceiptRequest) -> Result<Receipt, Refusal> {
-        let (seq, position) = self.find_record(request)?;
+    /// The receipt of a command's record, or of a licence's item in it; for whoever may ask for the
+    /// licence's status, with that. Under the newest checkpoint that carries the quorum.
+    pub async fn receipt(&self, request: &ReceiptRequest, asker: Option<&OperatorState>) -> Result<Receipt, Refusal> {
+        let wanted = tokio::task::block_in_place(|| self.wanted(request, asker))?;
         let mut watch = self.witness.watch();
         let covered = async {
             loop {
                 let _ = watch.borrow_and_update();
-                let found = self.witness.covering(seq).map_err(|e| internal(&e))?;
-                let enough = |note: &[u8]| {
-                    vermilion_ledger::verify(note, self.witness.trust()).is_ok_and(|v| v.check_quorum(self.witness.trust()).is_ok())
-                };
-                match found {
-                    Some((size, note)) if enough(&note) => return Ok((size, note)),
-                    _ => {}
+                if let Some(basis) = self.quorate(&wanted)? {
+                    return Ok(basis);
                 }
                 if watch.changed().await.is_err() {
                     return Err(Refusal::from(Reason::Internal));
                 }
             }
         };
-        let (size, checkpoint) = match tokio::time::timeout(WAIT, covered).await {
+        let basis = match timeout(WAIT, covered).await {
             Ok(found) => found?,
             // With a node down there may be fewer cosignatures than the quorum: the receipt says how many.
-            Err(_) => self
-                .witness
-                .covering(seq)
-                .map_err(|e| internal(&e))?
-                .ok_or_else(|| Refusal::new(Reason::Unknown, "no checkpoint covers the record yet: ask again"))?,
+            Err(_) => self.any(&wanted)?.ok_or_else(|| Refusal::new(Reason::Unknown, "no checkpoint covers the record yet: ask again"))?,
         };
-        tokio::task::block_in_place(|| self.assemble(seq, position, size, checkpoint))
+        tokio::task::block_in_place(|| self.assemble(&wanted, basis))
     }
 
-    fn find_record(&self, request: &ReceiptRequest) -> Result<(u64, Option<u32>), Refusal> {
+    fn wanted(&self, request: &ReceiptRequest, asker: Option<&OperatorState>) -> Result<Wanted, Refusal> {
         let kv = self.store.state_snapshot();
         if !request.identifier.is_empty() {
             let named = self.named(&kv, &request.identifier)?;
             let found = query::licence(&kv, &named).map_err(|e| internal(&e))?.ok_or(Reason::UnknownLicence)?;
-            return Ok((found.seq, Some(found.position)));
+            let may = self.may_know_status(&kv, request, asker)?;
+            return Ok(Wanted { seq: found.seq, position: Some(found.position), status_index: may.then_some(found.status_index) });
         }
         let id = request.command_id.as_slice().try_into().map_err(|_| Refusal::new(Reason::Malformed, "a command id has 32 bytes"))?;
         let seq = query::command(&kv, &id).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
-        Ok((seq, None))
+        Ok(Wanted { seq, position: None, status_index: None })
     }
 
-    fn assemble(&self, seq: u64, position: Option<u32>, size: u64, checkpoint: Vec<u8>) -> Result<Receipt, Refusal> {
-        let missing = || internal(&format!("record {seq} is missing"));
-        let record = self.store.record(seq).map_err(|e| internal(&e))?.ok_or_else(missing)?;
+    /// Whether the asker may know the licence's status: as in a status question, or by a use that is
+    /// recorded. A use that does not open it is told; of a closed status the receipt says nothing.
+    fn may_know_status(&self, kv: &dyn Kv, request: &ReceiptRequest, asker: Option<&OperatorState>) -> Result<bool, Refusal> {
+        if !request.use_command.is_empty() {
+            let unit = asker.and_then(|o| o.operator.as_ref()).map_or("", |o| o.unit.as_str());
+            let named = self.named(kv, &request.identifier)?;
+            return match self.use_opens(kv, &request.use_command, unit, &named)? {
+                true => Ok(true),
+                false => Err(Refusal::new(Reason::NotAuthorised, "the use is not the asker's, or does not open this licence")),
+            };
+        }
+        let question = LicenceStatusRequest {
+            identifier: request.identifier.clone(),
+            local: true,
+            challenge_field: request.challenge_field.clone(),
+            challenge_value: request.challenge_value.clone(),
+        };
+        match self.askable(kv, &question, asker) {
+            Ok(_) => Ok(true),
+            Err(refusal) if refusal.reason == Reason::StatusClosed => Ok(false),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    fn has_quorum(&self, note: &[u8]) -> bool {
+        vermilion_ledger::verify(note, self.witness.trust()).is_ok_and(|v| v.check_quorum(self.witness.trust()).is_ok())
+    }
+
+    /// The newest checkpoint that covers the record with the quorum and can prove what is wanted.
+    fn quorate(&self, wanted: &Wanted) -> Result<Option<Basis>, Refusal> {
+        for (size, known) in self.recent.sizes().into_iter().filter(|(size, _)| *size > wanted.seq) {
+            let Some(note) = self.store.checkpoint(size).map_err(|e| internal(&e))? else { continue };
+            if known || self.has_quorum(&note) {
+                self.recent.note_quorum(size);
+                return Ok(Some(Basis { size, note, statuses: self.recent.statuses(size) }));
+            }
+        }
+        if wanted.status_index.is_some() {
+            return Ok(None);
+        }
+        let found = self.witness.covering(wanted.seq).map_err(|e| internal(&e))?;
+        Ok(found.filter(|(_, note)| self.has_quorum(note)).map(|(size, note)| Basis { size, note, statuses: None }))
+    }
+
+    /// The newest checkpoint that covers the record at all.
+    fn any(&self, wanted: &Wanted) -> Result<Option<Basis>, Refusal> {
+        for (size, _) in self.recent.sizes().into_iter().filter(|(size, _)| *size > wanted.seq) {
+            if let Some(note) = self.store.checkpoint(size).map_err(|e| internal(&e))? {
+                return Ok(Some(Basis { size, note, statuses: self.recent.statuses(size) }));
+            }
+        }
+        let found = self.witness.covering(wanted.seq).map_err(|e| internal(&e))?;
+        Ok(found.map(|(size, note)| Basis { size, note, statuses: None }))
+    }
+
+    fn assemble(&self, wanted: &Wanted, basis: Basis) -> Result<Receipt, Refusal> {
+        let Wanted { seq, position, status_index } = *wanted;
+        let missing = |seq: u64| internal(&format!("record {seq} is missing"));
+        let read = |seq: u64| self.store.record(seq).map_err(|e| internal(&e))?.ok_or_else(|| missing(seq));
+        let record = read(seq)?;
         let chain_before = match seq.checked_sub(1) {
-            Some(before) => self.store.record(before).map_err(|e| internal(&e))?.ok_or_else(missing)?.chain,
+            Some(before) => read(before)?.chain,
             None => vermilion_ledger::chain_start(&self.ledger_id).to_vec(),
         };
-        let head = self.head().map_err(|e| internal(&e))?;
-        if size > head.size {
+        let edge = self.recent.edge();
+        if basis.size > edge.size() {
             // After a crash the checkpoints are there before the records are applied again.
             return Err(Refusal::new(Reason::Unknown, "the node is still applying its log: ask again"));
         }
-        let tree = crate::apply::rebuild_tree(&self.store, &head, true).map_err(|e| internal(&e))?;
-        let inclusion = tree.inclusion(&self.store, size, seq).map_err(|e| internal(&e))?;
+        let inclusion = |seq: u64| -> Result<Vec<Vec<u8>>, Refusal> {
+            let path = edge.inclusion(&self.store, basis.size, seq).map_err(|e| internal(&e))?;
+            Ok(path.iter().map(|h| h.to_vec()).collect())
+        };
         let mut receipt = Receipt {
             format_version: 1,
             chain_before,
-            tree_size: size,
-            inclusion: inclusion.iter().map(|h| h.to_vec()).collect(),
-            checkpoint,
+            tree_size: basis.size,
+            inclusion: inclusion(seq)?,
+            checkpoint: basis.note,
             ..Default::default()
         };
         if let Some(position) = position {
@@ -82,6 +152,22 @@ impl Node {
             receipt.item_path = path.iter().map(|h| h.to_vec()).collect();
             receipt.item = record.items.get(position as usize).map(|item| item.to_vec()).unwrap_or_default();
             receipt.item_position = position;
+        }
+        if let (Some(index), Some(statuses)) = (status_index, basis.statuses) {
+            // A checkpoint is made at a commitment record: its leaf is the tree's last.
+            let commitment = stored::open_record(&read(basis.size - 1)?).map_err(|e| internal(&e))?;
+            let leaf: Leaf = commitment.leaf;
+            if leaf.commitment.is_none_or(|c| c.status_root != statuses.root()) {
+                return Err(internal(&format!("the status vector kept is not that of record {}", leaf.seq)));
+            }
+            let evidence = StatusEvidence {
+                format_version: 1,
+                leaf: leaf.encode(),
+                inclusion: inclusion(basis.size - 1)?.concat(),
+                licence_count: statuses.count(),
+                proof: statuses.proof(index).map_err(|e| internal(&e))?.encode(),
+            };
+            receipt.status_proof = evidence.encode_to_vec();
         }
         stored::open_record(&record).map_err(|e| internal(&e))?;
         receipt.record = record.record.to_vec();

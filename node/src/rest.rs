@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::{OpenApi, ToSchema};
-use vermilion_proto::{LicenceStatusRequest, Message as _, ReceiptRequest};
+use vermilion_proto::{LicenceStatusRequest, ReceiptRequest};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::{query, status::Flag, status::State as LicenceStateName, stored};
 
@@ -191,11 +191,8 @@ async fn receipt(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Respo
         Ok(id) => id,
         Err(refusal) => return problem(&refusal),
     };
-    match node.receipt(&ReceiptRequest { command_id: id.to_vec(), identifier: String::new() }).await {
-        Ok(receipt) => {
-            ([(header::CONTENT_TYPE, "application/octet-stream")], [stored::RECEIPT_MAGIC.as_slice(), &receipt.encode_to_vec()].concat())
-                .into_response()
-        }
+    match node.receipt(&ReceiptRequest { command_id: id.to_vec(), ..Default::default() }, None).await {
+        Ok(receipt) => ([(header::CONTENT_TYPE, "application/octet-stream")], stored::receipt_file(&receipt)).into_response(),
         Err(refusal) => problem(&refusal),
     }
 }

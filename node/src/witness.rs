@@ -23,8 +23,8 @@ pub struct WitnessOffice {
     store: Store,
     trust: Trust,
     name: String,
-    cosigning: vermilion_crypto::SigningKey,
-    ledger: Option<vermilion_crypto::SigningKey>,
+    pub(crate) cosigning: vermilion_crypto::SigningKey,
+    pub(crate) ledger: Option<vermilion_crypto::SigningKey>,
     ahead: Mutex<BTreeMap<u64, Vec<u8>>>,
     latest: watch::Sender<u64>,
     fatal: mpsc::UnboundedSender<FatalStop>,
@@ -149,7 +149,7 @@ impl WitnessOffice {
             if checkpoint.root != point.root {
                 return Err("another root was cosigned for this size before".into());
             }
-            if note.lines().iter().any(|line| line.name() == self.name) {
+            if self.is_own(&note) {
                 return Ok(known);
             }
         }
@@ -201,6 +201,12 @@ impl WitnessOffice {
                 });
             }
         }
+    }
+
+    /// Whether this node computed a checkpoint's root itself: then its own line is there.
+    #[must_use]
+    pub fn is_own(&self, note: &SignedNote) -> bool {
+        note.lines().iter().any(|line| line.name() == self.name)
     }
 
     /// The first checkpoint that covers `seq` with the quorum, or else the newest that covers it.

@@ -16,6 +16,9 @@ pub const COMMAND_TYPE: &str = "application/vnd.vermilion.command.v1+protobuf";
 /// The payload type of a block's hash, part of what its proposer signs.
 pub const BLOCK_TYPE: &str = "application/vnd.vermilion.block.v1+protobuf";
 
+/// The payload type of a status for a QR code, part of what the node signs.
+pub const QR_TYPE: &str = "application/vnd.vermilion.qr-status.v1+protobuf";
+
 /// Why bytes are not an acceptable message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CanonicalError {

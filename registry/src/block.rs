@@ -4,6 +4,7 @@ use crate::command::Checked;
 use crate::kv::Write;
 use crate::reason::Refusal;
 use vermilion_crypto::Digest;
+use vermilion_ledger::StatusView;
 use vermilion_proto::{LedgerHead, Outcome};
 
 /// A committed block, its commands past the gate.
@@ -94,6 +95,8 @@ pub struct NewRecord {
     pub accepted: bool,
     /// Positions of the items that were accepted, ascending. Ciphertexts of others are not kept.
     pub kept_positions: Vec<u32>,
+    /// The status vector as of this record, in a commitment's.
+    pub statuses: Option<StatusView>,
 }
 
 /// Everything that a block does. The node writes it in one batch.

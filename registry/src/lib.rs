@@ -43,6 +43,7 @@ pub mod policy;
 pub mod posts;
 pub mod query;
 pub mod reason;
+mod receipt_file;
 mod registry;
 mod rules;
 mod set_policy;

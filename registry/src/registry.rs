@@ -193,6 +193,7 @@ impl Registry {
         };
         let Decision { changes, outcome, erase, kept, commitment } = decision;
         let effects_digest = self.effect(block, seq, changes)?;
+        let statuses = commitment.is_some().then(|| self.statuses.view());
         let commitment = commitment.map(|timestamp_token| CommitmentData {
             status_root: self.statuses.root().to_vec(),
             licence_count: self.head.licences,
@@ -240,6 +241,7 @@ impl Registry {
             command_index: index,
             accepted,
             kept_positions: kept,
+            statuses,
         });
         Ok(())
     }

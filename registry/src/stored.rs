@@ -1,11 +1,9 @@
 //! Records as they are stored and sent: reading their parts, and the leaf that each leaves.
 
+pub use crate::receipt_file::{read_receipt, receipt_file};
 use vermilion_crypto::Digest;
-use vermilion_ledger::{Commitment, Leaf, record_hash};
-use vermilion_proto::{Record, StoredRecord, canonical};
-
-/// The first bytes of a receipt's file.
-pub const RECEIPT_MAGIC: &[u8; 8] = b"VMRCPT1\n";
+use vermilion_ledger::{Commitment, Leaf, leaf_index, record_hash};
+use vermilion_proto::{Outcome, Receipt, Record, StoredRecord, canonical};
 
 /// Why stored bytes are not a record of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,4 +51,39 @@ pub fn open_parts(bytes: &[u8], chain: Digest) -> Result<OpenRecord, BadRecord> 
     };
     let leaf = Leaf { seq: record.seq, time_ms: record.time_ms, record_hash: hash, chain_hash: chain, commitment };
     Ok(OpenRecord { record, hash, chain, leaf })
+}
+
+/// The index in the tree of the record that a receipt is of, as the record itself says.
+#[must_use]
+pub fn receipt_index(receipt: &Receipt) -> Option<u64> {
+    leaf_index(canonical::<Record>(&receipt.record).ok()?.seq)
+}
+
+/// The status index of the licence at a position of a record's items: the accepted ones take
+/// consecutive indices in order of position. None if it was refused, or the record created none.
+#[must_use]
+pub fn status_index(outcome: &Outcome, position: u32) -> Option<u64> {
+    if outcome.code != 0 || outcome.refused.iter().any(|r| r.position == position) {
+        return None;
+    }
+    let refused_before = outcome.refused.iter().filter(|r| r.position < position).count() as u64;
+    outcome.first_status_index?.checked_add(u64::from(position).checked_sub(refused_before)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vermilion_proto::ItemRefusal;
+
+    #[test]
+    fn accepted_items_take_the_indices_in_order() {
+        let refused = |position| ItemRefusal { position, code: 43 };
+        let outcome = Outcome { refused: vec![refused(0), refused(3)], first_status_index: Some(70), ..Outcome::default() };
+        let indices: Vec<_> = (0..6).map(|position| status_index(&outcome, position)).collect();
+        assert_eq!(indices, [None, Some(70), Some(71), None, Some(72), Some(73)]);
+        assert_eq!(status_index(&Outcome { code: 45, ..outcome.clone() }, 1), None);
+        assert_eq!(status_index(&Outcome::default(), 0), None);
+        let last = Outcome { first_status_index: Some(u64::MAX), ..Outcome::default() };
+        assert_eq!((status_index(&last, 0), status_index(&last, 1)), (Some(u64::MAX), None));
+    }
 }

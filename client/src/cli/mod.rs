@@ -7,6 +7,8 @@
 //! | 2 | usage or configuration |
 //! | 3 | no node could be reached, or the outcome is not known yet |
 //! | 4 | the ledger refused the whole |
+//! | 5 | a receipt or QR code holds, and is older than `--max-age` |
+//! | 6 | a receipt or QR code holds, and the licence is not valid, or not shown to be where that is needed |
 //!
 //! With `--json` standard output is JSON alone; errors are one JSON object on standard error.
 
@@ -16,7 +18,9 @@ mod issue;
 mod licence;
 mod operators;
 mod output;
+mod qr;
 mod receipts;
+mod trust;
 mod units;
 mod uses;
 
@@ -37,7 +41,8 @@ Examples:
   vermilion --config client.toml use ID --case 2026-17 --purpose 开户 --item ITEM
   vermilion receipt check receipt.vmr --trust trust.json
 
-Exit codes: 0 yes, 1 no, 2 usage or configuration, 3 no node or outcome unknown, 4 refused.";
+Exit codes: 0 yes, 1 no, 2 usage or configuration, 3 no node or outcome unknown, 4 refused;
+for receipts and QR codes 5 too old, 6 not valid.";
 
 /// Issue, use, verify and audit e-licences on a Vermilion ledger (朱印).
 #[derive(Parser, Debug)]
@@ -80,12 +85,15 @@ enum Noun {
     Use(uses::UseArgs),
     /// Verify a licence 核验: exit 0 if it is valid, 1 if not
     Verify(uses::VerifyArgs),
-    /// Receipts 存证凭证: get one, check one without a network
+    /// Receipts 存证凭证: get one, add fields to it, check some without a network
     #[command(subcommand)]
     Receipt(receipts::ReceiptVerb),
+    /// QR codes 二维码 of a licence's status: make one, check one without a network
+    #[command(subcommand)]
+    Qr(qr::QrVerb),
     /// What receipts and audits are checked against
     #[command(subcommand)]
-    Trust(receipts::TrustVerb),
+    Trust(trust::TrustVerb),
     /// The nodes
     #[command(subcommand)]
     Cluster(cluster::ClusterVerb),
@@ -132,7 +140,8 @@ pub async fn main() -> Exit {
         Noun::Use(args) => uses::run_use(&context, args).await,
         Noun::Verify(args) => uses::run_verify(&context, args).await,
         Noun::Receipt(verb) => receipts::run_receipt(&context, verb).await,
-        Noun::Trust(verb) => receipts::run_trust(&context, verb),
+        Noun::Qr(verb) => qr::run(&context, verb).await,
+        Noun::Trust(verb) => trust::run(&context, verb),
         Noun::Cluster(verb) => cluster::run_cluster(&context, verb).await,
         Noun::Command(verb) => cluster::run_command(&context, verb).await,
         Noun::Audit(args) => return run_audit(&context, args).await,
@@ -193,7 +202,12 @@ mod tests {
             "vermilion use A B --case N --purpose P --item S --fields a,b",
             "vermilion verify ID --case N --purpose P --item S",
             "vermilion receipt get ID --out r.vmr",
+            "vermilion receipt get ID --out r.json --form json --use ab --disclosures d.txt --fresh",
+            "vermilion receipt disclose r.vmr --from d.json --fields a,b --out s.vmr",
             "vermilion receipt check r.vmr --trust t.json",
+            "vermilion receipt check r.vmr s.vmr --trust t.json --max-age 24h --need-status",
+            "vermilion qr make ID --out q.svg",
+            "vermilion qr check q.png --trust t.json --max-age 1h",
             "vermilion trust pin --genesis g --quorum 3",
             "vermilion cluster status --json",
             "vermilion cluster transfer --to city",

@@ -1,37 +1,41 @@
-//! `vermilion receipt …` and `vermilion trust …`
+//! `vermilion receipt`
 
 use super::Context;
 use super::operators::unhex;
-use crate::audit::{TrustFile, read_genesis_file};
-use crate::clock::show_ms;
-use crate::config::Config;
+use super::trust::load_trust;
+use crate::client::Client;
+use crate::clock::{now_ms, read_length, show_length, show_ms};
 use crate::error::{ClientError, Exit};
-use crate::receipt::{self, ReceiptCheck, Verdict};
+use crate::receipt::document::{MAX_FILE, write_file};
+use crate::receipt::{Document, Form, Freshness, ReceiptCheck, StatusVerdict, Verdict, disclose};
 use clap::{Args, Subcommand};
-use serde_json::json;
-use std::path::PathBuf;
-use vermilion_ledger::Trust;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use vermilion_crypto::{SigningKey, sha256};
 use vermilion_proto::ReceiptRequest;
-use vermilion_registry::{ledger_id, pinned};
+use vermilion_registry::codes::identifier::Identifier;
 
 #[derive(Subcommand, Debug)]
 pub enum ReceiptVerb {
-    /// Get the receipt of a licence, or of a command's record
+    /// Get the receipt of a licence with its status, or of a command's record
     #[command(
-        after_help = "Example:\n  vermilion receipt get ID --out licence.vmr\n  vermilion receipt get --command 5f…a0 --out record.vmr"
+        after_help = "Example:\n  vermilion receipt get ID --out licence.vmr\n  vermilion receipt get ID --use 5f…a0 --disclosures use.json --out licence.vmr\n\
+        \x20 vermilion receipt get --command 5f…a0 --out record.vmr --form tlog-proof\n\n\
+        The status is in it for whoever may ask for it: for an open type anybody, else the issuing unit, who answers a challenge,\n\
+        or who has just recorded a use of the licence (--use, for ten minutes)."
     )]
     Get(Get),
-    /// Check a receipt without any network: exit 0 if everything holds, 1 if not
-    #[command(after_help = "Example:\n  vermilion receipt check licence.vmr --trust trust.json\n\n\
-        Says by itself each: genuine (the record is in the ledger), issued by (the unit signed it), unaltered, as of when,\n\
-        cosigned by which nodes. It does not say today's status: ask `licence status` or make a `verify`.")]
-    Check {
-        /// The receipt's file
-        file: PathBuf,
-        /// What is trusted; the configuration's if not given
-        #[arg(long, value_name = "FILE")]
-        trust: Option<PathBuf>,
-    },
+    /// Add fields that you hold to a receipt: each is checked against what was signed
+    #[command(
+        after_help = "Example:\n  vermilion use ID … --json > use.json\n  vermilion receipt disclose licence.vmr --from use.json --fields address --out shown.vmr"
+    )]
+    Disclose(Disclose),
+    /// Check receipts without any network: exit 0 if everything holds, 1 if not, 5 too old, 6 not valid
+    #[command(after_help = "Example:\n  vermilion receipt check licence.vmr --trust trust.json --max-age 24h\n\n\
+        Says by itself each: genuine (the record is in the ledger), issued by (the unit signed it), unaltered, the status as of when,\n\
+        cosigned by which nodes, how old. It knows every form by its beginning. Of several receipts the worst decides: 1, then 5, then 6.\n\
+        A receipt without a status says so; with --need-status it counts as not valid.")]
+    Check(Check),
 }
 
 #[derive(Args, Debug)]
@@ -45,73 +49,209 @@ pub struct Get {
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// How it is written
+    #[arg(long, value_enum, default_value = "binary")]
+    form: Form,
+    /// The id of your recorded use of the licence, in hex: it opens the status to you
+    #[arg(long = "use", value_name = "HEX", conflicts_with = "command")]
+    use_command: Option<String>,
+    /// The unit that asks; the issuing one if its key is here, else the first with a key
+    #[arg(long, value_name = "USCC")]
+    unit: Option<String>,
+    /// A field that you know, NAME=VALUE, for types whose status is a challenge
+    #[arg(long, value_name = "NAME=VALUE", conflicts_with = "command")]
+    challenge: Option<String>,
+    /// Fields that you hold: a file of disclosures, or an answer of `vermilion use --json`
+    #[arg(long, value_name = "FILE", conflicts_with = "command")]
+    disclosures: Option<PathBuf>,
+    /// Have the leader commit first, so that the status is of this moment
+    #[arg(long)]
+    fresh: bool,
 }
 
-#[derive(Subcommand, Debug)]
-pub enum TrustVerb {
-    /// Write what a genesis gives rise to: its ledger key, its nodes' cosigning keys, and a quorum
-    #[command(after_help = "Example:\n  vermilion trust pin --genesis genesis.bin --quorum 3 --out trust.json\n\n\
-        Compare the ledger id that it prints with one that you have from elsewhere: whoever pins it agrees to this ledger.")]
-    Pin {
-        /// The genesis payload
-        #[arg(long, value_name = "FILE")]
-        genesis: PathBuf,
-        /// How many nodes must have cosigned; if not given, as many as keep one stolen node from showing two histories
-        #[arg(long)]
-        quorum: Option<usize>,
-        /// The file to write; standard output if not given
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-        /// Do without the ledger key's own signature
-        #[arg(long)]
-        without_ledger_key: bool,
-    },
+#[derive(Args, Debug)]
+pub struct Disclose {
+    /// The receipt's file
+    file: PathBuf,
+    /// A file of disclosures, one a line, or an answer of `vermilion use --json`
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+    /// Only these fields; all that are of this licence if not given
+    #[arg(long, value_delimiter = ',')]
+    fields: Vec<String>,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// How it is written; as it was if not given
+    #[arg(long, value_enum)]
+    form: Option<Form>,
+}
+
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The receipts' files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What is trusted; the configuration's if not given
+    #[arg(long, value_name = "FILE")]
+    trust: Option<PathBuf>,
+    /// The oldest that is good enough: 90s, 15m, 24h, 7d
+    #[arg(long, value_name = "LENGTH", value_parser = read_length)]
+    max_age: Option<u64>,
+    /// Count a licence's receipt without a status as not valid
+    #[arg(long)]
+    need_status: bool,
 }
 
 pub async fn run_receipt(context: &Context, verb: ReceiptVerb) -> Result<Exit, ClientError> {
     match verb {
         ReceiptVerb::Get(args) => get(context, args).await,
-        ReceiptVerb::Check { file, trust } => {
-            let trust = load_trust(context, trust)?;
-            let checked = receipt::check(&receipt::read_file(&file)?, &trust);
-            context.out.answer(&checked.json(), || text(&checked));
-            Ok(if checked.holds() { Exit::Yes } else { Exit::No })
-        }
+        ReceiptVerb::Disclose(args) => add_fields(context, args),
+        ReceiptVerb::Check(args) => check(context, args),
     }
 }
 
 async fn get(context: &Context, args: Get) -> Result<Exit, ClientError> {
     let client = context.client()?;
-    let command_id = args.command.map(|c| unhex::<32>(&c, "the command's id")).transpose()?;
-    let request =
-        ReceiptRequest { command_id: command_id.map(|c| c.to_vec()).unwrap_or_default(), identifier: args.identifier.unwrap_or_default() };
-    let asker = if request.identifier.is_empty() { None } else { Some(client.asker(None)?) };
-    let receipt = client.connection.receipt(&request, asker.as_ref()).await?;
-    receipt::write_file(&args.out, &receipt)?;
-    let digest = hex::encode(receipt::digest(&receipt));
-    let file = args.out.display().to_string();
-    context.out.answer(&json!({ "file": file, "size": receipt.tree_size, "sha256": digest }), || {
-        format!("{file}\n  截至 as of checkpoint {}\n  sha256 {digest}", receipt.tree_size)
+    let bytes_of =
+        |hex: Option<&String>, what| hex.map(|c| unhex::<32>(c, what)).transpose().map(|c| c.map(|c| c.to_vec()).unwrap_or_default());
+    let (challenge_field, challenge_value) = match args.challenge.as_deref().map(|c| c.split_once('=')) {
+        None => Default::default(),
+        Some(Some((field, value))) => (field.to_owned(), value.to_owned()),
+        Some(None) => return Err(ClientError::Usage("a challenge is NAME=VALUE".into())),
+    };
+    let request = ReceiptRequest {
+        command_id: bytes_of(args.command.as_ref(), "the command's id")?,
+        identifier: args.identifier.unwrap_or_default(),
+        use_command: bytes_of(args.use_command.as_ref(), "the use's id")?,
+        challenge_field,
+        challenge_value,
+    };
+    let asker = match (request.identifier.is_empty(), args.unit.as_deref()) {
+        (true, _) if !args.fresh => None,
+        (_, Some(unit)) => Some(client.asker(Some(unit))?),
+        _ => Some(asker_for(&client, &request.identifier)?),
+    };
+    if let (true, Some(asker)) = (args.fresh, &asker) {
+        client.connection.commit_at_leader(asker).await?;
+    }
+    let bytes = match args.form {
+        Form::Cose if args.disclosures.is_some() => return Err(ClientError::Usage("to a COSE receipt no fields are added here".into())),
+        Form::Cose => client.connection.cose_receipt(&request, asker.as_ref()).await?,
+        form => {
+            let mut receipt = client.connection.receipt(&request, asker.as_ref()).await?;
+            if let Some(file) = &args.disclosures {
+                disclose::add(&mut receipt, &disclosures(file)?, &[]).map_err(ClientError::Usage)?;
+            }
+            Document::new(receipt).encode(form).map_err(ClientError::BadAnswer)?
+        }
+    };
+    let document = Document::parse(&bytes).map_err(ClientError::BadAnswer)?;
+    written(context, &args.out, &bytes, &document)
+}
+
+/// The key of the issuing unit, which may ask for the status, or else any.
+fn asker_for(client: &Client, identifier: &str) -> Result<SigningKey, ClientError> {
+    let own = Identifier::parse(identifier).ok().and_then(|id| client.asker(Some(id.authority())).ok());
+    own.map_or_else(|| client.asker(None), Ok)
+}
+
+fn add_fields(context: &Context, args: Disclose) -> Result<Exit, ClientError> {
+    let mut document = Document::read(&args.file)?;
+    disclose::add(&mut document.receipt, &disclosures(&args.from)?, &args.fields).map_err(ClientError::Usage)?;
+    let bytes = document.encode(args.form.unwrap_or(document.form)).map_err(ClientError::Usage)?;
+    written(context, &args.out, &bytes, &document)
+}
+
+fn disclosures(file: &Path) -> Result<Vec<String>, ClientError> {
+    let size = std::fs::metadata(file).map_err(|e| ClientError::file(file, e))?.len();
+    if size > disclose::MAX_DISCLOSURES {
+        return Err(ClientError::Usage(format!("{}: it is larger than a file of disclosures can be", file.display())));
+    }
+    let text = std::fs::read_to_string(file).map_err(|e| ClientError::file(file, e))?;
+    disclose::read(&text).map_err(|why| ClientError::Usage(format!("{}: {why}", file.display())))
+}
+
+fn written(context: &Context, out: &Path, bytes: &[u8], document: &Document) -> Result<Exit, ClientError> {
+    write_file(out, bytes)?;
+    let (file, digest) = (out.display().to_string(), hex::encode(sha256(bytes)));
+    let (size, status) = (document.receipt.tree_size, !document.receipt.status_proof.is_empty());
+    context.out.answer(&json!({ "file": file, "size": size, "sha256": digest, "bytes": bytes.len(), "status": status }), || {
+        let status = if status || document.receipt.item.is_empty() {
+            ""
+        } else {
+            "\n  不含状态 without a status: it is not yours to ask for (see --use)"
+        };
+        format!("{file}\n  截至 as of checkpoint {size}\n  sha256 {digest}{status}")
     });
     Ok(Exit::Yes)
 }
 
-fn load_trust(context: &Context, file: Option<PathBuf>) -> Result<Trust, ClientError> {
-    let file = match (file, &context.config) {
-        (Some(file), _) => file,
-        (None, Some(path)) => Config::load(path)?.trust.ok_or_else(|| ClientError::config("trust", "the configuration names none"))?,
-        (None, None) => return Err(ClientError::Usage("say what is trusted: --trust FILE, or a configuration that names it".into())),
+fn check(context: &Context, args: Check) -> Result<Exit, ClientError> {
+    let trust = load_trust(context, args.trust.clone())?;
+    let now = now_ms();
+    let (mut exits, mut values, mut texts) = (Vec::new(), Vec::new(), String::new());
+    for file in &args.files {
+        let name = file.display().to_string();
+        match read(file)? {
+            Ok(document) => {
+                let checked = document.check(&trust);
+                let exit = judge(&checked, now, &args);
+                let mut value = checked.json(now);
+                if let Some(of) = value.as_object_mut() {
+                    of.insert("file".into(), json!(name));
+                    of.insert("exit".into(), json!(exit as u8));
+                    of.insert("fresh".into(), json!(checked.freshness(now, args.max_age) == Freshness::Fresh));
+                }
+                values.push(value);
+                texts += &text(&name, &checked, now, args.max_age);
+                exits.push(exit);
+            }
+            Err(why) => {
+                values.push(json!({ "file": name, "ok": false, "exit": Exit::No as u8, "unreadable": why }));
+                texts += &format!("存证凭证 receipt {name}\n  ✗ 无法读取 unreadable  {why}\n");
+                exits.push(Exit::No);
+            }
+        }
+    }
+    let worst = [Exit::No, Exit::TooOld, Exit::NotValid].into_iter().find(|exit| exits.contains(exit)).unwrap_or(Exit::Yes);
+    let answer = match values.len() {
+        1 => values.remove(0),
+        _ => json!({ "ok": worst == Exit::Yes, "exit": worst as u8, "receipts": Value::Array(values) }),
     };
-    TrustFile::load(&file).map_err(|why| ClientError::config("trust", why))
+    context.out.answer(&answer, || texts);
+    Ok(worst)
 }
 
-fn text(checked: &ReceiptCheck) -> String {
+/// The document of a file. That it is none is an answer; that the file cannot be read is not.
+fn read(file: &Path) -> Result<Result<Document, String>, ClientError> {
+    if std::fs::metadata(file).map_err(|e| ClientError::file(file, e))?.len() > MAX_FILE as u64 {
+        return Ok(Err("it is larger than a receipt can be".into()));
+    }
+    Ok(Document::parse(&std::fs::read(file).map_err(|e| ClientError::file(file, e))?))
+}
+
+fn judge(checked: &ReceiptCheck, now: u64, args: &Check) -> Exit {
+    if !checked.holds() {
+        return Exit::No;
+    }
+    if checked.freshness(now, args.max_age) != Freshness::Fresh {
+        return Exit::TooOld;
+    }
+    match (checked.shown(now), &checked.item) {
+        (Some(shown), _) if shown.verify_code() != 0 => Exit::NotValid,
+        (None, Some(_)) if args.need_status => Exit::NotValid,
+        _ => Exit::Yes,
+    }
+}
+
+fn text(name: &str, checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> String {
     let line = |label: &str, verdict: &Verdict, more: String| match verdict {
         Ok(()) => format!("  ✓ {label}  {more}\n"),
         Err(why) => format!("  ✗ {label}  {why} {more}\n"),
     };
     let record = checked.record.map(|(seq, time)| format!("记录 record {seq}, {}", show_ms(time))).unwrap_or_default();
-    let mut out = String::from("存证凭证 receipt\n");
+    let mut out = format!("存证凭证 receipt {name}\n");
     out += &line("真实 genuine    ", &checked.genuine, record);
     out += &line("签发 issued by  ", &checked.issued, format!("{} ({})", checked.issuer, checked.posts.join("+")));
     let licence = checked
@@ -122,41 +262,39 @@ fn text(checked: &ReceiptCheck) -> String {
     for field in &checked.fields {
         out += &format!("      {} = {}\n", field.name, field.value);
     }
+    out += &status_line(checked, now);
     if let Some(checkpoint) = &checked.checkpoint {
         let time = checked.as_of_ms().map(show_ms).unwrap_or_else(|| "—".into());
-        out += &format!("  截至 as of        checkpoint {}, {time}\n", checkpoint.size);
+        out += &format!("    截至 as of       checkpoint {}, {time}\n", checkpoint.size);
         for cosigner in &checkpoint.cosigners {
-            out += &format!("  见证 cosigned by  {}, {}\n", cosigner.name, show_ms(cosigner.time_s.saturating_mul(1000)));
+            out += &format!("    见证 cosigned by {}, {}\n", cosigner.name, show_ms(cosigner.time_s.saturating_mul(1000)));
         }
     }
-    out + "  未说明现时状态 Today's status is not part of a receipt.\n"
+    out + &age_line(checked, now, max_age)
 }
 
-pub fn run_trust(context: &Context, verb: TrustVerb) -> Result<Exit, ClientError> {
-    let TrustVerb::Pin { genesis, quorum, out, without_ledger_key } = verb;
-    let payload = read_genesis_file(&genesis).map_err(|why| ClientError::config("genesis", why))?;
-    let read = pinned::read_genesis(&payload).ok_or_else(|| ClientError::config("genesis", "the file is no genesis payload"))?;
-    let trust = pinned::trust_of(&read, ledger_id(&payload), quorum, !without_ledger_key).map_err(|e| ClientError::Usage(e.to_string()))?;
-    let file = TrustFile::of(&trust);
-    let text = serde_json::to_string_pretty(&file).map_err(|e| ClientError::Usage(e.to_string()))?;
-    match &out {
-        Some(path) => std::fs::write(path, text + "\n").map_err(|e| ClientError::file(path, e))?,
-        None => context.out.line(&text),
+fn status_line(checked: &ReceiptCheck, now: u64) -> String {
+    match (&checked.status, checked.shown(now)) {
+        (StatusVerdict::Refused(why), _) => format!("  ✗ 状态 status      {why}\n"),
+        (StatusVerdict::Proven(status), Some(shown)) => {
+            let mark = if shown.verify_code() == 0 { '✓' } else { '✗' };
+            let (zh, en) = (shown.chinese(), shown.name());
+            format!("  {mark} 状态 status      {zh} / {en}, 截至记录 as of record {}, {}\n", status.seq, show_ms(status.time_ms))
+        }
+        _ if checked.item.is_some() => {
+            "  – 状态 status      未说明 the receipt does not say: it is older than status proofs, or was given without\n".into()
+        }
+        _ => String::new(),
     }
-    if let Some(path) = &out {
-        let settings = trust.settings();
-        let (id, n, k) = (hex::encode(settings.ledger_id), settings.witnesses.len(), settings.quorum);
-        let stolen = trust.holds_against();
-        context.out.answer(
-            &json!({ "file": path.display().to_string(), "ledger_id": id, "witnesses": n, "quorum": k, "holds_against": stolen }),
-            || {
-                let holds = match stolen {
-                    Some(f) => format!("{f} stolen nodes cannot show two histories"),
-                    None => "too few to keep stolen nodes from showing two histories; it only lets others detect it".to_owned(),
-                };
-                format!("{}\n  ledger id {id}\n  quorum {k} of {n}: {holds}", path.display())
-            },
-        );
+}
+
+fn age_line(checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> String {
+    let age = checked.age_ms(now).map_or_else(|| "—".into(), show_length);
+    let most = max_age.map(|most| format!(" (最长 at most {})", show_length(most))).unwrap_or_default();
+    match checked.freshness(now, max_age) {
+        Freshness::Fresh => format!("  ✓ 时效 age         {age}{most}\n"),
+        Freshness::TooOld => format!("  ✗ 时效 age         {age}: 已过时 too old{most}\n"),
+        Freshness::Ahead => "  ✗ 时效 age         the witnesses' time lies ahead of the clock here\n".into(),
+        Freshness::Unknown => "  ✗ 时效 age         no quorum says when\n".into(),
     }
-    Ok(Exit::Yes)
 }

@@ -3,6 +3,7 @@
 
 mod etcd;
 mod gauge;
+mod status_vector;
 mod workloads;
 
 use crate::cluster::{self, Up};
@@ -31,7 +32,9 @@ pub struct Options {
     pub bulk: usize,
     /// Single-issue records that the audit wants at least.
     pub audit_records: u64,
-    /// Only these workloads; all when empty.
+    /// Licences of the generated status vector.
+    pub licences: u64,
+    /// Only these workloads; when empty, all that want a ledger.
     pub only: Vec<String>,
 }
 
@@ -45,8 +48,17 @@ impl Options {
     }
 }
 
+/// The workload that wants no ledger, and is run only when it is named.
+const STATUS_VECTOR: &str = "status-vector";
+
 /// Runs the workloads and prints one line of JSON for each. `say` hears what is being done.
 pub async fn run(options: &Options, say: &mut dyn FnMut(&str)) -> Result<(), TestnetError> {
+    if options.only.iter().any(|w| w == STATUS_VECTOR) {
+        print(status_vector::measure(options.licences, say)?);
+        if options.only.iter().all(|w| w == STATUS_VECTOR) {
+            return Ok(());
+        }
+    }
     let temporary = match &options.dir {
         Some(_) => None,
         None => Some(tempfile::tempdir().map_err(|e| TestnetError::Setup(e.to_string()))?),

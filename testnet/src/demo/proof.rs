@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use vermilion_client::audit::{self, Directory, MakeToken, NodeSource, Report, Source, Stage, TrustFile, read_genesis_file};
 use vermilion_client::client::Client;
+use vermilion_client::clock::now_ms;
 use vermilion_client::clock::show_ms;
-use vermilion_client::receipt::{self, ReceiptCheck, Verdict};
+use vermilion_client::receipt::document::write_file;
+use vermilion_client::receipt::{self, Document, Form, ReceiptCheck, StatusVerdict, Verdict};
 use vermilion_proto::ReceiptRequest;
 
 /// How long a checkpoint with the quorum may take.
@@ -53,9 +55,9 @@ pub async fn take(
     let folder = dir.join("receipts");
     std::fs::create_dir_all(&folder).map_err(|e| TestnetError::File(folder.clone(), e))?;
     let path = folder.join(name);
-    receipt::write_file(&path, &receipt)?;
-    let bytes = std::fs::metadata(&path).map_err(|e| TestnetError::File(path.clone(), e))?.len();
-    show.fact("凭证 receipt", &format!("{name}: {what}, {} bytes, under checkpoint {}", grouped(bytes), receipt.tree_size));
+    let (size, file) = (receipt.tree_size, Document::new(receipt).encode(Form::Binary).map_err(deviation)?);
+    write_file(&path, &file)?;
+    show.fact("凭证 receipt", &format!("{name}: {what}, {} bytes, under checkpoint {size}", grouped(file.len() as u64)));
     Ok(Kept { what, path, identifier: request.identifier })
 }
 
@@ -63,7 +65,7 @@ pub async fn take(
 pub fn check_all(dir: &Path, kept: &[Kept], show: &Show) -> Result<(), TestnetError> {
     let trust = TrustFile::load(&dir.join("trust.json")).map_err(deviation)?;
     for receipt in kept {
-        let checked = receipt::check(&receipt::read_file(&receipt.path)?, &trust);
+        let checked = Document::read(&receipt.path)?.check(&trust);
         show.note(&format!("{}  {}", file_name(&receipt.path), receipt.what));
         verdicts(&checked, show);
         if !checked.holds() {
@@ -91,6 +93,13 @@ fn verdicts(checked: &ReceiptCheck, show: &Show) {
     line("签发 issued by", &checked.issued, format!("{} ({})", checked.issuer, checked.posts.join(" + ")));
     let of = checked.item.as_ref().map_or("the record whole", |i| i.identifier.as_str());
     line("未改 unaltered", &checked.unaltered, of.to_owned());
+    match (&checked.status, checked.shown(now_ms())) {
+        (StatusVerdict::Proven(status), Some(shown)) => {
+            show.fact("  ✓ 状态 status", &format!("{} / {}, as of record {}", shown.chinese(), shown.name(), status.seq));
+        }
+        (StatusVerdict::Refused(why), _) => show.fact("  ✗ 状态 status", why),
+        _ => {}
+    }
     if let Some(checkpoint) = checked.checkpoint.as_ref().filter(|_| checked.holds()) {
         show.fact("    截至 as of", &format!("checkpoint {}, {}", checkpoint.size, checked.as_of_ms().map(show_ms).unwrap_or_default()));
         let names: Vec<&str> = checkpoint.cosigners.iter().map(|c| c.name.rsplit('/').next().unwrap_or(&c.name)).collect();
@@ -111,9 +120,9 @@ pub fn tamper(dir: &Path, receipt: &Kept, show: &Show) -> Result<(), TestnetErro
     let path = receipt.path.with_file_name("altered.vmr");
     std::fs::write(&path, bytes).map_err(|e| TestnetError::File(path.clone(), e))?;
     show.note(&format!("altered.vmr  a copy of {} with byte {at} changed", file_name(&receipt.path)));
-    match receipt::read_file(&path) {
+    match Document::read(&path) {
         Ok(read) => {
-            let checked = receipt::check(&read, &trust);
+            let checked = read.check(&trust);
             verdicts(&checked, show);
             if checked.holds() {
                 return Err(deviation("a receipt with a changed byte holds"));

@@ -10,6 +10,7 @@ mod door;
 mod fixtures;
 mod kill;
 mod left_behind;
+mod offline;
 mod privacy;
 mod receipts;
 mod rest;

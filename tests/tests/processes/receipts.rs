@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use vermilion_client::audit::TrustFile;
-use vermilion_client::receipt;
+use vermilion_client::receipt::Document;
 use vermilion_proto::ReceiptRequest;
 use vermilion_testnet::layout;
 use vermilion_tests::{Ledger, Rows};
@@ -26,8 +26,8 @@ async fn with_receipts() -> (Ledger, [std::path::PathBuf; 2]) {
         assert_eq!(code, 0, "{out}{errors}");
     }
     let asker = ledger.client.asker(None).unwrap();
-    let by_library = ledger.client.connection.receipt(&ReceiptRequest { command_id: Vec::new(), identifier }, Some(&asker)).await.unwrap();
-    assert_eq!(by_library.item, receipt::read_file(&licence).unwrap().item);
+    let by_library = ledger.client.connection.receipt(&ReceiptRequest { identifier, ..Default::default() }, Some(&asker)).await.unwrap();
+    assert_eq!(by_library.item, Document::read(&licence).unwrap().receipt.item);
     ledger.stop_all();
     (ledger, [licence, command])
 }
@@ -53,7 +53,7 @@ async fn a_receipt_holds_offline_and_no_byte_of_it_may_change() {
         assert!(said["as_of"]["time"].is_string());
 
         let whole = std::fs::read(&file).unwrap();
-        let holds = |bytes: &[u8]| receipt::parse(bytes).is_ok_and(|r| receipt::check(&r, &trust).holds());
+        let holds = |bytes: &[u8]| Document::parse(bytes).is_ok_and(|d| d.check(&trust).holds());
         assert!(holds(&whole));
         // Every byte of the first and last part, and a sample of what lies between.
         let step = whole.len() / 1_500 + 1;

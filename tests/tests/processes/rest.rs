@@ -90,7 +90,7 @@ async fn records_are_for_registered_operators_and_receipts_and_checkpoints_for_w
 
         let receipt = http::get(&node.http, &format!("/v1/receipts/{id}")).await;
         assert_eq!(receipt.code, 200);
-        let receipt = vermilion_client::receipt::parse(&receipt.body).unwrap();
+        let receipt = vermilion_client::receipt::Document::parse(&receipt.body).unwrap().receipt;
         assert!(vermilion_client::receipt::check(&receipt, &ledger.trust()).holds());
 
         let note = http::get(&node.http, "/v1/checkpoint").await;

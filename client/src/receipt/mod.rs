@@ -1,63 +1,65 @@
-//! Receipts (存证凭证) as files, and their check without any network.
-//!
-//! A file is eight bytes, `VMRCPT1` and a line feed, and then the encoded `Receipt`.
+//! Receipts (存证凭证): their check without any network, their forms as files ([`document`]), and the
+//! fields that are disclosed with them ([`disclose`]).
+
+pub mod disclose;
+pub mod document;
+
+pub use document::{Document, Form};
 
 use crate::clock::show_ms;
-use crate::error::ClientError;
 use crate::use_licence::{Field, check_fields};
 use serde_json::{Value, json};
-use std::io::Write as _;
-use std::path::Path;
-use vermilion_crypto::{Digest, sha256};
-use vermilion_ledger::{ItemParts, LeafClaim, ReceiptParts, Trust, Verified, chain_next, check_item, check_receipt, digests, record_hash};
-use vermilion_proto::{Command, LicenceItem, Message as _, Receipt, Record, body::Of, canonical};
+use vermilion_crypto::Digest;
+use vermilion_ledger::{
+    ItemParts, Leaf, LeafClaim, ReceiptParts, StatusParts, Trust, Verified, chain_next, check_item, check_receipt, check_receipt_status,
+    digests, record_hash,
+};
+use vermilion_proto::{Command, LicenceItem, Receipt, Record, StatusEvidence, body::Of, canonical};
+use vermilion_registry::days;
 use vermilion_registry::reason::Reason;
-use vermilion_registry::stored::open_parts;
+use vermilion_registry::status::{Shown, State, shown};
+use vermilion_registry::stored::{open_parts, status_index};
 
-/// The first bytes of a receipt's file.
-pub const MAGIC: &[u8; 8] = vermilion_registry::stored::RECEIPT_MAGIC;
-/// The largest file that is read: a record, an item and proofs.
-const MAX_FILE: usize = 4 << 20;
-
-/// Writes a receipt's file whole or not at all.
-pub fn write_file(path: &Path, receipt: &Receipt) -> Result<(), ClientError> {
-    let new = path.with_extension(format!("{}.new", std::process::id()));
-    let write = || {
-        let mut file = std::fs::File::create(&new)?;
-        file.write_all(MAGIC)?;
-        file.write_all(&receipt.encode_to_vec())?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
-    };
-    write().map_err(|e| ClientError::file(path, e))
-}
-
-/// Reads a receipt's file. That it reads says nothing of its truth.
-pub fn read_file(path: &Path) -> Result<Receipt, ClientError> {
-    let bytes = std::fs::read(path).map_err(|e| ClientError::file(path, e))?;
-    parse(&bytes).map_err(|why| ClientError::Usage(format!("{}: {why}", path.display())))
-}
-
-/// Reads a receipt's bytes.
-pub fn parse(bytes: &[u8]) -> Result<Receipt, String> {
-    if bytes.len() > MAX_FILE {
-        return Err("it is larger than a receipt can be".into());
-    }
-    let body = bytes.strip_prefix(MAGIC.as_slice()).ok_or("it is no receipt of this version")?;
-    let receipt: Receipt = canonical(body).map_err(|e| e.to_string())?;
-    if receipt.format_version != 1 {
-        return Err(format!("format version {} is not read by this version", receipt.format_version));
-    }
-    for (field, used) in [("status_proof", !receipt.status_proof.is_empty()), ("endorsements", !receipt.endorsements.is_empty())] {
-        if used {
-            return Err(format!("{field} is not honoured by this version"));
-        }
-    }
-    Ok(receipt)
-}
+/// How far a time may lie ahead of the clock here, in milliseconds: clocks differ.
+const AHEAD_MS: u64 = 300_000;
 
 /// One of the questions that a receipt answers: the answer, or why it is no.
 pub type Verdict = Result<(), String>;
+
+/// The status of a licence that a receipt proves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProvenStatus {
+    /// As it stands in the ledger.
+    pub state: State,
+    /// The commitment record as of which.
+    pub seq: u64,
+    /// Its time, Unix milliseconds.
+    pub time_ms: u64,
+}
+
+/// What a receipt says of its licence's status.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StatusVerdict {
+    /// Nothing: it is of a record, or older than status proofs, or was not given the status.
+    Absent,
+    /// A status that does not hold.
+    Refused(String),
+    /// A status that holds as of the checkpoint.
+    Proven(ProvenStatus),
+}
+
+/// How old the answer is, against what was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Freshness {
+    /// Nothing was asked, or it is young enough.
+    Fresh,
+    /// Older than asked.
+    TooOld,
+    /// The quorum's time lies ahead of the clock here: one of the two is wrong.
+    Ahead,
+    /// No quorum says when.
+    Unknown,
+}
 
 /// What a receipt says, each question by itself.
 #[derive(Clone, Debug)]
@@ -80,6 +82,10 @@ pub struct ReceiptCheck {
     pub item: Option<LicenceItem>,
     /// Fields that were disclosed with it and hold.
     pub fields: Vec<Field>,
+    /// The licence's status.
+    pub status: StatusVerdict,
+    /// The record's leaf in the tree: what other tools check a proof for.
+    pub leaf: Option<Leaf>,
     /// The checkpoint, if it holds.
     pub checkpoint: Option<Verified>,
     /// How many witnesses are wanted.
@@ -90,7 +96,34 @@ impl ReceiptCheck {
     /// Whether every answer is yes.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.genuine.is_ok() && self.issued.is_ok() && self.unaltered.is_ok()
+        self.genuine.is_ok() && self.issued.is_ok() && self.unaltered.is_ok() && !matches!(self.status, StatusVerdict::Refused(_))
+    }
+
+    /// How old the answer is at `now_ms`, in milliseconds; 0 for one that lies ahead.
+    #[must_use]
+    pub fn age_ms(&self, now_ms: u64) -> Option<u64> {
+        self.as_of_ms().map(|as_of| now_ms.saturating_sub(as_of))
+    }
+
+    /// Whether the answer is at most `max_age_ms` old at `now_ms`. With no age asked for everything is
+    /// fresh.
+    #[must_use]
+    pub fn freshness(&self, now_ms: u64, max_age_ms: Option<u64>) -> Freshness {
+        let Some(max_age) = max_age_ms else { return Freshness::Fresh };
+        match self.as_of_ms() {
+            None => Freshness::Unknown,
+            Some(as_of) if as_of > now_ms.saturating_add(AHEAD_MS) => Freshness::Ahead,
+            Some(as_of) if now_ms.saturating_sub(as_of) > max_age => Freshness::TooOld,
+            Some(_) => Freshness::Fresh,
+        }
+    }
+
+    /// The proven status with what follows from the licence's dates: on the commitment's day, or today
+    /// where that is later.
+    #[must_use]
+    pub fn shown(&self, now_ms: u64) -> Option<Shown> {
+        let (StatusVerdict::Proven(status), Some(item)) = (&self.status, &self.item) else { return None };
+        Some(shown(status.state, item.effective_from, item.expires_on, days::of(status.time_ms.max(now_ms))))
     }
 
     /// The moment as of which the quorum vouches, in Unix milliseconds.
@@ -99,9 +132,27 @@ impl ReceiptCheck {
         self.checkpoint.as_ref()?.witnessed_at(self.quorum).map(|s| s.saturating_mul(1000))
     }
 
-    /// For scripts.
+    fn status_json(&self, now_ms: u64) -> Value {
+        match (&self.status, self.shown(now_ms)) {
+            (StatusVerdict::Refused(why), _) => json!({ "ok": false, "proven": false, "why": why }),
+            (StatusVerdict::Proven(status), Some(shown)) => json!({
+                "ok": true,
+                "proven": true,
+                "valid": shown.verify_code() == 0,
+                "state": status.state.name(),
+                "shown": shown.name(),
+                "shown_zh": shown.chinese(),
+                "verify_code": shown.verify_code(),
+                "as_of_seq": status.seq,
+                "as_of": show_ms(status.time_ms),
+            }),
+            _ => json!({ "ok": true, "proven": false }),
+        }
+    }
+
+    /// For scripts. Dates of the licence are judged at `now_ms`.
     #[must_use]
-    pub fn json(&self) -> Value {
+    pub fn json(&self, now_ms: u64) -> Value {
         let verdict = |v: &Verdict| json!({ "ok": v.is_ok(), "why": v.as_ref().err() });
         let cosigned = self.checkpoint.iter().flat_map(|c| &c.cosigners);
         let cosigned: Vec<Value> = cosigned.map(|c| json!({ "name": c.name, "time": show_ms(c.time_s.saturating_mul(1000)) })).collect();
@@ -111,6 +162,8 @@ impl ReceiptCheck {
             "genuine": verdict(&self.genuine),
             "issued_by": { "ok": self.issued.is_ok(), "why": self.issued.as_ref().err(), "unit": self.issuer, "posts": self.posts },
             "unaltered": verdict(&self.unaltered),
+            "status": self.status_json(now_ms),
+            "age_s": self.age_ms(now_ms).map(|age| age / 1000),
             "as_of": {
                 "size": self.checkpoint.as_ref().map(|c| c.size),
                 "time": self.as_of_ms().map(show_ms),
@@ -120,6 +173,7 @@ impl ReceiptCheck {
             "command": self.command.map(hex::encode),
             "seq": self.record.map(|(seq, _)| seq),
             "time": self.record.map(|(_, time)| show_ms(time)),
+            "leaf": self.leaf.as_ref().map(|leaf| hex::encode(leaf.encode())),
             "licence": self.item.as_ref().map(item_json),
             "fields": fields,
         })
@@ -150,6 +204,8 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
         record: None,
         item: None,
         fields: Vec::new(),
+        status: StatusVerdict::Absent,
+        leaf: None,
         checkpoint: None,
         quorum: trust.settings().quorum,
     };
@@ -163,6 +219,7 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
         }
     };
     out.record = Some((open.record.seq, open.record.time_ms));
+    out.leaf = Some(open.leaf.clone());
     let claim = LeafClaim { seq: open.record.seq, time_ms: open.record.time_ms, commitment: open.leaf.commitment };
     let opened = vermilion_identity::open(&open.record.envelope);
     let signed = opened.as_ref().ok().and_then(|o| signed_items(&o.command));
@@ -201,7 +258,34 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
         }
         Err(error) => Err(error.to_string()),
     };
+    out.status = match &out.checkpoint {
+        _ if receipt.status_proof.is_empty() => StatusVerdict::Absent,
+        Some(checkpoint) if out.genuine.is_ok() => match status(receipt, &open.record, checkpoint) {
+            Ok(status) => StatusVerdict::Proven(status),
+            Err(why) => StatusVerdict::Refused(why),
+        },
+        _ => StatusVerdict::Refused("The record that gives the licence its place is not proved.".into()),
+    };
     out
+}
+
+/// The status that a receipt proves: of the licence at its position in the record, as of the checkpoint.
+fn status(receipt: &Receipt, record: &Record, checkpoint: &Verified) -> Result<ProvenStatus, String> {
+    let evidence: StatusEvidence = canonical(&receipt.status_proof).map_err(|e| e.to_string())?;
+    if evidence.format_version != 1 {
+        return Err(format!("status evidence of version {} is not read by this version", evidence.format_version));
+    }
+    let place = || status_index(record.outcome.as_ref()?, receipt.item_position).filter(|_| !receipt.item.is_empty());
+    let parts = StatusParts {
+        leaf: &evidence.leaf,
+        inclusion: &evidence.inclusion,
+        count: evidence.licence_count,
+        index: place().ok_or("The record gives the licence no place among the statuses.")?,
+        proof: &evidence.proof,
+    };
+    let found = check_receipt_status(&parts, checkpoint).map_err(|e| e.to_string())?;
+    let state = State::from_number(u32::from(found.state)).ok_or("The status is none of this version.")?;
+    Ok(ProvenStatus { state, seq: found.seq, time_ms: found.time_ms })
 }
 
 /// Root and count of the items that a command signs.
@@ -260,13 +344,6 @@ fn taken(record: &Record, receipt: &Receipt, item: Option<&LicenceItem>, unit: &
     }
 }
 
-/// The SHA-256 of a receipt's file, by which a document may cite it.
-#[must_use]
-pub fn digest(receipt: &Receipt) -> Digest {
-    sha256(&[MAGIC.as_slice(), &receipt.encode_to_vec()].concat())
-}
-
 #[cfg(test)]
-#[path = "receipt_tests.rs"]
 #[allow(clippy::unwrap_used)]
-mod tests;
+pub(crate) mod tests;

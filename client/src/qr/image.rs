@@ -1,0 +1,118 @@
+//! Drawing a QR code and reading one from a picture.
+
+use qrcode::render::{svg, unicode};
+use qrcode::{Color, EcLevel, QrCode};
+use rxing::BarcodeFormat;
+
+/// Pixels of a module in a picture.
+const MODULE: usize = 6;
+/// Modules of white around the code, as ISO/IEC 18004 wants them.
+const QUIET: usize = 4;
+/// The largest picture that is read, in pixels.
+const MAX_PIXELS: usize = 40_000_000;
+
+fn code(text: &str) -> Result<QrCode, String> {
+    QrCode::with_error_correction_level(text, EcLevel::M).map_err(|e| e.to_string())
+}
+
+/// A PNG of the text's code: black on white, one byte a pixel.
+pub fn png(text: &str) -> Result<Vec<u8>, String> {
+    let code = code(text)?;
+    let modules = code.width();
+    let side = (modules + 2 * QUIET) * MODULE;
+    let colors = code.to_colors();
+    let is_dark = |x: usize, y: usize| {
+        let (x, y) = ((x / MODULE).checked_sub(QUIET)?, (y / MODULE).checked_sub(QUIET)?);
+        (x < modules && y < modules).then(|| colors.get(y * modules + x) == Some(&Color::Dark))
+    };
+    let pixels: Vec<u8> = (0..side * side).map(|at| if is_dark(at % side, at / side) == Some(true) { 0 } else { 255 }).collect();
+    let mut out = Vec::new();
+    let side = u32::try_from(side).map_err(|e| e.to_string())?;
+    let mut encoder = png::Encoder::new(&mut out, side, side);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().map_err(|e| e.to_string())?;
+    writer.write_image_data(&pixels).map_err(|e| e.to_string())?;
+    writer.finish().map_err(|e| e.to_string())?;
+    Ok(out)
+}
+
+/// An SVG of the text's code.
+pub fn svg(text: &str) -> Result<String, String> {
+    Ok(code(text)?.render::<svg::Color<'_>>().module_dimensions(4, 4).build())
+}
+
+/// The text's code in half blocks, for a terminal with a dark background.
+pub fn terminal(text: &str) -> Result<String, String> {
+    let mut code = code(text)?.render::<unicode::Dense1x2>().build();
+    code.push('\n');
+    Ok(code)
+}
+
+/// Whether bytes begin as a PNG does.
+#[must_use]
+pub fn is_png(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x89PNG\r\n\x1a\n")
+}
+
+/// The text of the one QR code in a PNG.
+pub fn read_png(bytes: &[u8]) -> Result<String, String> {
+    let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let mut reader = decoder.read_info().map_err(|e| e.to_string())?;
+    let size = reader.output_buffer_size().filter(|size| *size <= 4 * MAX_PIXELS).ok_or("the picture is too large")?;
+    let mut pixels = vec![0; size];
+    let frame = reader.next_frame(&mut pixels).map_err(|e| e.to_string())?;
+    pixels.truncate(frame.buffer_size());
+    let samples = frame.color_type.samples();
+    let grey = pixels.chunks_exact(samples).map(luma).collect();
+    let found = rxing::helpers::detect_in_luma(grey, frame.width, frame.height, Some(BarcodeFormat::QR_CODE));
+    found.map(|result| result.getText().to_owned()).map_err(|_| "there is no QR code that can be read in the picture".to_owned())
+}
+
+/// The brightness of a pixel of one (grey), two (and alpha), three (red, green, blue) or four samples; on
+/// white where it is transparent.
+fn luma(pixel: &[u8]) -> u8 {
+    let (color, alpha) = match pixel {
+        [grey] => (u32::from(*grey), 255),
+        [grey, alpha] => (u32::from(*grey), u32::from(*alpha)),
+        [r, g, b, rest @ ..] => {
+            let grey = (299 * u32::from(*r) + 587 * u32::from(*g) + 114 * u32::from(*b)) / 1000;
+            (grey, rest.first().map_or(255, |alpha| u32::from(*alpha)))
+        }
+        [] => (255, 255),
+    };
+    u8::try_from((color * alpha + 255 * (255 - alpha)) / 255).unwrap_or(255)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drawn_code_is_read_again_by_another_library() {
+        let longest = format!("VMQR1:{}", "aZ9_-".repeat(238));
+        for text in ["VMQR1:AAAA", &longest] {
+            let picture = png(text).unwrap();
+            assert!(is_png(&picture));
+            assert_eq!(read_png(&picture).unwrap(), text);
+        }
+        assert!(longest.len() <= super::super::MAX_TEXT && longest.len() > super::super::MAX_TEXT - 10);
+        assert!(read_png(&png("x").unwrap()[..50]).is_err());
+        assert!(read_png(b"").is_err());
+    }
+
+    #[test]
+    fn other_forms_are_drawn() {
+        let drawn = svg("VMQR1:AAAA").unwrap();
+        assert!(drawn.contains("<svg") && drawn.ends_with("</svg>"));
+        let lines = terminal("VMQR1:AAAA").unwrap();
+        assert!(lines.lines().count() > 10 && lines.contains('█'));
+    }
+
+    #[test]
+    fn brightness_is_of_all_kinds_of_pixels() {
+        assert_eq!([luma(&[7]), luma(&[0, 0]), luma(&[0, 255]), luma(&[255, 255, 255]), luma(&[0, 0, 0, 0])], [7, 255, 0, 255, 255]);
+    }
+}

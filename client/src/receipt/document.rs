@@ -1,0 +1,294 @@
+//! The forms of one receipt: binary, JSON, C2SP tlog-proof, RFC 9942 COSE receipt. All four carry the
+//! same proof and are recognised by their beginnings.
+
+use super::ReceiptCheck;
+use crate::error::ClientError;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use serde::{Deserialize, Serialize};
+use std::io::Write as _;
+use std::path::Path;
+use vermilion_crypto::{Digest, sha256};
+use vermilion_ledger::{Checkpoint, CoseReceipt, SignedNote, TlogProof, Trust, digests};
+use vermilion_proto::{Message as _, Receipt, StatusEvidence, canonical};
+use vermilion_registry::stored::{read_receipt, receipt_file, receipt_index};
+
+/// The largest file that is read: a record, an item and proofs, in the longest form.
+pub const MAX_FILE: usize = 8 << 20;
+/// What the JSON form says it is.
+const JSON_FORMAT: &str = "vermilion-receipt";
+/// The first bytes of a tagged COSE_Sign1.
+const COSE_BEGINS: [u8; 2] = [0xd2, 0x84];
+
+/// How a receipt is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Form {
+    /// Magic, checksum, protobuf: the shortest.
+    Binary,
+    /// JSON, bytes in base64.
+    Json,
+    /// C2SP tlog-proof; what else a receipt has stands in its extra line.
+    TlogProof,
+    /// RFC 9942, signed by the node that gave it.
+    Cose,
+}
+
+/// A receipt in one of its forms.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The form that it was read from.
+    pub form: Form,
+    /// The receipt itself.
+    pub receipt: Receipt,
+    cose: Option<CoseReceipt>,
+}
+
+impl Document {
+    /// Of a receipt as a node gives it.
+    #[must_use]
+    pub fn new(receipt: Receipt) -> Self {
+        Self { form: Form::Binary, receipt, cose: None }
+    }
+
+    /// Reads a file of any form. That it reads says nothing of its truth.
+    pub fn read(path: &Path) -> Result<Self, ClientError> {
+        let bytes = std::fs::read(path).map_err(|e| ClientError::file(path, e))?;
+        Self::parse(&bytes).map_err(|why| ClientError::Usage(format!("{}: {why}", path.display())))
+    }
+
+    /// Reads the bytes of any form.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() > MAX_FILE {
+            return Err("it is larger than a receipt can be".into());
+        }
+        let (form, receipt, cose) = if TlogProof::begins(bytes) {
+            (Form::TlogProof, of_tlog_proof(bytes)?, None)
+        } else if bytes.starts_with(&COSE_BEGINS) {
+            let (receipt, cose) = of_cose(bytes)?;
+            (Form::Cose, receipt, Some(cose))
+        } else if bytes.first() == Some(&b'{') {
+            let json: Json = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+            (Form::Json, json.receipt()?, None)
+        } else {
+            (Form::Binary, read_receipt(bytes).map_err(|e| e.0)?, None)
+        };
+        if receipt.format_version != 1 {
+            return Err(format!("format version {} is not read by this version", receipt.format_version));
+        }
+        for (field, used) in
+            [("endorsements", !receipt.endorsements.is_empty()), ("packed_checkpoint", receipt.packed_checkpoint.is_some())]
+        {
+            if used {
+                return Err(format!("{field} is not honoured here by this version"));
+            }
+        }
+        Ok(Self { form, receipt, cose })
+    }
+
+    /// The bytes of a form. A COSE receipt is a node's to sign: it comes from there alone.
+    pub fn encode(&self, form: Form) -> Result<Vec<u8>, String> {
+        match form {
+            Form::Binary => Ok(receipt_file(&self.receipt)),
+            Form::Json => {
+                let json = serde_json::to_string_pretty(&Json::of(&self.receipt)?).map_err(|e| e.to_string())?;
+                Ok((json + "\n").into_bytes())
+            }
+            Form::TlogProof => {
+                let bare = Receipt { tree_size: 0, inclusion: Vec::new(), checkpoint: Vec::new(), ..self.receipt.clone() };
+                let proof = TlogProof {
+                    extra: bare.encode_to_vec(),
+                    index: receipt_index(&self.receipt).ok_or("its record does not read")?,
+                    hashes: digests(&self.receipt.inclusion).map_err(|e| e.to_string())?,
+                    checkpoint: self.receipt.checkpoint.clone(),
+                };
+                Ok(proof.encode())
+            }
+            Form::Cose => Err("a COSE receipt is signed by a node: get it in that form".into()),
+        }
+    }
+
+    /// The SHA-256 of a form's bytes, by which a document may cite the file.
+    pub fn digest(&self, form: Form) -> Result<Digest, String> {
+        self.encode(form).map(|bytes| sha256(&bytes))
+    }
+
+    /// Checks the receipt, and of a COSE receipt its own signature too. Needs no network and no clock.
+    #[must_use]
+    pub fn check(&self, trust: &Trust) -> ReceiptCheck {
+        let mut checked = super::check(&self.receipt, trust);
+        if let (Some(cose), Ok(())) = (&self.cose, &checked.genuine) {
+            checked.genuine = signed_as_cose(cose, &checked, trust);
+        }
+        checked
+    }
+}
+
+/// Whether a key that is trusted has signed the same root as the checkpoint.
+fn signed_as_cose(cose: &CoseReceipt, checked: &ReceiptCheck, trust: &Trust) -> Result<(), String> {
+    let (_, key) = trust.key_of(&cose.key_id).ok_or("No key that you trust has signed the COSE receipt.")?;
+    let leaf = checked.leaf.as_ref().ok_or("The record cannot be read.")?;
+    let root = cose.check(&leaf.encode(), key).map_err(|_| "The signature of the COSE receipt does not hold.")?;
+    let same = checked.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.root == root);
+    if same { Ok(()) } else { Err("The COSE receipt is of another tree than the checkpoint.".into()) }
+}
+
+/// Writes a file whole or not at all.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ClientError> {
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    let write = || {
+        let mut file = std::fs::File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)
+    };
+    write().map_err(|e| ClientError::file(path, e))
+}
+
+/// The receipt's part that another form does not carry by itself: what it does carry must be empty.
+fn bare(bytes: &[u8], checkpoint: bool) -> Result<Receipt, String> {
+    let receipt: Receipt = canonical(bytes).map_err(|e| e.to_string())?;
+    if receipt.tree_size != 0 || !receipt.inclusion.is_empty() || (!checkpoint && !receipt.checkpoint.is_empty()) {
+        return Err("what the form carries stands in the receipt's own part again".into());
+    }
+    Ok(receipt)
+}
+
+fn same_index(receipt: &Receipt, index: u64) -> Result<(), String> {
+    if receipt_index(receipt) == Some(index) { Ok(()) } else { Err("its index is not that of its record".into()) }
+}
+
+fn of_tlog_proof(bytes: &[u8]) -> Result<Receipt, String> {
+    let proof = TlogProof::parse(bytes).map_err(|e| e.to_string())?;
+    let receipt = bare(&proof.extra, false)?;
+    same_index(&receipt, proof.index)?;
+    let note = SignedNote::parse(&proof.checkpoint).map_err(|e| e.to_string())?;
+    let checkpoint = Checkpoint::parse(note.body()).map_err(|e| e.to_string())?;
+    let inclusion = proof.hashes.iter().map(|hash| hash.to_vec()).collect();
+    Ok(Receipt { tree_size: checkpoint.size, inclusion, checkpoint: proof.checkpoint, ..receipt })
+}
+
+fn of_cose(bytes: &[u8]) -> Result<(Receipt, CoseReceipt), String> {
+    let cose = CoseReceipt::parse(bytes).map_err(|e| e.to_string())?;
+    let receipt = bare(&cose.rest, true)?;
+    same_index(&receipt, cose.index)?;
+    let inclusion = cose.path.iter().map(|hash| hash.to_vec()).collect();
+    Ok((Receipt { tree_size: cose.size, inclusion, ..receipt }, cose))
+}
+
+/// The JSON form: the message's fields by name, bytes in base64, the checkpoint as its text.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Json {
+    format: String,
+    version: u32,
+    record: String,
+    chain_before: String,
+    tree_size: u64,
+    inclusion: Vec<String>,
+    checkpoint: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    licence: Option<JsonLicence>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonLicence {
+    item: String,
+    position: u32,
+    path: Vec<String>,
+    disclosures: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    status: Option<JsonStatus>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonStatus {
+    version: u32,
+    leaf: String,
+    inclusion: String,
+    licences: u64,
+    proof: String,
+}
+
+fn text(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(bytes)
+}
+
+fn texts(list: &[Vec<u8>]) -> Vec<String> {
+    list.iter().map(|bytes| text(bytes)).collect()
+}
+
+fn bytes(text: &str) -> Result<Vec<u8>, String> {
+    BASE64_STANDARD.decode(text).map_err(|_| "a member is not base64".to_owned())
+}
+
+fn all_bytes(list: &[String]) -> Result<Vec<Vec<u8>>, String> {
+    list.iter().map(|text| bytes(text)).collect()
+}
+
+impl Json {
+    fn of(receipt: &Receipt) -> Result<Self, String> {
+        let status = match receipt.status_proof.as_slice() {
+            [] => None,
+            encoded => {
+                let of: StatusEvidence = canonical(encoded).map_err(|e| e.to_string())?;
+                Some(JsonStatus {
+                    version: of.format_version,
+                    leaf: text(&of.leaf),
+                    inclusion: text(&of.inclusion),
+                    licences: of.licence_count,
+                    proof: text(&of.proof),
+                })
+            }
+        };
+        let licence = (!receipt.item.is_empty()).then(|| JsonLicence {
+            item: text(&receipt.item),
+            position: receipt.item_position,
+            path: texts(&receipt.item_path),
+            disclosures: receipt.disclosures.clone(),
+            status,
+        });
+        Ok(Self {
+            format: JSON_FORMAT.into(),
+            version: receipt.format_version,
+            record: text(&receipt.record),
+            chain_before: text(&receipt.chain_before),
+            tree_size: receipt.tree_size,
+            inclusion: texts(&receipt.inclusion),
+            checkpoint: String::from_utf8(receipt.checkpoint.clone()).map_err(|_| "its checkpoint is no text")?,
+            licence,
+        })
+    }
+
+    fn receipt(self) -> Result<Receipt, String> {
+        if self.format != JSON_FORMAT {
+            return Err("it is no receipt of this version".into());
+        }
+        let mut receipt = Receipt {
+            format_version: self.version,
+            record: bytes(&self.record)?,
+            chain_before: bytes(&self.chain_before)?,
+            tree_size: self.tree_size,
+            inclusion: all_bytes(&self.inclusion)?,
+            checkpoint: self.checkpoint.into_bytes(),
+            ..Receipt::default()
+        };
+        if let Some(licence) = self.licence {
+            receipt.item = bytes(&licence.item)?;
+            receipt.item_position = licence.position;
+            receipt.item_path = all_bytes(&licence.path)?;
+            receipt.disclosures = licence.disclosures;
+            if let Some(status) = licence.status {
+                let evidence = StatusEvidence {
+                    format_version: status.version,
+                    leaf: bytes(&status.leaf)?,
+                    inclusion: bytes(&status.inclusion)?,
+                    licence_count: status.licences,
+                    proof: bytes(&status.proof)?,
+                };
+                receipt.status_proof = evidence.encode_to_vec();
+            }
+        }
+        Ok(receipt)
+    }
+}

@@ -1,0 +1,132 @@
+//! A receipt's file: magic, the first eight bytes of the message's SHA-256, message. The checksum is for
+//! accidents; no truth rests on it. In the message the checkpoint stands packed: without base64, and
+//! without the origin in front of every name.
+
+use crate::stored::BadRecord;
+use vermilion_crypto::sha256;
+use vermilion_ledger::{Checkpoint, SignatureLine, SignedNote};
+use vermilion_proto::{Message as _, PackedNote, PackedSignature, Receipt, canonical};
+
+/// The first bytes of a receipt's file.
+const MAGIC: &[u8; 8] = b"VMRCPT2\n";
+/// The first bytes of a file before there were checksum and packed checkpoint: the message follows.
+const MAGIC_1: &[u8; 8] = b"VMRCPT1\n";
+/// Bytes of the checksum behind the magic.
+const CHECKSUM: usize = 8;
+/// Bytes of the key id before a signature.
+const KEY_ID: usize = 4;
+
+/// A receipt's file.
+#[must_use]
+pub fn receipt_file(receipt: &Receipt) -> Vec<u8> {
+    let message = match pack(receipt) {
+        Some(packed) => Receipt { checkpoint: Vec::new(), packed_checkpoint: Some(packed), ..receipt.clone() }.encode_to_vec(),
+        None => receipt.encode_to_vec(),
+    };
+    [MAGIC.as_slice(), checksum(&message).as_slice(), &message].concat()
+}
+
+/// Reads a file of either magic, whose one form [`receipt_file`] writes. That it reads says nothing of
+/// its truth.
+pub fn read_receipt(file: &[u8]) -> Result<Receipt, BadRecord> {
+    let bad = |why: &str| BadRecord(why.to_owned());
+    let read = |message: &[u8]| canonical::<Receipt>(message).map_err(|e| BadRecord(e.to_string()));
+    if let Some(message) = file.strip_prefix(MAGIC_1) {
+        return read(message);
+    }
+    let rest = file.strip_prefix(MAGIC).ok_or_else(|| bad("it is no receipt of this version"))?;
+    let (sum, message) = rest.split_first_chunk::<CHECKSUM>().ok_or_else(|| bad("it ends early"))?;
+    if *sum != checksum(message) {
+        return Err(bad("its checksum does not hold"));
+    }
+    let mut receipt = read(message)?;
+    if let Some(packed) = receipt.packed_checkpoint.take() {
+        receipt.checkpoint = unpack(&packed, receipt.tree_size).ok_or_else(|| bad("its checkpoint does not unpack"))?;
+    }
+    if receipt_file(&receipt) == file { Ok(receipt) } else { Err(bad("it is not written as this version writes it")) }
+}
+
+fn checksum(message: &[u8]) -> [u8; CHECKSUM] {
+    let mut sum = [0; CHECKSUM];
+    sum.copy_from_slice(&sha256(message)[..CHECKSUM]);
+    sum
+}
+
+/// The checkpoint packed, if it comes back the same.
+fn pack(receipt: &Receipt) -> Option<PackedNote> {
+    let note = SignedNote::parse(&receipt.checkpoint).ok()?;
+    let checkpoint = Checkpoint::parse(note.body()).ok()?;
+    let short = |name: &str| {
+        let rest = name.strip_prefix(&checkpoint.origin).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        rest.unwrap_or(name).to_owned()
+    };
+    let signature = |line: &SignatureLine| PackedSignature {
+        name: short(line.name()),
+        signature: [&line.id().to_be_bytes(), line.signature()].concat(),
+    };
+    let signatures = note.lines().iter().map(signature).collect();
+    let packed = PackedNote { origin: checkpoint.origin.clone(), root: checkpoint.root.to_vec(), signatures };
+    (unpack(&packed, receipt.tree_size)? == receipt.checkpoint).then_some(packed)
+}
+
+fn unpack(packed: &PackedNote, size: u64) -> Option<Vec<u8>> {
+    let origin = packed.origin.as_str();
+    let checkpoint = Checkpoint { origin: origin.to_owned(), size, root: packed.root.as_slice().try_into().ok()? };
+    let line = |of: &PackedSignature| {
+        let (id, signature) = of.signature.split_first_chunk::<KEY_ID>()?;
+        // The origin's own name, and names below it, stand without it.
+        let name = if of.name.is_empty() || of.name.starts_with('/') { format!("{origin}{}", of.name) } else { of.name.clone() };
+        SignatureLine::new(name, u32::from_be_bytes(*id), signature.to_vec()).ok()
+    };
+    let lines = packed.signatures.iter().map(line).collect::<Option<Vec<_>>>()?;
+    Some(SignedNote::new(&checkpoint.body(), lines).ok()?.to_bytes())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use vermilion_crypto::SigningKey;
+    use vermilion_ledger::{cosign, make_checkpoint};
+
+    fn receipt(names: &[&str]) -> Receipt {
+        let key = SigningKey::from_seed(&[1; 32]);
+        let checkpoint = Checkpoint { origin: "city.example/ledger".into(), size: 9, root: [7; 32] };
+        let mut note = make_checkpoint(&checkpoint, &key).unwrap();
+        for name in names {
+            note.add(cosign(&checkpoint.body(), name, &key, 5).unwrap()).unwrap();
+        }
+        Receipt { format_version: 1, record: vec![7; 40], tree_size: 9, checkpoint: note.to_bytes(), ..Receipt::default() }
+    }
+
+    #[test]
+    fn files_come_back_packed_and_no_byte_may_change() {
+        let receipt = receipt(&["city.example/ledger/n1", "city.example/ledgerx", "witness.example"]);
+        let file = receipt_file(&receipt);
+        assert!(file.len() + 100 < receipt.encoded_len());
+        assert_eq!(read_receipt(&file), Ok(receipt));
+        for at in 0..file.len() {
+            for bit in 0..8 {
+                let mut changed = file.clone();
+                changed[at] ^= 1 << bit;
+                assert!(read_receipt(&changed).is_err(), "bit {bit} of byte {at}");
+            }
+            assert!(read_receipt(&file[..at]).is_err());
+        }
+    }
+
+    #[test]
+    fn what_does_not_pack_stays_as_it_is_and_nothing_has_two_forms() {
+        let good = receipt(&[]);
+        for odd in
+            [Receipt { tree_size: 8, ..good.clone() }, Receipt { checkpoint: b"no note".to_vec(), ..good.clone() }, Receipt::default()]
+        {
+            assert_eq!(read_receipt(&receipt_file(&odd)), Ok(odd));
+        }
+        let plain = good.encode_to_vec();
+        let first = [MAGIC_1.as_slice(), &plain].concat();
+        assert_eq!(read_receipt(&first), Ok(good));
+        let unpacked = [MAGIC.as_slice(), &checksum(&plain), &plain].concat();
+        assert!(read_receipt(&unpacked).is_err(), "the same receipt, not packed");
+    }
+}
