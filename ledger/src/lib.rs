@@ -32,7 +32,7 @@ mod tree;
 mod trust;
 
 pub use checkpoint::{Checkpoint, Cosigner, MAX_COSIGNATURE_TIME, Verified, cosign, make_checkpoint, merge, verify, verify_cosignature};
-pub use conflict::Conflict;
+pub use conflict::{Conflict, Divergence};
 pub use error::{LedgerError, TreeError};
 pub use items::{ItemTree, check_item, items_path, items_root};
 pub use leaf::{
@@ -44,8 +44,10 @@ pub use receipt::{Checked, ItemParts, LeafClaim, ReceiptError, ReceiptParts, che
 pub use record::{chain_next, chain_start, record_hash};
 pub use status::{CHUNK_LEN, LICENCES_A_CHUNK, MAX_STATUS, StatusTree};
 pub use status_proof::{StatusProof, check_status_proof};
-pub use tile::{FullTile, TILE_HEIGHT, TILE_LEN, TILE_WIDTH, TileStore, tile_path};
+pub use tile::{
+    EntryBundle, FullTile, Shelf, TILE_HEIGHT, TILE_LEN, TILE_WIDTH, TileName, TileStore, bundle_entries, bundle_part, tile_path,
+};
 pub use tree::{MAX_TREE_SIZE, Tree, empty_root};
-pub use trust::{Trust, TrustSettings, Witness, quorum_for};
+pub use trust::{Policy, Trust, TrustSettings, Witness, quorum_for};
 
 pub use vermilion_crypto::Digest;
