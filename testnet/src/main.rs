@@ -43,7 +43,7 @@ enum Command {
     },
     /// Run the benchmarks: one line of JSON for each workload.
     #[command(
-        after_help = "Example:\n  vermilion-testnet bench --etcd --seconds 5\n  vermilion-testnet bench --only audit --audit-records 100000"
+        after_help = "Example:\n  vermilion-testnet bench --etcd --seconds 5\n  vermilion-testnet bench --only audit --audit-records 100000\n  vermilion-testnet bench --only commitments --licences 100000"
     )]
     Bench {
         /// A ledger that runs, or where to make one; a temporary folder otherwise.
@@ -61,7 +61,11 @@ enum Command {
         /// Records that the audit wants at least.
         #[arg(long, default_value_t = 100_000)]
         audit_records: u64,
-        /// Only this workload: single-issue, status-read, use, bulk-issue, audit. May be given more than once.
+        /// Licences in the ledger before commitments are measured; they are issued first.
+        #[arg(long, default_value_t = 1_000_000)]
+        licences: usize,
+        /// Only this workload: single-issue, status-read, use, bulk-issue, audit, commitments. May be given more than
+        /// once; commitments run only if they are named.
         #[arg(long)]
         only: Vec<String>,
     },
@@ -103,8 +107,8 @@ async fn run(command: Command) -> Result<ExitCode, TestnetError> {
             let testnet = cluster::up(&dir, &Up { nodes, base_port, empty }, &mut say).await?;
             println!("{} nodes are ready; the client's configuration is {}", testnet.nodes.len(), testnet.client.display());
         }
-        Command::Bench { dir, etcd, seconds, bulk, audit_records, only } => {
-            bench::run(&bench::Options { dir, etcd, seconds, bulk, audit_records, only }, &mut say).await?;
+        Command::Bench { dir, etcd, seconds, bulk, audit_records, licences, only } => {
+            bench::run(&bench::Options { dir, etcd, seconds, bulk, audit_records, licences, only }, &mut say).await?;
         }
         Command::Demo { dir, keep } => demo::run(&demo::Options { dir, keep }).await?,
         Command::Down { dir } => cluster::down(&dir)?,

@@ -1,6 +1,7 @@
 //! The benchmarks: closed loops of many clients against a ledger of real processes, and etcd beside
 //! it in the same run, so that what counts is a ratio.
 
+mod commitments;
 mod etcd;
 mod gauge;
 mod workloads;
@@ -31,7 +32,9 @@ pub struct Options {
     pub bulk: usize,
     /// Single-issue records that the audit wants at least.
     pub audit_records: u64,
-    /// Only these workloads; all when empty.
+    /// Licences that the ledger holds before commitments are measured.
+    pub licences: usize,
+    /// Only these workloads; all but commitments when empty.
     pub only: Vec<String>,
 }
 
@@ -136,6 +139,10 @@ async fn measure(dir: &Path, options: &Options, say: &mut dyn FnMut(&str)) -> Re
     }
     drop(etcd);
     let peak = memory(dir)?;
+    // By name alone: a million licences take minutes.
+    if options.only.iter().any(|w| w == "commitments") {
+        print(commitments::run(dir, options.licences, length, say).await?);
+    }
     if options.wants("audit") {
         workloads::enough_singles(&client, options.audit_records, say).await?;
         say("audit of a stopped node's directory");
