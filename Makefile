@@ -10,7 +10,7 @@ export CXX := ccache c++
 BIN := $(CARGO_TARGET_DIR)/release
 DEMO_DIR ?=
 
-.PHONY: demo test lint build packages bench
+.PHONY: demo test lint build packages bench interop
 
 build: packages
 	cargo build --release --locked --workspace --bins
@@ -29,6 +29,10 @@ lint: packages
 bench: build
 	./scripts/packages etcd-server
 	$(BIN)/vermilion-testnet bench --etcd
+
+# Verifiers that we did not write, from the Python registry, against a running ledger.
+interop: build
+	./scripts/interop $(BIN) $(CARGO_TARGET_DIR)/interop
 
 packages:
 	@./scripts/packages

@@ -2,7 +2,7 @@
 //! tlog-cosignature, `cosignature/v1`).
 
 use crate::{
-    KeyKind, LedgerError, SignatureLine, SignedNote, Trust,
+    KeyKind, LedgerError, SignatureLine, SignedNote, Trust, Witness,
     note::{check_name, line},
     trust::Known,
 };
@@ -116,21 +116,36 @@ pub struct Verified {
     pub root: Digest,
     /// Whether the ledger key has signed.
     pub signed_by_ledger: bool,
-    /// The witnesses that have cosigned, each once with its latest time, in the trust's order.
+    /// The nodes that have cosigned, each once with its latest time, in the trust's order.
     pub cosigners: Vec<Cosigner>,
+    /// The outside witnesses that have cosigned, likewise.
+    pub outside: Vec<Cosigner>,
 }
 
 impl Verified {
-    /// Whether this is enough for the trust: the ledger key if required, and k witnesses.
+    /// Whether this is enough for the trust: the ledger key if required, k nodes (one of the city
+    /// among them, if the policy says so), and the outside witnesses that the policy asks for.
     pub fn check_quorum(&self, trust: &Trust) -> Result<(), LedgerError> {
-        let settings = trust.settings();
-        if settings.require_ledger_key && !self.signed_by_ledger {
+        if trust.settings().require_ledger_key && !self.signed_by_ledger {
             return Err(LedgerError::NoLedgerSignature);
         }
-        if self.cosigners.len() < settings.quorum {
-            return Err(LedgerError::Quorum { have: self.cosigners.len(), need: settings.quorum });
-        }
-        Ok(())
+        self.enough_since(trust, 0)
+    }
+
+    /// Whether those that cosigned at or after a time are enough.
+    fn enough_since(&self, trust: &Trust, time_s: u64) -> Result<(), LedgerError> {
+        let since = |cosigners: &'_ [Cosigner]| cosigners.iter().filter(|one| one.time_s >= time_s).cloned().collect::<Vec<_>>();
+        let (nodes, outside) = (since(&self.cosigners), since(&self.outside));
+        trust.enough(nodes.iter().map(|one| one.name.as_str()), outside.iter().map(|one| one.name.as_str()))
+    }
+
+    /// The latest time, in seconds, at or after which cosigners that are enough for the trust say to
+    /// have seen this checkpoint as the newest. "At most T old" compares this with the verifier's
+    /// clock. `None` if those that cosigned are not enough.
+    #[must_use]
+    pub fn as_of(&self, trust: &Trust) -> Option<u64> {
+        let times = self.cosigners.iter().chain(&self.outside).map(|one| one.time_s);
+        times.filter(|time_s| self.enough_since(trust, *time_s).is_ok()).max()
     }
 
     /// A time, in seconds, at or after which at least `witnesses` of the cosigners say to have seen
@@ -157,19 +172,24 @@ pub fn verify(note: &[u8], trust: &Trust) -> Result<Verified, LedgerError> {
         size: checkpoint.size,
         root: checkpoint.root,
         signed_by_ledger: signers.ledger.is_some(),
-        cosigners: signers
-            .witnesses
-            .iter()
-            .zip(&trust.settings().witnesses)
-            .filter_map(|(best, witness)| best.as_ref().map(|(time_s, _)| Cosigner { name: witness.name.clone(), time_s: *time_s }))
-            .collect(),
+        cosigners: cosigners(&signers.witnesses, &trust.settings().witnesses),
+        outside: cosigners(&signers.outside, &trust.policy().outside),
     })
 }
 
-/// The signature lines that count: the ledger key's, and each witness's latest with its time.
+fn cosigners(best: &[Latest], witnesses: &[Witness]) -> Vec<Cosigner> {
+    let named = best.iter().zip(witnesses);
+    named.filter_map(|(best, of)| best.as_ref().map(|(time_s, _)| Cosigner { name: of.name.clone(), time_s: *time_s })).collect()
+}
+
+/// A witness's latest line with its time, if it has cosigned.
+type Latest = Option<(u64, SignatureLine)>;
+
+/// The signature lines that count: the ledger key's, and each witness's latest.
 struct Signers {
     ledger: Option<SignatureLine>,
-    witnesses: Vec<Option<(u64, SignatureLine)>>,
+    witnesses: Vec<Latest>,
+    outside: Vec<Latest>,
 }
 
 fn verify_lines(note: &SignedNote, trust: &Trust) -> Result<(Checkpoint, Signers), LedgerError> {
@@ -178,7 +198,8 @@ fn verify_lines(note: &SignedNote, trust: &Trust) -> Result<(Checkpoint, Signers
     if checkpoint.origin != settings.origin {
         return Err(LedgerError::WrongOrigin);
     }
-    let mut signers = Signers { ledger: None, witnesses: vec![None; settings.witnesses.len()] };
+    let policy = trust.policy();
+    let mut signers = Signers { ledger: None, witnesses: vec![None; settings.witnesses.len()], outside: vec![None; policy.outside.len()] };
     for line in note.lines() {
         let bad = || LedgerError::BadSignature(line.name().to_owned());
         match trust.known(line) {
@@ -187,8 +208,12 @@ fn verify_lines(note: &SignedNote, trust: &Trust) -> Result<(Checkpoint, Signers
                 settings.ledger_key.verify(note.body().as_bytes(), line.signature()).map_err(|_| bad())?;
                 signers.ledger = Some(line.clone());
             }
-            Some(Known::Witness(n)) => {
-                let (Some(witness), Some(best)) = (settings.witnesses.get(n), signers.witnesses.get_mut(n)) else { continue };
+            Some(known @ (Known::Witness(n) | Known::Outside(n))) => {
+                let (witnesses, best) = match known {
+                    Known::Outside(_) => (&policy.outside, &mut signers.outside),
+                    _ => (&settings.witnesses, &mut signers.witnesses),
+                };
+                let (Some(witness), Some(best)) = (witnesses.get(n), best.get_mut(n)) else { continue };
                 let time_s = verify_cosignature(note.body(), &witness.key, line.signature()).ok_or_else(bad)?;
                 if best.as_ref().is_none_or(|(time, _)| *time < time_s) {
                     *best = Some((time_s, line.clone()));
@@ -196,6 +221,7 @@ fn verify_lines(note: &SignedNote, trust: &Trust) -> Result<(Checkpoint, Signers
             }
         }
     }
+    // An outside witness signs what the ledger signed: by itself it says nothing of this ledger.
     if signers.ledger.is_none() && signers.witnesses.iter().all(Option::is_none) {
         return Err(LedgerError::UnknownSigners);
     }
@@ -204,7 +230,7 @@ fn verify_lines(note: &SignedNote, trust: &Trust) -> Result<(Checkpoint, Signers
 
 /// Joins the signatures of two notes over the same body into one note, so that nodes can gather
 /// cosignatures in any order and end up with the same bytes: the ledger key's line, then each
-/// witness's latest in the trust's order. Both notes are checked as [`verify`] does; lines of
+/// node's latest in the trust's order, then each outside witness's. Both notes are checked as [`verify`] does; lines of
 /// unknown keys are dropped, so that nobody can fill a note up with them.
 pub fn merge(a: &[u8], b: &[u8], trust: &Trust) -> Result<SignedNote, LedgerError> {
     let (a, b) = (SignedNote::parse(a)?, SignedNote::parse(b)?);
@@ -214,10 +240,11 @@ pub fn merge(a: &[u8], b: &[u8], trust: &Trust) -> Result<SignedNote, LedgerErro
     let (_, left) = verify_lines(&a, trust)?;
     let (_, right) = verify_lines(&b, trust)?;
     // Of two equally late lines either would do; the greater bytes win, so that order is no matter.
-    let latest = |left: Option<(u64, SignatureLine)>, right: Option<(u64, SignatureLine)>| {
+    let latest = |left: Latest, right: Latest| {
         [left, right].into_iter().flatten().max_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.signature().cmp(other.signature())))
     };
     let ledger = latest(left.ledger.map(|line| (0, line)), right.ledger.map(|line| (0, line)));
-    let witnesses = left.witnesses.into_iter().zip(right.witnesses).map(|(left, right)| latest(left, right));
+    let left = left.witnesses.into_iter().chain(left.outside);
+    let witnesses = left.zip(right.witnesses.into_iter().chain(right.outside)).map(|(left, right)| latest(left, right));
     SignedNote::new(a.body(), std::iter::once(ledger).chain(witnesses).flatten().map(|(_, line)| line).collect())
 }

@@ -71,6 +71,17 @@ pub enum LedgerError {
         /// The quorum k.
         need: usize,
     },
+    /// None of the city's nodes, of which the trust requires one, has cosigned.
+    #[error("no node of the city has cosigned the checkpoint")]
+    NoCityNode,
+    /// Too few outside witnesses have cosigned.
+    #[error("{have} outside witnesses have cosigned, {need} are needed")]
+    OutsideQuorum {
+        /// Distinct outside witnesses that cosigned.
+        have: usize,
+        /// How many the trust requires.
+        need: usize,
+    },
     /// Two notes to be merged have different bodies.
     #[error("the notes are not over the same checkpoint")]
     BodiesDiffer,

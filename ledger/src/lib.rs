@@ -37,7 +37,7 @@ mod tree;
 mod trust;
 
 pub use checkpoint::{Checkpoint, Cosigner, MAX_COSIGNATURE_TIME, Verified, cosign, make_checkpoint, merge, verify, verify_cosignature};
-pub use conflict::Conflict;
+pub use conflict::{Conflict, Divergence};
 pub use cose::{CoseReceipt, MAX_COSE_LEN};
 pub use error::{LedgerError, TreeError};
 pub use items::{ItemTree, check_item, items_path, items_root};
@@ -51,9 +51,11 @@ pub use receipt_status::{StatusAsOf, StatusParts, check_receipt_status};
 pub use record::{chain_next, chain_start, record_hash};
 pub use status::{CHUNK_LEN, LICENCES_A_CHUNK, MAX_STATUS, StatusTree, StatusView};
 pub use status_proof::{StatusProof, check_status_proof, proven_status};
-pub use tile::{FullTile, TILE_HEIGHT, TILE_LEN, TILE_WIDTH, TileStore, tile_path};
+pub use tile::{
+    EntryBundle, FullTile, Shelf, TILE_HEIGHT, TILE_LEN, TILE_WIDTH, TileName, TileStore, bundle_entries, bundle_part, tile_path,
+};
 pub use tlog_proof::{MAX_TLOG_PROOF_LEN, TlogProof};
 pub use tree::{MAX_TREE_SIZE, Tree, empty_root};
-pub use trust::{Trust, TrustSettings, Witness, quorum_for};
+pub use trust::{Policy, Trust, TrustSettings, Witness, quorum_for};
 
 pub use vermilion_crypto::Digest;

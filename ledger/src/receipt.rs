@@ -92,6 +92,17 @@ pub enum ReceiptError {
         /// The quorum.
         need: usize,
     },
+    /// None of the city's nodes has cosigned the checkpoint.
+    #[error("No node of the city has cosigned the checkpoint.")]
+    NoCityNode,
+    /// Too few outside witnesses have cosigned.
+    #[error("Only {have} of the {need} outside witnesses needed have cosigned the checkpoint.")]
+    OutsideQuorum {
+        /// Distinct outside witnesses that cosigned.
+        have: usize,
+        /// How many are needed.
+        need: usize,
+    },
     /// The receipt's tree size is not the checkpoint's.
     #[error("The receipt's proof is for a tree of {claimed} records, the checkpoint for {signed}.")]
     TreeSize {
@@ -132,6 +143,8 @@ impl ReceiptError {
             Self::UnknownSigners => "receipt.unknown_signers",
             Self::NoLedgerSignature => "receipt.no_ledger_signature",
             Self::Quorum { .. } => "receipt.quorum",
+            Self::NoCityNode => "receipt.no_city_node",
+            Self::OutsideQuorum { .. } => "receipt.outside_quorum",
             Self::TreeSize { .. } => "receipt.tree_size",
             Self::NotCovered(_) => "receipt.not_covered",
             Self::ChainStart => "receipt.chain_start",
@@ -149,6 +162,8 @@ impl ReceiptError {
             LedgerError::UnknownSigners => Self::UnknownSigners,
             LedgerError::NoLedgerSignature => Self::NoLedgerSignature,
             LedgerError::Quorum { have, need } => Self::Quorum { have, need },
+            LedgerError::NoCityNode => Self::NoCityNode,
+            LedgerError::OutsideQuorum { have, need } => Self::OutsideQuorum { have, need },
             other => Self::BadCheckpoint(other),
         }
     }

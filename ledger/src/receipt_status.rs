@@ -76,7 +76,7 @@ mod tests {
         let inclusion = tree.inclusion(&NoTiles, 101, 100).unwrap().concat();
         let proof = statuses.proof(700).unwrap().encode();
         let parts = StatusParts { leaf: &bytes, inclusion: &inclusion, count: 1500, index: 700, proof: &proof };
-        let checkpoint = Verified { size: 101, root: tree.root(), signed_by_ledger: true, cosigners: Vec::new() };
+        let checkpoint = Verified { size: 101, root: tree.root(), signed_by_ledger: true, cosigners: Vec::new(), outside: Vec::new() };
         assert_eq!(check_receipt_status(&parts, &checkpoint), Ok(StatusAsOf { state: 7, seq: 100, time_ms: 7 }));
         // Neighbours in the same chunk are shown by the same proof, each with its own state.
         assert_eq!(check_receipt_status(&StatusParts { index: 600, ..parts }, &checkpoint).unwrap().state, 6);

@@ -19,7 +19,7 @@ pub const fn quorum_for(witnesses: usize, stolen: usize) -> usize {
     (witnesses + stolen + 1).div_ceil(2)
 }
 
-/// A node's cosigning key.
+/// A node's cosigning key, or an outside witness'.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Witness {
     /// Its key name.
@@ -45,33 +45,59 @@ pub struct TrustSettings {
     pub require_ledger_key: bool,
 }
 
+/// What a verifier may want beside k of the n nodes. The default wants nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Policy {
+    /// Names of the city's nodes among the witnesses. If there are any, a quorum of k is one of
+    /// these and k − 1 of the others, the districts'; cosignatures beyond that replace nothing.
+    pub city: Vec<String>,
+    /// Witnesses outside the ledger's own nodes (C2SP tlog-witness).
+    pub outside: Vec<Witness>,
+    /// How many of those must have cosigned too; 0 if theirs are shown and not asked for.
+    pub outside_need: usize,
+}
+
 /// What a verifier pins: the ledger, its key, its witnesses and how many of them it wants.
 ///
 /// Invariants: names are well-formed and no two are alike; keys are canonical points without a
-/// small-order part and no two are alike, the ledger key included. (A cosignature's bytes do not
-/// commit to the witness's name, so a key under two names would count twice.) The quorum is between
-/// 1 and n.
+/// small-order part and no two are alike, the ledger key and outside witnesses included. (A
+/// cosignature's bytes do not commit to the witness's name, so a key under two names would count
+/// twice.) The quorum is between 1 and n. If the policy names city nodes, they are among the
+/// witnesses, and there are k − 1 others. It asks for no more outside witnesses than it names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Trust {
     settings: TrustSettings,
+    policy: Policy,
     ledger_key_id: u32,
     witness_ids: Vec<u32>,
+    outside_ids: Vec<u32>,
 }
 
 /// Whose key a signature line names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Known {
     Ledger,
-    /// The witness at this position.
+    /// The node at this position.
     Witness(usize),
+    /// The outside witness at this position.
+    Outside(usize),
 }
 
 impl Trust {
-    /// Checks the settings and takes them.
+    /// Checks the settings and takes them: k of n nodes.
     pub fn new(settings: TrustSettings) -> Result<Self, LedgerError> {
-        let witnesses = &settings.witnesses;
-        let names = || std::iter::once(&settings.origin).chain(witnesses.iter().map(|witness| &witness.name));
-        let keys = || std::iter::once(&settings.ledger_key).chain(witnesses.iter().map(|witness| &witness.key));
+        Self::checked(settings, Policy::default())
+    }
+
+    /// The same trust under another policy, checked.
+    pub fn with_policy(self, policy: Policy) -> Result<Self, LedgerError> {
+        Self::checked(self.settings, policy)
+    }
+
+    fn checked(settings: TrustSettings, policy: Policy) -> Result<Self, LedgerError> {
+        let witnesses = || settings.witnesses.iter().chain(&policy.outside);
+        let names = || std::iter::once(&settings.origin).chain(witnesses().map(|witness| &witness.name));
+        let keys = || std::iter::once(&settings.ledger_key).chain(witnesses().map(|witness| &witness.key));
         for name in names() {
             check_name(name)?;
         }
@@ -84,13 +110,29 @@ impl Trust {
         if keys().enumerate().any(|(n, key)| keys().skip(n + 1).any(|other| other == key)) {
             return Err(LedgerError::BadTrust("two names have the same key"));
         }
-        if settings.quorum == 0 || settings.quorum > witnesses.len() {
+        if settings.quorum == 0 || settings.quorum > settings.witnesses.len() {
             return Err(LedgerError::BadTrust("the quorum is not between 1 and the number of witnesses"));
         }
+        let city = &policy.city;
+        if city.iter().enumerate().any(|(n, name)| city[n + 1..].contains(name)) {
+            return Err(LedgerError::BadTrust("a node of the city is named twice"));
+        }
+        if city.iter().any(|name| settings.witnesses.iter().all(|witness| witness.name != *name)) {
+            return Err(LedgerError::BadTrust("a node of the city is not among the witnesses"));
+        }
+        if !city.is_empty() && settings.quorum - 1 > settings.witnesses.len() - city.len() {
+            return Err(LedgerError::BadTrust("the quorum asks for more district nodes than there are"));
+        }
+        if policy.outside_need > policy.outside.len() {
+            return Err(LedgerError::BadTrust("more outside witnesses are asked for than are named"));
+        }
+        let ids = |witnesses: &[Witness]| witnesses.iter().map(|one| key_id(&one.name, KeyKind::Cosignature, &one.key)).collect();
         Ok(Self {
             ledger_key_id: key_id(&settings.origin, KeyKind::Note, &settings.ledger_key),
-            witness_ids: witnesses.iter().map(|witness| key_id(&witness.name, KeyKind::Cosignature, &witness.key)).collect(),
+            witness_ids: ids(&settings.witnesses),
+            outside_ids: ids(&policy.outside),
             settings,
+            policy,
         })
     }
 
@@ -125,11 +167,47 @@ impl Trust {
         &self.settings
     }
 
-    /// The most stolen witnesses under which nobody can show two histories to those who hold this
-    /// trust: 2k − n − 1. `None` when two quorums need not share a witness at all.
+    /// What is wanted beside k of n.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The most stolen witnesses, whichever they are, under which nobody can show two histories to
+    /// those who hold this trust: one less than any two quorums must share. `None` when two quorums
+    /// need not share a witness at all.
+    ///
+    /// Two quorums of k of n share 2k − n. With one of c city nodes and k − 1 of d districts' they
+    /// share 2(k − 1) − d of the districts', and the city's node if there is only one: with two,
+    /// each history can have its own. Outside witnesses, i of o, add 2i − o. Nothing is below 0.
+    ///
+    /// It counts cosignatures alone. The ledger key, where it is required, stands in the way besides:
+    /// without a node that holds it there is no second history at all.
     #[must_use]
     pub fn holds_against(&self) -> Option<usize> {
-        (2 * self.settings.quorum).checked_sub(self.settings.witnesses.len() + 1)
+        let shared = |need: usize, of: usize| (2 * need).saturating_sub(of);
+        let (k, n, c) = (self.settings.quorum, self.settings.witnesses.len(), self.policy.city.len());
+        let nodes = if c == 0 { shared(k, n) } else { shared(k - 1, n - c) + shared(1, c) };
+        (nodes + shared(self.policy.outside_need, self.policy.outside.len())).checked_sub(1)
+    }
+
+    /// Whether these are enough: names of nodes and of outside witnesses that have cosigned, each once.
+    pub(crate) fn enough<'a>(
+        &self,
+        nodes: impl Iterator<Item = &'a str> + Clone,
+        outside: impl Iterator<Item = &'a str>,
+    ) -> Result<(), LedgerError> {
+        let (k, city) = (self.settings.quorum, &self.policy.city);
+        let of_city = nodes.clone().filter(|name| city.iter().any(|one| one == name)).count();
+        if !city.is_empty() && of_city == 0 {
+            return Err(LedgerError::NoCityNode);
+        }
+        let have = nodes.count() - of_city.saturating_sub(1);
+        if have < k {
+            return Err(LedgerError::Quorum { have, need: k });
+        }
+        let (have, need) = (outside.count(), self.policy.outside_need);
+        if have < need { Err(LedgerError::OutsideQuorum { have, need }) } else { Ok(()) }
     }
 
     /// The trusted key of this id with its name: the ledger key's, or a witness's.
@@ -145,8 +223,11 @@ impl Trust {
         if line.name() == self.settings.origin && line.id() == self.ledger_key_id {
             return Some(Known::Ledger);
         }
-        let mut witnesses = self.settings.witnesses.iter().zip(&self.witness_ids);
-        witnesses.position(|(witness, id)| line.name() == witness.name && line.id() == *id).map(Known::Witness)
+        let among = |witnesses: &[Witness], ids: &[u32]| {
+            witnesses.iter().zip(ids).position(|(witness, id)| line.name() == witness.name && line.id() == *id)
+        };
+        let node = among(&self.settings.witnesses, &self.witness_ids).map(Known::Witness);
+        node.or_else(|| among(&self.policy.outside, &self.outside_ids).map(Known::Outside))
     }
 }
 
@@ -185,6 +266,87 @@ mod tests {
             Trust::new(TrustSettings { witnesses, quorum, ..settings() }).unwrap().holds_against()
         };
         assert_eq!([against(3, 3), against(4, 3), against(5, 4), against(4, 2), against(3, 2)], [Some(2), Some(1), Some(2), None, Some(0)]);
+    }
+
+    fn key(n: u8) -> PublicKey {
+        SigningKey::from_seed(&[n; 32]).public()
+    }
+
+    /// Of c city nodes, d district nodes and o outside witnesses: one of the city, k districts', i outside.
+    fn mixed(c: u8, d: u8, k: usize, o: u8, i: usize) -> Result<Trust, LedgerError> {
+        let node = |n: u8| Witness { name: format!("node{n}"), key: key(n) };
+        let witnesses: Vec<_> = (1..=c + d).map(node).collect();
+        let city = witnesses[..usize::from(c)].iter().map(|w| w.name.clone()).collect();
+        let outside = (100..100 + o).map(node).collect();
+        let policy = Policy { city, outside, outside_need: i };
+        Trust::new(TrustSettings { witnesses, quorum: k + 1, ..settings() })?.with_policy(policy)
+    }
+
+    /// What two quorums must share, by trying all pairs of sets of cosigners that are enough.
+    fn shared_by_search(trust: &Trust) -> u32 {
+        let (nodes, outside) = (&trust.settings.witnesses, &trust.policy.outside);
+        let all = nodes.len() + outside.len();
+        let enough = |set: u32| {
+            let there = |n: usize| set >> n & 1 == 1;
+            let nodes = nodes.iter().enumerate().filter(|(n, _)| there(*n)).map(|(_, w)| w.name.as_str());
+            let outside = outside.iter().enumerate().filter(|(n, _)| there(nodes_len(trust) + n)).map(|(_, w)| w.name.as_str());
+            trust.enough(nodes, outside).is_ok()
+        };
+        let quorums: Vec<u32> = (0..1u32 << all).filter(|set| enough(*set)).collect();
+        quorums.iter().flat_map(|a| quorums.iter().map(move |b| (a & b).count_ones())).min().unwrap()
+    }
+
+    fn nodes_len(trust: &Trust) -> usize {
+        trust.settings.witnesses.len()
+    }
+
+    #[test]
+    fn what_a_policy_holds_against_is_what_all_its_quorums_share() {
+        let mut tried = 0;
+        for (c, d, o) in [(0u8, 3u8, 0u8), (0, 4, 2), (1, 2, 0), (1, 3, 1), (1, 4, 0), (2, 2, 0), (2, 3, 3), (3, 2, 1)] {
+            for k in 0..=usize::from(d) {
+                for i in 0..=usize::from(o) {
+                    // Without city nodes a quorum of k + 1 needs so many.
+                    let Ok(trust) = mixed(c, d, k, o, i) else {
+                        assert!(c == 0 && k == usize::from(d));
+                        continue;
+                    };
+                    let shared = shared_by_search(&trust) as usize;
+                    assert_eq!(trust.holds_against(), shared.checked_sub(1), "{c} city, {k} of {d}, {i} of {o}");
+                    tried += 1;
+                }
+            }
+        }
+        assert_eq!(tried, 56);
+        // One of one city node and two of two districts is three of three; with a second city node it is less.
+        assert_eq!(mixed(1, 2, 2, 0, 0).unwrap().holds_against(), Some(2));
+        assert_eq!(mixed(2, 2, 2, 0, 0).unwrap().holds_against(), Some(1));
+        assert_eq!(mixed(2, 3, 1, 0, 0).unwrap().holds_against(), None);
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_is_refused() {
+        let trust = Trust::new(settings()).unwrap();
+        let node = |n: usize| settings().witnesses[n].name.clone();
+        let outside = |name: &str, n: u8| Witness { name: name.into(), key: key(n) };
+        let refused = |policy: Policy| trust.clone().with_policy(policy).unwrap_err();
+        for policy in [
+            Policy { city: vec!["city.example/else".into()], ..Policy::default() },
+            Policy { city: vec![node(0), node(0)], ..Policy::default() },
+            // A quorum of three needs two districts' nodes.
+            Policy { city: vec![node(0), node(1)], ..Policy::default() },
+            Policy { outside_need: 1, ..Policy::default() },
+            Policy { outside: vec![outside(&node(0), 9)], ..Policy::default() },
+            Policy { outside: vec![outside("w.example", 1)], ..Policy::default() },
+            Policy { outside: vec![outside("w.example", 0)], ..Policy::default() },
+            Policy { outside: vec![outside("w.example", 9), outside("v.example", 9)], ..Policy::default() },
+        ] {
+            assert!(matches!(refused(policy.clone()), LedgerError::BadTrust(_)), "{policy:?}");
+        }
+        assert_eq!(refused(Policy { outside: vec![outside("a b", 9)], ..Policy::default() }), LedgerError::BadKeyName);
+        let good = Policy { city: vec![node(1)], outside: vec![outside("w.example", 9)], outside_need: 1 };
+        assert_eq!(trust.clone().with_policy(good.clone()).unwrap().policy(), &good);
+        assert_eq!(trust.clone().with_policy(Policy::default()).unwrap(), trust);
     }
 
     #[test]

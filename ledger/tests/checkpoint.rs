@@ -65,6 +65,18 @@ fn the_example_of_c2sp_tlog_checkpoint_reads() {
     assert_eq!(u64::from_be_bytes(cosignature[..8].try_into().unwrap()), 1_679_315_147);
 }
 
+/// The first example of C2SP signed-note: its text has an empty line of its own. Its key is not published.
+#[test]
+fn the_poem_of_c2sp_signed_note_reads() {
+    let text = "Ognuno sta solo sul cuor della terra\ntrafitto da un raggio di sole:\n\ned è subito sera.\n";
+    let line =
+        "— quasimodo.example/salvatore NnugSzTjtVAewIS+Z/iJhUPeFDkO/5QQ2i5ddnGITLlC+EhfLW9oJKONrMouFSQU0xMcXxj99ihAQwaqP3ZekRwNtIc=\n";
+    let note = SignedNote::parse(format!("{text}\n{line}").as_bytes()).unwrap();
+    assert_eq!((note.body(), note.lines()[0].name(), note.lines()[0].id()), (text, "quasimodo.example/salvatore", 0x367b_a04b));
+    assert_eq!(note.lines()[0].signature().len(), 64);
+    assert!(Checkpoint::parse(note.body()).is_err());
+}
+
 #[test]
 fn a_cosignature_is_built_as_the_specification_says() {
     let note = note(7, 9, &[1]);
@@ -259,4 +271,122 @@ proptest! {
             prop_assert!(bytes == good || verified.cosigners.len() + usize::from(verified.signed_by_ledger) < 4, "one signer fell away");
         }
     }
+}
+
+/// A trust of one of node 1 (the city's) and two of the three others, and one of two outside witnesses.
+fn strict() -> Trust {
+    let outside = [7, 8].map(|n| Witness { name: format!("witness{n}.example"), key: key(n).public() }).to_vec();
+    trust(3).with_policy(Policy { city: vec![node(1)], outside, outside_need: 1 }).unwrap()
+}
+
+fn outside(note: &mut SignedNote, n: u8, time: u64) {
+    let line = cosign(note.body(), &format!("witness{n}.example"), &key(n), time).unwrap();
+    note.add(line).unwrap();
+}
+
+#[test]
+fn one_of_the_city_and_k_districts_and_an_outside_witness() {
+    let (trust, simple) = (strict(), trust(3));
+    let enough = |note: &SignedNote| verify(&note.to_bytes(), &trust).unwrap().check_quorum(&trust);
+    let with_outside = |nodes: &[u8]| {
+        let mut note = note(7, 9, nodes);
+        outside(&mut note, 8, TIME);
+        note
+    };
+    assert_eq!(enough(&with_outside(&[1, 2, 3])), Ok(()));
+    assert_eq!(enough(&with_outside(&[1, 2, 3, 4])), Ok(()));
+    assert_eq!(enough(&with_outside(&[2, 3, 4])), Err(LedgerError::NoCityNode));
+    assert_eq!(enough(&with_outside(&[1, 4])), Err(LedgerError::Quorum { have: 2, need: 3 }));
+    assert_eq!(enough(&note(7, 9, &[1, 2, 3])), Err(LedgerError::OutsideQuorum { have: 0, need: 1 }));
+    // A second city node stands for no district.
+    let two = trust.clone().with_policy(Policy { city: vec![node(1), node(2)], ..Policy::default() }).unwrap();
+    let verified = verify(&note(7, 9, &[1, 2, 3]).to_bytes(), &two).unwrap();
+    assert_eq!(verified.check_quorum(&two), Err(LedgerError::Quorum { have: 2, need: 3 }));
+
+    // An outside witness' word alone is of no checkpoint of this ledger.
+    let mut alone = with_outside(&[]);
+    alone = SignedNote::new(alone.body(), alone.lines()[1..].to_vec()).unwrap();
+    assert_eq!(verify(&alone.to_bytes(), &trust), Err(LedgerError::UnknownSigners));
+    // Whoever does not name outside witnesses passes over their lines.
+    let plain = verify(&with_outside(&[1, 2, 3]).to_bytes(), &simple).unwrap();
+    assert!(plain.outside.is_empty() && plain.check_quorum(&simple).is_ok());
+}
+
+#[test]
+fn outside_cosignatures_are_merged_kept_and_checked() {
+    let trust = strict();
+    let (mut a, mut b) = (note(7, 9, &[1]), note(7, 9, &[2, 3]));
+    outside(&mut a, 7, TIME);
+    outside(&mut b, 7, TIME + 9);
+    outside(&mut b, 8, TIME + 1);
+    let merged = merge(&a.to_bytes(), &b.to_bytes(), &trust).unwrap();
+    assert_eq!(merged, merge(&b.to_bytes(), &a.to_bytes(), &trust).unwrap());
+    let order: Vec<&str> = merged.lines().iter().map(SignatureLine::name).collect();
+    assert_eq!(order, [ORIGIN, &node(1), &node(2), &node(3), "witness7.example", "witness8.example"]);
+    let verified = verify(&merged.to_bytes(), &trust).unwrap();
+    let times: Vec<_> = verified.outside.iter().map(|one| (one.name.as_str(), one.time_s)).collect();
+    assert_eq!(times, [("witness7.example", TIME + 9), ("witness8.example", TIME + 1)]);
+    // A bad line of a known outside witness refuses the note, as any known key's does.
+    let mut lines = merged.lines().to_vec();
+    lines[5] = SignatureLine::new(lines[5].name().into(), lines[5].id(), vec![0; 72]).unwrap();
+    let bad = SignedNote::new(merged.body(), lines).unwrap();
+    assert_eq!(verify(&bad.to_bytes(), &trust), Err(LedgerError::BadSignature("witness8.example".into())));
+}
+
+#[test]
+fn as_of_is_when_enough_said_so() {
+    let plain = trust(3);
+    let verified = verify(&note(7, 9, &[1, 2, 3, 4]).to_bytes(), &plain).unwrap();
+    assert_eq!(verified.as_of(&plain), verified.witnessed_at(3));
+    assert_eq!(verified.as_of(&plain), Some(TIME + 2));
+    // One of the city: node 1 is the earliest, and without it there is nothing.
+    let city = plain.with_policy(Policy { city: vec![node(1)], ..Policy::default() }).unwrap();
+    assert_eq!(verified.as_of(&city), Some(TIME + 1));
+    assert_eq!(verify(&note(7, 9, &[2, 3, 4]).to_bytes(), &city).unwrap().as_of(&city), None);
+    // A stolen witness that signs again later does not make it fresher.
+    let mut again = note(7, 9, &[1, 2, 3, 4]);
+    again.add(cosign(again.body(), &node(4), &key(4), TIME + 100_000).unwrap()).unwrap();
+    assert_eq!(verify(&again.to_bytes(), &city).unwrap().as_of(&city), Some(TIME + 1));
+}
+
+#[test]
+fn a_divergence_is_proved_and_nothing_else_is() {
+    let trust = trust(1);
+    let mut tree = Tree::new();
+    let mut roots = vec![tree.root()];
+    for n in 0u8..20 {
+        tree.append(leaf_hash(&[n]));
+        roots.push(tree.root());
+    }
+    struct None_;
+    impl TileStore for None_ {
+        type Error = std::io::Error;
+        fn tile(&self, _: u8, _: u64) -> Result<Option<Vec<u8>>, std::io::Error> {
+            Ok(None)
+        }
+    }
+    let proof = tree.consistency(&None_, 7, 20).unwrap();
+    let signed = |size: u64, root: [u8; 32]| {
+        let mut note = make_checkpoint(&Checkpoint { root, ..checkpoint(size, 0) }, &key(0)).unwrap();
+        note.add(cosign(note.body(), &node(2), &key(2), TIME).unwrap()).unwrap();
+        note.to_bytes()
+    };
+    let (honest, large, liar) = (signed(7, roots[7]), signed(20, roots[20]), signed(7, [5; 32]));
+    assert_eq!(Divergence::detect(&honest, &large, roots[7], &proof, &trust), Ok(None));
+    let found = Divergence::detect(&liar, &large, roots[7], &proof, &trust).unwrap().unwrap();
+    assert_eq!((found.sizes, found.root), ([7, 20], roots[7]));
+    // Whoever reads the file finds both notes and what to check them with.
+    let text = String::from_utf8(found.to_text()).unwrap();
+    let parts: Vec<&str> = text.split("\n\n").collect();
+    assert_eq!(parts.len(), 5);
+    assert_eq!(format!("{}\n\n{}\n", parts[0], parts[1]).as_bytes(), liar);
+    assert_eq!(format!("{}\n\n{}\n", parts[2], parts[3]).as_bytes(), large);
+    let lines: Vec<&str> = parts[4].lines().collect();
+    assert_eq!((lines[0], lines.len()), ("consistency 7 20", 2 + proof.len()));
+    let hashes: Vec<[u8; 32]> = lines[1..].iter().map(|l| BASE64_STANDARD.decode(l).unwrap().try_into().unwrap()).collect();
+    check_consistency(7, &hashes[0], 20, &roots[20], &hashes[1..]).unwrap();
+    // Nobody can be accused by a proof that does not hold.
+    assert_eq!(Divergence::detect(&honest, &large, [5; 32], &proof, &trust), Err(LedgerError::ProofFails));
+    assert!(Divergence::detect(&liar, &large, roots[7], &proof[1..], &trust).is_err());
+    assert!(Divergence::detect(&large, &liar, roots[7], &proof, &trust).is_err());
 }

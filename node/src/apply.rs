@@ -1,13 +1,13 @@
 //! Applies committed entries: blocks become records, tiles, state and vault content, in one batch.
 
 use crate::block::OpenBlock;
+use crate::edge::{self, Edge, RightEdge};
 use crate::gate::VerifiedCache;
 use crate::recent::Recent;
 use crate::waiters::{Fate, Waiters};
 use raft::eraftpb::Entry;
 use std::sync::Arc;
 use vermilion_consensus::{Applied, Millis, Tip};
-use vermilion_ledger::Tree;
 use vermilion_proto::{LedgerHead, Message as _, StoredRecord};
 use vermilion_registry::Checked;
 use vermilion_registry::submission::{Sealed, open_submission, submission_digest};
@@ -47,7 +47,10 @@ pub enum ApplyError {
 pub struct Applier {
     store: Store,
     registry: Registry,
-    tree: Tree,
+    /// Tree and last leaves; what is full goes into the batch.
+    right: RightEdge,
+    /// Where the others see it.
+    edge: Arc<Edge>,
     head: LedgerHead,
     cache: Arc<VerifiedCache>,
     waiters: Arc<Waiters>,
@@ -77,19 +80,25 @@ impl Applier {
         let state = store.state();
         let mut registry = Registry::open(&state)?;
         let head = query::head(&state)?.ok_or_else(|| ApplyError::Broken("the state has no head".into()))?;
-        let tree = rebuild_tree(&store, &head)?;
-        let recent = Arc::new(Recent::new(tree.clone()));
+        let right = edge::rebuild(&store, &head)?;
+        let edge = Arc::new(Edge::new(right.clone()));
+        let recent = Arc::new(Recent::default());
         if let Some(size) = unchanged_since(&store, &head, &mut registry)? {
-            // Nothing of what a smaller tree proves is missing in the larger one's edge.
-            recent.restore(size, registry.statuses().view());
+            recent.publish(size, registry.statuses().view());
         }
-        Ok(Self { store, registry, tree, head, cache, waiters, points, recent, late: None })
+        Ok(Self { store, registry, right, edge, head, cache, waiters, points, recent, late: None })
     }
 
-    /// What receipts are proved from.
+    /// The status vectors that receipts are proved from.
     #[must_use]
     pub fn recent(&self) -> Arc<Recent> {
         Arc::clone(&self.recent)
+    }
+
+    /// The tree's right edge after everything applied, for readers beside the applier.
+    #[must_use]
+    pub fn edge(&self) -> Arc<Edge> {
+        Arc::clone(&self.edge)
     }
 
     /// The head after everything applied.
@@ -219,12 +228,16 @@ impl Applier {
                 chain: record.chain.to_vec(),
             };
             commit.records.push((record.seq, stored.encode_to_vec()));
-            for tile in self.tree.append(vermilion_ledger::leaf_hash(&record.leaf)) {
+            let RightEdge { tree, bundle } = &mut self.right;
+            if let Some(full) = bundle.push(&record.leaf).map_err(|e| ApplyError::Broken(e.to_string()))? {
+                commit.entries.push((tree.size() / vermilion_ledger::TILE_WIDTH as u64, full));
+            }
+            for tile in tree.append(vermilion_ledger::leaf_hash(&record.leaf)) {
                 commit.tiles.push((tile.level, tile.index, tile.bytes));
             }
             if record.leaf.len() == vermilion_ledger::COMMITMENT_LEAF_LEN {
-                points.push(CommitmentPoint { size: self.tree.size(), root: self.tree.root(), time_ms: record.time_ms });
-                commitments.extend(record.statuses.clone().map(|statuses| (self.tree.clone(), statuses)));
+                points.push(CommitmentPoint { size: tree.size(), root: tree.root(), time_ms: record.time_ms });
+                commitments.extend(record.statuses.clone().map(|statuses| (tree.size(), statuses)));
             }
             if record.accepted {
                 let sealed = std::mem::take(&mut sealed[record.command_index]);
@@ -240,13 +253,18 @@ impl Applier {
         commit.erase = effects.erase.iter().map(|e| (e.seq, e.position)).collect();
         let BlockEffects { records, results, writes, head, .. } = effects;
         commit.state = writes;
-        if head.size != self.tree.size() {
-            return Err(ApplyError::Broken(format!("the head counts {} records, the tree {}", head.size, self.tree.size())));
+        let size = self.right.tree.size();
+        if head.size != size {
+            return Err(ApplyError::Broken(format!("the head counts {} records, the tree {size}", head.size)));
         }
         self.store.commit(&commit)?;
         self.head = head;
-        for (tree, statuses) in commitments {
-            self.recent.publish(tree, statuses);
+        // After the batch and before anybody hears of a commitment in it.
+        if !records.is_empty() {
+            self.edge.show(&self.right);
+        }
+        for (size, statuses) in commitments {
+            self.recent.publish(size, statuses);
         }
         // A node that catches up has not seen these trees as the newest ones: it cosigns the last alone,
         // when it is there.
@@ -288,50 +306,4 @@ fn unchanged_since(store: &Store, head: &LedgerHead, registry: &mut Registry) ->
     let open = stored::open_record(&record).map_err(|e| ApplyError::Broken(e.to_string()))?;
     let same = open.record.commitment.is_some_and(|c| c.licence_count == head.licences && c.status_root == registry.statuses().root());
     Ok(same.then_some(size))
-}
-
-/// Rebuilds the tree's edge from stored tiles and the leaves after the last full one, and checks
-/// head, last record and chain against each other.
-pub fn rebuild_tree(store: &Store, head: &LedgerHead) -> Result<Tree, ApplyError> {
-    let broken = |why: String| ApplyError::Broken(why);
-    let tail_from = head.size - head.size % vermilion_ledger::TILE_WIDTH as u64;
-    // One record further back, so that the chain is checked across the edge of a tile too.
-    let from = tail_from.min(head.size.saturating_sub(1));
-    let mut tail = Vec::new();
-    let mut chain: Option<[u8; 32]> = None;
-    let mut problem = None;
-    let mut next = from;
-    store.records(from, &mut |seq, record| {
-        let open = match stored::open_record(&record) {
-            Ok(open) => open,
-            Err(e) => {
-                problem = Some(format!("record {seq}: {e}"));
-                return false;
-            }
-        };
-        if seq != next || open.record.seq != seq {
-            problem = Some(format!("record {next} is missing or in another's place"));
-            return false;
-        }
-        if chain.is_some_and(|before| vermilion_ledger::chain_next(&before, &open.hash) != open.chain) {
-            problem = Some(format!("the chain breaks at record {seq}"));
-            return false;
-        }
-        chain = Some(open.chain);
-        if seq >= tail_from {
-            tail.push(open.leaf.hash());
-        }
-        next += 1;
-        true
-    })?;
-    if let Some(problem) = problem {
-        return Err(broken(problem));
-    }
-    if next != head.size {
-        return Err(broken(format!("the head counts {} records, {next} are stored", head.size)));
-    }
-    if chain.is_some_and(|chain| chain[..] != head.chain) {
-        return Err(broken("the last record's chain hash is not the head's".into()));
-    }
-    Tree::rebuild(head.size, store, &tail).map_err(|e| broken(e.to_string()))
 }

@@ -1,7 +1,10 @@
 //! A node's configuration: TOML, checked whole at start; errors name the key.
 
+use crate::outside::client::WitnessClient;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use vermilion_ledger::{KeyKind, Policy, VerifierKey, Witness};
 
 /// Why a configuration is not usable.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,11 @@ pub struct Config {
     /// Raft's tick, in milliseconds: a heartbeat each, an election after ten to twenty.
     #[serde(default = "default_tick_ms")]
     pub tick_ms: u64,
+    /// Witnesses outside the ledger's own nodes.
+    #[serde(default)]
+    pub witness: Vec<OutsideWitness>,
+    /// What is asked of them. It has no default: whoever names witnesses says what their absence means.
+    pub witnesses: Option<OutsideRule>,
     /// Bounds of the Raft log kept behind the applied index.
     #[serde(default)]
     pub log_tail: LogTail,
@@ -82,6 +90,41 @@ pub struct Keys {
     pub vault: Vec<PathBuf>,
     /// A file whose first line opens the encrypted key files.
     pub passphrase_file: Option<PathBuf>,
+}
+
+/// A witness outside the ledger's own nodes, as C2SP tlog-witness has it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutsideWitness {
+    /// Its verifier key, `<name>+<key id>+<base64>`, of kind 0x04.
+    pub key: String,
+    /// Its submission prefix, `http://…`. Without one this node does not ask it, and keeps and counts what
+    /// other nodes were answered.
+    pub url: Option<String>,
+    /// How long one question may take, in milliseconds.
+    #[serde(default = "default_witness_timeout_ms")]
+    pub timeout_ms: u64,
+}
+
+/// What is asked of the outside witnesses.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutsideRule {
+    /// How many of them should have cosigned a checkpoint.
+    pub need: usize,
+    /// What happens to a checkpoint that fewer have cosigned.
+    pub otherwise: Otherwise,
+}
+
+/// What happens to a checkpoint that too few outside witnesses have cosigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Otherwise {
+    /// It is published all the same; metrics and log say that cosignatures are missing.
+    Open,
+    /// It is not published: no checkpoint, tile, proof or receipt of it is served until enough have
+    /// cosigned. Commands are taken and applied meanwhile.
+    Closed,
 }
 
 /// How much of the Raft log stays behind the applied index.
@@ -123,6 +166,10 @@ fn default_checkpoint_ms() -> u64 {
     1000
 }
 
+fn default_witness_timeout_ms() -> u64 {
+    5000
+}
+
 fn default_tick_ms() -> u64 {
     100
 }
@@ -145,6 +192,23 @@ impl Config {
         Ok(config)
     }
 
+    fn outside(witness: &OutsideWitness) -> Witness {
+        // `check` has read the key; an empty one would be refused by the trust.
+        let none = || Witness { name: String::new(), key: vermilion_crypto::PublicKey([0; 32]) };
+        VerifierKey::parse(&witness.key).map_or_else(|_| none(), |key| Witness { name: key.name, key: key.key })
+    }
+
+    /// The outside witnesses, and how many of them a checkpoint needs to be published.
+    #[must_use]
+    pub fn outside_policy(&self) -> Policy {
+        let closed = self.witnesses.filter(|rule| rule.otherwise == Otherwise::Closed);
+        Policy {
+            city: Vec::new(),
+            outside: self.witness.iter().map(|witness| Self::outside(witness)).collect(),
+            outside_need: closed.map_or(0, |rule| rule.need),
+        }
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let value = |key, why: &str| Err(ConfigError::Value { key, why: why.into() });
         if self.name.is_empty() || !self.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
@@ -160,6 +224,32 @@ impl Config {
         }
         if !(50..=86_400_000).contains(&self.checkpoint_ms) {
             return value("checkpoint_ms", "must lie between 50 and 86400000");
+        }
+        for witness in &self.witness {
+            match VerifierKey::parse(&witness.key) {
+                Ok(key) if key.kind == KeyKind::Cosignature => {}
+                Ok(_) => return value("witness.key", "is not a cosigning key (kind 0x04)"),
+                Err(e) => return Err(ConfigError::Value { key: "witness.key", why: e.to_string() }),
+            }
+            if let Some(url) = &witness.url
+                && WitnessClient::new(url, Self::outside(witness), Duration::from_millis(witness.timeout_ms)).is_none()
+            {
+                return value("witness.url", "must be http://host[:port][/path]: for https put a proxy of your own in front");
+            }
+            if !(100..=60_000).contains(&witness.timeout_ms) {
+                return value("witness.timeout_ms", "must lie between 100 and 60000");
+            }
+        }
+        match (self.witness.len(), &self.witnesses) {
+            (0, None) => {}
+            (0, Some(_)) => return value("witnesses", "there is no [[witness]] to ask"),
+            (_, None) => {
+                return value("witnesses", "say what the outside witnesses are for: need = 1, otherwise = \"open\" or \"closed\"");
+            }
+            (count, Some(rule)) if !(1..=count).contains(&rule.need) => {
+                return value("witnesses.need", "must lie between 1 and the number of [[witness]] tables");
+            }
+            _ => {}
         }
         if self.log_tail.entries < 1000 || self.log_tail.bytes < 16 << 20 {
             return value("log_tail", "must keep at least 1000 entries and 16 MiB");
@@ -205,5 +295,40 @@ lookup = "lookup.pem"
             let error = load(&GOOD.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
         }
+    }
+
+    /// A cosigning key, and the example of C2SP signed-note, which is none.
+    const COSIGNING: &str = "witness.example+";
+    const LEDGER_KEY: &str = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
+
+    #[test]
+    fn outside_witnesses_are_named_whole_or_not_at_all() {
+        let public = vermilion_crypto::SigningKey::from_seed(&[7; 32]).public();
+        let key = VerifierKey { name: "witness.example".into(), kind: KeyKind::Cosignature, key: public }.to_string();
+        assert!(key.starts_with(COSIGNING));
+        let good =
+            format!("{GOOD}[[witness]]\nkey = \"{key}\"\nurl = \"http://127.0.0.1:9/w/\"\n[witnesses]\nneed = 1\notherwise = \"closed\"\n");
+        let config = load(&good).unwrap();
+        assert_eq!((config.outside_policy().outside_need, config.witness[0].timeout_ms), (1, 5000));
+        assert_eq!(load(&good.replace("closed", "open")).unwrap().outside_policy().outside_need, 0);
+        assert!(load(&good.replace("url = \"http://127.0.0.1:9/w/\"\n", "")).is_ok());
+        for (from, to, names) in [
+            ("otherwise = \"closed\"", "", "otherwise"),
+            ("need = 1\n", "", "need"),
+            ("need = 1", "need = 2", "witnesses.need"),
+            ("need = 1", "need = 0", "witnesses.need"),
+            ("\"closed\"", "\"maybe\"", "maybe"),
+            ("[witnesses]\nneed = 1\notherwise = \"closed\"\n", "", "witnesses"),
+            ("http://", "https://", "witness.url"),
+            ("http://127.0.0.1:9/w/", "http://", "witness.url"),
+            (key.as_str(), LEDGER_KEY, "witness.key"),
+            (key.as_str(), "x", "witness.key"),
+            ("url =", "timeout_ms = 5\nurl =", "witness.timeout_ms"),
+        ] {
+            assert_ne!(good.replace(from, to), good);
+            let error = load(&good.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(names), "{error}");
+        }
+        assert!(load(&format!("{GOOD}[witnesses]\nneed = 1\notherwise = \"open\"\n")).unwrap_err().to_string().contains("witnesses"));
     }
 }

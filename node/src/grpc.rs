@@ -179,12 +179,12 @@ impl Ledger for LedgerService {
     async fn get_checkpoint(&self, request: Request<CheckpointRequest>) -> Result<Response<CheckpointReply>, Status> {
         if request.get_ref().commit_now {
             self.known(&request, "checkpoint")?;
-            self.0.commit_anywhere().await.map_err(Status::unavailable)?;
+            self.0.commit_anywhere(&request).await.map_err(Status::unavailable)?;
         }
         let at = request.into_inner().at_size;
         let found = match at {
-            0 => self.0.store.latest_checkpoint(),
-            size => self.0.store.checkpoint(size).map(|note| note.map(|note| (size, note))),
+            0 => self.0.witness.newest(),
+            size => self.0.witness.shown(size).map(|note| note.map(|note| (size, note))),
         };
         let (size, note) = found.map_err(|e| status(&internal(&e)))?.ok_or_else(|| Status::not_found("there is no such checkpoint"))?;
         Ok(Response::new(CheckpointReply { note, size, genesis: self.0.genesis_payload.clone() }))
@@ -260,13 +260,19 @@ impl Ledger for LedgerService {
 }
 
 impl Node {
-    /// A commitment now: here if this node leads, else at the leader.
-    pub async fn commit_anywhere(&self) -> Result<(), String> {
-        if self.status().role == Role::Leader {
-            return self.commit_now().await.map(|_| ());
-        }
-        // The schedule of the leader covers what is there within its interval.
-        let target = self.head()?.size;
+    /// A commitment now: here if this node leads, else at the leader, with the asker's own token. Waits
+    /// until this node has cosigned it.
+    pub async fn commit_anywhere(&self, asked: &Request<CheckpointRequest>) -> Result<(), String> {
+        let target = if self.status().role == Role::Leader {
+            self.commit_now().await?
+        } else {
+            let leader = self.status().leader.ok_or("there is no leader")?;
+            let mut request = Request::new(CheckpointRequest { commit_now: true, at_size: 0 });
+            *request.metadata_mut() = asked.metadata().clone();
+            request.set_timeout(std::time::Duration::from_secs(10));
+            let mut client = self.peers.ledger_client(leader).map_err(|e| e.to_string())?;
+            client.get_checkpoint(request).await.map_err(|e| e.message().to_owned())?.into_inner().size
+        };
         let mut watch = self.witness.watch();
         let wait = async { watch.wait_for(|size| *size >= target).await.map(|_| ()) };
         match tokio::time::timeout(std::time::Duration::from_secs(10), wait).await {

@@ -1,6 +1,6 @@
 //! Counts for Prometheus. Labels are fixed words: nothing of a command's content gets here.
 
-use prometheus::{Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use std::time::Duration;
 use vermilion_proto::CommandState;
 
@@ -18,6 +18,9 @@ pub struct Metrics {
     pub gate_refused: IntCounter,
     /// Uses whose content was disclosed.
     pub disclosed: IntCounter,
+    published: IntGauge,
+    outside_size: IntGaugeVec,
+    outside_failed: IntCounterVec,
     term: IntGauge,
     leader: IntGauge,
     commit: IntGauge,
@@ -42,6 +45,15 @@ impl Metrics {
             busy: IntCounter::new("vermilion_busy_total", "requests turned away because a queue was full")?,
             gate_refused: IntCounter::new("vermilion_gate_refused_total", "peer messages refused by the gate")?,
             disclosed: IntCounter::new("vermilion_disclosures_total", "uses whose content was disclosed")?,
+            published: IntGauge::new("vermilion_published_records", "records under the newest published checkpoint")?,
+            outside_size: IntGaugeVec::new(
+                Opts::new("vermilion_outside_witness_records", "records under the checkpoint that an outside witness cosigned last"),
+                &["witness"],
+            )?,
+            outside_failed: IntCounterVec::new(
+                Opts::new("vermilion_outside_witness_failures_total", "checkpoints that an outside witness did not cosign, by reason"),
+                &["witness", "reason"],
+            )?,
             term: IntGauge::new("vermilion_raft_term", "Raft term")?,
             leader: IntGauge::new("vermilion_raft_leader", "Raft id of the leader, 0 when there is none")?,
             commit: IntGauge::new("vermilion_raft_commit_index", "committed through")?,
@@ -52,10 +64,12 @@ impl Metrics {
         r.register(Box::new(metrics.submitted.clone()))?;
         r.register(Box::new(metrics.submit_seconds.clone()))?;
         r.register(Box::new(metrics.apply_seconds.clone()))?;
+        r.register(Box::new(metrics.outside_size.clone()))?;
+        r.register(Box::new(metrics.outside_failed.clone()))?;
         for counter in [&metrics.records, &metrics.busy, &metrics.gate_refused, &metrics.disclosed] {
             r.register(Box::new(counter.clone()))?;
         }
-        for gauge in [&metrics.size, &metrics.term, &metrics.leader, &metrics.commit, &metrics.applied] {
+        for gauge in [&metrics.size, &metrics.published, &metrics.term, &metrics.leader, &metrics.commit, &metrics.applied] {
             r.register(Box::new(gauge.clone()))?;
         }
         r.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
@@ -83,9 +97,20 @@ impl Metrics {
         self.size.set(i64::try_from(size).unwrap_or(i64::MAX));
     }
 
-    /// The text that Prometheus reads.
-    pub fn render(&self, status: &vermilion_consensus::Status) -> Result<String, prometheus::Error> {
+    /// An outside witness, of the configuration, cosigned a checkpoint of this size.
+    pub fn outside_cosigned(&self, witness: &str, size: u64) {
+        self.outside_size.with_label_values(&[witness]).set(i64::try_from(size).unwrap_or(i64::MAX));
+    }
+
+    /// An outside witness did not cosign, for a reason of [`crate::outside::protocol::AskError::code`].
+    pub fn outside_failed(&self, witness: &str, reason: &'static str) {
+        self.outside_failed.with_label_values(&[witness, reason]).inc();
+    }
+
+    /// The text that Prometheus reads. `published`: records under the newest published checkpoint.
+    pub fn render(&self, status: &vermilion_consensus::Status, published: u64) -> Result<String, prometheus::Error> {
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.published.set(number(published));
         self.term.set(number(status.term));
         self.leader.set(number(status.leader.unwrap_or(0)));
         self.commit.set(number(status.commit));

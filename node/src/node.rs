@@ -5,10 +5,12 @@ use crate::block::BlockPacker;
 use crate::catchup::CatchUp;
 use crate::config::Config;
 use crate::door::{From, MAX_UNDER_WAY, MAX_UNDER_WAY_BYTES};
+use crate::edge::Edge;
 use crate::gate::VerifiedCache;
 use crate::keys::NodeKeys;
 use crate::metrics::Metrics;
 use crate::opener::Opener;
+use crate::outside;
 use crate::peers::Peers;
 use crate::recent::Recent;
 use crate::runtime::{Event, FatalStop, Parts, Runtime, now_ms};
@@ -57,6 +59,10 @@ pub struct Node {
     pub witness: Arc<WitnessOffice>,
     /// What receipts are proved from.
     pub recent: Arc<Recent>,
+    /// The tree's right edge.
+    pub edge: Arc<Edge>,
+    /// One entry bundle at a time is made from records.
+    pub bundling: Semaphore,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// To the driver.
@@ -121,9 +127,12 @@ impl Node {
         let (relay, relayed) = std::sync::mpsc::sync_channel(1024);
         let (peers, senders) = Peers::new(me.raft_id, ledger_id, &genesis.nodes, &config.peers, relay)?;
         let catch_up = CatchUp { peers: peers.clone(), runtime: handle.clone() };
-        let trust = pinned::trust_of(&genesis, ledger_id, None, true).map_err(|e| e.to_string())?;
+        let trust = pinned::trust_of(&genesis, ledger_id, None, true)
+            .and_then(|trust| trust.with_policy(config.outside_policy()))
+            .map_err(|e| format!("witness: {e}"))?;
         let name = pinned::witness_name(&genesis.origin, &me.name);
-        let witness = Arc::new(WitnessOffice::new(store.clone(), trust, name, &keys, fatal_in.clone())?);
+        let edge = applier.edge();
+        let witness = Arc::new(WitnessOffice::new(store.clone(), trust, Arc::clone(&edge), name, &keys, fatal_in.clone())?);
         let runtime = Runtime::start(Parts {
             id: me.raft_id,
             store: store.clone(),
@@ -146,6 +155,9 @@ impl Node {
             handle.spawn(sender);
         }
         handle.spawn(Arc::clone(&witness).run(me.raft_id, peers.clone(), points));
+        for feeder in outside::feeders(config, &witness, &peers, me.raft_id, &store, &edge, &metrics) {
+            handle.spawn(feeder.run());
+        }
         let node = Arc::new(Self {
             id: me.raft_id,
             me,
@@ -160,6 +172,8 @@ impl Node {
             verifier: Verifier::start()?,
             witness,
             recent,
+            edge,
+            bundling: Semaphore::new(1),
             metrics,
             events: runtime.events.clone(),
             under_way: Semaphore::new(MAX_UNDER_WAY),

@@ -130,7 +130,7 @@ impl Node {
             Some(before) => read(before)?.chain,
             None => vermilion_ledger::chain_start(&self.ledger_id).to_vec(),
         };
-        let edge = self.recent.edge();
+        let edge = self.edge.tree();
         if basis.size > edge.size() {
             // After a crash the checkpoints are there before the records are applied again.
             return Err(Refusal::new(Reason::Unknown, "the node is still applying its log: ask again"));

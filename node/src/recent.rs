@@ -1,11 +1,11 @@
-//! What receipts are proved from: the tree's edge and the status vector, as of recent commitments.
+//! What a status is proved from: the status vector as of recent commitments.
 //!
 //! The applier puts in, questions read. Nothing here is on disk: after a start it holds what the last
 //! commitment left, if no licence changed since, and else waits for the next one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use vermilion_ledger::{StatusView, Tree};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use vermilion_ledger::StatusView;
 
 /// The most commitments whose status vectors are kept, beside the newest one under the quorum. A view
 /// shares all with the vector but what changed since: at most one more vector each, in practice some
@@ -13,51 +13,34 @@ use vermilion_ledger::{StatusView, Tree};
 pub const VIEWS: usize = 16;
 
 /// Recent commitments.
+#[derive(Default)]
 pub struct Recent {
     inner: Mutex<Inner>,
 }
 
+#[derive(Default)]
 struct Inner {
-    edge: Arc<Tree>,
     views: BTreeMap<u64, StatusView>,
     /// Sizes among `views` whose checkpoints are known to carry the quorum.
     quorate: BTreeSet<u64>,
 }
 
 impl Recent {
-    /// Of a tree, with no commitment yet.
-    #[must_use]
-    pub fn new(edge: Tree) -> Self {
-        Self { inner: Mutex::new(Inner { edge: Arc::new(edge), views: BTreeMap::new(), quorate: BTreeSet::new() }) }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in the status vector of the last commitment before a start, whose tree had this size.
-    pub fn restore(&self, size: u64, statuses: StatusView) {
-        self.lock().views.insert(size, statuses);
-    }
-
-    /// Takes in the state after a commitment record, which must be in the store by now: the tree of
-    /// that size and the status vector.
-    pub fn publish(&self, tree: Tree, statuses: StatusView) {
+    /// Takes in the status vector after the commitment record with which the tree got this size; the
+    /// record must be in the store by now.
+    pub fn publish(&self, size: u64, statuses: StatusView) {
         let mut inner = self.lock();
-        inner.views.insert(tree.size(), statuses);
-        inner.edge = Arc::new(tree);
+        inner.views.insert(size, statuses);
         while inner.views.len() > VIEWS {
             let newest_quorate = inner.quorate.last().copied();
             let Some(oldest) = inner.views.keys().copied().find(|size| Some(*size) != newest_quorate) else { return };
             inner.views.remove(&oldest);
             inner.quorate.remove(&oldest);
         }
-    }
-
-    /// The edge of the tree: proves inclusion in every tree that is not larger.
-    #[must_use]
-    pub fn edge(&self) -> Arc<Tree> {
-        Arc::clone(&self.lock().edge)
     }
 
     /// The status vector as of the commitment with which the tree had this size.
@@ -90,25 +73,22 @@ mod tests {
 
     #[test]
     fn the_newest_commitments_stay_and_the_newest_with_the_quorum() {
-        let (mut tree, mut statuses) = (Tree::new(), StatusTree::new());
-        let recent = Recent::new(tree.clone());
+        let mut statuses = StatusTree::new();
+        let recent = Recent::default();
         assert!(recent.sizes().is_empty());
         for size in 1..=40 {
-            tree.append([7; 32]);
-            recent.publish(tree.clone(), statuses.view());
+            recent.publish(size, statuses.view());
             if [3, 5].contains(&size) {
                 recent.note_quorum(size);
             }
         }
         recent.note_quorum(2);
-        assert_eq!(recent.edge().size(), 40);
         let sizes = recent.sizes();
         assert_eq!(sizes.len(), VIEWS);
         assert_eq!((sizes[0], sizes[VIEWS - 2], sizes[VIEWS - 1]), ((40, false), (26, false), (5, true)));
         assert!(recent.statuses(5).is_some() && recent.statuses(3).is_none() && recent.statuses(25).is_none());
         recent.note_quorum(40);
-        tree.append([7; 32]);
-        recent.publish(tree, statuses.view());
+        recent.publish(41, statuses.view());
         assert!(recent.statuses(5).is_none(), "a newer one has the quorum");
     }
 }

@@ -1,4 +1,5 @@
-//! REST under `/v1`, described by OpenAPI: what the public and monitoring may ask.
+//! REST under `/v1`, described by OpenAPI: what the public and monitoring may ask. Beside it the
+//! log's own paths, as C2SP tlog-tiles wants them ([`crate::tiles`]).
 
 use crate::node::Node;
 use axum::extract::{Path, Query, State};
@@ -6,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::{OpenApi, ToSchema};
@@ -16,8 +18,8 @@ use vermilion_registry::{query, status::Flag, status::State as LicenceStateName,
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Vermilion 朱印", description = "The ledger under a city's electronic licences: public questions.", version = "1"),
-    paths(licence_status, record, receipt, checkpoint, health, ready, metrics),
-    components(schemas(Status, Record, Problem, Health))
+    paths(licence_status, record, receipt, checkpoint, consistency, crate::tiles::checkpoint, crate::tiles::tile, health, ready, metrics),
+    components(schemas(Status, Record, Consistency, Problem, Health))
 )]
 struct Api;
 
@@ -197,14 +199,52 @@ async fn receipt(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Respo
     }
 }
 
-/// The newest checkpoint: a C2SP signed note with cosignatures.
+/// The newest published checkpoint: a C2SP signed note with cosignatures. The same as `/checkpoint`.
 #[utoipa::path(get, path = "/v1/checkpoint", responses((status = 200, content_type = "text/plain"), (status = 404, body = Problem)))]
 async fn checkpoint(State(node): State<Arc<Node>>) -> Response {
-    match node.store.latest_checkpoint() {
+    match node.witness.published() {
         Ok(Some((_, note))) => {
             ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], note).into_response()
         }
-        Ok(None) => problem(&Refusal::new(Reason::Unknown, "there is no checkpoint yet")),
+        Ok(None) => problem(&Refusal::new(Reason::Unknown, "there is no published checkpoint yet")),
+        Err(error) => problem(&crate::answers::internal(&error)),
+    }
+}
+
+/// That one published checkpoint continues another.
+#[derive(Serialize, ToSchema)]
+pub struct Consistency {
+    /// Records in the older tree.
+    from: u64,
+    /// Records in the newer tree.
+    to: u64,
+    /// The older checkpoint, a signed note.
+    from_checkpoint: String,
+    /// The newer one.
+    to_checkpoint: String,
+    /// The consistency proof of RFC 6962 section 2.1.2, each hash in base64.
+    proof: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Sizes {
+    from: u64,
+    to: u64,
+}
+
+/// The proof that the tree of one published checkpoint begins with that of another.
+#[utoipa::path(get, path = "/v1/consistency",
+    params(("from" = u64, Query, description = "records of the older checkpoint"), ("to" = u64, Query, description = "of the newer")),
+    responses((status = 200, body = Consistency), (status = 404, body = Problem)))]
+async fn consistency(State(node): State<Arc<Node>>, Query(Sizes { from, to }): Query<Sizes>) -> Response {
+    // Two rows, and at most one tile for each level and size.
+    match tokio::task::block_in_place(|| node.witness.consistency(from, to)) {
+        Ok(Some(found)) => {
+            let [from_checkpoint, to_checkpoint] = found.notes.map(|note| String::from_utf8_lossy(&note).into_owned());
+            let proof = found.proof.iter().map(|hash| BASE64_STANDARD.encode(hash)).collect();
+            Json(Consistency { from, to, from_checkpoint, to_checkpoint, proof }).into_response()
+        }
+        Ok(None) => problem(&Refusal::new(Reason::Unknown, "these are not the sizes of two published checkpoints, the older first")),
         Err(error) => problem(&crate::answers::internal(&error)),
     }
 }
@@ -236,7 +276,7 @@ async fn ready(State(node): State<Arc<Node>>) -> Response {
 /// Metrics for Prometheus.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "text/plain")))]
 async fn metrics(State(node): State<Arc<Node>>) -> Response {
-    match node.metrics.render(&node.status()) {
+    match node.metrics.render(&node.status(), node.witness.published_size().unwrap_or(0)) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => problem(&crate::answers::internal(&error)),
     }
@@ -254,6 +294,9 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/records/{command_id}", get(record))
         .route("/v1/receipts/{command_id}", get(receipt))
         .route("/v1/checkpoint", get(checkpoint))
+        .route("/v1/consistency", get(consistency))
+        .route("/checkpoint", get(crate::tiles::checkpoint))
+        .route("/tile/{*path}", get(crate::tiles::tile))
         .route("/v1/health", get(health))
         .route("/v1/ready", get(ready))
         .route("/v1/openapi.json", get(openapi))

@@ -1,15 +1,23 @@
 //! Every node is a witness: it cosigns the checkpoint of each commitment record that it applied,
-//! shows it to the others and hears theirs. Two roots for one size, both signed, stop the node, with
-//! the evidence kept.
+//! shows it to the others and hears theirs. Before it cosigns it proves to itself that the tree
+//! continues the one that it cosigned before, and keeps the proof. Two histories, both signed, stop
+//! the node, with the evidence kept.
+//!
+//! A checkpoint is *published*, and with it its tiles and proofs, once the ledger key has signed it
+//! and, where the configuration says `otherwise = "closed"`, enough outside witnesses have cosigned.
 
 use crate::apply::CommitmentPoint;
+use crate::edge::Edge;
 use crate::keys::NodeKeys;
 use crate::peers::Peers;
 use crate::runtime::{FatalStop, now_ms};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
-use vermilion_ledger::{Checkpoint, Conflict, LedgerError, SignedNote, Trust, cosign, make_checkpoint, merge, verify};
+use vermilion_ledger::{
+    Checkpoint, Conflict, Digest, Divergence, LedgerError, SignatureLine, SignedNote, Trust, Verified, check_consistency, cosign,
+    make_checkpoint, merge, verify,
+};
 use vermilion_proto::CosignRequest;
 use vermilion_storage::Store;
 
@@ -22,29 +30,47 @@ const MAX_NOTE: usize = 16 << 10;
 pub struct WitnessOffice {
     store: Store,
     trust: Trust,
+    edge: Arc<Edge>,
     name: String,
     pub(crate) cosigning: vermilion_crypto::SigningKey,
     pub(crate) ledger: Option<vermilion_crypto::SigningKey>,
     ahead: Mutex<BTreeMap<u64, Vec<u8>>>,
     latest: watch::Sender<u64>,
+    /// Size of the newest checkpoint that the ledger key has signed, 0 before the first.
+    signed: watch::Sender<u64>,
+    /// Size of the newest published checkpoint, 0 before the first.
+    published: watch::Sender<u64>,
     fatal: mpsc::UnboundedSender<FatalStop>,
     /// One merge at a time, so that no cosignature is lost between reading and writing a note.
     merging: Mutex<()>,
 }
 
 impl WitnessOffice {
-    /// Opens the office of the node that cosigns under `name`.
-    pub fn new(store: Store, trust: Trust, name: String, keys: &NodeKeys, fatal: mpsc::UnboundedSender<FatalStop>) -> Result<Self, String> {
+    /// Opens the office of the node that cosigns under `name`. The trust's policy says how many outside
+    /// witnesses a checkpoint needs to be published; `edge` is the applier's.
+    pub fn new(
+        store: Store,
+        trust: Trust,
+        edge: Arc<Edge>,
+        name: String,
+        keys: &NodeKeys,
+        fatal: mpsc::UnboundedSender<FatalStop>,
+    ) -> Result<Self, String> {
         let size = store.latest_checkpoint().map_err(|e| e.to_string())?.map_or(0, |(size, _)| size);
         let (latest, _) = watch::channel(size);
+        let (published, _) = watch::channel(store.published().map_err(|e| e.to_string())?.unwrap_or(0));
+        let (signed, _) = watch::channel(*published.borrow());
         Ok(Self {
             store,
             trust,
+            edge,
             name,
             cosigning: keys.cosigning.clone(),
             ledger: keys.ledger.clone(),
             ahead: Mutex::default(),
             latest,
+            signed,
+            published,
             fatal,
             merging: Mutex::default(),
         })
@@ -60,6 +86,64 @@ impl WitnessOffice {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.latest.subscribe()
+    }
+
+    /// Told whenever a newer checkpoint has the ledger key's signature: what outside witnesses take.
+    #[must_use]
+    pub fn watch_signed(&self) -> watch::Receiver<u64> {
+        self.signed.subscribe()
+    }
+
+    /// The size of the newest published checkpoint.
+    #[must_use]
+    pub fn published_size(&self) -> Option<u64> {
+        Some(*self.published.borrow()).filter(|size| *size > 0)
+    }
+
+    /// The newest published checkpoint: size and note, with all cosignatures that are known by now.
+    pub fn published(&self) -> Result<Option<(u64, Vec<u8>)>, String> {
+        let Some(size) = self.published_size() else { return Ok(None) };
+        Ok(self.store.checkpoint(size).map_err(|e| e.to_string())?.map(|note| (size, note)))
+    }
+
+    /// The newest checkpoint that may be shown: where outside witnesses are asked for, the newest
+    /// published one; else the newest that this node cosigned.
+    pub fn newest(&self) -> Result<Option<(u64, Vec<u8>)>, String> {
+        if self.trust.policy().outside_need > 0 {
+            return self.published();
+        }
+        self.store.latest_checkpoint().map_err(|e| e.to_string())
+    }
+
+    /// A checkpoint that may be shown, of exactly this size.
+    pub fn shown(&self, size: u64) -> Result<Option<Vec<u8>>, String> {
+        let note = self.store.checkpoint(size).map_err(|e| e.to_string())?;
+        Ok(note.filter(|note| self.trust.policy().outside_need == 0 || verify(note, &self.trust).is_ok_and(|v| self.witnessed(&v))))
+    }
+
+    /// Whether as many outside witnesses cosigned as the policy asks for.
+    fn witnessed(&self, verified: &Verified) -> bool {
+        verified.outside.len() >= self.trust.policy().outside_need
+    }
+
+    /// Keeps a note of this node's own sizes, and publishes it if it may be.
+    fn put(&self, size: u64, note: &[u8]) -> Result<(), String> {
+        self.store.put_checkpoint(size, note).map_err(|e| e.to_string())?;
+        let verified = verify(note, &self.trust).map_err(|e| e.to_string())?;
+        if verified.signed_by_ledger {
+            self.signed.send_if_modified(|newest| {
+                let newer = *newest < size;
+                *newest = size.max(*newest);
+                newer
+            });
+        }
+        if verified.signed_by_ledger && self.witnessed(&verified) && self.published_size().is_none_or(|before| before < size) {
+            self.store.put_published(size).map_err(|e| e.to_string())?;
+            self.published.send_replace(size);
+        }
+        // Whoever waits for a quorum looks again.
+        self.latest.send_modify(|_| {});
+        Ok(())
     }
 
     fn ahead(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<u8>>> {
@@ -92,6 +176,9 @@ impl WitnessOffice {
         let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.store.checkpoint(verified.size).map_err(|e| e.to_string())?;
         let Some(known) = known else {
+            if let Some(divergence) = self.divergence(&verified, note)? {
+                return Err(self.stop(divergence.sizes[0], divergence.to_text()));
+            }
             let mut ahead = self.ahead();
             let merged = match ahead.get(&verified.size) {
                 Some(held) => self.merge_or_stop(held, note)?,
@@ -106,7 +193,7 @@ impl WitnessOffice {
         };
         let merged = self.merge_or_stop(&known, note)?;
         if merged != known {
-            self.store.put_checkpoint(verified.size, &merged).map_err(|e| e.to_string())?;
+            self.put(verified.size, &merged)?;
             self.latest.send_modify(|size| *size = (*size).max(verified.size));
         }
         Ok(merged)
@@ -114,28 +201,71 @@ impl WitnessOffice {
 
     fn merge_or_stop(&self, known: &[u8], note: &[u8]) -> Result<Vec<u8>, String> {
         if let Some(conflict) = Conflict::detect(known, note, &self.trust).map_err(|e| e.to_string())? {
-            return Err(self.stop(&conflict));
+            return Err(self.stop(conflict.size, conflict.to_text()));
         }
         Ok(merge(known, note, &self.trust).map_err(|e| e.to_string())?.to_bytes())
     }
 
-    fn stop(&self, conflict: &Conflict) -> String {
-        let file = self.store.dir().join(format!("conflict-{}.txt", conflict.size));
-        let mut evidence = Vec::new();
-        for note in &conflict.notes {
-            evidence.extend_from_slice(&note.to_bytes());
-            evidence.push(b'\n');
+    /// Whether a note for a size at which this node made no checkpoint shows another history than its
+    /// newest checkpoint continues.
+    fn divergence(&self, verified: &Verified, note: &[u8]) -> Result<Option<Divergence>, String> {
+        let tree = self.edge.tree();
+        let newest = self.store.latest_checkpoint().map_err(|e| e.to_string())?;
+        let Some((newest, own)) = newest.filter(|(size, _)| *size > verified.size && *size <= tree.size()) else { return Ok(None) };
+        let root = tree.root_at(&self.store, verified.size).map_err(|e| e.to_string())?;
+        if root == verified.root {
+            return Ok(None);
         }
+        let proof = tree.consistency(&self.store, verified.size, newest).map_err(|e| e.to_string())?;
+        Divergence::detect(note, &own, root, &proof, &self.trust).map_err(|e| e.to_string())
+    }
+
+    /// Stops the node: it can no longer tell which history is the ledger's.
+    fn stop(&self, size: u64, evidence: Vec<u8>) -> String {
+        let file = self.store.dir().join(format!("conflict-{size}.txt"));
         let kept = match std::fs::write(&file, evidence) {
             Ok(()) => format!("the two signed notes are kept in {}", file.display()),
             Err(e) => format!("and the evidence could not be written: {e}"),
         };
         let why = format!(
-            "two different histories of {} records were signed; {kept}. Do not restart the node before it is known which nodes lied",
-            conflict.size
+            "two different histories of {size} records were signed; {kept}. Do not restart the node before it is known which nodes lied"
         );
         let _ = self.fatal.send(FatalStop(why.clone()));
         why
+    }
+
+    /// Proves that the tree at a point begins with the one that was cosigned before, and keeps the proof.
+    fn prove_continuity(&self, point: &CommitmentPoint) -> Result<(), String> {
+        let before = self.store.checkpoint_before(point.size).map_err(|e| e.to_string())?;
+        let Some((size, note)) = before else { return Ok(()) };
+        let root = root_of(&note)?;
+        let proof = self.edge.tree().consistency(&self.store, size, point.size).map_err(|e| e.to_string())?;
+        check_consistency(size, &root, point.size, &point.root, &proof)
+            .map_err(|_| format!("the tree does not begin with the one of {size} records that was cosigned before"))?;
+        self.store.put_consistency(point.size, size, &proof).map_err(|e| e.to_string())
+    }
+
+    /// That the tree of `to` records begins with that of `from`: the kept proof, or one made now.
+    /// Both sizes are those of checkpoints that may be shown; `None` otherwise.
+    pub fn consistency(&self, from: u64, to: u64) -> Result<Option<Continuity>, String> {
+        let tree = self.edge.tree();
+        if from > to || to > self.published_size().unwrap_or(0).min(tree.size()) {
+            return Ok(None);
+        }
+        let (Some(old), Some(new)) = (self.shown(from)?, self.shown(to)?) else { return Ok(None) };
+        let proof = match self.store.consistency(to).map_err(|e| e.to_string())? {
+            Some((previous, proof)) if previous == from => proof,
+            _ => tree.consistency(&self.store, from, to).map_err(|e| e.to_string())?,
+        };
+        Ok(Some(Continuity { notes: [old, new], proof }))
+    }
+
+    /// Adds an outside witness' cosignature to the checkpoint of this size. Returns the whole note.
+    pub fn add_outside(&self, size: u64, line: SignatureLine) -> Result<Vec<u8>, String> {
+        let known = self.store.checkpoint(size).map_err(|e| e.to_string())?.ok_or("there is no such checkpoint")?;
+        let mut note = SignedNote::parse(&known).map_err(|e| e.to_string())?;
+        note.add(line).map_err(|e| e.to_string())?;
+        self.take(&note.to_bytes())
     }
 
     /// This node's own point at a commitment record: signed, merged with what others sent before.
@@ -144,15 +274,14 @@ impl WitnessOffice {
         if let Some(known) = known {
             // The log is replayed after a restart. What was cosigned is not cosigned again: a
             // cosignature says that this is the newest tree that the witness knows.
-            let note = SignedNote::parse(&known).map_err(|e| e.to_string())?;
-            let checkpoint = Checkpoint::parse(note.body()).map_err(|e| e.to_string())?;
-            if checkpoint.root != point.root {
+            if root_of(&known)? != point.root {
                 return Err("another root was cosigned for this size before".into());
             }
-            if self.is_own(&note) {
+            if self.is_own(&SignedNote::parse(&known).map_err(|e| e.to_string())?) {
                 return Ok(known);
             }
         }
+        self.prove_continuity(point)?;
         let note = self.sign(point).map_err(|e| e.to_string())?;
         let early = {
             let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,7 +290,7 @@ impl WitnessOffice {
                 Some(known) => self.merge_or_stop(known, &note)?,
                 None => note.clone(),
             };
-            self.store.put_checkpoint(point.size, &note).map_err(|e| e.to_string())?;
+            self.put(point.size, &note)?;
             // Under the same lock as `take`, which from here on finds the checkpoint.
             self.ahead().remove(&point.size)
         };
@@ -187,19 +316,7 @@ impl WitnessOffice {
                     return;
                 }
             };
-            for peer in peers.ids() {
-                let (office, peers, note) = (Arc::clone(&self), peers.clone(), note.clone());
-                tokio::spawn(async move {
-                    match peers.cosign(peer, CosignRequest { from: id, note }).await {
-                        Ok(reply) => {
-                            if let Err(why) = office.take(&reply.note) {
-                                tracing::warn!(peer, why, "a peer's note was not taken");
-                            }
-                        }
-                        Err(status) => tracing::debug!(peer, %status, "a checkpoint was not shown to a peer"),
-                    }
-                });
-            }
+            self.show(id, &peers, &note);
         }
     }
 
@@ -209,18 +326,51 @@ impl WitnessOffice {
         note.lines().iter().any(|line| line.name() == self.name)
     }
 
-    /// The first checkpoint that covers `seq` with the quorum, or else the newest that covers it.
+    /// Shows a note to the other nodes, and takes in what they know of it.
+    pub fn show(self: &Arc<Self>, id: u64, peers: &Peers, note: &[u8]) {
+        for peer in peers.ids() {
+            let (office, peers, note) = (Arc::clone(self), peers.clone(), note.to_vec());
+            tokio::spawn(async move {
+                match peers.cosign(peer, CosignRequest { from: id, note }).await {
+                    Ok(reply) => {
+                        if let Err(why) = office.take(&reply.note) {
+                            tracing::warn!(peer, why, "a peer's note was not taken");
+                        }
+                    }
+                    Err(status) => tracing::debug!(peer, %status, "a checkpoint was not shown to a peer"),
+                }
+            });
+        }
+    }
+
+    /// The first checkpoint that covers `seq` with the quorum, or else the newest that covers it and may
+    /// be shown.
     pub fn covering(&self, seq: u64) -> Result<Option<(u64, Vec<u8>)>, String> {
         let mut best: Option<(u64, Vec<u8>)> = None;
         let mut looked = 0;
         self.store
             .checkpoints(seq + 1, &mut |size, note| {
                 looked += 1;
-                let enough = verify(note, &self.trust).is_ok_and(|v| v.check_quorum(&self.trust).is_ok());
-                best = Some((size, note.to_vec()));
-                !enough && looked < 256
+                let Ok(verified) = verify(note, &self.trust) else { return looked < 256 };
+                if self.witnessed(&verified) {
+                    best = Some((size, note.to_vec()));
+                }
+                verified.check_quorum(&self.trust).is_err() && looked < 256
             })
             .map_err(|e| e.to_string())?;
         Ok(best)
     }
+}
+
+/// Two checkpoints, the older first, and the proof that the newer's tree begins with the older's.
+pub struct Continuity {
+    /// The notes.
+    pub notes: [Vec<u8>; 2],
+    /// The consistency proof of RFC 6962.
+    pub proof: Vec<Digest>,
+}
+
+fn root_of(note: &[u8]) -> Result<Digest, String> {
+    let note = SignedNote::parse(note).map_err(|e| e.to_string())?;
+    Ok(Checkpoint::parse(note.body()).map_err(|e| e.to_string())?.root)
 }

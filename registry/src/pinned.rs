@@ -39,3 +39,9 @@ pub fn trust_of(genesis: &Genesis, ledger_id: Digest, quorum: Option<usize>, req
         require_ledger_key,
     })
 }
+
+/// The names under which the city's nodes cosign.
+#[must_use]
+pub fn city_witnesses(genesis: &Genesis) -> Vec<String> {
+    genesis.nodes.iter().filter(|node| node.city).map(|node| witness_name(&genesis.origin, &node.name)).collect()
+}

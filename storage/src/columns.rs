@@ -8,6 +8,8 @@ pub const META: &str = "meta";
 pub const RECORDS: &str = "records";
 /// Full tiles of the Merkle tree: level, index → 256 hashes.
 pub const TILES: &str = "tiles";
+/// Full entry bundles: index → 256 leaves.
+pub const ENTRIES: &str = "entries";
 /// The registry's state.
 pub const STATE: &str = "state";
 /// Ciphertexts: sequence number, position → ciphertext. Position [`TEXT`] is the command's texts.
@@ -17,7 +19,10 @@ pub const WRAPS: &str = "wraps";
 /// Checkpoints: tree size → signed note.
 pub const CHECKPOINTS: &str = "checkpoints";
 
-pub const ALL: [&str; 8] = [LOG, META, RECORDS, TILES, STATE, VAULT, WRAPS, CHECKPOINTS];
+/// How each checkpoint continues the one before: tree size → its size, and the consistency proof.
+pub const CONSISTENCY: &str = "consistency";
+
+pub const ALL: [&str; 10] = [LOG, META, RECORDS, TILES, ENTRIES, STATE, VAULT, WRAPS, CHECKPOINTS, CONSISTENCY];
 
 /// The vault position of a command's texts.
 pub const TEXT: u32 = u32::MAX;
@@ -30,6 +35,10 @@ pub const META_TRUNCATED: &[u8] = b"truncated";
 /// Index and term through which the state machine has applied.
 pub const META_APPLIED: &[u8] = b"applied";
 pub const META_NODE: &[u8] = b"node";
+/// Size of the newest published checkpoint.
+pub const META_PUBLISHED: &[u8] = b"published";
+/// Before an outside witness' key: the size that it cosigned last.
+pub const META_OUTSIDE: &[u8] = b"outside/";
 
 pub fn seq(n: u64) -> [u8; 8] {
     n.to_be_bytes()

@@ -2,6 +2,7 @@ use crate::{StorageError, Store, Truncation, columns, entry, log::SnapshotBase};
 use raft::eraftpb::ConfState;
 use rocksdb::{WriteBatch, WriteOptions};
 use std::collections::BTreeMap;
+use vermilion_ledger::Digest;
 use vermilion_proto::{Bytes, Message as _, VaultWraps};
 
 /// What a record leaves in the vault.
@@ -26,6 +27,8 @@ pub struct Commit {
     pub records: Vec<(u64, Vec<u8>)>,
     /// Tiles that became full: level, index, hashes.
     pub tiles: Vec<(u8, u64, Vec<u8>)>,
+    /// Entry bundles that became full: index, 256 leaves.
+    pub entries: Vec<(u64, Vec<u8>)>,
     /// Writes of the state; `None` deletes.
     pub state: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// New content.
@@ -51,6 +54,10 @@ impl Store {
         let tiles = self.column(columns::TILES)?;
         for (level, index, hashes) in &commit.tiles {
             writes.put_cf(tiles, columns::tile(*level, *index), hashes);
+        }
+        let entries = self.column(columns::ENTRIES)?;
+        for (index, bundle) in &commit.entries {
+            writes.put_cf(entries, columns::seq(*index), bundle);
         }
         let state = self.column(columns::STATE)?;
         for (key, value) in &commit.state {
@@ -136,6 +143,28 @@ impl Store {
     /// Keeps a checkpoint with the cosignatures that it has so far.
     pub fn put_checkpoint(&self, size: u64, note: &[u8]) -> Result<(), StorageError> {
         Ok(self.db.put_cf(self.column(columns::CHECKPOINTS)?, columns::seq(size), note)?)
+    }
+
+    /// Keeps an entry bundle that was made from records: of a directory from before bundles were kept.
+    pub fn put_entries(&self, index: u64, bundle: &[u8]) -> Result<(), StorageError> {
+        Ok(self.db.put_cf(self.column(columns::ENTRIES)?, columns::seq(index), bundle)?)
+    }
+
+    /// Keeps how the checkpoint of `size` continues that of `previous`.
+    pub fn put_consistency(&self, size: u64, previous: u64, proof: &[Digest]) -> Result<(), StorageError> {
+        let row = [previous.to_be_bytes().as_slice(), proof.as_flattened()].concat();
+        Ok(self.db.put_cf(self.column(columns::CONSISTENCY)?, columns::seq(size), row)?)
+    }
+
+    /// Notes the newest published checkpoint.
+    pub fn put_published(&self, size: u64) -> Result<(), StorageError> {
+        Ok(self.db.put_cf(self.column(columns::META)?, columns::META_PUBLISHED, entry::encode_numbers(&[size]))?)
+    }
+
+    /// Notes which size an outside witness cosigned last; `witness` is its verifier key.
+    pub fn put_outside(&self, witness: &str, size: u64) -> Result<(), StorageError> {
+        let key = [columns::META_OUTSIDE, witness.as_bytes()].concat();
+        Ok(self.db.put_cf(self.column(columns::META)?, key, entry::encode_numbers(&[size]))?)
     }
 
     /// Writes everything that is in memory to stable storage: before a clean stop.

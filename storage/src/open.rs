@@ -55,13 +55,20 @@ impl Store {
         // What applying writes is not in the write-ahead log: it is made again from the Raft log, which
         // is. All columns reach the disk together, so that a crash finds them as of one moment.
         options.set_atomic_flush(true);
-        let descriptors = columns::ALL.map(|name| ColumnFamilyDescriptor::new(name, column_options(name, &cache)));
+        let described = |names: &mut dyn Iterator<Item = &'static str>| -> Vec<_> {
+            names.map(|name| ColumnFamilyDescriptor::new(name, column_options(name, &cache))).collect()
+        };
         let db = match mode {
             Mode::Node => {
                 std::fs::create_dir_all(dir).map_err(|source| StorageError::Io { path: dir.display().to_string(), source })?;
-                DB::open_cf_descriptors(&options, &db_dir, descriptors)?
+                DB::open_cf_descriptors(&options, &db_dir, described(&mut columns::ALL.into_iter()))?
             }
-            Mode::ReadOnly => DB::open_cf_descriptors_read_only(&options, &db_dir, descriptors, false)?,
+            Mode::ReadOnly => {
+                // A directory from before a column was added does not have it until its node ran again.
+                let there = DB::list_cf(&options, &db_dir)?;
+                let mut names = columns::ALL.into_iter().filter(|name| there.iter().any(|found| found == name));
+                DB::open_cf_descriptors_read_only(&options, &db_dir, described(&mut names), false)?
+            }
         };
         let db = Arc::new(db);
         let (file, watermark) = match mode {
@@ -105,7 +112,9 @@ fn column_options(name: &str, cache: &Cache) -> Options {
     options.set_max_write_buffer_number(3);
     // Ciphertexts and hashes do not shrink; records, state and the log do.
     options.set_compression_type(match name {
-        columns::VAULT | columns::WRAPS | columns::TILES | columns::LOG => DBCompressionType::None,
+        columns::VAULT | columns::WRAPS | columns::TILES | columns::ENTRIES | columns::CONSISTENCY | columns::LOG => {
+            DBCompressionType::None
+        }
         _ => DBCompressionType::Lz4,
     });
     let mut table = BlockBasedOptions::default();

@@ -1,6 +1,7 @@
 use crate::{LogHandle, LogStore, StorageError, Store, columns, entry};
 use rocksdb::{Direction, IteratorMode};
 use std::sync::Arc;
+use vermilion_ledger::Digest;
 use vermilion_proto::{Message as _, StoredRecord};
 use vermilion_registry::{Kv, KvError};
 
@@ -87,7 +88,7 @@ impl Store {
 
     /// The node whose directory this is; `None` when it is new.
     pub fn node(&self) -> Result<Option<u64>, StorageError> {
-        Ok(self.meta(columns::META_NODE)?.map(|b| entry::decode_numbers(&b)).transpose()?.and_then(|n| n.first().copied()))
+        self.meta_number(columns::META_NODE)
     }
 
     /// Index and term through which the state machine has applied.
@@ -154,9 +155,47 @@ impl Store {
         Ok(self.db.get_cf(self.column(columns::WRAPS)?, columns::seq(seq))?)
     }
 
+    /// A full entry bundle; `None` if it is not stored.
+    pub fn entries(&self, index: u64) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.db.get_cf(self.column(columns::ENTRIES)?, columns::seq(index))?)
+    }
+
+    /// How the checkpoint of `size` continues the one before: that one's size, and the proof.
+    pub fn consistency(&self, size: u64) -> Result<Option<(u64, Vec<Digest>)>, StorageError> {
+        let damaged = || StorageError::damaged(format!("the consistency proof of checkpoint {size} does not decode"));
+        let Some(row) = self.db.get_cf(self.column(columns::CONSISTENCY)?, columns::seq(size))? else { return Ok(None) };
+        let (previous, hashes) = row.split_first_chunk::<8>().ok_or_else(damaged)?;
+        match hashes.as_chunks::<32>() {
+            (hashes, []) => Ok(Some((u64::from_be_bytes(*previous), hashes.to_vec()))),
+            _ => Err(damaged()),
+        }
+    }
+
+    /// The size of the newest published checkpoint, if there was one.
+    pub fn published(&self) -> Result<Option<u64>, StorageError> {
+        self.meta_number(columns::META_PUBLISHED)
+    }
+
+    /// The size that an outside witness cosigned last, 0 if none is known; `witness` is its verifier key.
+    pub fn outside(&self, witness: &str) -> Result<u64, StorageError> {
+        Ok(self.meta_number(&[columns::META_OUTSIDE, witness.as_bytes()].concat())?.unwrap_or(0))
+    }
+
+    fn meta_number(&self, key: &[u8]) -> Result<Option<u64>, StorageError> {
+        Ok(self.meta(key)?.map(|bytes| entry::decode_numbers(&bytes)).transpose()?.and_then(|numbers| numbers.first().copied()))
+    }
+
     /// The newest checkpoint: size and note.
     pub fn latest_checkpoint(&self) -> Result<Option<(u64, Vec<u8>)>, StorageError> {
         let row = self.db.iterator_cf(self.column(columns::CHECKPOINTS)?, IteratorMode::End).next().transpose()?;
+        Ok(row.and_then(|(key, value)| Some((columns::number(&key)?, value.into_vec()))))
+    }
+
+    /// The newest checkpoint of fewer than `size` records: size and note.
+    pub fn checkpoint_before(&self, size: u64) -> Result<Option<(u64, Vec<u8>)>, StorageError> {
+        let Some(start) = size.checked_sub(1).map(columns::seq) else { return Ok(None) };
+        let mode = IteratorMode::From(&start, Direction::Reverse);
+        let row = self.db.iterator_cf(self.column(columns::CHECKPOINTS)?, mode).next().transpose()?;
         Ok(row.and_then(|(key, value)| Some((columns::number(&key)?, value.into_vec()))))
     }
 

@@ -43,7 +43,7 @@ enum Command {
     },
     /// Run the benchmarks: one line of JSON for each workload.
     #[command(
-        after_help = "Example:\n  vermilion-testnet bench --etcd --seconds 5\n  vermilion-testnet bench --only audit --audit-records 100000\n  vermilion-testnet bench --only status-vector --licences 200000000"
+        after_help = "Example:\n  vermilion-testnet bench --etcd --seconds 5\n  vermilion-testnet bench --only audit --audit-records 100000\n  vermilion-testnet bench --only commitments --licences 100000\n  vermilion-testnet bench --only status-vector --licences 200000000"
     )]
     Bench {
         /// A ledger that runs, or where to make one; a temporary folder otherwise.
@@ -61,11 +61,12 @@ enum Command {
         /// Records that the audit wants at least.
         #[arg(long, default_value_t = 100_000)]
         audit_records: u64,
-        /// Licences of the status vector that `--only status-vector` generates.
+        /// Licences in the ledger before commitments are measured, issued first; or of the status vector that
+        /// `--only status-vector` generates.
         #[arg(long, default_value_t = 1_000_000)]
         licences: u64,
-        /// Only this workload: single-issue, status-read, use, bulk-issue, audit, or status-vector, which wants no ledger and is
-        /// run only when named. May be given more than once.
+        /// Only this workload: single-issue, status-read, use, bulk-issue, audit, commitments, or status-vector, which wants no
+        /// ledger. May be given more than once; the last two run only if they are named.
         #[arg(long)]
         only: Vec<String>,
     },

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every column.
-pub const COLUMNS: [&str; 8] = ["log", "meta", "records", "tiles", "state", "vault", "wraps", "checkpoints"];
+pub const COLUMNS: [&str; 10] = ["log", "meta", "records", "tiles", "entries", "state", "vault", "wraps", "checkpoints", "consistency"];
 
 /// Every row of every column.
 pub type Dump = BTreeMap<&'static str, Vec<(Vec<u8>, Vec<u8>)>>;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use vermilion_crypto::Digest;
-use vermilion_ledger::{KeyKind, Trust, VerifierKey};
+use vermilion_ledger::{KeyKind, Policy, Trust, VerifierKey, Witness};
 use vermilion_registry::pinned;
 
 /// The file of what is trusted, in JSON. Keys are verifier keys as C2SP signed-note writes them.
@@ -23,9 +23,23 @@ pub struct TrustFile {
     pub witnesses: Vec<String>,
     /// How many of them must have cosigned.
     pub quorum: usize,
+    /// Names of the city's nodes among them, if a quorum is to be one of these and quorum − 1 of the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub city: Vec<String>,
+    /// Cosigning keys of witnesses outside the ledger's own nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<String>,
+    /// How many of those must have cosigned too.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub outside_need: usize,
     /// Whether the ledger key must have signed too.
     #[serde(default = "yes")]
     pub require_ledger_key: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 fn yes() -> bool {
@@ -46,7 +60,14 @@ impl TrustFile {
         let mut id = Digest::default();
         hex::decode_to_slice(&self.ledger_id, &mut id).map_err(|_| "ledger_id is not 64 hex digits".to_owned())?;
         let witnesses: Vec<&str> = self.witnesses.iter().map(String::as_str).collect();
-        Trust::from_verifier_keys(id, &self.ledger_key, &witnesses, self.quorum, self.require_ledger_key).map_err(|e| e.to_string())
+        let outside = self.outside.iter().map(|text| {
+            let key = VerifierKey::parse(text).ok().filter(|key| key.kind == KeyKind::Cosignature);
+            key.map(|key| Witness { name: key.name, key: key.key }).ok_or_else(|| "outside: not a cosigning key".to_owned())
+        });
+        let policy = Policy { city: self.city.clone(), outside: outside.collect::<Result<_, _>>()?, outside_need: self.outside_need };
+        Trust::from_verifier_keys(id, &self.ledger_key, &witnesses, self.quorum, self.require_ledger_key)
+            .and_then(|trust| trust.with_policy(policy))
+            .map_err(|e| e.to_string())
     }
 
     /// The file that stands for a trust.
@@ -59,6 +80,9 @@ impl TrustFile {
             ledger_key: text(&settings.origin, KeyKind::Note, settings.ledger_key),
             witnesses: settings.witnesses.iter().map(|w| text(&w.name, KeyKind::Cosignature, w.key)).collect(),
             quorum: settings.quorum,
+            city: trust.policy().city.clone(),
+            outside: trust.policy().outside.iter().map(|w| text(&w.name, KeyKind::Cosignature, w.key)).collect(),
+            outside_need: trust.policy().outside_need,
             require_ledger_key: settings.require_ledger_key,
         }
     }
@@ -70,5 +94,49 @@ pub fn read_genesis_file(path: &Path) -> Result<Vec<u8>, String> {
     match pinned::read_genesis(&payload) {
         Some(_) => Ok(payload),
         None => Err(format!("{} is no genesis", path.display())),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use vermilion_crypto::SigningKey;
+
+    fn file() -> TrustFile {
+        let key = |name: &str, kind, n: u8| {
+            VerifierKey { name: name.to_owned(), kind, key: SigningKey::from_seed(&[n; 32]).public() }.to_string()
+        };
+        TrustFile {
+            ledger_id: "01".repeat(32),
+            ledger_key: key("city.example", KeyKind::Note, 1),
+            witnesses: [("a", 2), ("b", 3), ("c", 4)].map(|(name, n)| key(name, KeyKind::Cosignature, n)).to_vec(),
+            quorum: 2,
+            city: vec!["b".into()],
+            outside: vec![key("w", KeyKind::Cosignature, 9)],
+            outside_need: 1,
+            require_ledger_key: true,
+        }
+    }
+
+    #[test]
+    fn a_policy_is_read_and_written() {
+        let trust = file().trust().unwrap();
+        assert_eq!(TrustFile::of(&trust), file());
+        // One of one city node, one of two districts', one of one outside witness: two quorums share two.
+        assert_eq!(trust.holds_against(), Some(1));
+        let plain = TrustFile { city: vec![], outside: vec![], outside_need: 0, ..file() };
+        let text = serde_json::to_string(&plain).unwrap();
+        assert!(!text.contains("city\"") && !text.contains("outside"), "{text}");
+        assert_eq!(serde_json::from_str::<TrustFile>(&text).unwrap(), plain);
+        for wrong in [
+            TrustFile { city: vec!["d".into()], ..file() },
+            TrustFile { outside_need: 2, ..file() },
+            TrustFile { outside: vec![file().ledger_key], ..file() },
+            TrustFile { outside: vec![file().witnesses[0].clone()], ..file() },
+        ] {
+            assert!(wrong.trust().is_err(), "{wrong:?}");
+        }
+        assert!(serde_json::from_str::<TrustFile>(&text.replace("quorum", "quorom")).is_err());
     }
 }

@@ -25,6 +25,15 @@ pub enum TrustVerb {
         /// The file to write; standard output if not given
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Let the quorum be one of the city's nodes and the others of districts'
+        #[arg(long)]
+        one_of_city: bool,
+        /// The verifier key of a witness outside the ledger's nodes; may be given more than once
+        #[arg(long, value_name = "KEY")]
+        outside: Vec<String>,
+        /// How many of those must have cosigned too
+        #[arg(long, value_name = "COUNT", default_value_t = 0)]
+        outside_need: usize,
         /// Do without the ledger key's own signature
         #[arg(long)]
         without_ledger_key: bool,
@@ -42,11 +51,16 @@ pub fn load_trust(context: &Context, file: Option<PathBuf>) -> Result<Trust, Cli
 }
 
 pub fn run(context: &Context, verb: TrustVerb) -> Result<Exit, ClientError> {
-    let TrustVerb::Pin { genesis, quorum, out, without_ledger_key } = verb;
+    let TrustVerb::Pin { genesis, quorum, out, one_of_city, outside, outside_need, without_ledger_key } = verb;
     let payload = read_genesis_file(&genesis).map_err(|why| ClientError::config("genesis", why))?;
     let read = pinned::read_genesis(&payload).ok_or_else(|| ClientError::config("genesis", "the file is no genesis payload"))?;
     let trust = pinned::trust_of(&read, ledger_id(&payload), quorum, !without_ledger_key).map_err(|e| ClientError::Usage(e.to_string()))?;
-    let file = TrustFile::of(&trust);
+    let city = if one_of_city { pinned::city_witnesses(&read) } else { Vec::new() };
+    if one_of_city && city.is_empty() {
+        return Err(ClientError::Usage("the genesis names no node of the city".into()));
+    }
+    let file = TrustFile { city, outside, outside_need, ..TrustFile::of(&trust) };
+    let trust = file.trust().map_err(ClientError::Usage)?;
     let text = serde_json::to_string_pretty(&file).map_err(|e| ClientError::Usage(e.to_string()))?;
     match &out {
         Some(path) => std::fs::write(path, text + "\n").map_err(|e| ClientError::file(path, e))?,

@@ -23,6 +23,15 @@ impl Measured {
         measured
     }
 
+    /// Takes another run's in, as if both were one.
+    pub fn join(&mut self, other: Self) {
+        self.count += other.count;
+        self.errors += other.errors;
+        self.took += other.took;
+        self.latencies_us.extend(other.latencies_us);
+        self.latencies_us.sort_unstable();
+    }
+
     /// A second.
     #[must_use]
     pub fn rate(&self) -> f64 {

@@ -1,6 +1,7 @@
 //! The benchmarks: closed loops of many clients against a ledger of real processes, and etcd beside
 //! it in the same run, so that what counts is a ratio.
 
+mod commitments;
 mod etcd;
 mod gauge;
 mod status_vector;
@@ -32,9 +33,9 @@ pub struct Options {
     pub bulk: usize,
     /// Single-issue records that the audit wants at least.
     pub audit_records: u64,
-    /// Licences of the generated status vector.
+    /// Licences of the generated status vector, or that the ledger holds before commitments are measured.
     pub licences: u64,
-    /// Only these workloads; when empty, all that want a ledger.
+    /// Only these workloads; when empty, all that want a ledger but commitments.
     pub only: Vec<String>,
 }
 
@@ -148,6 +149,10 @@ async fn measure(dir: &Path, options: &Options, say: &mut dyn FnMut(&str)) -> Re
     }
     drop(etcd);
     let peak = memory(dir)?;
+    // By name alone: a million licences take minutes.
+    if options.only.iter().any(|w| w == "commitments") {
+        print(commitments::run(dir, usize::try_from(options.licences).unwrap_or(usize::MAX), length, say).await?);
+    }
     if options.wants("audit") {
         workloads::enough_singles(&client, options.audit_records, say).await?;
         say("audit of a stopped node's directory");

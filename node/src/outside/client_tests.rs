@@ -1,0 +1,250 @@
+//! Against witnesses over real sockets: an honest one, as small as the specification allows, and
+//! several that are not.
+
+use super::*;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::post;
+use axum::{Router, http::StatusCode};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use std::sync::{Arc, Mutex};
+use vermilion_crypto::SigningKey;
+use vermilion_ledger::{Checkpoint, KeyKind, TileStore, Tree, check_consistency, cosign, empty_root, key_id, leaf_hash, make_checkpoint};
+
+const ORIGIN: &str = "city.example/ledger";
+const NOW: u64 = 1_790_000_000;
+
+/// A witness' one log: the size and root that it cosigned last, and how often it was asked.
+struct Honest {
+    key: SigningKey,
+    seen: Mutex<(u64, Digest)>,
+    asked: Mutex<Vec<u64>>,
+}
+
+fn ledger_key() -> SigningKey {
+    SigningKey::from_seed(&[1; 32])
+}
+
+fn witness_key() -> SigningKey {
+    SigningKey::from_seed(&[2; 32])
+}
+
+fn witness() -> Witness {
+    Witness { name: "witness.example".into(), key: witness_key().public() }
+}
+
+fn size_is(size: u64) -> Response {
+    (StatusCode::CONFLICT, [("content-type", "text/x.tlog.size")], format!("{size}\n")).into_response()
+}
+
+/// `add-checkpoint` in the order of the specification.
+async fn add_checkpoint(State(me): State<Arc<Honest>>, body: String) -> Response {
+    let (head, note) = body.split_once("\n\n").unwrap();
+    let mut lines = head.lines();
+    let old: u64 = lines.next().unwrap().strip_prefix("old ").unwrap().parse().unwrap();
+    let proof: Vec<Digest> = lines.map(|l| BASE64_STANDARD.decode(l).unwrap().try_into().unwrap()).collect();
+    me.asked.lock().unwrap().push(old);
+    let note = SignedNote::parse(note.as_bytes()).unwrap();
+    let checkpoint = Checkpoint::parse(note.body()).unwrap();
+    if checkpoint.origin != ORIGIN {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let id = key_id(ORIGIN, KeyKind::Note, &ledger_key().public());
+    let signed = |l: &SignatureLine| {
+        l.name() == ORIGIN && l.id() == id && ledger_key().public().verify(note.body().as_bytes(), l.signature()).is_ok()
+    };
+    if !note.lines().iter().any(signed) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    if old > checkpoint.size {
+        return StatusCode::BAD_REQUEST.into_response();
+    }
+    let mut seen = me.seen.lock().unwrap();
+    if old != seen.0 {
+        return size_is(seen.0);
+    }
+    if check_consistency(old, &seen.1, checkpoint.size, &checkpoint.root, &proof).is_err() {
+        return StatusCode::UNPROCESSABLE_ENTITY.into_response();
+    }
+    *seen = (checkpoint.size, checkpoint.root);
+    cosign(note.body(), "witness.example", &me.key, NOW).unwrap().to_bytes().into_response()
+}
+
+/// Serves a router on a port of its own; the server ends with the test.
+async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    format!("http://{address}/w1/")
+}
+
+async fn honest() -> (Arc<Honest>, String) {
+    let me = Arc::new(Honest { key: witness_key(), seen: Mutex::new((0, empty_root())), asked: Mutex::default() });
+    let router = Router::new().route("/w1/add-checkpoint", post(add_checkpoint)).with_state(Arc::clone(&me));
+    (me, serve(router).await)
+}
+
+/// A witness that answers every question with this.
+async fn answering(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> String {
+    serve(Router::new().route("/w1/add-checkpoint", post(move || async move { answer() }))).await
+}
+
+struct NoTiles;
+
+impl TileStore for NoTiles {
+    type Error = std::io::Error;
+    fn tile(&self, _: u8, _: u64) -> Result<Option<Vec<u8>>, std::io::Error> {
+        Ok(None)
+    }
+}
+
+/// A ledger of fewer than 256 records, and its newest checkpoint.
+struct Log {
+    tree: Tree,
+    at: u64,
+}
+
+impl Log {
+    fn new() -> Self {
+        Self { tree: Tree::new(), at: 0 }
+    }
+
+    fn grow(&mut self, leaves: std::ops::Range<u8>) {
+        for n in leaves {
+            self.tree.append(leaf_hash(&[n]));
+        }
+    }
+
+    fn note(&self, key: &SigningKey) -> SignedNote {
+        make_checkpoint(&Checkpoint { origin: ORIGIN.into(), size: self.tree.size(), root: self.tree.root() }, key).unwrap()
+    }
+
+    async fn ask(&mut self, prefix: &str) -> Result<SignatureLine, AskError> {
+        self.ask_for(prefix, &self.note(&ledger_key())).await
+    }
+
+    async fn ask_for(&mut self, prefix: &str, note: &SignedNote) -> Result<SignatureLine, AskError> {
+        let client = WitnessClient::new(prefix, witness(), Duration::from_millis(500)).unwrap();
+        let (tree, size) = (self.tree.clone(), self.tree.size());
+        client.cosign(&mut self.at, size, note, NOW, |old| tree.consistency(&NoTiles, old, size).map_err(|e| e.to_string())).await
+    }
+}
+
+#[tokio::test]
+async fn an_honest_witness_cosigns_what_continues_and_is_found_again_after_a_loss() {
+    let (witness_server, prefix) = honest().await;
+    let mut log = Log::new();
+    log.grow(0..9);
+    let line = log.ask(&prefix).await.unwrap();
+    let body = log.note(&ledger_key()).body().to_owned();
+    assert_eq!(vermilion_ledger::verify_cosignature(&body, &witness().key, line.signature()), Some(NOW));
+    log.grow(9..40);
+    log.ask(&prefix).await.unwrap();
+    // Again about the same checkpoint: no proof is needed.
+    log.ask(&prefix).await.unwrap();
+    assert_eq!(*witness_server.asked.lock().unwrap(), [0, 9, 40]);
+    // A node that lost what it knew of the witness asks from 0, is told, and goes on from there.
+    log.at = 0;
+    log.grow(40..41);
+    log.ask(&prefix).await.unwrap();
+    assert_eq!(*witness_server.asked.lock().unwrap(), [0, 9, 40, 0, 40]);
+    assert_eq!((log.at, witness_server.seen.lock().unwrap().0), (41, 41));
+}
+
+#[tokio::test]
+async fn an_honest_witness_refuses_and_the_refusal_is_named() {
+    let (_, prefix) = honest().await;
+    let mut log = Log::new();
+    log.grow(0..20);
+    log.ask(&prefix).await.unwrap();
+
+    let stranger = log.note(&SigningKey::from_seed(&[9; 32]));
+    assert_eq!(log.ask_for(&prefix, &stranger).await, Err(AskError::UntrustedKey));
+    let elsewhere = Checkpoint { origin: "other.example".into(), size: 20, root: log.tree.root() };
+    assert_eq!(log.ask_for(&prefix, &make_checkpoint(&elsewhere, &ledger_key()).unwrap()).await, Err(AskError::UnknownLog));
+    // A ledger that was rolled back is behind what the witness saw.
+    let mut shorter = Log::new();
+    shorter.grow(0..12);
+    assert_eq!(shorter.ask(&prefix).await, Err(AskError::Ahead(20)));
+    assert_eq!(shorter.at, 20);
+    // And one that grew again otherwise does not continue it.
+    shorter.grow(100..120);
+    assert_eq!(shorter.ask(&prefix).await, Err(AskError::BadProof));
+    // Nor does one of the same size.
+    let mut other = Log::new();
+    other.grow(50..70);
+    assert_eq!(other.ask(&prefix).await, Err(AskError::BadProof));
+    assert!(AskError::BadProof.is_final() && !AskError::Ahead(20).is_final());
+    // The true one is cosigned still.
+    log.grow(20..21);
+    log.ask(&prefix).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_witness_that_lies_costs_its_cosignature_and_no_more() {
+    let mut log = Log::new();
+    log.grow(0..20);
+    let body = log.note(&ledger_key()).body().to_owned();
+    let other = Checkpoint { origin: ORIGIN.into(), size: 20, root: [7; 32] }.body();
+    let line =
+        |body: &str, name: &str, key: u8, time: u64| cosign(body, name, &SigningKey::from_seed(&[key; 32]), time).unwrap().to_bytes();
+    let name = "witness.example";
+    let ok = |bytes: Vec<u8>| move || bytes.clone().into_response();
+    let cases = [
+        ("another checkpoint", answering(ok(line(&other, name, 2, NOW))).await, AskError::BadCosignature),
+        ("another key", answering(ok(line(&body, name, 3, NOW))).await, AskError::NoCosignature),
+        ("another name", answering(ok(line(&body, "else.example", 2, NOW))).await, AskError::NoCosignature),
+        ("from the future", answering(ok(line(&body, name, 2, NOW + 86_400))).await, AskError::BadTime(NOW + 86_400)),
+        ("nothing", answering(ok(Vec::new())).await, AskError::Malformed("not signature lines")),
+        ("without end", answering(ok(vec![b'x'; 1 << 20])).await, AskError::TooLong),
+        ("a size that is ours", answering(|| size_is(0)).await, AskError::Contradicts),
+        ("a size that cannot be", answering(|| size_is(u64::MAX)).await, AskError::Ahead(u64::MAX)),
+        ("no size", answering(|| StatusCode::CONFLICT.into_response()).await, AskError::BadProof),
+        ("elsewhere", answering(|| Redirect::temporary("http://127.0.0.1:1/").into_response()).await, AskError::Status(307)),
+        ("broken", answering(|| StatusCode::INTERNAL_SERVER_ERROR.into_response()).await, AskError::Status(500)),
+    ];
+    for (what, prefix, error) in cases {
+        log.at = 0;
+        assert_eq!(log.ask(&prefix).await, Err(error), "{what}");
+    }
+    // One that names another size each time is asked three times.
+    let asked = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&asked);
+    let wandering = answering(move || {
+        *count.lock().unwrap() += 1;
+        size_is(*count.lock().unwrap())
+    })
+    .await;
+    log.at = 0;
+    assert_eq!((log.ask(&wandering).await, *asked.lock().unwrap()), (Err(AskError::Unsettled), 3));
+}
+
+#[tokio::test]
+async fn a_witness_that_is_silent_or_away_is_not_waited_for() {
+    let mut log = Log::new();
+    log.grow(0..3);
+    let silent = serve(Router::new().route("/w1/add-checkpoint", post(std::future::pending::<StatusCode>))).await;
+    assert_eq!(log.ask(&silent).await, Err(AskError::TimedOut));
+    // An answer that begins and does not end.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let slow = format!("http://{}/w1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n").await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(log.ask(&slow).await, Err(AskError::TimedOut));
+    let closed = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        format!("http://{}/", listener.local_addr().unwrap())
+    };
+    assert!(matches!(log.ask(&closed).await, Err(AskError::Unreachable(_))));
+    assert_eq!(log.at, 0);
+}
+
+#[test]
+fn only_plain_prefixes_are_taken() {
+    let made = |prefix: &str| WitnessClient::new(prefix, witness(), Duration::from_secs(1)).is_some();
+    assert!(made("http://127.0.0.1:1") && made("http://w.example/a/b/"));
+    assert!(!made("https://w.example/") && !made("w.example") && !made("") && !made("http://") && !made("http://w.example/?a="));
+}

@@ -1,0 +1,108 @@
+//! What a commitment costs those who issue meanwhile: single issues with one commitment a second and
+//! without any, in turn, in a ledger that holds many licences already.
+
+use super::gauge::Measured;
+use super::workloads::{Singles, bulk};
+use crate::cluster;
+use crate::error::TestnetError;
+use crate::layout::Testnet;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use vermilion_client::client::Client;
+
+/// Clients that issue.
+const CLIENTS: usize = 64;
+/// Turns of each kind: what the machine does besides falls on both alike.
+const TURNS: usize = 4;
+/// Licences of one bulk file: more would only make a larger temporary file.
+const FILE: usize = 100_000;
+/// An interval at which no commitment comes by itself within any run.
+const NEVER: &str = "checkpoint_ms = 86400000\n";
+
+/// Fills the ledger up to `licences`, and measures.
+pub async fn run(dir: &Path, licences: usize, length: Duration, say: &mut dyn FnMut(&str)) -> Result<Value, TestnetError> {
+    let testnet = Testnet::load(dir)?;
+    let client = Client::open(&testnet.client)?;
+    let mut filled = 0;
+    while filled < licences {
+        say(&format!("filling the ledger: {filled} of {licences} licences"));
+        let part = FILE.min(licences - filled);
+        let done = bulk(&client, part).await?;
+        if done.errors > 0 {
+            return Err(TestnetError::Setup(format!("{} licences were refused", done.errors)));
+        }
+        filled += part;
+    }
+    drop(client);
+    let kept = without_schedule(dir, &testnet)?;
+    cluster::down(dir)?;
+    let again = cluster::Up { nodes: testnet.nodes.len(), base_port: None, empty: false };
+    cluster::up(dir, &again, say).await?;
+    let measured = measure(dir, length, say).await;
+    // As it was, for whoever goes on with this ledger.
+    for (path, text) in kept {
+        std::fs::write(&path, text).map_err(|e| TestnetError::File(path, e))?;
+    }
+    cluster::down(dir)?;
+    cluster::up(dir, &again, say).await?;
+    let (quiet, busy, commitments) = measured?;
+    let figures = |m: &Measured| {
+        json!({ "issues": m.count, "rate": m.rate().round(), "p50_us": m.percentile(50.0), "p99_us": m.percentile(99.0),
+            "p999_us": m.percentile(99.9), "max_us": m.percentile(100.0), "errors": m.errors })
+    };
+    Ok(json!({
+        "workload": "commitments",
+        "clients": CLIENTS,
+        "licences": licences,
+        "without": figures(&quiet),
+        "with": figures(&busy),
+        "commitments": commitments,
+        "p99_ratio": (f64::from(busy.percentile(99.0)) / f64::from(quiet.percentile(99.0).max(1)) * 100.0).round() / 100.0,
+    }))
+}
+
+/// Takes the schedule out of the nodes' configurations; returns what was in them.
+fn without_schedule(dir: &Path, testnet: &Testnet) -> Result<Vec<(PathBuf, String)>, TestnetError> {
+    let mut kept = Vec::new();
+    for node in &testnet.nodes {
+        let path = Testnet::node_dir(dir, &node.name).join("node.toml");
+        let text = std::fs::read_to_string(&path).map_err(|e| TestnetError::File(path.clone(), e))?;
+        let others = text.lines().filter(|line| !line.starts_with("checkpoint_ms")).collect::<Vec<_>>().join("\n");
+        std::fs::write(&path, format!("{NEVER}{others}\n")).map_err(|e| TestnetError::File(path.clone(), e))?;
+        kept.push((path, text));
+    }
+    Ok(kept)
+}
+
+async fn measure(dir: &Path, length: Duration, say: &mut dyn FnMut(&str)) -> Result<(Measured, Measured, u64), TestnetError> {
+    let client = Client::open(&Testnet::load(dir)?.client)?;
+    let bench = Singles::new(&client).await?;
+    // Once for nothing: connections and caches.
+    bench.run(CLIENTS, Duration::from_secs(1)).await?;
+    let (mut quiet, mut busy, made) = (Measured::default(), Measured::default(), Arc::new(AtomicU64::new(0)));
+    for turn in 0..TURNS {
+        say(&format!("single issues, {CLIENTS} clients, turn {} of {TURNS}", turn + 1));
+        quiet.join(bench.run(CLIENTS, length).await?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let committing = tokio::spawn(commit_every_second(client.clone(), Arc::clone(&stop), Arc::clone(&made)));
+        let measured = bench.run(CLIENTS, length).await;
+        stop.store(true, Ordering::Relaxed);
+        committing.await.map_err(|e| TestnetError::Setup(e.to_string()))??;
+        busy.join(measured?);
+    }
+    Ok((quiet, busy, made.load(Ordering::Relaxed)))
+}
+
+async fn commit_every_second(client: Client, stop: Arc<AtomicBool>, made: Arc<AtomicU64>) -> Result<(), TestnetError> {
+    let asker = client.asker(None)?;
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    while !stop.load(Ordering::Relaxed) {
+        every.tick().await;
+        client.connection.checkpoint(0, Some(&asker)).await?;
+        made.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
