@@ -69,7 +69,8 @@ fn the_example_of_c2sp_tlog_checkpoint_reads() {
 #[test]
 fn the_poem_of_c2sp_signed_note_reads() {
     let text = "Ognuno sta solo sul cuor della terra\ntrafitto da un raggio di sole:\n\ned è subito sera.\n";
-    let line = "— quasimodo.example/salvatore NnugSzTjtVAewIS+Z/iJhUPeFDkO/5QQ2i5ddnGITLlC+EhfLW9oJKONrMouFSQU0xMcXxj99ihAQwaqP3ZekRwNtIc=\n";
+    let line =
+        "— quasimodo.example/salvatore NnugSzTjtVAewIS+Z/iJhUPeFDkO/5QQ2i5ddnGITLlC+EhfLW9oJKONrMouFSQU0xMcXxj99ihAQwaqP3ZekRwNtIc=\n";
     let note = SignedNote::parse(format!("{text}\n{line}").as_bytes()).unwrap();
     assert_eq!((note.body(), note.lines()[0].name(), note.lines()[0].id()), (text, "quasimodo.example/salvatore", 0x367b_a04b));
     assert_eq!(note.lines()[0].signature().len(), 64);
