@@ -10,11 +10,20 @@ use tokio::net::TcpStream;
 pub struct Answer {
     /// The status code.
     pub code: u16,
+    /// The status line and the headers.
+    pub head: String,
     /// The body.
     pub body: Vec<u8>,
 }
 
 impl Answer {
+    /// A header's value.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let named = |line: &'_ str| line.split_once(": ").is_some_and(|(found, _)| found.eq_ignore_ascii_case(name));
+        Some(self.head.lines().find(|line| named(line))?.split_once(": ")?.1)
+    }
+
     /// The body as text.
     #[must_use]
     pub fn text(&self) -> String {
@@ -49,7 +58,7 @@ pub async fn get_with(address: &str, path: &str, token: Option<&str>) -> Answer 
     let end = whole.windows(4).position(|w| w == b"\r\n\r\n").expect("the answer has no head");
     let head = std::str::from_utf8(&whole[..end]).unwrap();
     let code = head.split(' ').nth(1).and_then(|c| c.parse().ok()).unwrap_or_else(|| panic!("no status in {head:?}"));
-    Answer { code, body: whole[end + 4..].to_vec() }
+    Answer { code, head: head.to_owned(), body: whole[end + 4..].to_vec() }
 }
 
 /// A value as it stands in a query.

@@ -1,5 +1,6 @@
 //! What tests of whole ledgers share: a [`Ledger`] of real processes, what lies on its disks
-//! ([`disk`]), its REST side ([`http`]), and a search for many values at once ([`needles`]).
+//! ([`disk`]), its REST side ([`http`]), an outside witness ([`witness`]), and a search for many values
+//! at once ([`needles`]).
 //!
 //! The tests themselves are in `tests/processes`. They run the `vermiliond` and `vermilion` that lie
 //! beside them in the target directory: `cargo build --release --workspace --bins` comes first, since
@@ -17,6 +18,7 @@ mod ledger;
 pub mod needles;
 mod rows;
 mod wait;
+pub mod witness;
 
 pub use ledger::{Audit, Ledger, LoneRun, findings, run_alone};
 pub use rows::{Rows, personal_values, public_identifiers};

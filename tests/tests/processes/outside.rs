@@ -1,0 +1,91 @@
+//! Witnesses outside the ledger's nodes: what is published with them, and without.
+
+use vermilion_client::audit::TrustFile;
+use vermilion_ledger::{Checkpoint, SignedNote, verify};
+use vermilion_tests::witness::HonestWitness;
+use vermilion_tests::{Ledger, http, until};
+
+async fn published(ledger: &Ledger, node: usize) -> Option<(u64, Vec<u8>)> {
+    let answer = http::get(&ledger.nodes()[node].http, "/checkpoint").await;
+    let size = |note: &[u8]| Checkpoint::parse(SignedNote::parse(note).unwrap().body()).unwrap().size;
+    (answer.code == 200).then(|| (size(&answer.body), answer.body))
+}
+
+async fn metric(ledger: &Ledger, node: usize, name: &str) -> f64 {
+    let text = http::get(&ledger.nodes()[node].http, "/metrics").await.text();
+    text.lines().filter(|l| l.starts_with(name)).map(|l| l.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+async fn record(ledger: &Ledger, suspended: bool) -> u64 {
+    let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
+    let city = ledger.client.managing_unit().to_owned();
+    ledger.client.change_unit(&city, &unit, suspended).await.unwrap().seq
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_ledger_publishes_only_what_the_outside_witness_cosigned() {
+    let mut witness = HonestWitness::bind().await;
+    let mut ledger = Ledger::start_with(&witness.table("closed")).await;
+    let key = ledger.trust().settings().ledger_key;
+    // What was published before the configuration changed stays.
+    let before = published(&ledger, 0).await.unwrap().0;
+    let seq = record(&ledger, true).await;
+    // Commands are taken and applied, and every node cosigns; nothing is published.
+    until("a checkpoint of all nodes", async || {
+        let all = [ledger.status_of("city").await?, ledger.status_of("futian").await?, ledger.status_of("nanshan").await?];
+        all.iter().all(|s| s.checkpoint_size > seq).then_some(())
+    })
+    .await;
+    until("a question that failed", async || (metric(&ledger, 0, "vermilion_outside_witness_failures_total").await > 0.0).then_some(()))
+        .await;
+    for node in 0..3 {
+        assert_eq!(published(&ledger, node).await.unwrap().0, before);
+        let beyond = format!("/v1/consistency?from={before}&to={}", seq + 2);
+        assert_eq!(http::get(&ledger.nodes()[node].http, &beyond).await.code, 404);
+    }
+
+    witness.open(key);
+    let trust = {
+        let file = TrustFile { outside: vec![witness.verifier_key()], outside_need: 1, ..TrustFile::of(&ledger.trust()) };
+        file.trust().unwrap()
+    };
+    for node in 0..3 {
+        let note = until("a published checkpoint", async || published(&ledger, node).await.filter(|(size, _)| *size > seq)).await.1;
+        let verified = verify(&note, &trust).unwrap();
+        assert_eq!((verified.outside.len(), verified.outside[0].name.as_str()), (1, "witness.example/w1"));
+        // Whoever does not know the witness passes over its line.
+        assert!(verify(&note, &ledger.trust()).unwrap().outside.is_empty());
+    }
+    let size = ledger.settled().await;
+    until("the newest checkpoint's cosignature", async || (witness.size() == size).then_some(())).await;
+    // Every node asks for itself, and keeps what it was answered.
+    for node in 0..3 {
+        until("the metric", async || (metric(&ledger, node, "vermilion_outside_witness_records").await as u64 == size).then_some(())).await;
+    }
+    verify(&published(&ledger, 1).await.unwrap().1, &trust).unwrap().check_quorum(&trust).unwrap();
+
+    // After a restart nobody asks from the beginning: what the witness saw is known.
+    ledger.stop_all();
+    let asked = witness.asked().len();
+    ledger.start_all().await;
+    let seq = record(&ledger, false).await;
+    until("what is published after a restart", async || published(&ledger, 2).await.filter(|(size, _)| *size > seq)).await;
+    let since = witness.asked().split_off(asked);
+    assert!(!since.is_empty() && !since.contains(&0), "{since:?}");
+    ledger.stop_all();
+    ledger.audit(&ledger.data_dirs()).assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_ledger_publishes_without_its_witness_and_says_so() {
+    let mut witness = HonestWitness::bind().await;
+    let ledger = Ledger::start_with(&witness.table("open")).await;
+    record(&ledger, true).await;
+    let size = ledger.settled().await;
+    until("the published checkpoint", async || published(&ledger, 0).await.filter(|(found, _)| *found == size)).await;
+    until("failures", async || (metric(&ledger, 0, "vermilion_outside_witness_failures_total").await > 0.0).then_some(())).await;
+    assert!(ledger.log("city").contains("an outside witness did not cosign"));
+    // When it comes back, the newest is cosigned after all.
+    witness.open(ledger.trust().settings().ledger_key);
+    until("the cosignature", async || (witness.size() >= size).then_some(())).await;
+}
