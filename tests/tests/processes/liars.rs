@@ -185,7 +185,7 @@ async fn scene() -> Scene {
     let size = ledger.settled().await;
     let identifier = rows.one("营业执照")["certificateIdentifier"].as_str().unwrap().to_owned();
     let asker = ledger.client.asker(None).unwrap();
-    let receipt = ledger.client.connection.receipt(&ReceiptRequest { command_id: Vec::new(), identifier }, Some(&asker)).await.unwrap();
+    let receipt = ledger.client.connection.receipt(&ReceiptRequest { identifier, ..Default::default() }, Some(&asker)).await.unwrap();
     let address = ledger.nodes()[0].http.clone();
     let (leaves, honest) = (leaves(&address, size).await, newest(&address).await);
     assert_eq!((honest.0.size, honest.0.root, size < 256), (size, tree_of(&leaves).root(), true));
@@ -230,7 +230,7 @@ async fn a_licence_that_no_unit_signed_is_refused_even_under_all_the_nodes_keys(
     let scene = scene().await;
     assert_eq!(verdict(&scene.receipt, &scene.trust(3)), [true; 3]);
     let mut record = Record::decode(scene.receipt.record.as_slice()).unwrap();
-    let mut envelope = Envelope::decode(record.envelope.as_slice()).unwrap();
+    let mut envelope = Envelope::decode(record.envelope.clone()).unwrap();
     let mut command = Command::decode(envelope.payload.as_slice()).unwrap();
     let mut item = LicenceItem::decode(scene.receipt.item.as_slice()).unwrap();
     item.effective_from -= 3650;
@@ -238,7 +238,7 @@ async fn a_licence_that_no_unit_signed_is_refused_even_under_all_the_nodes_keys(
     let Some(Of::IssueLicences(of)) = &mut command.body.as_mut().unwrap().of else { panic!("another command") };
     (of.items_root, of.items_count) = (items_root(&items).to_vec(), 1);
     envelope.payload = command.encode_to_vec();
-    record.envelope = envelope.encode_to_vec();
+    record.envelope = envelope.encode_to_vec().into();
     record.outcome = Some(vermilion_proto::Outcome { refused: vec![], ..record.outcome.unwrap() });
     let with_item = |receipt: Receipt| Receipt {
         item: items[0].clone(),
