@@ -76,6 +76,13 @@ pub fn sha256(bytes: &[u8]) -> Digest {
     sha2::Sha256::digest(bytes).into()
 }
 
+/// SHA-1, where RFC 6960 names an authority by it. No security rests on it.
+#[must_use]
+pub fn sha1(bytes: &[u8]) -> [u8; 20] {
+    use sha1::Digest as _;
+    sha1::Sha1::digest(bytes).into()
+}
+
 /// SHA-256 over the concatenation of `parts`.
 #[must_use]
 pub fn sha256_parts(parts: &[&[u8]]) -> Digest {
