@@ -232,6 +232,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
         policy: Vec::new(),
         calendar: vec![calendar()],
         lookup_key_digest: lookup.commitment().to_vec(),
+        ..Genesis::default()
     };
     let head = Head { format_version: 1, suite: SUITE_1, ..Default::default() };
     let payload = Command { head: Some(head), body: Some(Body { of: Some(Of::Genesis(genesis.clone())) }) }.encode_to_vec();
