@@ -26,6 +26,8 @@ pub const CTX_EFFECTS: &str = "vermilion 2026-11 effects v1";
 pub const CTX_STATE: &str = "vermilion 2026-11 state v1";
 /// Context of key ids.
 pub const CTX_KEY_ID: &str = "vermilion 2026-11 key id v1";
+/// Context of what is kept of an enrolment token.
+pub const CTX_ENROLMENT: &str = "vermilion 2026-11 enrolment token v1";
 /// Context of nodes of the status tree.
 pub const CTX_STATUS: &str = "vermilion 2026-11 status tree v1";
 

@@ -2,7 +2,9 @@
 //!
 //! An envelope is a command's exact bytes with its signatures ([`open`], [`seal`]). A certificate
 //! names a node, a unit's system, an operator or an auditor ([`certificate`]); the ledger's own
-//! authority issues it ([`authority`]). Whether a signer may act, and whether a certificate still
+//! authority issues it ([`authority`]) on a request ([`request`]) that an enrolment token allows
+//! ([`enrolment`]), and says what no longer stands ([`revocation`], [`ocsp`]). [`tls`] lets in and
+//! meets nobody else. Whether a signer may act, and whether a certificate still
 //! stands, is not known here: that is the registry's, from replicated state.
 //!
 //! No sockets, no files, no clock.
@@ -13,19 +15,26 @@ pub mod certificate;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod certificate_tests;
+pub mod enrolment;
 mod envelope;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod fixtures;
+pub mod ocsp;
+pub mod request;
+pub mod revocation;
+pub mod second_factor;
 pub mod serial;
 pub mod signer;
 pub mod subject;
+pub mod tls;
 mod token;
 pub mod x509;
 
 pub use authority_certificate::{AuthorityCertificate, AuthorityKind, AuthorityName};
 pub use certificate::{Certificate, CertificateError};
 pub use envelope::{EnvelopeError, MAX_ENVELOPE, MAX_SIGNERS, Opened, command_id, open, seal};
+pub use request::CertificateRequest;
 pub use serial::Serial;
 pub use signer::{Signer, SignerError};
 pub use subject::{Kind, Subject};

@@ -22,6 +22,7 @@ use x509_cert::{
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 /// The largest certificate, in bytes of DER. A leaf with 16 posts has about 1,000.
 pub const MAX_CERTIFICATE: usize = 4096;
+const PEM_LABEL: &str = "CERTIFICATE";
 /// RFC 5280 §4.1.2.5: years up to this one are UTCTime, later ones GeneralizedTime.
 const LAST_UTC_YEAR: u16 = 2049;
 
@@ -199,6 +200,17 @@ pub(crate) fn parse(der: &[u8]) -> Result<Parsed, CertificateError> {
 pub(crate) fn decode<T: Encode + for<'a> Decode<'a>>(der: &[u8]) -> Result<T, CertificateError> {
     let value = T::from_der(der)?;
     if value.to_der()? == der { Ok(value) } else { Err(CertificateError::NotCanonical) }
+}
+
+/// The DER of a certificate in PEM: one, and nothing else.
+pub fn from_pem(text: &str) -> Result<Vec<u8>, CertificateError> {
+    let (label, der) = der::Document::from_pem(text)?;
+    if label == PEM_LABEL { Ok(der.as_bytes().to_vec()) } else { Err(CertificateError::Malformed("it is no certificate".into())) }
+}
+
+/// A certificate's PEM.
+pub fn to_pem(der: &[u8]) -> Result<String, CertificateError> {
+    Ok(der::Document::try_from(der)?.to_pem(PEM_LABEL, der::pem::LineEnding::LF)?)
 }
 
 /// What a certificate is made of.
