@@ -101,6 +101,7 @@ fn names_what_existed(kind: Kind) -> bool {
             | Kind::ApplyAdmission
             | Kind::GrantEnrolment
             | Kind::ReplaceAuthority
+            | Kind::RotateKey
             | Kind::IssueCertificate
     )
 }

@@ -85,13 +85,15 @@ pub enum Kind {
     SuspendCertificate,
     /// Restores a suspended certificate (001-13: 解锁).
     RestoreCertificate,
+    /// Endorses a new key in the place of an old one (004-11; 004-14).
+    RotateKey,
     /// Records a certificate that the authority issued; signed by a node (001-13).
     IssueCertificate,
 }
 
 impl Kind {
     /// Every kind that posts of operators sign.
-    pub const SIGNED_BY_POSTS: [Kind; 26] = [
+    pub const SIGNED_BY_POSTS: [Kind; 27] = [
         Kind::RegisterUnit,
         Kind::ChangeUnit,
         Kind::AddOperator,
@@ -118,6 +120,7 @@ impl Kind {
         Kind::RevokeLostKey,
         Kind::SuspendCertificate,
         Kind::RestoreCertificate,
+        Kind::RotateKey,
     ];
 
     /// Whether it belongs to identity and admission: only a ledger whose genesis names an authority
@@ -155,6 +158,7 @@ impl Kind {
             Of::RetireSystem(_) => Self::RetireSystem,
             Of::GrantEnrolment(_) => Self::GrantEnrolment,
             Of::ReplaceAuthority(_) => Self::ReplaceAuthority,
+            Of::RotateKey(_) => Self::RotateKey,
             Of::IssueCertificate(_) => Self::IssueCertificate,
             // Who loses a key must not have to find three people first.
             Of::RevokeCertificate(body) if body.reason == KEY_COMPROMISE => Self::RevokeLostKey,
@@ -196,6 +200,7 @@ impl Kind {
             Self::RevokeLostKey => "revoke-lost-key",
             Self::SuspendCertificate => "suspend-certificate",
             Self::RestoreCertificate => "restore-certificate",
+            Self::RotateKey => "rotate-key",
             Self::IssueCertificate => "issue-certificate",
         }
     }

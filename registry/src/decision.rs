@@ -13,8 +13,8 @@ use crate::status::State;
 use crate::value;
 use vermilion_crypto::Tag;
 use vermilion_proto::{
-    AdmissionState, AuthorityState, CertificateFigures, CertificateState, EnrolmentState, GenesisNode, LicenceState, OperatorState,
-    Outcome, PolicyEntry, StatusChange, TypeState, UnitState,
+    AdmissionState, AuthorityState, CertificateFigures, CertificateState, EnrolmentState, GenesisNode, KeyState, LicenceState,
+    OperatorState, Outcome, PolicyEntry, StatusChange, TypeState, UnitState,
 };
 
 /// What a command is decided on: the state after the record before it.
@@ -43,6 +43,7 @@ pub(crate) enum Change {
     Enrolment(EnrolmentState),
     Certificate(CertificateState),
     Figures(CertificateFigures),
+    Key(KeyState),
     Unit(UnitState),
     Operator(OperatorState),
     Type(TypeState),
@@ -111,6 +112,10 @@ pub(crate) fn write(change: Change, seq: u64, directory: &mut Directory, writes:
         Change::Enrolment(state) => {
             let hash = state.grant.as_ref().map(|g| g.token_hash.as_slice()).unwrap_or_default();
             put(keys::enrolment(hash), value::encode(&state));
+        }
+        Change::Key(state) => {
+            let of = state.key.clone().unwrap_or_default();
+            put(keys::rotated(&of.r#use, &of.area, state.from_seq), value::encode(&state));
         }
         Change::Figures(state) => put(keys::figures(state.month, &state.authority, &state.unit), value::encode(&state)),
         Change::Certificate(state) => {

@@ -12,6 +12,7 @@
 //! | `x/` serial number | `CertificateState` |
 //! | `xh/` holder `/` serial number | nothing; the holder is a certificate's SPIFFE path |
 //! | `f/` month (4) issuing certificate's SHA-256 (32) USCC | `CertificateFigures` |
+//! | `k/` use `/` area `/` sequence number (8) | `KeyState`, by the record that endorsed it |
 //! | `xr/` serial number | nothing; there while the certificate is revoked or suspended |
 //! | `u/` USCC | `UnitState` |
 //! | `o/` key id (16) | `OperatorState` |
@@ -196,6 +197,15 @@ pub fn figures_of(month: u32) -> Vec<u8> {
 #[must_use]
 pub fn figures(month: u32, authority: &[u8], unit: &str) -> Vec<u8> {
     [&figures_of(month), authority, unit.as_bytes()].concat()
+}
+
+/// Prefix of the keys that took another's place, of every use.
+pub const ROTATED: &[u8] = b"k/";
+
+/// Key of a key that took another's place.
+#[must_use]
+pub fn rotated(of: &str, area: &str, seq: u64) -> Vec<u8> {
+    [ROTATED, of.as_bytes(), b"/", area.as_bytes(), b"/", &seq.to_be_bytes()[..]].concat()
 }
 
 /// Key of a grant of enrolment.

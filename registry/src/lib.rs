@@ -48,6 +48,7 @@ pub mod posts;
 pub mod query;
 pub mod reason;
 mod registry;
+mod rotation;
 mod rules;
 mod set_policy;
 pub mod sharing;

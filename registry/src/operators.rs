@@ -26,10 +26,16 @@ pub(crate) fn add(view: &View<'_>, acting: &Unit, body: &AddOperator) -> Result<
     };
     may_manage(acting, unit)?;
     check(operator, &view.policy.defined_posts)?;
-    if view.directory.operator(&operator.key_id).is_some() || view.directory.is_key_of_a_node(&operator.key_id) {
+    let has_authority = view.directory.has_authority();
+    // A ledger without an authority looks at the keys that sign blocks alone, as it always did.
+    let is_nodes = match has_authority {
+        true => view.directory.is_key_of_a_node(&operator.key_id),
+        false => view.directory.node_of_key(&operator.key_id).is_some(),
+    };
+    if view.directory.operator(&operator.key_id).is_some() || is_nodes {
         return refuse(Reason::AlreadyExists, "operator.key_id");
     }
-    if view.directory.has_authority() {
+    if has_authority {
         custody::check_operator(operator, custody::in_force(view.directory))?;
     }
     Ok(Decision::of(vec![added(operator, view.seq)]))

@@ -108,6 +108,7 @@ pub const IDENTITY: &[Row] = &[
     text("posts.retire-system", "approve+operate+verify|system-admin", "004-6;004-22"),
     text("posts.grant-enrolment", THREE, ISSUED),
     text("posts.replace-authority", "approve+operate+verify+security-admin", "001-13;004-11"),
+    text("posts.rotate-key", "approve+operate+verify+security-admin", "004-11;004-14"),
     text("posts.revoke-certificate", THREE, ISSUED),
     text(
         "posts.revoke-lost-key",

@@ -14,8 +14,9 @@ use crate::status::{Flag, Shown, State, VERIFY_NO_RECORD, shown};
 use crate::value;
 use vermilion_crypto::Tag;
 use vermilion_proto::{
-    AdmissionState, AuthorityState, CertificateFigures, CertificateState, Command, EnrolmentState, Genesis, GenesisNode, LedgerHead,
-    LicenceState, LicenceType, Message, OperatorState, PolicyEntry, StatusAnswer, StatusChange, TypeState, Unit, UnitState, Use, body::Of,
+    AdmissionState, AuthorityState, CertificateFigures, CertificateState, Command, EnrolmentState, Genesis, GenesisNode, KeyState,
+    LedgerHead, LicenceState, LicenceType, Message, OperatorState, PolicyEntry, StatusAnswer, StatusChange, TypeState, Unit, UnitState,
+    Use, body::Of,
 };
 
 /// The head; none before the genesis.
@@ -137,6 +138,12 @@ fn marked(kv: &dyn Kv, prefix: &[u8]) -> Result<Vec<CertificateState>, Fatal> {
     })?;
     let found = serials.iter().map(|s| certificate(kv, s)?.ok_or_else(|| Fatal::Broken("a certificate that is marked is missing".into())));
     found.collect()
+}
+
+/// Every key that took another's place, by use, area and age: the last one of a use and area serves, from
+/// its record on; before the first, the genesis's does.
+pub fn rotated_keys(kv: &dyn Kv) -> Result<Vec<KeyState>, Fatal> {
+    all(kv, keys::ROTATED)
 }
 
 /// The figures of a month ([`crate::certificates::figures::parse_month`]), by authority and unit.

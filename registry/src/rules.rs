@@ -8,8 +8,8 @@ use crate::decision::{Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::reason::Reason;
 use crate::{
-    admission, authorisation, catalogue, certificates, change_status, commitment, erase, issue, operators, set_policy, supersede, units,
-    use_licences,
+    admission, authorisation, catalogue, certificates, change_status, commitment, erase, issue, operators, rotation, set_policy, supersede,
+    units, use_licences,
 };
 use vermilion_proto::{Head, body::Of};
 
@@ -70,6 +70,7 @@ fn version_1(view: &View<'_>, checked: &Checked, head: &Head) -> Result<Decision
         Of::RetireSystem(body) => admission::retire(view, unit, head, body),
         Of::GrantEnrolment(body) => certificates::grant(view, unit, body),
         Of::ReplaceAuthority(body) => certificates::replace(view, body),
+        Of::RotateKey(body) => rotation::rotate(view, body),
         Of::RevokeCertificate(body) => certificates::revoke(view, unit, head, body),
         Of::SuspendCertificate(body) => certificates::suspend(view, unit, head, body),
         Of::RestoreCertificate(body) => certificates::restore(view, unit, head, body),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use vermilion_proto::{
     AddOperator, ApplyAdmission, ApproveAdmission, BanSystem, ChangeStatus, ChangeUnit, ConnectSystem, EraseContent, GrantEnrolment,
     NotifyChange, PublishImplementation, PublishType, RegisterUnit, RemedySystem, ReplaceAuthority, ReportTest, RestoreCertificate,
-    RetireSystem, RevokeCertificate, RevokeOperator, SetPolicy, SuspendCertificate, Unit, Use, body::Of,
+    RetireSystem, RevokeCertificate, RevokeOperator, RotateKey, SetPolicy, SuspendCertificate, Unit, Use, body::Of,
 };
 use vermilion_registry::authorisation::{About, Action, Bearer, Credential, may, table};
 use vermilion_registry::{Kind, Reason, Refusal, query};
@@ -167,6 +167,7 @@ fn body(kind: Kind, uscc: &str) -> Of {
         Kind::RevokeLostKey => Of::RevokeCertificate(RevokeCertificate { serial: vec![1], reason: 1 }),
         Kind::SuspendCertificate => Of::SuspendCertificate(SuspendCertificate::default()),
         Kind::RestoreCertificate => Of::RestoreCertificate(RestoreCertificate::default()),
+        Kind::RotateKey => Of::RotateKey(RotateKey::default()),
         Kind::Genesis | Kind::Commitment | Kind::IssueCertificate | Kind::Issue | Kind::Supersede => panic!("{kind:?}"),
     }
 }

@@ -26,7 +26,7 @@ const SCRIPTS: [&str; 13] = [
 ];
 
 /// Over a ledger with an authority of its own.
-const IDENTITY: [&str; 5] = ["admission", "admission-nodes", "certificates", "custody", "enrolment"];
+const IDENTITY: [&str; 6] = ["admission", "admission-nodes", "certificates", "custody", "enrolment", "keys"];
 
 #[test]
 fn transcripts_of_identity_hold() {

@@ -201,6 +201,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
             let file = format!("keys/{}-{post}.pem", unit.uscc);
             write_secret(&dir.join(&file), &key.seed(), None)?;
             config.operators.push(OperatorEntry {
+                second_factor: None,
                 unit: unit.uscc.clone(),
                 name: String::new(),
                 posts: vec![(*post).into()],

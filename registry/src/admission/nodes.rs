@@ -41,6 +41,7 @@ pub(super) fn check(view: &View<'_>, acting: &Unit, subject: &str, node: &Genesi
     if let Some(genesis) = query::genesis(view.kv)? {
         taken.insert(genesis.ledger_key);
     }
+    taken.extend(query::rotated_keys(view.kv)?.into_iter().filter_map(|k| k.key).map(|k| k.public_key));
     for (field, key) in [("node.node_key", &node.node_key), ("node.cosigning_key", &node.cosigning_key)] {
         let Ok(public) = check_registrable(key) else { return refuse(Reason::BadKey, field) };
         if !taken.insert(key.clone()) || view.directory.operator(&public.id()).is_some() {

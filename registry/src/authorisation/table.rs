@@ -153,7 +153,9 @@ pub fn row(action: Action) -> Row {
                 (EVERY_UNIT, Posts::Policy)
             }
             Kind::ReportTest => (TESTERS, Posts::Policy),
-            Kind::ApproveAdmission | Kind::ConnectSystem | Kind::BanSystem | Kind::ReplaceAuthority => (CITY, Posts::Policy),
+            Kind::ApproveAdmission | Kind::ConnectSystem | Kind::BanSystem | Kind::ReplaceAuthority | Kind::RotateKey => {
+                (CITY, Posts::Policy)
+            }
             Kind::GrantEnrolment | Kind::RevokeCertificate | Kind::SuspendCertificate | Kind::RestoreCertificate => {
                 (MANAGERS, Posts::Policy)
             }

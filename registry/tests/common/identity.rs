@@ -12,7 +12,7 @@ use vermilion_identity::authority::{issue, make_issuing, make_root};
 use vermilion_identity::{AuthorityCertificate, AuthorityName, Kind as Holder, Serial, Subject, Validity};
 use vermilion_proto::{
     ApplyAdmission, ApproveAdmission, BanSystem, ConnectSystem, GrantEnrolment, IssueCertificate, NotifyChange, RemedySystem,
-    ReplaceAuthority, ReportTest, RestoreCertificate, RetireSystem, RevokeCertificate, SuspendCertificate, TestReport,
+    ReplaceAuthority, ReportTest, RestoreCertificate, RetireSystem, RevokeCertificate, RotateKey, SuspendCertificate, TestReport,
 };
 use vermilion_registry::admission::State;
 use vermilion_registry::admission::membership::{MembershipChange, approves, must_leave};
@@ -130,6 +130,18 @@ pub fn body(script: &mut Script, name: &str, args: &mut ArgumentConsumer<'_>) ->
             };
             (Of::ReplaceAuthority(ReplaceAuthority { certificate: der }), &["ann", "oli", "vera", "sue"])
         }
+        "rotate" => {
+            let public_key = match args.take_key("key") {
+                Some("zero") => vec![0; 32],
+                Some("of-node") => node_key(1).public().0.to_vec(),
+                Some("of-ann") => key("ann").public().0.to_vec(),
+                Some("of-ledger") => key("ledger").public().0.to_vec(),
+                name => key(name.unwrap_or("new")).public().0.to_vec(),
+            };
+            let suite = args.take_key("suite").map_or(Ok(1), str::parse)?;
+            let area = args.take_key("area").unwrap_or_default().into();
+            (Of::RotateKey(RotateKey { r#use: first.clone(), area, suite, public_key }), &["ann", "oli", "vera", "sue"])
+        }
         other => return Err(format!("no command {other}").into()),
     };
     Ok((of, vec![], sign))
@@ -191,6 +203,7 @@ pub fn ask(script: &mut Script, name: &str, args: &mut ArgumentConsumer<'_>) -> 
         "certificate" => show_certificate(script, args),
         "admission" => show_admission(script, args),
         "group" => group(script, args),
+        "keys" => show_keys(script),
         "may" => ask_may(script, args),
         _ => return None,
     })
@@ -216,6 +229,15 @@ fn show_certificate(script: &Script, args: &mut ArgumentConsumer<'_>) -> Answer 
         Some(refusal) => write!(out, "; does not connect: {}", told_reason(refusal.reason.number()))?,
     }
     Ok(out)
+}
+
+fn show_keys(script: &Script) -> Answer {
+    let keys = query::rotated_keys(&script.world.kv)?;
+    let line = |k: &vermilion_proto::KeyState| {
+        let of = k.key.clone().unwrap_or_default();
+        format!("{} {} from record {}: {}…\n", of.r#use, of.area, k.from_seq, hex::encode(&of.public_key[..4]))
+    };
+    Ok(keys.iter().map(line).collect())
 }
 
 fn show_admission(script: &Script, args: &mut ArgumentConsumer<'_>) -> Answer {
