@@ -7,7 +7,7 @@ mod common;
 use common::identity::{DOMAIN, days_from, genesis_with_authority, issuing, new_node, serial, token};
 use common::{CITY, DAY, START, World, key};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use vermilion_identity::authority::issue;
 use vermilion_identity::{Kind as Holder, Serial, Subject};
 use vermilion_proto::{
@@ -16,9 +16,9 @@ use vermilion_proto::{
     body::Of,
 };
 use vermilion_registry::admission::State;
-use vermilion_registry::admission::membership::{MembershipChange, approves, must_leave};
+use vermilion_registry::admission::membership::{MembershipChange, Standing, approves, must_leave, standing};
 use vermilion_registry::authorisation::Credential;
-use vermilion_registry::certificates::{Standing, applicant_of};
+use vermilion_registry::certificates::{self, applicant_of};
 use vermilion_registry::{days, query};
 
 /// One act: which, on which of two nodes, with which small number.
@@ -101,8 +101,17 @@ fn act(world: &mut World, (what, second, number): Act) {
 }
 
 /// What holds after every record.
-fn check(world: &World) {
+fn check(world: &World, standings: &mut BTreeMap<u64, Standing>) {
     let directory = world.registry.directory();
+    for id in 1..16 {
+        let now = standing(directory, id);
+        let before = standings.insert(id, now);
+        assert!(before != Some(Standing::Out) || now == Standing::Out, "node {id} came back");
+        assert!(!matches!(before, Some(Standing::Connected | Standing::Kept)) || now != Standing::Unknown, "node {id} was forgotten");
+        assert_eq!(approves(directory, MembershipChange::AddLearner(id)).is_ok(), now == Standing::Connected);
+        assert_eq!(approves(directory, MembershipChange::Promote(id)).is_ok(), now == Standing::Connected);
+        assert_eq!(approves(directory, MembershipChange::Remove(id)).is_ok(), now == Standing::Out);
+    }
     let mut ids = BTreeSet::new();
     for admission in directory.all_admissions() {
         let node = admission.node.as_ref().unwrap();
@@ -115,22 +124,19 @@ fn check(world: &World) {
         for id in &admission.former_ids {
             assert!(directory.node(*id).is_none() && approves(directory, MembershipChange::AddLearner(*id)).is_err());
         }
-        // Exactly one of the two: it may join or stay, or it may be removed.
-        let (join, leave) = (MembershipChange::Promote(node.raft_id), MembershipChange::Remove(node.raft_id));
-        assert!(!(approves(directory, join).is_ok() && approves(directory, leave).is_ok()));
-        assert_eq!(approves(directory, leave).is_ok(), !admission.access);
+        assert_eq!(matches!(standing(directory, node.raft_id), Standing::Connected | Standing::Kept), admission.access);
     }
     assert!(must_leave(directory).iter().all(|id| directory.node(*id).is_none()));
     let revoked: Vec<_> = query::revoked_certificates(&world.kv).unwrap().into_iter().map(|c| c.serial).collect();
     let mut totals = [0u64; 3];
     for certificate in query::certificates(&world.kv).unwrap() {
-        let standing = Standing::from_number(certificate.standing).unwrap();
-        assert_eq!(standing != Standing::Good, revoked.contains(&certificate.serial));
+        let standing = certificates::Standing::from_number(certificate.standing).unwrap();
+        assert_eq!(standing != certificates::Standing::Good, revoked.contains(&certificate.serial));
         let credential = Credential::of_certificate(&world.kv, directory, &certificate.serial, world.now).unwrap().unwrap();
         let id = certificate.holder.as_ref().unwrap().raft_id;
-        assert_eq!(credential.refused.is_none(), standing == Standing::Good && directory.node(id).is_some());
+        assert_eq!(credential.refused.is_none(), standing == certificates::Standing::Good && directory.node(id).is_some());
         totals[usize::from(!certificate.renews.is_empty())] += 1;
-        totals[2] += u64::from(standing == Standing::Revoked);
+        totals[2] += u64::from(standing == certificates::Standing::Revoked);
     }
     let figures = query::certificate_figures(&world.kv, 202_611).unwrap();
     let sum = |of: fn(&vermilion_proto::CertificateFigures) -> u64| figures.iter().map(of).sum::<u64>();
@@ -141,10 +147,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_order_of_steps_leaves_a_state_that_holds(acts in prop::collection::vec((0u8..18, any::<bool>(), 0u8..12), 1..80)) {
-        let mut world = world();
+        let (mut world, mut standings) = (world(), BTreeMap::new());
         for one in acts {
             act(&mut world, one);
-            check(&world);
+            check(&world, &mut standings);
         }
         let (kv, records) = common::replay(&world, 5);
         prop_assert!(kv == world.kv);

@@ -149,7 +149,10 @@ pub fn key(from: State, to: State) -> String {
 pub fn pair(key: &str) -> Option<(State, State)> {
     let (from, to) = key.strip_prefix("admission.")?.split_once('.')?;
     let (from, to) = (State::from_name(from)?, State::from_name(to)?);
-    (from != to && from != State::Retired && to != State::Applied).then_some((from, to))
+    // What was cut off comes back through a remedy, a node with another id: no policy shortens that.
+    let is_cut = |s| matches!(s, State::Disconnected | State::Banned);
+    let leads_back = is_cut(from) && !is_cut(to) && !matches!(to, State::Remedied | State::Retired);
+    (from != to && from != State::Retired && to != State::Applied && !leads_back).then_some((from, to))
 }
 
 const TEST: &str = "004-17";
@@ -211,6 +214,7 @@ mod tests {
             assert!(Transition::parse(value).unwrap().allowed && citation.starts_with("004-"));
         }
         assert_eq!(pair("admission.retired.applied"), None, "what is retired stays so");
+        assert_eq!((pair("admission.banned.connected"), pair("admission.disconnected.reapproved")), (None, None));
         assert_eq!(pair("admission.ban.grades"), None);
         for state in State::ALL {
             assert_eq!((State::from_number(state.number()), State::from_name(state.name())), (Some(state), Some(state)));
