@@ -140,7 +140,8 @@ mod tests {
     use vermilion_registry::submission::open_submission;
 
     fn signers() -> Vec<Signatory> {
-        let one = |n: u8, post: &str| Signatory { unit: "u".into(), post: post.into(), key: SigningKey::from_seed(&[n; 32]) };
+        let one =
+            |n: u8, post: &str| Signatory { unit: "u".into(), post: post.into(), key: SigningKey::from_seed(&[n; 32]), second_factor: 0 };
         vec![one(1, "approve"), one(2, "operate"), one(3, "verify")]
     }
 

@@ -21,6 +21,7 @@
 //! name = "maker"
 //! posts = ["maker"]
 //! key = "keys/maker.pem"
+//! second_factor = "one-time-password"   # or "second-key": what this key's use is guarded by besides
 //! ```
 
 use crate::error::ClientError;
@@ -54,6 +55,20 @@ pub struct OperatorEntry {
     pub posts: Vec<String>,
     /// The key file.
     pub key: PathBuf,
+    /// What guards the key's use besides the file. It is stated in what the key signs, and the posts of
+    /// administration sign nothing without; that it is really asked for is the workplace's to see to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_factor: Option<SecondFactor>,
+}
+
+/// A second factor, as `Authentication.second_factor` numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecondFactor {
+    /// A one-time password (RFC 6238).
+    OneTimePassword = 1,
+    /// A second key.
+    SecondKey = 2,
 }
 
 /// One unit whose secret is here.

@@ -101,6 +101,8 @@ pub struct OperatorKey {
     pub name: String,
     /// The posts that it holds.
     pub posts: Vec<String>,
+    /// What guards its use besides the file; 0: nothing.
+    pub second_factor: u32,
     path: PathBuf,
     opened: OnceLock<SigningKey>,
 }
@@ -120,6 +122,7 @@ impl Keyring {
             unit: o.unit.clone(),
             name: o.name.clone(),
             posts: o.posts.clone(),
+            second_factor: o.second_factor.map_or(0, |f| f as u32),
             path: o.key.clone(),
             opened: OnceLock::new(),
         };

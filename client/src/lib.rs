@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`client`] | configuration, keys and connections of one ledger together |
 //! | [`manage`], [`change`] | units, operators, catalogue, policy; status and erasure of licences |
+//! | [`identity`] | enrolments, certificates, admission |
 //! | [`issue`] | files of rows, resumable and idempotent |
 //! | [`single`] | one licence at a time |
 //! | [`use_licence`] | uses, and opening what they are granted |
@@ -32,6 +33,7 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod error;
+pub mod identity;
 pub mod issue;
 pub mod keyring;
 pub mod manage;

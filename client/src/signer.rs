@@ -19,6 +19,8 @@ pub struct Signatory {
     pub post: String,
     /// The key.
     pub key: SigningKey,
+    /// What guards the key's use besides the file, as `Authentication` numbers it; 0: nothing.
+    pub second_factor: u32,
 }
 
 impl Signatory {
@@ -30,7 +32,7 @@ impl Signatory {
             unit: self.unit.clone(),
             post: self.post.clone(),
             kind: SignerKind::Operator.into(),
-            authentication: Some(Authentication { factor: KEY_FILE, ..Authentication::default() }),
+            authentication: Some(Authentication { factor: KEY_FILE, second_factor: self.second_factor, ..Authentication::default() }),
         }
     }
 }
@@ -39,7 +41,7 @@ impl Signatory {
 #[must_use]
 pub fn default_rule(kind: Kind) -> &'static str {
     let key = format!("posts.{}", kind.name());
-    policy::TABLE.iter().find(|row| row.key == key).map_or("", |row| row.default)
+    policy::rows().find(|row| row.key == key).map_or("", |row| row.default)
 }
 
 /// Who signs a command of `unit` under a rule such as `maker+checker|approve+operate+verify`: the
@@ -47,7 +49,7 @@ pub fn default_rule(kind: Kind) -> &'static str {
 pub fn signers(keyring: &Keyring, unit: &str, rule: &str) -> Result<Vec<Signatory>, ClientError> {
     let missing = || ClientError::config("operators", format!("the keys of unit {unit} that are here cannot fill the posts {rule}"));
     let sign = |(post, operator): (&str, &OperatorKey)| {
-        Ok(Signatory { unit: unit.to_owned(), post: post.to_owned(), key: keyring.open(operator)? })
+        Ok(Signatory { unit: unit.to_owned(), post: post.to_owned(), key: keyring.open(operator)?, second_factor: operator.second_factor })
     };
     choose(keyring, unit, rule).ok_or_else(missing)?.into_iter().map(sign).collect()
 }
@@ -96,7 +98,13 @@ mod tests {
         let operators = operators.iter().enumerate().map(|(n, (unit, posts))| {
             let key = folder.join(n.to_string());
             write_secret(&key, &[n as u8 + 1; 32], None).unwrap();
-            OperatorEntry { unit: (*unit).into(), name: String::new(), posts: posts.iter().map(|p| (*p).into()).collect(), key }
+            OperatorEntry {
+                unit: (*unit).into(),
+                name: String::new(),
+                posts: posts.iter().map(|p| (*p).into()).collect(),
+                key,
+                second_factor: None,
+            }
         });
         Keyring::new(&Config {
             ledger_id: String::new(),

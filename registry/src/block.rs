@@ -1,6 +1,7 @@
 //! What goes into applying a block, and what comes out.
 
 use crate::command::Checked;
+use crate::keys;
 use crate::kv::Write;
 use crate::reason::Refusal;
 use vermilion_crypto::Digest;
@@ -114,4 +115,42 @@ pub struct BlockEffects {
     pub erase: Vec<Erase>,
     /// The head after the block.
     pub head: LedgerHead,
+}
+
+/// Prefixes of the state on which rights rest: nodes, admissions, units, operators, policy, the authority and
+/// certificates. Figures and grants give nobody a right.
+const RIGHTS: [&[u8]; 7] = [keys::NODES, keys::ADMISSIONS, keys::UNITS, keys::OPERATORS, keys::POLICY, keys::AUTHORITY, keys::CERTIFICATES];
+
+impl BlockEffects {
+    /// Whether the block may have changed what some credential allows: a node then judges its open
+    /// connections again.
+    #[must_use]
+    pub fn changes_rights(&self) -> bool {
+        self.writes.iter().any(|(key, _)| RIGHTS.iter().any(|prefix| key.starts_with(prefix)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_change_with_what_they_rest_on_alone() {
+        let effects = |key: Vec<u8>| BlockEffects {
+            void: None,
+            records: Vec::new(),
+            results: Vec::new(),
+            writes: vec![(keys::HEAD.to_vec(), None), (key, None)],
+            erase: Vec::new(),
+            head: LedgerHead::default(),
+        };
+        for key in
+            [keys::node(1), keys::unit("u"), keys::operator(&[1; 16]), keys::certificate(&[1]), keys::admission("node/a"), keys::root()]
+        {
+            assert!(effects(key).changes_rights());
+        }
+        for key in [keys::command(&[1; 32]), keys::chunk(0), keys::enrolment(&[1; 32]), keys::figures(202_611, &[1; 32], "u")] {
+            assert!(!effects(key).changes_rights());
+        }
+    }
 }

@@ -201,6 +201,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
             let file = format!("keys/{}-{post}.pem", unit.uscc);
             write_secret(&dir.join(&file), &key.seed(), None)?;
             config.operators.push(OperatorEntry {
+                second_factor: None,
                 unit: unit.uscc.clone(),
                 name: String::new(),
                 posts: vec![(*post).into()],
@@ -232,6 +233,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
         policy: Vec::new(),
         calendar: vec![calendar()],
         lookup_key_digest: lookup.commitment().to_vec(),
+        ..Genesis::default()
     };
     let head = Head { format_version: 1, suite: SUITE_1, ..Default::default() };
     let payload = Command { head: Some(head), body: Some(Body { of: Some(Of::Genesis(genesis.clone())) }) }.encode_to_vec();

@@ -12,7 +12,9 @@
 //!
 //! With `--json` standard output is JSON alone; errors are one JSON object on standard error.
 
+mod admission;
 mod catalogue;
+mod certificates;
 mod cluster;
 mod issue;
 mod licence;
@@ -20,6 +22,7 @@ mod operators;
 mod output;
 mod qr;
 mod receipts;
+mod report;
 mod trust;
 mod units;
 mod uses;
@@ -72,6 +75,18 @@ enum Noun {
     /// Operators 操作人员: keys, add, revoke, list
     #[command(subcommand)]
     Operator(operators::OperatorVerb),
+    /// Certificates 数字证书: list, show, revoke, suspend, restore
+    #[command(subcommand)]
+    Certificate(certificates::CertificateVerb),
+    /// Enrolment 注册授权: whom the next certificate is for
+    #[command(subcommand)]
+    Enrolment(certificates::EnrolmentVerb),
+    /// Admission of nodes and systems 接入: apply, test, approve, connect, notify, ban, remedy, retire, show, list
+    #[command(subcommand)]
+    Admission(admission::AdmissionVerb),
+    /// Figures 统计
+    #[command(subcommand)]
+    Report(report::ReportVerb),
     /// Licence types 证照类型: publish, show, list
     #[command(subcommand)]
     Type(catalogue::TypeVerb),
@@ -134,6 +149,10 @@ pub async fn main() -> Exit {
     let result = match cli.noun {
         Noun::Unit(verb) => units::run(&context, verb).await,
         Noun::Operator(verb) => operators::run(&context, verb).await,
+        Noun::Certificate(verb) => certificates::run(&context, verb).await,
+        Noun::Enrolment(verb) => certificates::run_enrolment(&context, verb).await,
+        Noun::Admission(verb) => admission::run(&context, verb).await,
+        Noun::Report(verb) => report::run(&context, verb).await,
         Noun::Type(verb) => catalogue::run_type(&context, verb).await,
         Noun::Policy(verb) => catalogue::run_policy(&context, verb).await,
         Noun::Licence(verb) => licence::run(&context, verb).await,
@@ -218,6 +237,21 @@ mod tests {
             "vermilion type publish --file catalogue.json",
             "vermilion policy set issue.items.max 500 --citation 002-10",
             "vermilion audit --data-dir d",
+            "vermilion certificate list --unit U --json",
+            "vermilion certificate revoke 4f --reason keyCompromise",
+            "vermilion certificate suspend 4f --by U",
+            "vermilion enrolment grant operator/9f --posts maker,checker --hours 4",
+            "vermilion admission apply unit-system/U/desk --unit U --third-party --plan p --capability c",
+            "vermilion admission apply node/n --unit U --id 4 --node-key ab --cosigning-key cd --district 440305 --address a:1",
+            "vermilion admission test node/n --report r --assessor U --on 2026-11-02",
+            "vermilion admission approve node/n",
+            "vermilion admission connect node/n",
+            "vermilion admission notify node/n --change f",
+            "vermilion admission ban node/n --grade critical",
+            "vermilion admission remedy unit-system/U/desk --report r",
+            "vermilion admission retire node/n",
+            "vermilion admission show node/n",
+            "vermilion report certificates --month 2026-10 --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

@@ -165,7 +165,8 @@ pub(crate) mod tests {
     }
 
     fn unit(uscc: &str) -> IssuingUnit {
-        let signer = |n: u8, post: &str| Signatory { unit: uscc.into(), post: post.into(), key: SigningKey::from_seed(&[n; 32]) };
+        let signer =
+            |n: u8, post: &str| Signatory { unit: uscc.into(), post: post.into(), key: SigningKey::from_seed(&[n; 32]), second_factor: 0 };
         IssuingUnit {
             uscc: uscc.into(),
             signers: vec![signer(1, "maker"), signer(2, "checker")],

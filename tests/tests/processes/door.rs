@@ -287,7 +287,7 @@ async fn signatures_that_do_not_hold_are_refused_and_the_right_ones_of_nobody_ar
     desk.expect("a payload that was altered", &bare(altered.encode_to_vec()), Comes::Refused(Reason::BadSignature)).await;
 
     // Good signatures of keys that nobody registered.
-    let stranger = Signatory { unit: desk.city.clone(), post: "approve".into(), key: SigningKey::generate().unwrap() };
+    let stranger = Signatory { unit: desk.city.clone(), post: "approve".into(), key: SigningKey::generate().unwrap(), second_factor: 0 };
     let mut command = desk.plain();
     command.head.as_mut().unwrap().signers[0] = stranger.head_line();
     let keys = [&stranger.key, &desk.managers[1].key, &desk.managers[2].key];

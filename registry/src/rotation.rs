@@ -1,0 +1,53 @@
+//! Rotation of keys: a record endorses a new one, and its receipt checks under the quorum that there
+//! was, so that nobody needs to take the old key's word alone (004-14).
+//!
+//! The ledger's signing key and the vault keys are honoured. What the state keeps is the list, each key
+//! with the record from which it serves; who signs checkpoints or seals content reads it there. A
+//! node's keys change with its id ([`crate::admission`]); changing them under one id is refused by name.
+
+use crate::admission;
+use crate::codes::division;
+use crate::decision::{Change, Decision, View};
+use crate::fatal::{Stop, refuse};
+use crate::query;
+use crate::reason::Reason;
+use vermilion_crypto::{SUITE_1, VaultPublicKey, check_registrable};
+use vermilion_proto::{KeyState, RotateKey};
+
+/// Endorses a key. One that was ever anybody's is refused.
+pub(crate) fn rotate(view: &View<'_>, body: &RotateKey) -> Result<Decision, Stop> {
+    if body.suite != SUITE_1 {
+        return refuse(Reason::Suite, "suite");
+    }
+    match body.r#use.as_str() {
+        "ledger" => {
+            if !body.area.is_empty() {
+                return refuse(Reason::FieldForm, "area");
+            }
+            let Ok(key) = check_registrable(&body.public_key) else { return refuse(Reason::BadKey, "public_key") };
+            if view.directory.operator(&key.id()).is_some() {
+                return refuse(Reason::AlreadyExists, "public_key");
+            }
+        }
+        "vault" => {
+            if division::area(&body.area).is_none() {
+                return refuse(Reason::Area, "area");
+            }
+            if VaultPublicKey::from_slice(&body.public_key).is_err() || body.public_key.iter().all(|b| *b == 0) {
+                return refuse(Reason::BadKey, "public_key");
+            }
+        }
+        "node" | "cosigning" => return refuse(Reason::NotYetHonoured, "use"),
+        _ => return refuse(Reason::FieldForm, "use"),
+    }
+    let mut taken = admission::keys_of_nodes(view.directory);
+    if let Some(genesis) = query::genesis(view.kv)? {
+        taken.insert(genesis.ledger_key);
+        taken.extend(genesis.vault_keys.into_iter().map(|k| k.public_key));
+    }
+    taken.extend(query::rotated_keys(view.kv)?.into_iter().filter_map(|k| k.key).map(|k| k.public_key));
+    if taken.contains(&body.public_key) {
+        return refuse(Reason::AlreadyExists, "public_key");
+    }
+    Ok(Decision::of(vec![Change::Key(KeyState { key: Some(body.clone()), from_seq: view.seq, from_ms: view.now_ms })]))
+}
