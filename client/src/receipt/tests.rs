@@ -47,7 +47,7 @@ fn item(n: usize, fields: u8) -> Vec<u8> {
         version: 1,
         effective_from: 40_000,
         expires_on: 60_000,
-        holders: vec![vermilion_proto::HolderTag { tag: vec![7; 32], code_type: "001".into(), ..Default::default() }],
+        holders: vec![vermilion_proto::HolderTag { tag: vec![7; 32], code_type: "001".into() }],
         field_digests: digests.concat(),
         field_classes: vec![2; usize::from(fields)],
         ciphertext_digest: vec![8; 32],
@@ -260,6 +260,9 @@ fn each_answer_is_by_itself() {
     assert_eq!(found.json(NOW)["status"]["proven"], false);
 }
 
+/// A change, and what it changes.
+type Change = (&'static str, Box<dyn Fn(&mut Receipt)>);
+
 /// Every field of a receipt, changed, within an encoding that is whole again.
 #[test]
 fn every_field_changed_is_refused_in_every_form() {
@@ -270,7 +273,7 @@ fn every_field_changed_is_refused_in_every_form() {
         change(&mut of);
         r.status_proof = of.encode_to_vec();
     };
-    let changes: Vec<(&str, Box<dyn Fn(&mut Receipt)>)> = vec![
+    let changes: Vec<Change> = vec![
         ("format_version", Box::new(|r| r.format_version = 2)),
         ("record", Box::new(move |r| flip(&mut r.record))),
         ("chain_before", Box::new(move |r| flip(&mut r.chain_before))),
