@@ -186,7 +186,7 @@ impl Node {
             return tokio::task::block_in_place(|| self.opener.check(&self.store.state_snapshot(), submitted));
         }
         // Another node may: the city's first.
-        let mut nodes: Vec<_> = self.peers.nodes().map(|n| (!n.city, n.raft_id)).collect();
+        let mut nodes: Vec<_> = self.peers.nodes().iter().map(|n| (!n.city, n.raft_id)).collect();
         nodes.sort_unstable();
         for (_, id) in nodes {
             match self.peers.check_content(id, submission.clone()).await {

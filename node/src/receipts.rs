@@ -19,9 +19,8 @@ impl Node {
             loop {
                 let _ = watch.borrow_and_update();
                 let found = self.witness.covering(seq).map_err(|e| internal(&e))?;
-                let enough = |note: &[u8]| {
-                    vermilion_ledger::verify(note, self.witness.trust()).is_ok_and(|v| v.check_quorum(self.witness.trust()).is_ok())
-                };
+                let trust = self.witness.trust();
+                let enough = |note: &[u8]| vermilion_ledger::verify(note, &trust).is_ok_and(|v| v.check_quorum(&trust).is_ok());
                 match found {
                     Some((size, note)) if enough(&note) => return Ok((size, note)),
                     _ => {}

@@ -4,13 +4,16 @@
 
 use crate::apply::CommitmentPoint;
 use crate::keys::NodeKeys;
+use crate::membership::Roster;
 use crate::peers::Peers;
 use crate::runtime::{FatalStop, now_ms};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{mpsc, watch};
+use vermilion_crypto::Digest;
 use vermilion_ledger::{Checkpoint, Conflict, LedgerError, SignedNote, Trust, cosign, make_checkpoint, merge, verify};
-use vermilion_proto::CosignRequest;
+use vermilion_proto::{CosignRequest, Genesis};
+use vermilion_registry::pinned;
 use vermilion_storage::Store;
 
 /// Notes of others for sizes that this node has not applied yet; the farthest are dropped.
@@ -21,7 +24,10 @@ const MAX_NOTE: usize = 16 << 10;
 /// The witness of one node.
 pub struct WitnessOffice {
     store: Store,
-    trust: Trust,
+    genesis: Genesis,
+    ledger_id: Digest,
+    /// Whose cosignatures count: the nodes' that are present.
+    trust: RwLock<Arc<Trust>>,
     name: String,
     cosigning: vermilion_crypto::SigningKey,
     ledger: Option<vermilion_crypto::SigningKey>,
@@ -33,13 +39,24 @@ pub struct WitnessOffice {
 }
 
 impl WitnessOffice {
-    /// Opens the office of the node that cosigns under `name`.
-    pub fn new(store: Store, trust: Trust, name: String, keys: &NodeKeys, fatal: mpsc::UnboundedSender<FatalStop>) -> Result<Self, String> {
+    /// Opens the office of the node of this name.
+    pub fn new(
+        store: Store,
+        genesis: &Genesis,
+        ledger_id: Digest,
+        name: &str,
+        keys: &NodeKeys,
+        fatal: mpsc::UnboundedSender<FatalStop>,
+    ) -> Result<Self, String> {
+        let trust = pinned::trust_of(genesis, ledger_id, None, true).map_err(|e| e.to_string())?;
+        let name = pinned::witness_name(&genesis.origin, name);
         let size = store.latest_checkpoint().map_err(|e| e.to_string())?.map_or(0, |(size, _)| size);
         let (latest, _) = watch::channel(size);
         Ok(Self {
             store,
-            trust,
+            genesis: genesis.clone(),
+            ledger_id,
+            trust: RwLock::new(Arc::new(trust)),
             name,
             cosigning: keys.cosigning.clone(),
             ledger: keys.ledger.clone(),
@@ -50,10 +67,19 @@ impl WitnessOffice {
         })
     }
 
-    /// The trust that this ledger's genesis gives rise to.
+    /// Whose cosignatures count here: those of the nodes that the state knows and has not banned.
     #[must_use]
-    pub fn trust(&self) -> &Trust {
-        &self.trust
+    pub fn trust(&self) -> Arc<Trust> {
+        Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From here on these nodes' cosignatures count.
+    pub fn follow(&self, roster: &Roster) {
+        let genesis = Genesis { nodes: roster.present().cloned().collect(), ..self.genesis.clone() };
+        match pinned::trust_of(&genesis, self.ledger_id, None, true) {
+            Ok(trust) => *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust),
+            Err(error) => tracing::error!(%error, "the nodes' cosigning keys do not make a trust: those of before count"),
+        }
     }
 
     /// Told whenever a checkpoint is made or gains a cosignature.
@@ -68,7 +94,7 @@ impl WitnessOffice {
 
     /// Cosigns what this node computed at a commitment record, and keeps it.
     fn sign(&self, point: &CommitmentPoint) -> Result<Vec<u8>, LedgerError> {
-        let checkpoint = Checkpoint { origin: self.trust.settings().origin.clone(), size: point.size, root: point.root };
+        let checkpoint = Checkpoint { origin: self.genesis.origin.clone(), size: point.size, root: point.root };
         let line = cosign(&checkpoint.body(), &self.name, &self.cosigning, now_ms() / 1000)?;
         let note = match &self.ledger {
             Some(key) => {
@@ -88,7 +114,7 @@ impl WitnessOffice {
         if note.len() > MAX_NOTE {
             return Err("the note is too long".into());
         }
-        let verified = verify(note, &self.trust).map_err(|e| e.to_string())?;
+        let verified = verify(note, &self.trust()).map_err(|e| e.to_string())?;
         let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.store.checkpoint(verified.size).map_err(|e| e.to_string())?;
         let Some(known) = known else {
@@ -113,10 +139,10 @@ impl WitnessOffice {
     }
 
     fn merge_or_stop(&self, known: &[u8], note: &[u8]) -> Result<Vec<u8>, String> {
-        if let Some(conflict) = Conflict::detect(known, note, &self.trust).map_err(|e| e.to_string())? {
+        if let Some(conflict) = Conflict::detect(known, note, &self.trust()).map_err(|e| e.to_string())? {
             return Err(self.stop(&conflict));
         }
-        Ok(merge(known, note, &self.trust).map_err(|e| e.to_string())?.to_bytes())
+        Ok(merge(known, note, &self.trust()).map_err(|e| e.to_string())?.to_bytes())
     }
 
     fn stop(&self, conflict: &Conflict) -> String {
@@ -210,7 +236,7 @@ impl WitnessOffice {
         self.store
             .checkpoints(seq + 1, &mut |size, note| {
                 looked += 1;
-                let enough = verify(note, &self.trust).is_ok_and(|v| v.check_quorum(&self.trust).is_ok());
+                let enough = verify(note, &self.trust()).is_ok_and(|v| v.check_quorum(&self.trust()).is_ok());
                 best = Some((size, note.to_vec()));
                 !enough && looked < 256
             })

@@ -14,6 +14,8 @@ pub use prost::{DecodeError, Message};
 pub const COMMAND_TYPE: &str = "application/vnd.vermilion.command.v1+protobuf";
 /// The payload type of a block's hash, part of what its proposer signs.
 pub const BLOCK_TYPE: &str = "application/vnd.vermilion.block.v1+protobuf";
+/// The payload type of a membership change, part of what its proposer signs.
+pub const CHANGE_TYPE: &str = "application/vnd.vermilion.membership-change.v1+protobuf";
 
 /// Why bytes are not an acceptable message.
 #[derive(Debug, Clone, PartialEq, Eq)]

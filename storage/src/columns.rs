@@ -30,6 +30,8 @@ pub const META_TRUNCATED: &[u8] = b"truncated";
 /// Index and term through which the state machine has applied.
 pub const META_APPLIED: &[u8] = b"applied";
 pub const META_NODE: &[u8] = b"node";
+/// The snapshot whose records are being fetched, from before the first of them is replayed until log and state agree again.
+pub const META_INSTALLING: &[u8] = b"installing";
 
 pub fn seq(n: u64) -> [u8; 8] {
     n.to_be_bytes()
