@@ -91,8 +91,8 @@ impl CatchUp {
     pub fn install(&self, applier: &mut Applier, store: &Store, snapshot: &Snapshot) -> Result<Applied, ApplyError> {
         let manifest: LedgerHead =
             canonical(&snapshot.data).map_err(|e| broken(format!("the snapshot's manifest does not decode: {e}")))?;
-        tracing::info!(from = applier.head().size, to = manifest.size, "behind the log: fetching records from peers");
         store.begin_install(snapshot)?;
+        tracing::info!(from = applier.head().size, to = manifest.size, "behind the log: fetching records from peers");
         let fetched = self.fetch(applier, store, &manifest);
         self.progress.send_replace(None);
         fetched?;

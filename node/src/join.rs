@@ -119,10 +119,17 @@ fn is_ours(config: &Config, keys: &NodeKeys, reply: &AdmissionReply) -> Result<(
     if node.cosigning_key != keys.cosigning.public().0 {
         return Err("keys.cosigning: not the key with which the node was applied for".into());
     }
+    // It has voted, perhaps, and would vote again. A learner has not: it may begin anew.
+    if reply.voter {
+        return Err(format!(
+            "raft_id: node {} has its vote already, and this directory is empty: a node whose disk was lost comes back under a new id",
+            node.raft_id
+        ));
+    }
     Ok(())
 }
 
-/// Waits until the ledger has connected this node. An error names what of the configuration is not what was applied for.
+/// Waits until the ledger has connected this node, unless its directory shows that it has begun before. An error names what of the configuration is not what was applied for.
 pub async fn wait_until_admitted(
     config: &Config,
     keys: &NodeKeys,
@@ -130,6 +137,10 @@ pub async fn wait_until_admitted(
     ledger_id: &Digest,
     mut tell: impl FnMut(Step),
 ) -> Result<(), String> {
+    // It was admitted when it began.
+    if config.data_dir.join("db").exists() {
+        return Ok(());
+    }
     let addresses = addresses(config, genesis);
     let mut told = None;
     loop {

@@ -134,7 +134,8 @@ impl Peer for PeerService {
         let roster = self.0.peers.roster();
         let node = roster.present().find(|n| n.name == name).cloned();
         let state = if node.is_some() { "connected" } else { "unknown" };
-        Ok(Response::new(AdmissionReply { state: state.into(), admitted: node.is_some(), node }))
+        let voter = node.as_ref().is_some_and(|n| self.0.status().voters.contains(&n.raft_id));
+        Ok(Response::new(AdmissionReply { state: state.into(), admitted: node.is_some(), node, voter }))
     }
 
     type CatchUpStream = ReplyStream<CatchUpRecord>;
