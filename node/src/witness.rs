@@ -73,6 +73,12 @@ impl WitnessOffice {
         Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether this node's own cosignature counts.
+    fn counts(&self) -> bool {
+        let own = self.cosigning.public();
+        self.trust().settings().witnesses.iter().any(|w| w.name == self.name && w.key == own)
+    }
+
     /// From here on these nodes' cosignatures count.
     pub fn follow(&self, roster: &Roster) {
         let genesis = Genesis { nodes: roster.present().cloned().collect(), ..self.genesis.clone() };
@@ -202,8 +208,9 @@ impl WitnessOffice {
     /// Cosigns what comes from the applier and exchanges it with the others, until the node stops.
     pub async fn run(self: Arc<Self>, id: u64, peers: Peers, mut points: mpsc::UnboundedReceiver<CommitmentPoint>) {
         while let Some(point) = points.recv().await {
-            // After a restart the log's last part is applied again; newer trees were cosigned before.
-            if point.size < *self.latest.borrow() {
+            // After a restart the log's last part is applied again; newer trees were cosigned before. And a node that is
+            // not admitted yet, or no more, is no witness.
+            if point.size < *self.latest.borrow() || !self.counts() {
                 continue;
             }
             let note = match self.own(&point) {
