@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use raft::eraftpb::{ConfState, EntryType, Message, MessageType, Snapshot};
 
 use crate::config::MAX_READ_CONTEXT;
-use crate::{NodeId, StepError, codec};
+use crate::{NodeId, StepError, change_of};
 
 /// Indexes and terms beyond this are lies, and adding one to them must not overflow: raft is compiled with overflow checks.
 const MAX_NUMBER: u64 = 1 << 62;
@@ -91,7 +91,7 @@ fn append(message: &Message) -> Result<(), StepError> {
         term = entry.term;
         match EntryType::from_i32(entry.entry_type) {
             Some(EntryType::EntryNormal) => {}
-            Some(_) if codec::conf_change(entry).is_ok() => {}
+            Some(_) if change_of(entry).is_ok() => {}
             _ => return malformed("entry of an unknown type or content"),
         }
     }
@@ -108,7 +108,8 @@ pub(crate) fn snapshot(snapshot: &Snapshot, term: u64) -> Result<(), StepError> 
         return malformed("snapshot at an impossible place");
     }
     match &metadata.conf_state {
-        Some(state) if restorable(state) => Ok(()),
+        // Changes are single ones here: nobody is ever between two configurations.
+        Some(state) if restorable(state) && state.voters_outgoing.is_empty() => Ok(()),
         _ => malformed("snapshot with an impossible configuration"),
     }
 }

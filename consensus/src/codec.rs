@@ -1,9 +1,9 @@
-//! Messages and membership changes as bytes.
+//! Messages and entries as bytes.
 //!
 //! `raft` 0.7 generates its messages with prost 0.11, which this crate therefore names too; nothing outside it has to. A
 //! message's bytes travel inside the transport's own message.
 
-use raft::eraftpb::{ConfChange, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType, Message};
+use raft::eraftpb::{Entry, EntryType, Message};
 use raft_prost::Message as _;
 
 use crate::DecodeError;
@@ -32,36 +32,6 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
     }
 }
 
-/// The membership change that an entry carries; `None` if it is no such entry.
-///
-/// An entry without data leaves a joint configuration: raft makes such entries itself.
-pub fn conf_change(entry: &Entry) -> Result<Option<ConfChangeV2>, DecodeError> {
-    let error = |e: raft_prost::DecodeError| DecodeError(e.to_string());
-    let change = match EntryType::from_i32(entry.entry_type) {
-        Some(EntryType::EntryNormal) => return Ok(None),
-        Some(EntryType::EntryConfChangeV2) => ConfChangeV2::decode(entry.data.as_slice()).map_err(error)?,
-        Some(EntryType::EntryConfChange) => {
-            let old = ConfChange::decode(entry.data.as_slice()).map_err(error)?;
-            let single = ConfChangeSingle { change_type: old.change_type, node_id: old.node_id };
-            ConfChangeV2 { changes: vec![single], context: old.context, ..ConfChangeV2::default() }
-        }
-        None => return Err(DecodeError(format!("unknown entry type {}", entry.entry_type))),
-    };
-    known_values(&change)?;
-    Ok(Some(change))
-}
-
-/// Raft panics when it reads an enumeration value that it doesn't know.
-pub(crate) fn known_values(change: &ConfChangeV2) -> Result<(), DecodeError> {
-    if ConfChangeTransition::from_i32(change.transition).is_none() {
-        return Err(DecodeError(format!("unknown transition {}", change.transition)));
-    }
-    match change.changes.iter().find(|c| ConfChangeType::from_i32(c.change_type).is_none()) {
-        Some(c) => Err(DecodeError(format!("unknown change type {}", c.change_type))),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -80,14 +50,5 @@ mod tests {
     fn unknown_values_are_errors() {
         let odd = Entry { entry_type: 7, ..Entry::default() };
         assert!(decode_entry(&encode_entry(&odd)).is_err());
-        assert!(conf_change(&odd).is_err());
-        let single = ConfChangeSingle { change_type: 9, node_id: 1 };
-        let change = ConfChangeV2 { changes: vec![single], ..ConfChangeV2::default() };
-        let mut entry = Entry { data: change.encode_to_vec(), ..Entry::default() };
-        assert_eq!(conf_change(&entry).unwrap(), None);
-        entry.set_entry_type(EntryType::EntryConfChangeV2);
-        assert!(conf_change(&entry).is_err());
-        entry.data.clear();
-        assert!(conf_change(&entry).unwrap().unwrap().leave_joint());
     }
 }

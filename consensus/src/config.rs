@@ -52,6 +52,9 @@ pub struct DriverConfig {
     /// Bytes of committed entries handed out and not yet applied. Beyond, they stay in the log and are read again later;
     /// one entry is always handed out.
     pub max_apply_bytes: u64,
+    /// A learner that lacks no more entries than this has caught up: as a voter it delays no commit for longer than it
+    /// takes to send it them.
+    pub caught_up_entries: u64,
 }
 
 impl DriverConfig {
@@ -73,6 +76,7 @@ impl DriverConfig {
             max_blocks_in_flight: 2,
             max_unapplied_entries: 64,
             max_apply_bytes: 32 * 1024 * 1024,
+            caught_up_entries: 32,
         }
     }
 

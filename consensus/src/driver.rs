@@ -1,10 +1,10 @@
 //! The engine's inputs. What comes out is in `poll`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use raft::eraftpb::{ConfChangeV2, ConfState, HardState, Message};
-use raft::{Changer, INVALID_ID, RawNode, SnapshotStatus, StateRole, Storage};
+use raft::eraftpb::{HardState, Message};
+use raft::{INVALID_ID, RawNode, SnapshotStatus, StateRole, Storage};
 use slog::{Drain, Level, LevelFilter, Logger};
 
 use crate::config::DriverConfig;
@@ -14,8 +14,8 @@ use crate::reads::Reads;
 use crate::timeout::Timeout;
 use crate::trust::Trust;
 use crate::window::{self, Window};
-use crate::{ConfChangeError, Fault, NodeId, Packer, PeerProgress, Role, RoleChange, Status, StepError, SubmitError, Tip};
-use crate::{check, codec, guard};
+use crate::{Fault, NodeId, Packer, PeerProgress, Role, RoleChange, Standing, Status, StepError, SubmitError, Tip, TransferError};
+use crate::{check, guard};
 
 /// How far a state machine is: what it made durable when a node starts, what it applied when it reports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -69,6 +69,10 @@ pub struct Driver<L: Storage, P: Packer> {
     pub(crate) hard_state: HardState,
     pub(crate) unsaved: bool,
     pub(crate) told: Option<RoleChange>,
+    /// What the state machine says of the nodes that it knows.
+    pub(crate) standings: BTreeMap<NodeId, Standing>,
+    /// A tick has passed since the leader last looked at them.
+    pub(crate) steer_due: bool,
     timeout: Timeout,
     trust: Trust,
 }
@@ -77,7 +81,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
     /// An engine over a stored log, whose state machine made `applied` durable.
     ///
     /// The log must hold every index from `applied` on, and its configuration must be the one as of `applied`. A node that
-    /// joins has an empty configuration and log; the leader sends it a snapshot or the log. What does not fit together is
+    /// joins has an empty log and the founding configuration, without itself; the leader sends it a snapshot or the log. What does not fit together is
     /// [`Fault::Damaged`]: a node must not vote on it.
     ///
     /// `logger` gets raft's own messages from level info up: below, raft prints whole messages, contents and all.
@@ -99,6 +103,8 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             hard_state,
             unsaved: false,
             told: None,
+            standings: BTreeMap::new(),
+            steer_due: false,
             timeout: Timeout::new(config.seed, config.id, config.election_ticks),
             trust: Trust::default(),
             raw,
@@ -113,6 +119,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
     /// One tick of raft's clock. The runtime calls it every `config.tick_ms`, late rather than twice.
     pub fn tick(&mut self) {
         self.reads.tick();
+        self.steer_due = true;
         let raft = &self.raw.raft;
         if raft.state != StateRole::Leader {
             // A tick can start an election, and a lone voter wins it in the same call. Both must wait for the disk.
@@ -219,11 +226,15 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         }
     }
 
-    /// Hands leadership over to another voter. No commands are packed meanwhile; if the other does not take over within an
+    /// Hands leadership over to another voter; a learner is refused, and a node that must leave. No commands are packed meanwhile; if the other does not take over within an
     /// election time-out, this node goes on leading.
-    pub fn transfer_leader(&mut self, to: NodeId) -> Result<(), SubmitError> {
+    pub fn transfer_leader(&mut self, to: NodeId) -> Result<(), TransferError> {
         if self.raw.raft.state != StateRole::Leader {
-            return Err(SubmitError::NotLeader { leader: self.leader() });
+            return Err(TransferError::NotLeader { leader: self.leader() });
+        }
+        // Raft would say nothing and do nothing.
+        if !guard::votes(&self.raw, to) || self.standings.get(&to) == Some(&Standing::Out) {
+            return Err(TransferError::NoVoter { node: to });
         }
         self.raw.transfer_leader(to);
         self.settle();
@@ -254,54 +265,10 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         self.settle();
     }
 
-    /// Proposes a change of membership and returns its index. It takes effect when the state machine approves of the
-    /// entry and gives it to [`apply_conf_change`](Self::apply_conf_change); that an entry at this index is applied does
-    /// not mean that it is this one.
-    pub fn propose_conf_change(&mut self, context: Vec<u8>, change: ConfChangeV2) -> Result<u64, ConfChangeError> {
-        codec::known_values(&change).map_err(|e| ConfChangeError::Invalid(e.to_string()))?;
-        let raft = &self.raw.raft;
-        if raft.state != StateRole::Leader {
-            return Err(ConfChangeError::NotLeader { leader: self.leader() });
-        }
-        if raft.has_pending_conf() || raft.lead_transferee.is_some() {
-            return Err(ConfChangeError::Pending);
-        }
-        let mut changer = Changer::new(raft.prs());
-        let tried = match change.enter_joint() {
-            _ if change.leave_joint() => changer.leave_joint(),
-            Some(auto_leave) => changer.enter_joint(auto_leave, &change.changes),
-            None => changer.simple(&change.changes),
-        };
-        tried.map_err(|e| ConfChangeError::Invalid(e.to_string()))?;
-        let index = raft.raft_log.last_index() + 1;
-        let proposed = self.raw.propose_conf_change(context, change);
-        self.settle();
-        proposed.map(|()| index).map_err(|_| ConfChangeError::Pending)
-    }
-
-    /// Puts an approved change into effect, before `applied` is called for its index. One that is not approved is simply
-    /// not given here. Returns the new configuration, to be stored with the state.
-    pub fn apply_conf_change(&mut self, change: &ConfChangeV2) -> Result<ConfState, ConfChangeError> {
-        let invalid = |e: &dyn std::fmt::Display| ConfChangeError::Invalid(e.to_string());
-        codec::known_values(change).map_err(|e| invalid(&e))?;
-        let state = self.raw.apply_conf_change(change).map_err(|e| invalid(&e))?;
-        let raft = &mut self.raw.raft;
-        // Raft leaves a removed leader in office, and panics when it next counts a commit.
-        if !raft.promotable() && raft.state != StateRole::Follower {
-            raft.become_follower(raft.term, INVALID_ID);
-        }
-        self.settle();
-        Ok(state)
-    }
-
     /// Where this node stands.
     pub fn status(&self) -> Status {
         let raft = &self.raw.raft;
-        let sorted = |mut ids: Vec<NodeId>| {
-            ids.sort_unstable();
-            ids
-        };
-        let state = raft.prs().conf().to_conf_state();
+        let state = self.conf_state();
         let peers = raft.prs().iter().filter(|(id, _)| raft.state == StateRole::Leader && **id != raft.id);
         let mut progress: Vec<PeerProgress> = peers
             .map(|(id, p)| PeerProgress {
@@ -326,9 +293,8 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             pending_commands: self.pending.len(),
             pending_bytes: self.pending.bytes(),
             pending_reads: self.reads.len(),
-            voters: sorted(state.voters),
-            learners: sorted(state.learners),
-            joint: !state.voters_outgoing.is_empty(),
+            voters: state.voters,
+            learners: state.learners,
             progress,
         }
     }
@@ -336,11 +302,6 @@ impl<L: Storage, P: Packer> Driver<L, P> {
     /// The store this driver reads. What is in flight may not be in it.
     pub fn log(&self) -> &L {
         self.raw.store().log()
-    }
-
-    /// The configuration in effect.
-    pub fn conf_state(&self) -> ConfState {
-        self.raw.raft.prs().conf().to_conf_state()
     }
 
     pub(crate) fn role(&self) -> RoleChange {

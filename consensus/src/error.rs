@@ -1,6 +1,6 @@
 //! What can go wrong, by what has to happen next.
 
-use crate::{BoxError, NodeId};
+use crate::{BoxError, ChangeRefusal, NodeId};
 
 /// The node must stop and say why. Nothing here is retried: the driver can no longer vouch for what it would do.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,9 @@ pub enum Fault {
     /// The packer failed on its own input.
     #[error("packing a block: {0}")]
     Pack(#[source] BoxError),
+    /// Raft and the state machine disagree about who the group is. Rebuild this node from its peers.
+    #[error("the membership does not fit together: {0}")]
+    Membership(String),
     /// Raft refused something that it must accept.
     #[error("raft: {0}")]
     Raft(#[from] raft::Error),
@@ -73,7 +76,24 @@ pub enum SubmitError {
     },
 }
 
-/// A membership change was not proposed or not applied.
+/// Leadership was not handed over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// This node does not lead.
+    #[error("not the leader")]
+    NotLeader {
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
+    /// It can go to a voter only, and to none that must leave the group.
+    #[error("node {node} has no vote, or must leave the group")]
+    NoVoter {
+        /// The node.
+        node: NodeId,
+    },
+}
+
+/// A membership change was not proposed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfChangeError {
     /// This node does not lead.
@@ -82,12 +102,15 @@ pub enum ConfChangeError {
         /// Who leads, as far as this node knows.
         leader: Option<NodeId>,
     },
-    /// Another change is not applied yet, or leadership is moving. Raft would turn this one silently into an empty entry.
+    /// Another change is not applied yet, leadership is new or moving, or there is no room.
     #[error("another change is pending")]
     Pending,
     /// Not a change that can be made to the present configuration.
-    #[error("invalid change: {0}")]
-    Invalid(String),
+    #[error("refused: {0}")]
+    Refused(ChangeRefusal),
+    /// The packer could not seal it.
+    #[error("sealing the change: {0}")]
+    Seal(#[source] BoxError),
 }
 
 /// Bytes that are not what they should be.

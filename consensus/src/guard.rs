@@ -6,8 +6,8 @@
 use raft::eraftpb::{Message, MessageType, Snapshot};
 use raft::{RawNode, StateRole, Storage};
 
-use crate::StepError;
 use crate::config::MAX_FORWARDED_READS;
+use crate::{NodeId, StepError};
 
 /// Terms that one message may skip. Pre-vote keeps terms from running, so a jump like this is no accident; without a limit
 /// one message would use up all terms.
@@ -43,8 +43,9 @@ pub(crate) fn possible<L: Storage>(raw: &RawNode<L>, message: &Message, kind: Me
             return impossible("an answer from outside the group");
         }
         T::MsgRequestVoteResponse | T::MsgRequestPreVoteResponse => {
-            if raft.prs().get(message.from).is_none() {
-                return impossible("a vote from outside the group");
+            // Raft would not count a learner's, but it has no business to send one.
+            if !votes(raw, message.from) {
+                return impossible("a vote of a node without one");
             }
             // A vote is asked for only once the whole log is durable, so this one answers a question nobody put. Taken,
             // it could make a leader of a node with writes in flight, and raft panics on that.
@@ -105,6 +106,11 @@ pub(crate) fn electable<L: Storage>(raw: &RawNode<L>) -> bool {
 /// one node twice counts too.
 pub(crate) fn lone<L: Storage>(raw: &RawNode<L>) -> bool {
     raw.raft.prs().has_quorum(&std::iter::once(raw.raft.id).collect())
+}
+
+/// True if the node has a vote, in the configuration that this node knows.
+pub(crate) fn votes<L: Storage>(raw: &RawNode<L>, node: NodeId) -> bool {
+    raw.raft.prs().conf().voters().contains(node)
 }
 
 /// True if everything in the log is durable.

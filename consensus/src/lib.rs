@@ -49,7 +49,23 @@
 //! 7. *A snapshot replaces log and state together.* Until its write is reported, this node neither stands for election nor
 //!    applies; entries handed out before it are applied or dropped first.
 //!
+//! # Membership
+//!
+//! 8. *A change is the state machine's, not the leader's.* Its entry names the proposer, sealed for that term and index.
+//!    Whether it takes effect is [`Change::judge`]'s answer on every node, by the state as of the entry before.
+//! 9. *One at a time.* The next change is proposed only when the one before is applied here and the leader's term has
+//!    committed something. So configurations in use at one moment differ by one node at most. A node that is behind cannot
+//!    stand with an older one: an entry that follows a change came with its commit, both were written in one batch, and
+//!    raft does not stand before it has applied what it knows to be committed.
+//! 10. *Configuration and applied index are durable together*, as [`Driver::new`] wants them.
+//! 11. *Learners follow.* They get no vote, count towards no majority, are handed no leadership, and a vote that one sends
+//!     is dropped. A leader promotes those that [`Standing::Voter`] is said of, when they have caught up.
+//! 12. *Who must leave is removed by the leader*; a leader that must leave hands over first, and its successor removes it.
+//!
 //! # Caveats
+//!
+//! A leader that lies can seal two changes for one place and show each to some nodes, if the state approves of both. That
+//! is proof against it, but nothing here notices.
 //!
 //! Raft survives crashes, not lies. A leader that lies about the commit index can make a follower apply an entry that no
 //! majority holds; what bounds it is the gate (nothing unsigned is applied) and the cosigned checkpoints, which are above
@@ -63,21 +79,24 @@ mod driver;
 mod error;
 mod guard;
 mod handout;
+mod membership;
 mod output;
 mod pending;
 mod poll;
 mod reads;
+mod steer;
 mod timeout;
 mod traits;
 mod trust;
 mod window;
 
-pub use codec::{conf_change, decode, decode_entry, encode, encode_entry};
+pub use codec::{decode, decode_entry, encode, encode_entry};
 pub use config::{DriverConfig, MAX_FORWARDED_READS, MAX_INFLIGHT_MESSAGES, MAX_READ_CONTEXT, MAX_SIZE_PER_MESSAGE};
 pub use driver::{Applied, Driver};
-pub use error::{ConfChangeError, DecodeError, Fault, StepError, SubmitError};
+pub use error::{ConfChangeError, DecodeError, Fault, StepError, SubmitError, TransferError};
+pub use membership::{Change, ChangeRefusal, MembershipRule, Standing, change_of, reachable};
 pub use output::{Output, PeerProgress, Role, RoleChange, Status, Write};
-pub use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType, HardState, Message, MessageType, Snapshot};
+pub use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Message, MessageType, Snapshot};
 pub use traits::{BoxError, Gate, LogBatch, LogWriter, Packer, Refusal, StateMachine, Tip, Transport};
 
 /// A node's id: never 0, never used again for another disk.

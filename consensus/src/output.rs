@@ -13,7 +13,7 @@ pub struct Output {
     /// Write, after all earlier writes.
     pub write: Option<Write>,
     /// Committed, and durable here: apply in order, after all earlier entries. Membership changes among them are given
-    /// back through [`apply_conf_change`](crate::Driver::apply_conf_change) if the state machine approves of them.
+    /// back through [`apply_change`](crate::Driver::apply_change) if the state machine approves of them.
     pub apply: Vec<Entry>,
     /// Reads that may be answered once the state machine has applied through the index: (token, index).
     pub reads: Vec<(u64, u64)>,
@@ -104,8 +104,6 @@ pub struct Status {
     pub voters: Vec<NodeId>,
     /// Who only listens, in order.
     pub learners: Vec<NodeId>,
-    /// True between the two halves of a joint membership change.
-    pub joint: bool,
     /// How far the others are, in order of id; empty unless this node leads.
     pub progress: Vec<PeerProgress>,
 }

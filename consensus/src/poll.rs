@@ -17,6 +17,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         let mut out = Output::default();
         if self.raw.raft.state == StateRole::Leader {
             self.pack(now)?;
+            self.steer()?;
         } else {
             self.leading = None;
             let leader = self.role().leader;

@@ -5,7 +5,7 @@
 
 use raft::eraftpb::{Entry, HardState, Message, Snapshot};
 
-use crate::{Millis, NodeId};
+use crate::{Change, Millis, NodeId};
 
 /// Any error from the other side of a trait. Consensus never looks inside: it stops, and names it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -39,6 +39,10 @@ pub trait Packer {
     ///
     /// Returns the block and its `tip`, which whoever packs has at hand: blocks have megabytes.
     fn pack(&mut self, prev: Tip, now: Millis, commands: &[bytes::Bytes]) -> Result<(Vec<u8>, Tip), BoxError>;
+
+    /// Names this node as the proposer of a membership change, under its signature, for this one place in the log: the
+    /// gate refuses a seal that does not hold, or that was made for another term, index or change. An error stops the node.
+    fn seal(&mut self, change: Change, term: u64, index: u64) -> Result<Vec<u8>, BoxError>;
 }
 
 /// Why a gate let a message not pass.
@@ -106,6 +110,10 @@ pub trait LogWriter {
 /// - A deterministic refusal of a command is a recorded outcome. An error here is anything else, and stops the node.
 pub trait StateMachine {
     /// Applies entries (empty ones and membership changes included) and returns the applied index.
+    ///
+    /// A membership change takes effect only if [`Change::judge`] approves of it, by the state as of the entry before; the
+    /// configuration that it gives becomes durable together with the index, and is reported through
+    /// [`Driver::apply_change`](crate::Driver::apply_change). One that is refused changes nothing.
     fn apply(&mut self, entries: Vec<Entry>) -> Result<u64, BoxError>;
     /// The index applied through.
     fn applied(&self) -> u64;

@@ -3,11 +3,13 @@
 use crate::block::OpenBlock;
 use crate::edge::{self, Edge, RightEdge};
 use crate::gate::VerifiedCache;
+use crate::membership::{self, Proposal, Roster};
 use crate::recent::Recent;
 use crate::waiters::{Fate, Waiters};
 use raft::eraftpb::Entry;
 use std::sync::Arc;
-use vermilion_consensus::{Applied, Millis, Tip};
+use vermilion_consensus::{Applied, Change, ConfState, Millis, Tip, reachable};
+use vermilion_crypto::Digest;
 use vermilion_proto::{LedgerHead, Message as _, StoredRecord};
 use vermilion_registry::Checked;
 use vermilion_registry::submission::{Sealed, open_submission, submission_digest};
@@ -52,6 +54,11 @@ pub struct Applier {
     /// Where the others see it.
     edge: Arc<Edge>,
     head: LedgerHead,
+    ledger_id: Digest,
+    /// The Raft group as of what was applied.
+    group: ConfState,
+    /// What the state says of the nodes.
+    roster: Arc<Roster>,
     cache: Arc<VerifiedCache>,
     waiters: Arc<Waiters>,
     points: tokio::sync::mpsc::UnboundedSender<CommitmentPoint>,
@@ -66,6 +73,10 @@ pub struct Progress {
     pub applied: Applied,
     /// Records applied.
     pub records: u64,
+    /// Membership changes that took effect: index and change.
+    pub changes: Vec<(u64, Change)>,
+    /// Whether group or roster are others than before.
+    pub group_changed: bool,
 }
 
 impl Applier {
@@ -73,6 +84,7 @@ impl Applier {
     /// record, chain and tree agree.
     pub fn open(
         store: Store,
+        ledger_id: Digest,
         cache: Arc<VerifiedCache>,
         waiters: Arc<Waiters>,
         points: tokio::sync::mpsc::UnboundedSender<CommitmentPoint>,
@@ -86,7 +98,9 @@ impl Applier {
         if let Some(size) = unchanged_since(&store, &head, &mut registry)? {
             recent.publish(size, registry.statuses().view());
         }
-        Ok(Self { store, registry, right, edge, head, cache, waiters, points, recent, late: None })
+        let roster = Arc::new(Roster::read(&state)?);
+        let group = store.conf_state();
+        Ok(Self { store, registry, right, edge, head, ledger_id, group, roster, cache, waiters, points, recent, late: None })
     }
 
     /// The status vectors that receipts are proved from.
@@ -99,6 +113,18 @@ impl Applier {
     #[must_use]
     pub fn edge(&self) -> Arc<Edge> {
         Arc::clone(&self.edge)
+    }
+
+    /// What the state says of the nodes, as of what was applied.
+    #[must_use]
+    pub fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
+    /// The Raft group, as of what was applied.
+    #[must_use]
+    pub fn group(&self) -> &ConfState {
+        &self.group
     }
 
     /// The head after everything applied.
@@ -115,23 +141,47 @@ impl Applier {
 
     /// Applies entries in order.
     pub fn apply(&mut self, entries: Vec<Entry>) -> Result<Progress, ApplyError> {
-        let before = self.head.size;
+        let before = (self.head.size, Arc::clone(&self.roster));
         let mut index = 0;
+        let mut changes = Vec::new();
         for mut entry in entries {
             index = entry.index;
             let at = Some((entry.index, entry.term));
-            // Membership changes come with the identity module: none is approved, so none has an effect.
-            if entry.data.is_empty() || entry.entry_type != 0 {
+            // The gate lets no entry into the log that does not open: this version cannot read what others could.
+            let unread = |why: String| ApplyError::Broken(format!("the committed entry {index} cannot be read: {why}"));
+            if let Some(proposal) = membership::open(&entry, &self.ledger_id).map_err(unread)? {
+                if self.change_group(at, &proposal)? {
+                    changes.push((index, proposal.change));
+                }
+            } else if entry.data.is_empty() {
                 self.store.commit(&Commit { applied: at, manifest: self.head.encode_to_vec(), ..Default::default() })?;
-                continue;
-            }
-            match crate::block::open_block(&std::mem::take(&mut entry.data).into()) {
-                Ok(block) => self.apply_block(at, block)?,
-                // The gate lets no such entry into the log: this version cannot read what others could.
-                Err(refusal) => return Err(ApplyError::Broken(format!("the committed entry {} is no block: {refusal}", entry.index))),
+            } else {
+                let block =
+                    crate::block::open_block(&std::mem::take(&mut entry.data).into()).map_err(|refusal| unread(refusal.to_string()))?;
+                self.apply_block(at, block)?;
             }
         }
-        Ok(Progress { applied: Applied { index, tip: self.tip()? }, records: self.head.size - before })
+        let group_changed = !changes.is_empty() || !Arc::ptr_eq(&before.1, &self.roster);
+        Ok(Progress { applied: Applied { index, tip: self.tip()? }, records: self.head.size - before.0, changes, group_changed })
+    }
+
+    /// Lets a membership change take effect, if the state approves of it: group and applied index become durable together.
+    fn change_group(&mut self, at: Option<(u64, u64)>, proposal: &Proposal) -> Result<bool, ApplyError> {
+        let judged = self.roster.judge(proposal, &self.group);
+        let (proposer, change) = (self.roster.name(proposal.proposer), proposal.change);
+        let conf_state = judged.as_ref().ok().cloned();
+        self.store.commit(&Commit { applied: at, conf_state, manifest: self.head.encode_to_vec(), ..Default::default() })?;
+        match judged {
+            Ok(group) => {
+                tracing::info!(proposer, ?change, voters = ?group.voters, learners = ?group.learners, "the group changed");
+                self.group = group;
+                Ok(true)
+            }
+            Err(why) => {
+                tracing::error!(proposer, ?change, why, "a membership change that nobody approved: nothing changes");
+                Ok(false)
+            }
+        }
     }
 
     fn apply_block(&mut self, at: Option<(u64, u64)>, block: OpenBlock) -> Result<(), ApplyError> {
@@ -168,8 +218,11 @@ impl Applier {
         self.take(None, &input, &commands, vec![sealed], Some(&stored_record.chain))
     }
 
-    /// Ends a catch-up: the head names the block that the snapshot names.
-    pub fn finish_catch_up(&mut self, manifest: &LedgerHead) -> Result<Tip, ApplyError> {
+    /// Ends a catch-up: the head names the block that the snapshot names, and the group is the one that it names, if that can
+    /// have come of the one known here by changes that the state approves of.
+    pub fn finish_catch_up(&mut self, manifest: &LedgerHead, group: &ConfState) -> Result<Tip, ApplyError> {
+        let reached = reachable(&self.group, group, &*self.roster).map_err(|e| ApplyError::Broken(e.to_string()))?;
+        reached.map_err(|why| ApplyError::Broken(format!("the snapshot names a group that nobody approved: {why}")))?;
         let ours = LedgerHead { block: manifest.block.clone(), time_ms: manifest.time_ms, ..self.head.clone() };
         if ours != *manifest || manifest.time_ms < self.head.time_ms {
             return Err(ApplyError::Broken("the records fetched do not end where the snapshot says".into()));
@@ -179,6 +232,7 @@ impl Applier {
         self.store.commit(&Commit { state: vec![head], manifest: self.head.encode_to_vec(), ..Default::default() })?;
         // Its caches name the last record's stand-in for a block.
         self.registry = Registry::open(&self.store.state())?;
+        self.group = group.clone();
         if let Some(point) = self.late.take() {
             let _ = self.points.send(point);
         }
@@ -252,6 +306,9 @@ impl Applier {
         }
         for (size, statuses) in commitments {
             self.recent.publish(size, statuses);
+        }
+        if commit.state.iter().any(|(key, _)| Roster::concerns(key)) {
+            self.roster = Arc::new(Roster::read(&self.store.state())?);
         }
         // A node that catches up has not seen these trees as the newest ones: it cosigns the last alone,
         // when it is there.

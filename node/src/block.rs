@@ -1,6 +1,6 @@
 //! Blocks: how this node packs and signs them, and how it takes apart what others packed.
 
-use vermilion_consensus::{BoxError, Millis, Packer, Tip};
+use vermilion_consensus::{BoxError, Change, Millis, Packer, Tip};
 use vermilion_crypto::{Digest, PublicKey, SigningKey, dsse, hash};
 use vermilion_proto::{BLOCK_TYPE, Block, BlockBody, Bytes, Message as _, whole};
 use vermilion_registry::reason::Refusal;
@@ -61,6 +61,8 @@ pub struct BlockPacker {
     pub id: u64,
     /// Its key.
     pub key: SigningKey,
+    /// The ledger.
+    pub ledger_id: Digest,
 }
 
 impl Packer for BlockPacker {
@@ -83,5 +85,9 @@ impl Packer for BlockPacker {
         let tip = Tip { link: block_hash(&body), time: now };
         let signature = self.key.sign(&dsse::pae(BLOCK_TYPE, &tip.link)).to_vec();
         Ok((Block { body, public_key: self.key.public().0.to_vec(), signature }.encode_to_vec(), tip))
+    }
+
+    fn seal(&mut self, change: Change, term: u64, index: u64) -> Result<Vec<u8>, BoxError> {
+        Ok(crate::membership::seal(&self.ledger_id, self.id, &self.key, change, term, index))
     }
 }

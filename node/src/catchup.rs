@@ -6,19 +6,28 @@
 //! times; that a cosigned checkpoint says the same is for the join (snapshot gate) to ask.
 
 use crate::apply::{Applier, ApplyError};
+use crate::membership::Roster;
 use crate::peers::Peers;
 use raft::eraftpb::Snapshot;
-use vermilion_consensus::Applied;
+use std::sync::Arc;
+use tokio::sync::watch;
+use vermilion_consensus::{Applied, ConfState};
 use vermilion_crypto::batch::Batch;
 use vermilion_crypto::sha256;
 use vermilion_proto::{CatchUpRecord, CatchUpRequest, LedgerHead, Outcome, VaultWraps, canonical};
 use vermilion_registry::Checked;
 use vermilion_registry::submission::{Sealed, open_recorded};
+use vermilion_storage::Store;
 
 /// Records asked for at once.
 const CHUNK: u64 = 512;
+/// Records after which what was replayed is put on the disk, and progress is logged.
+const KEEP: u64 = 8 * CHUNK;
 /// Rounds over all peers without any progress before the node gives up and stops.
 const PATIENCE: u32 = 120;
+
+/// Whoever goes by who the nodes are: connections, witnesses.
+pub type Follow = Arc<dyn Fn(&Arc<Roster>, &ConfState) + Send + Sync>;
 
 /// Fetches missing records.
 #[derive(Clone)]
@@ -27,6 +36,19 @@ pub struct CatchUp {
     pub peers: Peers,
     /// Where the requests run.
     pub runtime: tokio::runtime::Handle,
+    /// Told who the nodes are, whenever that may have changed.
+    pub follow: Follow,
+    /// Told how far it is, for whoever shows it.
+    pub progress: watch::Sender<Option<Progress>>,
+}
+
+/// How far a catch-up is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// Records here.
+    pub at: u64,
+    /// Records in the ledger, as the snapshot says.
+    pub of: u64,
 }
 
 fn broken(why: impl Into<String>) -> ApplyError {
@@ -64,21 +86,34 @@ fn check_sealed(checked: &Checked, outcome: Option<&Outcome>, sealed: &Sealed) -
 }
 
 impl CatchUp {
-    /// Brings the state machine to where the snapshot says. After a crash on the way the log is still
-    /// the old one: its entries find their commands recorded already, and Raft sends a snapshot again.
-    pub fn install(&self, applier: &mut Applier, snapshot: &Snapshot) -> Result<Applied, ApplyError> {
+    /// Brings the state machine to where the snapshot says. A crash on the way leaves a note of it, and what was replayed
+    /// so far; the next start goes on before it does anything else ([`CatchUp::resume`]).
+    pub fn install(&self, applier: &mut Applier, store: &Store, snapshot: &Snapshot) -> Result<Applied, ApplyError> {
         let manifest: LedgerHead =
             canonical(&snapshot.data).map_err(|e| broken(format!("the snapshot's manifest does not decode: {e}")))?;
+        store.begin_install(snapshot)?;
         tracing::info!(from = applier.head().size, to = manifest.size, "behind the log: fetching records from peers");
-        self.fetch(applier, &manifest)?;
-        let tip = applier.finish_catch_up(&manifest)?;
+        let fetched = self.fetch(applier, store, &manifest);
+        self.progress.send_replace(None);
+        fetched?;
+        let tip = applier.finish_catch_up(&manifest, snapshot.get_metadata().get_conf_state())?;
+        (self.follow)(applier.roster(), applier.group());
         Ok(Applied { index: snapshot.get_metadata().index, tip })
     }
 
-    fn fetch(&self, applier: &mut Applier, manifest: &LedgerHead) -> Result<(), ApplyError> {
+    /// Finishes an installation that was cut off, before Raft starts: the state may be ahead of the log, whose entries must
+    /// not be applied to it.
+    pub fn resume(&self, applier: &mut Applier, store: &Store) -> Result<(), ApplyError> {
+        let Some(snapshot) = store.installing()? else { return Ok(()) };
+        self.install(applier, store, &snapshot)?;
+        Ok(store.finish_install(&snapshot)?)
+    }
+
+    fn fetch(&self, applier: &mut Applier, store: &Store, manifest: &LedgerHead) -> Result<(), ApplyError> {
         let mut idle = 0;
         while applier.head().size < manifest.size {
             let from = applier.head().size;
+            self.progress.send_replace(Some(Progress { at: from, of: manifest.size }));
             let to = manifest.size.min(from + CHUNK);
             let mut got = 0u64;
             for peer in self.peers.ids() {
@@ -101,7 +136,11 @@ impl CatchUp {
             }
             if got > 0 {
                 idle = 0;
-                if applier.head().size.is_multiple_of(CHUNK * 8) {
+                // Nodes that were admitted in what was just replayed may help from here on.
+                (self.follow)(applier.roster(), applier.group());
+                if applier.head().size / KEEP > from / KEEP {
+                    // What is there stays, whenever the node is killed.
+                    store.flush()?;
                     tracing::info!(at = applier.head().size, of = manifest.size, "catching up");
                 }
                 continue;

@@ -39,8 +39,11 @@ pub enum ConfigError {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The node's name, as in the genesis.
+    /// The node's name, as in the genesis, or as it was applied for.
     pub name: String,
+    /// Of a node that is not in the genesis: the Raft id under which it was applied for. Never that of a node whose disk
+    /// was lost.
+    pub raft_id: Option<u64>,
     /// Where its data lies.
     pub data_dir: PathBuf,
     /// The genesis file: the payload of the first record.
@@ -49,7 +52,8 @@ pub struct Config {
     pub grpc: String,
     /// Address of the REST listener.
     pub http: String,
-    /// Peers by name, where they are reached now; the genesis' addresses otherwise.
+    /// Peers by name, where they are reached now; the genesis' or the state's addresses otherwise. A node that joins asks
+    /// these and the nodes of the genesis.
     #[serde(default)]
     pub peers: std::collections::BTreeMap<String, String>,
     /// Keys.
@@ -219,6 +223,9 @@ impl Config {
                 return Err(ConfigError::Value { key, why: format!("{address:?} is not an address and port, such as 127.0.0.1:7100") });
             }
         }
+        if self.raft_id == Some(0) {
+            return value("raft_id", "is never 0");
+        }
         if !(10..=10_000).contains(&self.tick_ms) {
             return value("tick_ms", "must lie between 10 and 10000");
         }
@@ -290,6 +297,7 @@ lookup = "lookup.pem"
             ("127.0.0.1:7100", "nowhere", "grpc"),
             ("genesis = \"genesis.bin\"\n", "", "genesis"),
             ("[keys]", "colour = 1\n[keys]", "colour"),
+            ("[keys]", "raft_id = 0\n[keys]", "raft_id"),
             ("[keys]", "tick_ms = 1\n[keys]", "tick_ms"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err().to_string();

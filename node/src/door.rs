@@ -191,7 +191,7 @@ impl Node {
             return beside_others(submission.len(), || self.opener.check(&self.store.state_snapshot(), submitted));
         }
         // Another node may: the city's first.
-        let mut nodes: Vec<_> = self.peers.nodes().map(|n| (!n.city, n.raft_id)).collect();
+        let mut nodes: Vec<_> = self.peers.nodes().iter().map(|n| (!n.city, n.raft_id)).collect();
         nodes.sort_unstable();
         for (_, id) in nodes {
             match self.peers.check_content(id, submission.clone()).await {

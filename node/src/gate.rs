@@ -2,12 +2,14 @@
 //! tasks, off the ready loop; each signature is checked once, wherever it comes in first.
 
 use crate::block::{OpenBlock, open_block};
+use crate::membership::{self, Roster};
+use crate::peers::Peers;
 use raft::eraftpb::{Message, MessageType};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vermilion_consensus::{Gate, Millis, Refusal as GateRefusal};
-use vermilion_crypto::{Digest, batch::Batch};
-use vermilion_proto::{Bytes, GenesisNode, LedgerHead, canonical};
+use vermilion_crypto::{Digest, PublicKey, batch::Batch};
+use vermilion_proto::{Bytes, LedgerHead, canonical};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::{Submitted, open_submission, submission_digest};
 
@@ -96,14 +98,26 @@ pub fn admit_block(bytes: &[u8], cache: &VerifiedCache) -> Result<OpenBlock, Ref
 /// The gate in front of the driver.
 pub struct NodeGate {
     cache: Arc<VerifiedCache>,
-    nodes: BTreeMap<u64, Vec<u8>>,
+    ledger_id: Digest,
+    peers: Peers,
 }
 
 impl NodeGate {
-    /// With what was verified here, and the nodes whose keys sign blocks.
+    /// With what was verified here, and who knows the nodes whose keys sign blocks.
     #[must_use]
-    pub fn new(cache: Arc<VerifiedCache>, nodes: &[GenesisNode]) -> Self {
-        Self { cache, nodes: nodes.iter().map(|n| (n.raft_id, n.node_key.clone())).collect() }
+    pub fn new(cache: Arc<VerifiedCache>, ledger_id: Digest, peers: Peers) -> Self {
+        Self { cache, ledger_id, peers }
+    }
+
+    /// A node that the state knows signs with its own key. One that it does not know may have been admitted in what this
+    /// node has yet to apply; if it was not, its blocks are void and its changes refused where they are applied.
+    fn signed_by(&self, roster: &Roster, proposer: u64, key: PublicKey, what: &str, index: u64) -> Result<(), GateRefusal> {
+        match roster.nodes.get(&proposer) {
+            Some(node) if node.node_key[..] != key.0 => {
+                Err(GateRefusal::Forged(format!("the {what} at {index} is not signed by {}, which it names", node.name)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What a snapshot says must at least be of its form, and not of a time that has not come: after
@@ -130,17 +144,20 @@ impl Gate for NodeGate {
         if message.msg_type != MessageType::MsgAppend as i32 {
             return Ok(());
         }
+        let roster = self.peers.roster();
         for entry in &message.entries {
-            if entry.data.is_empty() {
+            if entry.data.is_empty() && entry.entry_type == 0 {
                 continue;
             }
-            if entry.entry_type != 0 {
-                return Err(GateRefusal::Forged(format!("entry {} changes the membership, which no record approved", entry.index)));
+            let change =
+                membership::open(entry, &self.ledger_id).map_err(|why| GateRefusal::Forged(format!("entry {}: {why}", entry.index)))?;
+            if let Some(proposal) = change {
+                // Whether the state approves is asked where it is applied, by the state as of then.
+                self.signed_by(&roster, proposal.proposer, proposal.key, "membership change", entry.index)?;
+                continue;
             }
             let block = admit_block(&entry.data, &self.cache).map_err(|r| GateRefusal::Forged(format!("block at {}: {r}", entry.index)))?;
-            if self.nodes.get(&block.body.proposer).is_none_or(|key| key[..] != block.key.0) {
-                return Err(GateRefusal::Forged(format!("the block at {} is not signed by the node that it names", entry.index)));
-            }
+            self.signed_by(&roster, block.body.proposer, block.key, "block", entry.index)?;
             if block.body.time_ms > now.0 + MAX_AHEAD_MS {
                 return Err(GateRefusal::Early(format!(
                     "the block at {} is {} ms ahead of this node's clock: check the clocks",

@@ -194,7 +194,8 @@ impl Ledger for LedgerService {
     async fn cluster(&self, request: Request<ClusterRequest>) -> Result<Response<ClusterReply>, Status> {
         let mut nodes = vec![self.0.node_status().map_err(Status::internal)?];
         if !request.into_inner().only_this {
-            let asked = self.0.peers.nodes().map(|peer| async {
+            let peers = self.0.peers.nodes();
+            let asked = peers.iter().map(|peer| async {
                 let ask = async {
                     let mut client = self.0.peers.ledger_client(peer.raft_id)?;
                     let mut request = Request::new(ClusterRequest { only_this: true });
@@ -218,7 +219,7 @@ impl Ledger for LedgerService {
             }
             nodes.sort_by_key(|n| n.id);
         }
-        let leader = self.0.status().leader.and_then(|id| self.0.genesis.nodes.iter().find(|n| n.raft_id == id)).map(|n| n.name.clone());
+        let leader = self.0.status().leader.map(|id| self.0.peers.roster().name(id));
         Ok(Response::new(ClusterReply { leader: leader.unwrap_or_default(), nodes, ledger_id: self.0.ledger_id.to_vec() }))
     }
 
@@ -249,6 +250,9 @@ impl Ledger for LedgerService {
             return self.0.peers.ledger_client(leader)?.control(request).await;
         }
         let request = request.into_inner();
+        if request.action == "transfer" && !self.0.status().voters.contains(&request.node) {
+            return Err(Status::failed_precondition("leadership goes to a voter only"));
+        }
         let event = match request.action.as_str() {
             "transfer" => Event::Transfer(request.node),
             "distrust" => Event::Distrust(request.node, true),
@@ -292,7 +296,10 @@ impl Node {
     pub fn node_status(&self) -> Result<NodeStatus, String> {
         let status = self.status();
         let head = self.head()?;
+        let id = self.id;
         let role = match status.role {
+            _ if status.learners.contains(&id) => "learner",
+            _ if !status.voters.contains(&id) => "outside",
             Role::Leader => "leader",
             Role::Follower => "follower",
             Role::Candidate | Role::PreCandidate => "candidate",

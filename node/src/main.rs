@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use vermilion_node::config::{Config, Log};
 use vermilion_node::grpc::LedgerService;
+use vermilion_node::join::{self, Step};
 use vermilion_node::keys::NodeKeys;
-use vermilion_node::node::{Node, Started};
+use vermilion_node::node::{Node, Start, Started, read_genesis};
 use vermilion_node::peer_service::PeerService;
 use vermilion_node::peers::MAX_PEER_MESSAGE;
 use vermilion_proto::ledger_server::LedgerServer;
@@ -45,6 +46,18 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Join a ledger: wait until it has connected this node, catch up, get a vote, and go on as a node.
+    ///
+    /// Begins with an empty directory, and can be killed and started again at any point.
+    #[command(after_help = "Example:\n  vermiliond join --config /etc/vermilion/node.toml")]
+    Join {
+        /// The node's configuration, with the raft_id it was applied for under, and peers that can be asked.
+        #[arg(long)]
+        config: PathBuf,
+        /// Progress as JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
     /// Check a configuration and its key files, and say what is wrong.
     #[command(after_help = "Example:\n  vermiliond check --config /etc/vermilion/node.toml")]
     Check {
@@ -54,10 +67,19 @@ enum Command {
     },
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Run,
+    Join { json: bool },
+    Check,
+}
+
 fn main() -> ExitCode {
-    let (path, only_check) = match Args::parse().command {
-        Command::Run { config } => (config, false),
-        Command::Check { config } => (config, true),
+    let (path, how) = match Args::parse().command {
+        Command::Run { config } => (config, How::Run),
+        Command::Join { config, json } => (config, How::Join { json }),
+        Command::Check { config } => (config, How::Check),
     };
     let loaded = Config::load(&path).and_then(|config| NodeKeys::load(&config).map(|keys| (config, keys)));
     let (config, keys) = match loaded {
@@ -67,7 +89,7 @@ fn main() -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    if only_check {
+    if how == How::Check {
         println!("{} is a usable configuration of node {}", path.display(), config.name);
         return ExitCode::SUCCESS;
     }
@@ -79,9 +101,16 @@ fn main() -> ExitCode {
             return ExitCode::from(STOPPED_ITSELF);
         }
     };
+    if let How::Join { json } = how
+        && let Err(why) = runtime.block_on(wait_to_join(&config, &keys, json))
+    {
+        eprintln!("vermiliond: {why}");
+        return ExitCode::from(BAD_CONFIG);
+    }
     let started = {
         let _inside = runtime.enter();
-        Node::start(&config, keys, runtime.handle())
+        let start = if how == How::Run { Start::Run } else { Start::Join };
+        Node::start(&config, keys, runtime.handle(), start)
     };
     let started = match started {
         Ok(started) => started,
@@ -91,11 +120,31 @@ fn main() -> ExitCode {
             return ExitCode::from(STOPPED_ITSELF);
         }
     };
+    if let How::Join { json } = how {
+        let name = config.name.clone();
+        runtime.spawn(join::watch(Arc::clone(&started.node), move |step| tell(&name, json, &step)));
+    }
     let code = runtime.block_on(serve(config, started));
     // Whoever still holds the database must let go before the process ends, but a thread that waits for
     // a peer must not keep it.
     runtime.shutdown_timeout(DRAIN);
     code
+}
+
+/// Waits until the ledger has connected this node, or SIGTERM or SIGINT ends the process.
+async fn wait_to_join(config: &Config, keys: &NodeKeys, json: bool) -> Result<(), String> {
+    let (payload, genesis) = read_genesis(config)?;
+    let ledger_id = vermilion_registry::ledger_id(&payload);
+    join::wait_until_admitted(config, keys, &genesis, &ledger_id, |step| tell(&config.name, json, &step)).await
+}
+
+/// A line of a join's progress.
+fn tell(node: &str, json: bool, step: &Step) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout();
+    // Whoever reads the progress may have gone; the join goes on.
+    let _ = writeln!(out, "{}", step.line(node, json));
+    let _ = out.flush();
 }
 
 fn start_logging(log: &Log) {

@@ -2,7 +2,7 @@
 
 use crate::apply::Applier;
 use crate::block::BlockPacker;
-use crate::catchup::CatchUp;
+use crate::catchup::{CatchUp, Follow, Progress};
 use crate::config::Config;
 use crate::door::{From, MAX_UNDER_WAY, MAX_UNDER_WAY_BYTES};
 use crate::edge::Edge;
@@ -72,8 +72,18 @@ pub struct Node {
     /// Bounds its bytes.
     pub under_way_bytes: Semaphore,
     status: watch::Receiver<Status>,
+    catching_up: watch::Receiver<Option<Progress>>,
     node_key: vermilion_crypto::SigningKey,
     checkpoint_ms: u64,
+}
+
+/// How a node comes up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// A founder, or a node whose directory is there.
+    Run,
+    /// A node that was admitted later: its directory may be empty.
+    Join,
 }
 
 /// What a start needs beside the node itself.
@@ -88,22 +98,16 @@ pub struct Started {
 
 impl Node {
     /// Opens the directory, checks it, and starts the threads.
-    pub fn start(config: &Config, keys: NodeKeys, handle: &tokio::runtime::Handle) -> Result<Started, String> {
-        let payload = std::fs::read(&config.genesis).map_err(|e| format!("cannot read the genesis {}: {e}", config.genesis.display()))?;
-        let genesis = pinned::read_genesis(&payload).ok_or_else(|| format!("{} is no genesis", config.genesis.display()))?;
+    pub fn start(config: &Config, keys: NodeKeys, handle: &tokio::runtime::Handle, how: Start) -> Result<Started, String> {
+        let (payload, genesis) = read_genesis(config)?;
         let ledger_id = vermilion_registry::ledger_id(&payload);
-        let me = genesis
-            .nodes
-            .iter()
-            .find(|n| n.name == config.name)
-            .cloned()
-            .ok_or_else(|| format!("name: the genesis knows no node {:?}", config.name))?;
-        check_keys(&keys, &me, &genesis)?;
         if let Some(evidence) = conflict_in(&config.data_dir) {
             return Err(format!("{evidence} shows two histories of one ledger: find out which nodes lied, then move the file away"));
         }
         let store = Store::open(&config.data_dir, Mode::Node).map_err(|e| e.to_string())?;
-        initialise(&store, &payload, &genesis, &me)?;
+        let me = own_entry(config, &keys, &genesis, &store)?;
+        check_keys(&keys, &me, &genesis)?;
+        initialise(&store, &payload, &genesis, &me, how)?;
         let report = store.check().map_err(|e| e.to_string())?;
         tracing::info!(
             log_first = report.log.0,
@@ -120,24 +124,33 @@ impl Node {
         let (points_in, points) = mpsc::unbounded_channel();
         let cache: Arc<VerifiedCache> = Arc::default();
         let waiters: Arc<Waiters> = Arc::default();
-        let applier = Applier::open(store.clone(), Arc::clone(&cache), Arc::clone(&waiters), points_in).map_err(|e| e.to_string())?;
-        let recent = applier.recent();
+        let mut applier =
+            Applier::open(store.clone(), ledger_id, Arc::clone(&cache), Arc::clone(&waiters), points_in).map_err(|e| e.to_string())?;
+        let (recent, edge) = (applier.recent(), applier.edge());
         let metrics = Arc::new(Metrics::new().map_err(|e| e.to_string())?);
         // Peers need the driver's channel and the catch-up needs peers, before the driver starts: a relay.
         let (relay, relayed) = std::sync::mpsc::sync_channel(1024);
-        let (peers, senders) = Peers::new(me.raft_id, ledger_id, &genesis.nodes, &config.peers, relay)?;
-        let catch_up = CatchUp { peers: peers.clone(), runtime: handle.clone() };
-        let trust = pinned::trust_of(&genesis, ledger_id, None, true)
-            .and_then(|trust| trust.with_policy(config.outside_policy()))
-            .map_err(|e| format!("witness: {e}"))?;
-        let name = pinned::witness_name(&genesis.origin, &me.name);
-        let edge = applier.edge();
-        let witness = Arc::new(WitnessOffice::new(store.clone(), trust, Arc::clone(&edge), name, &keys, fatal_in.clone())?);
+        let peers = Peers::new(&me, ledger_id, config.peers.clone(), relay, handle.clone());
+        let policy = config.outside_policy();
+        let office =
+            WitnessOffice::new(store.clone(), (&genesis, ledger_id), policy, Arc::clone(&edge), &me.name, &keys, fatal_in.clone())?;
+        let witness = Arc::new(office);
+        let follow: Follow = {
+            let (peers, witness) = (peers.clone(), Arc::clone(&witness));
+            Arc::new(move |roster, group| {
+                peers.follow(Arc::clone(roster), group);
+                witness.follow(roster);
+            })
+        };
+        follow(applier.roster(), applier.group());
+        let (progress, catching_up) = watch::channel(None);
+        let catch_up = CatchUp { peers: peers.clone(), runtime: handle.clone(), follow: Arc::clone(&follow), progress };
+        catch_up.resume(&mut applier, &store).map_err(|e| e.to_string())?;
         let runtime = Runtime::start(Parts {
             id: me.raft_id,
             store: store.clone(),
             applier,
-            packer: BlockPacker { id: me.raft_id, key: keys.node.clone() },
+            packer: BlockPacker { id: me.raft_id, key: keys.node.clone(), ledger_id },
             transport: peers.clone(),
             catch_up,
             metrics: Arc::clone(&metrics),
@@ -151,9 +164,6 @@ impl Node {
             .name("relay".into())
             .spawn(move || relayed.into_iter().try_for_each(|event| to_driver.send(event)).unwrap_or(()))
             .map_err(|e| e.to_string())?;
-        for sender in senders {
-            handle.spawn(sender);
-        }
         handle.spawn(Arc::clone(&witness).run(me.raft_id, peers.clone(), points));
         for feeder in outside::feeders(config, &witness, &peers, me.raft_id, &store, &edge, &metrics) {
             handle.spawn(feeder.run());
@@ -179,6 +189,7 @@ impl Node {
             under_way: Semaphore::new(MAX_UNDER_WAY),
             under_way_bytes: Semaphore::new(MAX_UNDER_WAY_BYTES),
             status: runtime.status.clone(),
+            catching_up,
             node_key: keys.node,
             checkpoint_ms: config.checkpoint_ms,
         });
@@ -190,6 +201,12 @@ impl Node {
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// How far this node has caught up, while it fetches records.
+    #[must_use]
+    pub fn catching_up(&self) -> Option<Progress> {
+        *self.catching_up.borrow()
     }
 
     /// The ledger's head here.
@@ -243,6 +260,14 @@ impl Node {
     }
 }
 
+/// The genesis that the configuration names: the exact bytes, and what they say.
+pub fn read_genesis(config: &Config) -> Result<(Vec<u8>, Genesis), String> {
+    let path = &config.genesis;
+    let payload = std::fs::read(path).map_err(|e| format!("cannot read the genesis {}: {e}", path.display()))?;
+    let genesis = pinned::read_genesis(&payload).ok_or_else(|| format!("{} is no genesis", path.display()))?;
+    Ok((payload, genesis))
+}
+
 /// Evidence of a conflict, on which the node stopped before.
 fn conflict_in(dir: &std::path::Path) -> Option<String> {
     let names = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
@@ -266,13 +291,46 @@ fn check_keys(keys: &NodeKeys, me: &GenesisNode, genesis: &Genesis) -> Result<()
     }
 }
 
+/// What is known of this node: by the genesis, by the state, or, while it joins, by its own configuration.
+fn own_entry(config: &Config, keys: &NodeKeys, genesis: &Genesis, store: &Store) -> Result<GenesisNode, String> {
+    let founder = |n: &&GenesisNode| n.name == config.name && config.raft_id.is_none_or(|id| id == n.raft_id);
+    if let Some(node) = genesis.nodes.iter().find(founder) {
+        return Ok(node.clone());
+    }
+    let id = config
+        .raft_id
+        .ok_or_else(|| format!("name: the genesis knows no node {:?}; one that was admitted later says its raft_id", config.name))?;
+    let known = query::nodes(&store.state()).map_err(|e| e.to_string())?.into_iter().find(|n| n.raft_id == id);
+    match known {
+        Some(node) if node.name == config.name => Ok(node),
+        Some(node) => Err(format!("raft_id: {id} is node {}, not {}", node.name, config.name)),
+        None => Ok(GenesisNode {
+            raft_id: id,
+            name: config.name.clone(),
+            node_key: keys.node.public().0.to_vec(),
+            cosigning_key: keys.cosigning.public().0.to_vec(),
+            peer_address: config.grpc.clone(),
+            city: keys.ledger.is_some(),
+            ..Default::default()
+        }),
+    }
+}
+
 /// Writes the genesis record into a new directory.
-fn initialise(store: &Store, payload: &[u8], genesis: &Genesis, me: &GenesisNode) -> Result<(), String> {
+fn initialise(store: &Store, payload: &[u8], genesis: &Genesis, me: &GenesisNode, how: Start) -> Result<(), String> {
     match store.node().map_err(|e| e.to_string())? {
         Some(id) if id == me.raft_id => return Ok(()),
         Some(id) => return Err(format!("the directory belongs to node {id}, not to {} ({})", me.raft_id, me.name)),
         None => {}
     }
+    let founder = genesis.nodes.iter().any(|n| n.raft_id == me.raft_id);
+    if founder == (how == Start::Join) {
+        return Err(match how {
+            Start::Join => format!("{} is a founder and joins nothing: a founder whose disk was lost comes back under a new id", me.name),
+            Start::Run => format!("the directory is empty, and {} is not in the genesis: it begins with `vermiliond join`", me.name),
+        });
+    }
+    // The group as of the first entry of the log, which a node that joins is no part of.
     let voters: Vec<u64> = genesis.nodes.iter().map(|n| n.raft_id).collect();
     // A start that was cut off after the genesis was written and before the node was named.
     if query::head(&store.state()).map_err(|e| e.to_string())?.is_some() {

@@ -16,9 +16,11 @@ use tonic::{Request, Response, Status, Streaming};
 use vermilion_consensus::{Gate as _, Millis, Refusal as GateRefusal};
 use vermilion_proto::peer_server::Peer;
 use vermilion_proto::{
-    CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, Message as _, RaftAck, RaftFrame,
-    SubmitReply, SubmitRequest, UseReply,
+    AdmissionReply, AdmissionRequest, CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest,
+    Message as _, RaftAck, RaftFrame, SubmitReply, SubmitRequest, UseReply,
 };
+use vermilion_registry::Directory;
+use vermilion_registry::admission::{State, node_subject};
 use vermilion_registry::submission::open_submission;
 
 /// Records of one catch-up request.
@@ -33,6 +35,14 @@ pub struct PeerService(pub Arc<Node>);
 type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl PeerService {
+    /// Refuses a node that was banned or retired and has left the group.
+    fn present(&self, from: u64) -> Result<(), Status> {
+        match self.0.peers.has_left(from) {
+            true => Err(Status::permission_denied("this node is banned or retired, and has left the group")),
+            false => Ok(()),
+        }
+    }
+
     /// Passes one frame's messages through the gate and hands the good ones on, in order.
     async fn take(&self, gate: &NodeGate, frame: RaftFrame) -> Result<(), Status> {
         let node = &self.0;
@@ -76,11 +86,13 @@ fn hand_over(events: &SyncSender<Event>, event: Event) -> Result<(), Status> {
 impl Peer for PeerService {
     async fn raft(&self, request: Request<Streaming<RaftFrame>>) -> Result<Response<RaftAck>, Status> {
         let mut frames = request.into_inner();
-        let gate = NodeGate::new(Arc::clone(&self.0.cache), &self.0.genesis.nodes);
+        let gate = NodeGate::new(Arc::clone(&self.0.cache), self.0.ledger_id, self.0.peers.clone());
         while let Some(frame) = frames.message().await? {
             if frame.ledger_id != self.0.ledger_id {
                 return Err(Status::failed_precondition("the nodes are of different ledgers"));
             }
+            self.present(frame.from)?;
+            self.0.peers.heard(frame.from, &frame.address);
             self.take(&gate, frame).await?;
         }
         Ok(Response::new(RaftAck {}))
@@ -113,9 +125,24 @@ impl Peer for PeerService {
     }
 
     async fn cosign(&self, request: Request<CosignRequest>) -> Result<Response<CosignReply>, Status> {
-        let note = request.into_inner().note;
+        let CosignRequest { from, note } = request.into_inner();
+        self.present(from)?;
         let note = tokio::task::block_in_place(|| self.0.witness.take(&note)).map_err(Status::invalid_argument)?;
         Ok(Response::new(CosignReply { note }))
+    }
+
+    async fn admission(&self, request: Request<AdmissionRequest>) -> Result<Response<AdmissionReply>, Status> {
+        let AdmissionRequest { ledger_id, name } = request.into_inner();
+        if ledger_id != self.0.ledger_id {
+            return Err(Status::failed_precondition("the nodes are of different ledgers"));
+        }
+        let directory = Directory::load(&self.0.store.state_snapshot()).map_err(|e| status(&internal(&e)))?;
+        let found = directory.admission(&node_subject(&name));
+        let state = found.as_ref().and_then(|a| State::from_number(a.state));
+        let admitted = state == Some(State::Connected) && found.as_ref().is_some_and(|a| a.access);
+        let node = found.and_then(|a| a.node);
+        let voter = node.as_ref().is_some_and(|n| self.0.status().voters.contains(&n.raft_id));
+        Ok(Response::new(AdmissionReply { state: state.map_or("unknown", State::name).into(), admitted, node, voter }))
     }
 
     type CatchUpStream = ReplyStream<CatchUpRecord>;

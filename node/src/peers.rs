@@ -1,14 +1,15 @@
 //! The other nodes: Raft messages out, and the questions that nodes ask each other.
 
+use crate::membership::Roster;
 use crate::runtime::{Event, is_snapshot};
 use raft::eraftpb::Message;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
-use vermilion_consensus::{NodeId, Transport};
+use vermilion_consensus::{ConfState, NodeId, Transport};
 use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{
     Bytes, CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, GenesisNode, RaftFrame,
@@ -17,6 +18,8 @@ use vermilion_proto::{
 
 /// Frames that wait for a slow peer: beyond, they are dropped and Raft is told.
 const OUTBOX: usize = 256;
+/// Nodes that are spoken to on their own word, because the state does not know them yet.
+const STRANGERS: usize = 16;
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long a question to a peer may take.
@@ -33,11 +36,26 @@ struct Peer {
     forward: tokio::sync::Mutex<Option<Forwarder>>,
 }
 
-/// The other nodes of the group. Cheap to clone.
+/// The other nodes, as the state knows them. Cheap to clone.
 #[derive(Clone)]
-pub struct Peers {
-    peers: Arc<BTreeMap<NodeId, Peer>>,
+pub struct Peers(Arc<Inner>);
+
+struct Inner {
+    me: NodeId,
+    ledger_id: [u8; 32],
+    /// Where this node is reached, for those who do not know it yet.
+    address: String,
+    /// Addresses by name that go before those of the state.
+    addresses: BTreeMap<String, String>,
     events: SyncSender<Event>,
+    runtime: tokio::runtime::Handle,
+    table: RwLock<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    peers: BTreeMap<NodeId, Arc<Peer>>,
+    roster: Arc<Roster>,
 }
 
 /// Submissions on their way to the leader, over one stream.
@@ -49,60 +67,141 @@ struct Forwarder {
 }
 
 impl Peers {
-    /// Connects, lazily, to every node of the genesis but this one. `addresses` override those of
-    /// the genesis, by name.
+    /// Knows nobody yet: see [`Peers::follow`]. `addresses` override those of the state, by name.
+    #[must_use]
     pub fn new(
-        id: NodeId,
+        me: &GenesisNode,
         ledger_id: [u8; 32],
-        nodes: &[GenesisNode],
-        addresses: &BTreeMap<String, String>,
+        addresses: BTreeMap<String, String>,
         events: SyncSender<Event>,
-    ) -> Result<(Self, Vec<impl Future<Output = ()> + use<>>), String> {
-        let mut peers = BTreeMap::new();
-        let mut senders = Vec::new();
-        for node in nodes.iter().filter(|n| n.raft_id != id) {
-            let address = addresses.get(&node.name).unwrap_or(&node.peer_address);
-            let channel = Endpoint::from_shared(format!("http://{address}"))
-                .map_err(|e| format!("the address of node {}: {e}", node.name))?
-                .connect_timeout(CONNECT)
-                .tcp_nodelay(true)
-                .http2_keep_alive_interval(Duration::from_secs(5))
-                .keep_alive_while_idle(true)
-                .initial_stream_window_size(8 << 20)
-                .initial_connection_window_size(16 << 20)
-                .connect_lazy();
-            let (outbox, frames) = mpsc::channel(OUTBOX);
-            senders.push(send_loop(id, node.raft_id, ledger_id, channel.clone(), frames, events.clone()));
-            peers.insert(node.raft_id, Peer { node: node.clone(), channel, outbox, forward: tokio::sync::Mutex::default() });
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
+        let (me, address) = (me.raft_id, me.peer_address.clone());
+        Self(Arc::new(Inner { me, ledger_id, address, addresses, events, runtime, table: RwLock::default() }))
+    }
+
+    fn table(&self) -> RwLockReadGuard<'_, Table> {
+        self.0.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_table(&self) -> RwLockWriteGuard<'_, Table> {
+        self.0.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects, lazily, to the nodes of a roster but this one, and ends the connections to those that are neither present
+    /// nor in the group any more. A banned node is spoken to until its removal is applied: without its voice the others
+    /// may be unable to decide that it leaves.
+    pub fn follow(&self, roster: Arc<Roster>, group: &ConfState) {
+        let member = |id: &NodeId| group.voters.contains(id) || group.learners.contains(id);
+        let mut wanted: BTreeMap<NodeId, GenesisNode> = roster.present().map(|n| (n.raft_id, n.clone())).collect();
+        wanted.extend(roster.nodes.iter().filter(|(id, _)| member(id)).map(|(id, n)| (*id, n.clone())));
+        wanted.remove(&self.0.me);
+        let mut table = self.write_table();
+        // One that only its own frames spoke of stays until the state knows better.
+        table.peers.retain(|id, peer| match roster.nodes.contains_key(id) {
+            true => wanted.get(id) == Some(&peer.node),
+            false => true,
+        });
+        for (id, node) in wanted {
+            if !table.peers.contains_key(&id)
+                && let Some(peer) = self.connect(node)
+            {
+                table.peers.insert(id, Arc::new(peer));
+            }
         }
-        Ok((Self { peers: Arc::new(peers), events }, senders))
+        table.roster = roster;
+    }
+
+    /// A node that this one's state does not know yet sent a frame and says where it is reached: a node that joins must be
+    /// able to answer whoever leads. What it sends passes the gate like anybody's.
+    pub fn heard(&self, from: NodeId, address: &str) {
+        let strange = |table: &Table| from != self.0.me && !table.peers.contains_key(&from) && !table.roster.nodes.contains_key(&from);
+        if address.is_empty() || !strange(&self.table()) {
+            return;
+        }
+        let mut table = self.write_table();
+        let strangers = table.peers.keys().filter(|id| !table.roster.nodes.contains_key(id)).count();
+        if !strange(&table) || strangers >= STRANGERS {
+            return;
+        }
+        let node = GenesisNode { raft_id: from, name: format!("node-{from}"), peer_address: address.to_owned(), ..Default::default() };
+        if let Some(peer) = self.connect(node) {
+            table.peers.insert(from, Arc::new(peer));
+        }
+    }
+
+    /// Whether a node was banned or retired, and has left the group: nothing is taken from it.
+    #[must_use]
+    pub fn has_left(&self, id: NodeId) -> bool {
+        let table = self.table();
+        id != self.0.me && table.roster.nodes.contains_key(&id) && !table.peers.contains_key(&id)
+    }
+
+    /// What the state says of the nodes.
+    #[must_use]
+    pub fn roster(&self) -> Arc<Roster> {
+        Arc::clone(&self.table().roster)
+    }
+
+    fn connect(&self, node: GenesisNode) -> Option<Peer> {
+        // A connection that is made later needs the runtime it was made in, and this may be the applier's thread.
+        let _inside = self.0.runtime.enter();
+        let address = self.0.addresses.get(&node.name).unwrap_or(&node.peer_address);
+        let endpoint = match Endpoint::from_shared(format!("http://{address}")) {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                tracing::error!(node = node.name, address, %error, "a node cannot be reached at such an address");
+                return None;
+            }
+        };
+        let channel = endpoint
+            .connect_timeout(CONNECT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(Duration::from_secs(5))
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(8 << 20)
+            .initial_connection_window_size(16 << 20)
+            .connect_lazy();
+        let (outbox, frames) = mpsc::channel(OUTBOX);
+        self.0.runtime.spawn(send_loop(self.sender(), node.raft_id, channel.clone(), frames));
+        Some(Peer { node, channel, outbox, forward: tokio::sync::Mutex::default() })
+    }
+
+    fn sender(&self) -> Sender {
+        let Inner { me, ledger_id, address, events, .. } = &*self.0;
+        Sender { me: *me, ledger_id: *ledger_id, address: address.clone(), events: events.clone() }
+    }
+
+    fn peer(&self, id: NodeId) -> Result<Arc<Peer>, tonic::Status> {
+        self.table().peers.get(&id).cloned().ok_or_else(|| tonic::Status::not_found("no such node"))
     }
 
     /// Their ids, in order.
     #[must_use]
     pub fn ids(&self) -> Vec<NodeId> {
-        self.peers.keys().copied().collect()
+        self.table().peers.keys().copied().collect()
     }
 
-    /// Their descriptions in the genesis.
-    pub fn nodes(&self) -> impl Iterator<Item = &GenesisNode> {
-        self.peers.values().map(|p| &p.node)
+    /// What is known of each, in order of id.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<GenesisNode> {
+        self.table().peers.values().map(|p| p.node.clone()).collect()
     }
 
     fn client(&self, id: NodeId) -> Result<PeerClient<Channel>, tonic::Status> {
-        let peer = self.peers.get(&id).ok_or_else(|| tonic::Status::not_found("no such node"))?;
+        let peer = self.peer(id)?;
         Ok(PeerClient::new(peer.channel.clone()).max_decoding_message_size(MAX_PEER_MESSAGE).max_encoding_message_size(MAX_PEER_MESSAGE))
     }
 
     /// A client of the public service of another node, for what any node may ask another.
     pub fn ledger_client(&self, id: NodeId) -> Result<vermilion_proto::ledger_client::LedgerClient<Channel>, tonic::Status> {
-        let peer = self.peers.get(&id).ok_or_else(|| tonic::Status::not_found("no such node"))?;
+        let peer = self.peer(id)?;
         Ok(vermilion_proto::ledger_client::LedgerClient::new(peer.channel.clone()).max_decoding_message_size(MAX_PEER_MESSAGE))
     }
 
     /// Sends a submission to the leader, one hop, and waits for its answer.
     pub async fn forward(&self, to: NodeId, submission: Bytes) -> Result<SubmitReply, tonic::Status> {
-        let peer = self.peers.get(&to).ok_or_else(|| tonic::Status::not_found("no such node"))?;
+        let peer = self.peer(to)?;
         let open = async {
             let mut slot = peer.forward.lock().await;
             let forwarder = match slot.as_ref().filter(|f| !f.requests.is_closed()) {
@@ -155,33 +254,36 @@ impl Peers {
 
 impl Transport for Peers {
     fn send(&mut self, to: NodeId, messages: Vec<Message>) {
-        let Some(peer) = self.peers.get(&to) else { return };
+        // A node that has left has no outbox, whatever Raft still wants to tell it.
+        let Ok(peer) = self.peer(to) else { return };
         let snapshot = messages.iter().any(is_snapshot);
         let sent = peer.outbox.try_send(messages).is_ok();
         // Never waits: when the driver's queue is full as well, Raft's own timeouts do the same.
         if !sent {
-            let _ = self.events.try_send(Event::Unreachable(to));
+            let _ = self.0.events.try_send(Event::Unreachable(to));
         }
         if snapshot {
-            let _ = self.events.try_send(Event::SnapshotSent(to, sent));
+            let _ = self.0.events.try_send(Event::SnapshotSent(to, sent));
         }
     }
 }
 
-/// Keeps one stream of frames open to a peer; what cannot be sent is dropped, and Raft is told.
-async fn send_loop(
+/// What a sender says of this node in every frame.
+struct Sender {
     me: NodeId,
-    to: NodeId,
     ledger_id: [u8; 32],
-    channel: Channel,
-    mut frames: mpsc::Receiver<Vec<Message>>,
+    address: String,
     events: SyncSender<Event>,
-) {
+}
+
+/// Keeps one stream of frames open to a peer, until the peer is dropped; what cannot be sent is dropped, and Raft is told.
+async fn send_loop(sender: Sender, to: NodeId, channel: Channel, mut frames: mpsc::Receiver<Vec<Message>>) {
+    let Sender { me, ledger_id, address, events } = sender;
     let mut client = PeerClient::new(channel).max_encoding_message_size(MAX_PEER_MESSAGE);
     loop {
         let Some(first) = frames.recv().await else { return };
         let (out, outgoing) = mpsc::channel::<RaftFrame>(8);
-        let frame = |messages: Vec<Vec<u8>>| RaftFrame { from: me, messages, ledger_id: ledger_id.to_vec() };
+        let frame = |messages: Vec<Vec<u8>>| RaftFrame { from: me, messages, ledger_id: ledger_id.to_vec(), address: address.clone() };
         let call = client.raft(tokio_stream::wrappers::ReceiverStream::new(outgoing));
         tokio::pin!(call);
         let pump = async {

@@ -91,7 +91,8 @@ impl Node {
     }
 
     fn has_quorum(&self, note: &[u8]) -> bool {
-        vermilion_ledger::verify(note, self.witness.trust()).is_ok_and(|v| v.check_quorum(self.witness.trust()).is_ok())
+        let trust = self.witness.trust();
+        vermilion_ledger::verify(note, &trust).is_ok_and(|v| v.check_quorum(&trust).is_ok())
     }
 
     /// The newest checkpoint that covers the record with the quorum and can prove what is wanted.

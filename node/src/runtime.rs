@@ -12,6 +12,7 @@
 use crate::apply::{Applier, ApplyError};
 use crate::block::BlockPacker;
 use crate::catchup::CatchUp;
+use crate::membership::Roster;
 use crate::metrics::Metrics;
 use raft::eraftpb::{Entry, Message, MessageType, Snapshot};
 use std::collections::HashMap;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{oneshot, watch};
-use vermilion_consensus::{Applied, Driver, LogWriter as _, Millis, Status, SubmitError, Transport, Write};
+use vermilion_consensus::{Applied, Change, Driver, LogWriter as _, Millis, Status, SubmitError, Transport, Write};
 use vermilion_storage::{LogHandle, LogStore, Store, Truncation};
 
 /// Events that wait for the driver: beyond, connections wait, which slows their peers down.
@@ -57,7 +58,14 @@ pub enum Event {
     /// A write is durable.
     Persisted(u64),
     /// Applied through here.
-    Applied(Applied),
+    Applied {
+        /// How far.
+        applied: Applied,
+        /// Membership changes that took effect on the way.
+        changes: Vec<(u64, Change)>,
+        /// What the state says of the nodes, if that changed.
+        roster: Option<Arc<Roster>>,
+    },
     /// A peer cannot be reached.
     Unreachable(u64),
     /// A snapshot message to this peer was sent, or not.
@@ -76,7 +84,7 @@ pub struct FatalStop(pub String);
 
 enum ApplierTask {
     Entries(Vec<Entry>),
-    Install(Snapshot, Sender<Result<Applied, ApplyError>>),
+    Install(Snapshot, Sender<Result<(Applied, Arc<Roster>), ApplyError>>),
 }
 
 /// The handles of the running threads.
@@ -123,8 +131,10 @@ impl Runtime {
         let (applied, _) = parts.store.applied().map_err(|e| e.to_string())?;
         let tip = parts.applier.tip().map_err(|e| e.to_string())?;
         let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let driver = Driver::new(config, parts.store.log_store(), parts.packer, Applied { index: applied, tip }, &logger)
+        let standings = parts.applier.roster().standings.clone();
+        let mut driver = Driver::new(config, parts.store.log_store(), parts.packer, Applied { index: applied, tip }, &logger)
             .map_err(|e| e.to_string())?;
+        driver.set_standings(standings);
         let (events, inbox) = sync_channel(EVENTS);
         let (status_in, status) = watch::channel(driver.status());
         // What is handed out is bounded by the driver (appends in flight, bytes to apply). These channels
@@ -222,14 +232,14 @@ impl<T: Transport> Loop<T> {
             let wait = next_tick.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(wait) {
                 Ok(event) => {
-                    if !self.take(event) {
+                    if !self.take(event)? {
                         return Ok(());
                     }
                     // What else is there now goes into the same poll: batching comes from here.
                     for _ in 0..1024 {
                         match self.inbox.try_recv() {
                             Ok(event) => {
-                                if !self.take(event) {
+                                if !self.take(event)? {
                                     return Ok(());
                                 }
                             }
@@ -251,7 +261,7 @@ impl<T: Transport> Loop<T> {
         }
     }
 
-    fn take(&mut self, event: Event) -> bool {
+    fn take(&mut self, event: Event) -> Result<bool, String> {
         match event {
             Event::Step(messages) => {
                 for message in messages {
@@ -281,7 +291,13 @@ impl<T: Transport> Loop<T> {
                 }
             }
             Event::Persisted(number) => self.driver.persisted(number),
-            Event::Applied(applied) => {
+            Event::Applied { applied, changes, roster } => {
+                for (index, change) in changes {
+                    self.driver.apply_change(index, change).map_err(|e| e.to_string())?;
+                }
+                if let Some(roster) = roster {
+                    self.driver.set_standings(roster.standings.clone());
+                }
                 self.driver.applied(applied);
                 self.applied = self.applied.max(applied.index);
                 let reached = self.applied;
@@ -297,9 +313,9 @@ impl<T: Transport> Loop<T> {
                 }
             }
             Event::Distrust(id, on) => self.driver.distrust(id, on),
-            Event::Stop => return false,
+            Event::Stop => return Ok(false),
         }
-        true
+        Ok(true)
     }
 
     fn poll(&mut self) -> Result<(), String> {
@@ -396,8 +412,8 @@ fn writer<T: Transport>(
         if events.send(Event::Persisted(write.number)).is_err() {
             return;
         }
-        if let Some(applied) = installed
-            && events.send(Event::Applied(applied)).is_err()
+        if let Some((applied, roster)) = installed
+            && events.send(Event::Applied { applied, changes: Vec::new(), roster: Some(roster) }).is_err()
         {
             return;
         }
@@ -461,7 +477,11 @@ fn run_applier(
                     Ok(progress) => {
                         metrics.applied(progress.records, started.elapsed(), applier.head().size);
                         let index = progress.applied.index;
-                        if events.send(Event::Applied(progress.applied)).is_err() {
+                        let roster = progress.group_changed.then(|| Arc::clone(applier.roster()));
+                        if let Some(roster) = &roster {
+                            (catch_up.follow)(roster, applier.group());
+                        }
+                        if events.send(Event::Applied { applied: progress.applied, changes: progress.changes, roster }).is_err() {
                             return;
                         }
                         if let Err(error) = tail.trim(index, now_ms() / 1000) {
@@ -476,7 +496,8 @@ fn run_applier(
                 }
             }
             ApplierTask::Install(snapshot, done) => {
-                let result = catch_up.install(&mut applier, &snapshot);
+                let installed = catch_up.install(&mut applier, &tail.store, &snapshot);
+                let result = installed.map(|applied| (applied, Arc::clone(applier.roster())));
                 if done.send(result).is_err() {
                     return;
                 }

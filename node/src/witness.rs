@@ -9,16 +9,18 @@
 use crate::apply::CommitmentPoint;
 use crate::edge::Edge;
 use crate::keys::NodeKeys;
+use crate::membership::Roster;
 use crate::peers::Peers;
 use crate::runtime::{FatalStop, now_ms};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{mpsc, watch};
 use vermilion_ledger::{
-    Checkpoint, Conflict, Digest, Divergence, LedgerError, SignatureLine, SignedNote, Trust, Verified, check_consistency, cosign,
+    Checkpoint, Conflict, Digest, Divergence, LedgerError, Policy, SignatureLine, SignedNote, Trust, Verified, check_consistency, cosign,
     make_checkpoint, merge, verify,
 };
-use vermilion_proto::CosignRequest;
+use vermilion_proto::{CosignRequest, Genesis};
+use vermilion_registry::pinned;
 use vermilion_storage::Store;
 
 /// Notes of others for sizes that this node has not applied yet; the farthest are dropped.
@@ -29,7 +31,12 @@ const MAX_NOTE: usize = 16 << 10;
 /// The witness of one node.
 pub struct WitnessOffice {
     store: Store,
-    trust: Trust,
+    genesis: Genesis,
+    ledger_id: Digest,
+    /// What a checkpoint needs of outside witnesses.
+    policy: Policy,
+    /// Whose cosignatures count: the nodes' that are present.
+    trust: RwLock<Arc<Trust>>,
     edge: Arc<Edge>,
     name: String,
     pub(crate) cosigning: vermilion_crypto::SigningKey,
@@ -46,23 +53,30 @@ pub struct WitnessOffice {
 }
 
 impl WitnessOffice {
-    /// Opens the office of the node that cosigns under `name`. The trust's policy says how many outside
-    /// witnesses a checkpoint needs to be published; `edge` is the applier's.
+    /// Opens the office of the node of this name. The policy says how many outside witnesses a checkpoint
+    /// needs to be published; `edge` is the applier's.
     pub fn new(
         store: Store,
-        trust: Trust,
+        (genesis, ledger_id): (&Genesis, Digest),
+        policy: Policy,
         edge: Arc<Edge>,
-        name: String,
+        name: &str,
         keys: &NodeKeys,
         fatal: mpsc::UnboundedSender<FatalStop>,
     ) -> Result<Self, String> {
+        let trust = pinned::trust_of(genesis, ledger_id, None, true).and_then(|trust| trust.with_policy(policy.clone()));
+        let trust = trust.map_err(|e| format!("witness: {e}"))?;
+        let name = pinned::witness_name(&genesis.origin, name);
         let size = store.latest_checkpoint().map_err(|e| e.to_string())?.map_or(0, |(size, _)| size);
         let (latest, _) = watch::channel(size);
         let (published, _) = watch::channel(store.published().map_err(|e| e.to_string())?.unwrap_or(0));
         let (signed, _) = watch::channel(*published.borrow());
         Ok(Self {
             store,
-            trust,
+            genesis: genesis.clone(),
+            ledger_id,
+            policy,
+            trust: RwLock::new(Arc::new(trust)),
             edge,
             name,
             cosigning: keys.cosigning.clone(),
@@ -76,10 +90,25 @@ impl WitnessOffice {
         })
     }
 
-    /// The trust that this ledger's genesis gives rise to.
+    /// Whose cosignatures count here: those of the nodes that the state knows and has not banned.
     #[must_use]
-    pub fn trust(&self) -> &Trust {
-        &self.trust
+    pub fn trust(&self) -> Arc<Trust> {
+        Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether this node's own cosignature counts.
+    fn counts(&self) -> bool {
+        let own = self.cosigning.public();
+        self.trust().settings().witnesses.iter().any(|w| w.name == self.name && w.key == own)
+    }
+
+    /// From here on these nodes' cosignatures count.
+    pub fn follow(&self, roster: &Roster) {
+        let genesis = Genesis { nodes: roster.present().cloned().collect(), ..self.genesis.clone() };
+        match pinned::trust_of(&genesis, self.ledger_id, None, true).and_then(|trust| trust.with_policy(self.policy.clone())) {
+            Ok(trust) => *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust),
+            Err(error) => tracing::error!(%error, "the nodes' cosigning keys do not make a trust: those of before count"),
+        }
     }
 
     /// Told whenever a checkpoint is made or gains a cosignature.
@@ -109,7 +138,7 @@ impl WitnessOffice {
     /// The newest checkpoint that may be shown: where outside witnesses are asked for, the newest
     /// published one; else the newest that this node cosigned.
     pub fn newest(&self) -> Result<Option<(u64, Vec<u8>)>, String> {
-        if self.trust.policy().outside_need > 0 {
+        if self.policy.outside_need > 0 {
             return self.published();
         }
         self.store.latest_checkpoint().map_err(|e| e.to_string())
@@ -118,18 +147,18 @@ impl WitnessOffice {
     /// A checkpoint that may be shown, of exactly this size.
     pub fn shown(&self, size: u64) -> Result<Option<Vec<u8>>, String> {
         let note = self.store.checkpoint(size).map_err(|e| e.to_string())?;
-        Ok(note.filter(|note| self.trust.policy().outside_need == 0 || verify(note, &self.trust).is_ok_and(|v| self.witnessed(&v))))
+        Ok(note.filter(|note| self.policy.outside_need == 0 || verify(note, &self.trust()).is_ok_and(|v| self.witnessed(&v))))
     }
 
     /// Whether as many outside witnesses cosigned as the policy asks for.
     fn witnessed(&self, verified: &Verified) -> bool {
-        verified.outside.len() >= self.trust.policy().outside_need
+        verified.outside.len() >= self.policy.outside_need
     }
 
     /// Keeps a note of this node's own sizes, and publishes it if it may be.
     fn put(&self, size: u64, note: &[u8]) -> Result<(), String> {
         self.store.put_checkpoint(size, note).map_err(|e| e.to_string())?;
-        let verified = verify(note, &self.trust).map_err(|e| e.to_string())?;
+        let verified = verify(note, &self.trust()).map_err(|e| e.to_string())?;
         if verified.signed_by_ledger {
             self.signed.send_if_modified(|newest| {
                 let newer = *newest < size;
@@ -152,7 +181,7 @@ impl WitnessOffice {
 
     /// Cosigns what this node computed at a commitment record, and keeps it.
     fn sign(&self, point: &CommitmentPoint) -> Result<Vec<u8>, LedgerError> {
-        let checkpoint = Checkpoint { origin: self.trust.settings().origin.clone(), size: point.size, root: point.root };
+        let checkpoint = Checkpoint { origin: self.genesis.origin.clone(), size: point.size, root: point.root };
         let line = cosign(&checkpoint.body(), &self.name, &self.cosigning, now_ms() / 1000)?;
         let note = match &self.ledger {
             Some(key) => {
@@ -172,7 +201,7 @@ impl WitnessOffice {
         if note.len() > MAX_NOTE {
             return Err("the note is too long".into());
         }
-        let verified = verify(note, &self.trust).map_err(|e| e.to_string())?;
+        let verified = verify(note, &self.trust()).map_err(|e| e.to_string())?;
         let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.store.checkpoint(verified.size).map_err(|e| e.to_string())?;
         let Some(known) = known else {
@@ -200,10 +229,10 @@ impl WitnessOffice {
     }
 
     fn merge_or_stop(&self, known: &[u8], note: &[u8]) -> Result<Vec<u8>, String> {
-        if let Some(conflict) = Conflict::detect(known, note, &self.trust).map_err(|e| e.to_string())? {
+        if let Some(conflict) = Conflict::detect(known, note, &self.trust()).map_err(|e| e.to_string())? {
             return Err(self.stop(conflict.size, conflict.to_text()));
         }
-        Ok(merge(known, note, &self.trust).map_err(|e| e.to_string())?.to_bytes())
+        Ok(merge(known, note, &self.trust()).map_err(|e| e.to_string())?.to_bytes())
     }
 
     /// Whether a note for a size at which this node made no checkpoint shows another history than its
@@ -217,7 +246,7 @@ impl WitnessOffice {
             return Ok(None);
         }
         let proof = tree.consistency(&self.store, verified.size, newest).map_err(|e| e.to_string())?;
-        Divergence::detect(note, &own, root, &proof, &self.trust).map_err(|e| e.to_string())
+        Divergence::detect(note, &own, root, &proof, &self.trust()).map_err(|e| e.to_string())
     }
 
     /// Stops the node: it can no longer tell which history is the ledger's.
@@ -305,8 +334,9 @@ impl WitnessOffice {
     /// Cosigns what comes from the applier and exchanges it with the others, until the node stops.
     pub async fn run(self: Arc<Self>, id: u64, peers: Peers, mut points: mpsc::UnboundedReceiver<CommitmentPoint>) {
         while let Some(point) = points.recv().await {
-            // After a restart the log's last part is applied again; newer trees were cosigned before.
-            if point.size < *self.latest.borrow() {
+            // After a restart the log's last part is applied again; newer trees were cosigned before. And a node that is
+            // not admitted yet, or no more, is no witness.
+            if point.size < *self.latest.borrow() || !self.counts() {
                 continue;
             }
             let note = match self.own(&point) {
@@ -351,11 +381,12 @@ impl WitnessOffice {
         self.store
             .checkpoints(seq + 1, &mut |size, note| {
                 looked += 1;
-                let Ok(verified) = verify(note, &self.trust) else { return looked < 256 };
+                let trust = self.trust();
+                let Ok(verified) = verify(note, &trust) else { return looked < 256 };
                 if self.witnessed(&verified) {
                     best = Some((size, note.to_vec()));
                 }
-                verified.check_quorum(&self.trust).is_err() && looked < 256
+                verified.check_quorum(&trust).is_err() && looked < 256
             })
             .map_err(|e| e.to_string())?;
         Ok(best)

@@ -15,6 +15,8 @@ pub use prost::{DecodeError, Message};
 pub const COMMAND_TYPE: &str = "application/vnd.vermilion.command.v1+protobuf";
 /// The payload type of a block's hash, part of what its proposer signs.
 pub const BLOCK_TYPE: &str = "application/vnd.vermilion.block.v1+protobuf";
+/// The payload type of a membership change, part of what its proposer signs.
+pub const CHANGE_TYPE: &str = "application/vnd.vermilion.membership-change.v1+protobuf";
 
 /// The payload type of a status for a QR code, part of what the node signs.
 pub const QR_TYPE: &str = "application/vnd.vermilion.qr-status.v1+protobuf";

@@ -39,6 +39,8 @@ pub const META_NODE: &[u8] = b"node";
 pub const META_PUBLISHED: &[u8] = b"published";
 /// Before an outside witness' key: the size that it cosigned last.
 pub const META_OUTSIDE: &[u8] = b"outside/";
+/// The snapshot whose records are being fetched, from before the first of them is replayed until log and state agree again.
+pub const META_INSTALLING: &[u8] = b"installing";
 
 pub fn seq(n: u64) -> [u8; 8] {
     n.to_be_bytes()

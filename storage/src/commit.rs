@@ -1,7 +1,8 @@
 use crate::{StorageError, Store, Truncation, columns, entry, log::SnapshotBase};
-use raft::eraftpb::ConfState;
+use raft::eraftpb::{ConfState, HardState, Snapshot};
 use rocksdb::{WriteBatch, WriteOptions};
 use std::collections::BTreeMap;
+use vermilion_consensus::LogBatch;
 use vermilion_ledger::Digest;
 use vermilion_proto::{Bytes, Message as _, VaultWraps};
 
@@ -112,13 +113,34 @@ impl Store {
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
         self.db.write_opt(writes, &unlogged)?;
-        if let Some(conf) = &commit.conf_state {
-            self.log.set_conf_state(conf.clone());
-        }
-        if let Some((index, term)) = commit.applied {
-            self.log.set_base(SnapshotBase { index, term, manifest: commit.manifest.clone() });
-        }
+        let base = commit.applied.map(|(index, term)| SnapshotBase { index, term, manifest: commit.manifest.clone() });
+        self.log.set_applied(base, commit.conf_state.clone());
         Ok(())
+    }
+
+    /// Notes, synced, that the records which this snapshot stands for are about to be replayed. From here on the state may
+    /// be ahead of the log, and entries of the log must not be applied to it: a start that finds the note
+    /// ([`Store::installing`]) goes on with the records.
+    pub fn begin_install(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
+        self.db.put_cf(self.column(columns::META)?, columns::META_INSTALLING, entry::encode_snapshot(snapshot))?;
+        Ok(self.db.flush_wal(true)?)
+    }
+
+    /// The snapshot whose records were being replayed when the node stopped.
+    pub fn installing(&self) -> Result<Option<Snapshot>, StorageError> {
+        self.meta(columns::META_INSTALLING)?.map(|bytes| entry::decode_snapshot(&bytes)).transpose()
+    }
+
+    /// Sets the log to where the snapshot is, once its records are replayed: for a start that finishes what was cut off.
+    /// The term is raised to the snapshot's, as it would have been; a vote of an earlier term goes.
+    pub fn finish_install(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
+        let (index, term) = (snapshot.get_metadata().index, snapshot.get_metadata().term);
+        let mut hard = self.log.hard_state();
+        if hard.term < term {
+            hard = HardState { term, vote: 0, ..hard };
+        }
+        hard.commit = index;
+        self.log.write_batch(&LogBatch { snapshot: Some(snapshot.clone()), hard_state: Some(hard), ..LogBatch::default() })
     }
 
     /// Writes the first state of a new directory: the genesis record, the node's name and the

@@ -141,8 +141,11 @@ impl LogShared {
         self.write_state().conf = conf;
     }
 
-    pub(crate) fn set_base(&self, base: SnapshotBase) {
-        self.write_state().base = base;
+    /// What a commit changed, at once: a snapshot must never say a configuration of another index.
+    pub(crate) fn set_applied(&self, base: Option<SnapshotBase>, conf: Option<ConfState>) {
+        let mut state = self.write_state();
+        state.base = base.unwrap_or(std::mem::take(&mut state.base));
+        state.conf = conf.unwrap_or(std::mem::take(&mut state.conf));
     }
 
     pub(crate) fn term(&self, index: u64) -> Result<Option<u64>, StorageError> {
@@ -203,7 +206,7 @@ impl LogShared {
     }
 
     /// Entries and hard state in one synced batch; a snapshot also clears the log.
-    fn write_batch(&self, batch: &LogBatch) -> Result<(), StorageError> {
+    pub(crate) fn write_batch(&self, batch: &LogBatch) -> Result<(), StorageError> {
         let log = self.column()?;
         let meta = self.cf(columns::META)?;
         let mut writes = WriteBatch::default();
@@ -219,6 +222,8 @@ impl LogShared {
             writes.put_cf(meta, columns::META_TRUNCATED, entry::encode_numbers(&[index, term]));
             writes.put_cf(meta, columns::META_APPLIED, entry::encode_numbers(&[index, term]));
             writes.put_cf(meta, columns::META_CONF_STATE, entry::encode_conf_state(data.get_conf_state()));
+            // State and log agree again.
+            writes.delete_cf(meta, columns::META_INSTALLING);
         }
         if let (Some(first), Some(last)) = (batch.entries.first(), batch.entries.last()) {
             // The tail of an old leader is cut off, not merely overwritten in part.

@@ -1,6 +1,7 @@
 use crate::{LogHandle, LogStore, StorageError, Store, columns, entry};
 use rocksdb::{Direction, IteratorMode};
 use std::sync::Arc;
+use vermilion_consensus::ConfState;
 use vermilion_ledger::Digest;
 use vermilion_proto::{Message as _, StoredRecord};
 use vermilion_registry::{Kv, KvError};
@@ -98,6 +99,12 @@ impl Store {
             Some([index, term]) => Ok((*index, *term)),
             Some(_) => Err(StorageError::damaged("the applied index does not decode")),
         }
+    }
+
+    /// The Raft group as of what was applied.
+    #[must_use]
+    pub fn conf_state(&self) -> ConfState {
+        self.log.conf_state()
     }
 
     /// The log's first and last index.

@@ -18,14 +18,19 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use vermilion_client::audit::TrustFile;
 use vermilion_client::config::{Config, NodeEntry, OperatorEntry, UnitEntry};
-use vermilion_client::keyring::write_secret;
+use vermilion_client::keyring::{Passphrase, read_secret, write_secret};
 use vermilion_crypto::{LookupKey, SUITE_1, SigningKey, VaultSecretKey, random};
+use vermilion_identity::authority::{make_issuing, make_root};
+use vermilion_identity::{AuthorityName, Serial, Validity};
 use vermilion_proto::{
     AddOperator, Body, CalendarYear, Command, Genesis, GenesisNode, Head, Message as _, Operator, RegisterUnit, Unit, VaultKey, body::Of,
 };
 
 /// The ledger's name in checkpoints.
 pub const ORIGIN: &str = "vermilion.example/sample-city";
+/// The trust domain of its certificates.
+const TRUST_DOMAIN: &str = "vermilion.example";
+const DAY_MS: u64 = 86_400_000;
 /// The city's code.
 const CITY: &str = "440300";
 /// The city node's name, and the districts' in the order in which they are taken.
@@ -119,9 +124,73 @@ fn free_ports(count: usize, base: Option<u16>) -> Result<Vec<u16>, TestnetError>
     ports.map_err(|e| TestnetError::Setup(format!("no free ports: {e}")))
 }
 
-struct NodeKeys {
-    node: SigningKey,
-    cosigning: SigningKey,
+/// What a node of a test ledger holds besides its own keys.
+struct Secrets<'a> {
+    lookup: &'a [u8; 32],
+    vault: &'a [u8; 32],
+    ledger: Option<&'a SigningKey>,
+}
+
+/// Makes a node's folder: its keys and its configuration. `node`: Raft id, name, district. `addresses`: gRPC and REST. One
+/// that `joins` says its id, and has its data apart from those of the id that it had before.
+fn write_node(
+    dir: &Path,
+    node: (u64, &str, &str),
+    addresses: (String, String),
+    secrets: &Secrets<'_>,
+    joins: bool,
+) -> Result<(GenesisNode, TestNode), TestnetError> {
+    let crypto = |e: vermilion_crypto::CryptoError| TestnetError::Setup(e.to_string());
+    let ((raft_id, name, district), (grpc, http)) = (node, addresses);
+    let (own, cosigning) = (SigningKey::generate().map_err(crypto)?, SigningKey::generate().map_err(crypto)?);
+    let home = Testnet::node_dir(dir, name);
+    std::fs::create_dir_all(&home).map_err(|e| TestnetError::File(home.clone(), e))?;
+    write_secret(&home.join("node.pem"), &own.seed(), None)?;
+    write_secret(&home.join("cosigning.pem"), &cosigning.seed(), None)?;
+    write_secret(&home.join("lookup.pem"), secrets.lookup, None)?;
+    // With one city node, a ledger whose districts cannot open the city's content stands still
+    // whenever that node is down. So every node of a test ledger holds the city's vault key.
+    write_secret(&home.join("vault-city.pem"), secrets.vault, None)?;
+    let mut ledger = "";
+    if let Some(key) = secrets.ledger {
+        write_secret(&home.join("ledger.pem"), &key.seed(), None)?;
+        ledger = "ledger = \"ledger.pem\"\n";
+    }
+    let (id, data) = if joins { (format!("raft_id = {raft_id}\n"), format!("data-{raft_id}")) } else { (String::new(), "data".to_owned()) };
+    let toml = format!(
+        "name = \"{name}\"\n{id}data_dir = \"{data}\"\ngenesis = \"../../genesis.bin\"\ngrpc = \"{grpc}\"\nhttp = \"{http}\"\n\n[keys]\nnode = \"node.pem\"\ncosigning = \"cosigning.pem\"\nlookup = \"lookup.pem\"\nvault = [\"vault-city.pem\"]\n{ledger}"
+    );
+    let path = home.join("node.toml");
+    std::fs::write(&path, toml).map_err(|e| TestnetError::File(path, e))?;
+    let entry = GenesisNode {
+        raft_id,
+        name: name.into(),
+        node_key: own.public().0.to_vec(),
+        cosigning_key: cosigning.public().0.to_vec(),
+        district: district.into(),
+        city: secrets.ledger.is_some(),
+        peer_address: grpc.clone(),
+    };
+    Ok((entry, TestNode { name: name.into(), grpc, http, pid: 0, data_dir: home.join(data) }))
+}
+
+/// Makes the folder of a node that is to join a ledger that is there: as its district applies for it. It is given the lookup
+/// key and the city's vault key, as every node of a test ledger.
+pub fn newcomer(dir: &Path, testnet: &mut Testnet, node: (u64, &str, &str), base_port: Option<u16>) -> Result<GenesisNode, TestnetError> {
+    let dir = &std::path::absolute(dir).map_err(|e| TestnetError::File(dir.into(), e))?;
+    let ports = free_ports(2, base_port)?;
+    let Some(founder) = testnet.nodes.first() else { return Err(TestnetError::Setup("there is no ledger to join".into())) };
+    let home = Testnet::node_dir(dir, &founder.name);
+    let none = Passphrase::new(None);
+    let (lookup, vault) = (read_secret(&home.join("lookup.pem"), &none)?, read_secret(&home.join("vault-city.pem"), &none)?);
+    let secrets = Secrets { lookup: &lookup, vault: &vault, ledger: None };
+    let addresses = (format!("127.0.0.1:{}", ports[0]), format!("127.0.0.1:{}", ports[1]));
+    let (entry, test_node) = write_node(dir, node, addresses, &secrets, true)?;
+    // One that comes back under another id has a new folder's worth of keys, and its old place in the list.
+    testnet.nodes.retain(|n| n.name != entry.name);
+    testnet.nodes.push(test_node);
+    testnet.save(dir)?;
+    Ok(entry)
 }
 
 /// Makes the folder of a new ledger of `nodes` nodes: one of the city and the others of districts.
@@ -140,37 +209,13 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
     let mut genesis_nodes = Vec::new();
     let mut test_nodes = Vec::new();
     for (n, (name, district)) in names.iter().enumerate() {
-        let keys = NodeKeys { node: SigningKey::generate().map_err(crypto)?, cosigning: SigningKey::generate().map_err(crypto)? };
-        let home = Testnet::node_dir(dir, name);
-        mkdir(&home)?;
         let address = |port: u16| format!("127.0.0.1:{port}");
         let (grpc, http) = (address(ports[n * 2]), address(ports[n * 2 + 1]));
-        write_secret(&home.join("node.pem"), &keys.node.seed(), None)?;
-        write_secret(&home.join("cosigning.pem"), &keys.cosigning.seed(), None)?;
-        write_secret(&home.join("lookup.pem"), lookup.bytes(), None)?;
-        // With one city node, a ledger whose districts cannot open the city's content stands still
-        // whenever that node is down. So every node of a test ledger holds the city's vault key.
-        write_secret(&home.join("vault-city.pem"), vault.bytes(), None)?;
-        let city = *district == CITY;
-        if city {
-            write_secret(&home.join("ledger.pem"), &ledger.seed(), None)?;
-        }
-        let toml = format!(
-            "name = \"{name}\"\ndata_dir = \"data\"\ngenesis = \"../../genesis.bin\"\ngrpc = \"{grpc}\"\nhttp = \"{http}\"\n\n[keys]\nnode = \"node.pem\"\ncosigning = \"cosigning.pem\"\nlookup = \"lookup.pem\"\nvault = [\"vault-city.pem\"]\n{}",
-            if city { "ledger = \"ledger.pem\"\n" } else { "" }
-        );
-        let path = home.join("node.toml");
-        std::fs::write(&path, toml).map_err(|e| TestnetError::File(path, e))?;
-        genesis_nodes.push(GenesisNode {
-            raft_id: n as u64 + 1,
-            name: (*name).into(),
-            node_key: keys.node.public().0.to_vec(),
-            cosigning_key: keys.cosigning.public().0.to_vec(),
-            district: (*district).into(),
-            city,
-            peer_address: grpc.clone(),
-        });
-        test_nodes.push(TestNode { name: (*name).into(), grpc, http, pid: 0, data_dir: home.join("data") });
+        let secrets = Secrets { lookup: lookup.bytes(), vault: vault.bytes(), ledger: (*district == CITY).then_some(&ledger) };
+        let node = (n as u64 + 1, *name, *district);
+        let (entry, test_node) = write_node(dir, node, (grpc, http), &secrets, false)?;
+        genesis_nodes.push(entry);
+        test_nodes.push(test_node);
     }
     let city_unit = units
         .iter()
@@ -214,6 +259,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
             }
         }
     }
+    let authority = make_authority(dir, &city_unit.uscc)?;
     let genesis = Genesis {
         format_version: 1,
         suite: SUITE_1,
@@ -233,7 +279,8 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
         policy: Vec::new(),
         calendar: vec![calendar()],
         lookup_key_digest: lookup.commitment().to_vec(),
-        ..Genesis::default()
+        root_certificate: authority.root,
+        issuing_certificate: authority.issuing,
     };
     let head = Head { format_version: 1, suite: SUITE_1, ..Default::default() };
     let payload = Command { head: Some(head), body: Some(Body { of: Some(Of::Genesis(genesis.clone())) }) }.encode_to_vec();
@@ -248,6 +295,29 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
     let testnet = Testnet { nodes: test_nodes, client: dir.join("client.toml") };
     testnet.save(dir)?;
     Ok(Founding { testnet, operators: later })
+}
+
+/// The certificates of a ledger's own authority, DER.
+struct Authority {
+    root: Vec<u8>,
+    issuing: Vec<u8>,
+}
+
+/// Makes the ledger's authority. A real one's root key is made offline and kept encrypted; this one lies in `keys`.
+fn make_authority(dir: &Path, unit: &str) -> Result<Authority, TestnetError> {
+    let setup = |e: &dyn std::fmt::Display| TestnetError::Setup(format!("the authority: {e}"));
+    let (root_key, issuing_key) = (SigningKey::generate().map_err(|e| setup(&e))?, SigningKey::generate().map_err(|e| setup(&e))?);
+    write_secret(&dir.join("keys/authority-root.pem"), &root_key.seed(), None)?;
+    write_secret(&dir.join("keys/authority-issuing.pem"), &issuing_key.seed(), None)?;
+    let name = |name: &str| AuthorityName { trust_domain: TRUST_DOMAIN.into(), unit: unit.into(), name: name.into() };
+    // Whole seconds, as X.509 has them, and a little back, for clocks that differ.
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() * 1000).saturating_sub(3_600_000);
+    let for_days = |days: u64| Validity { not_before_ms: now_ms, not_after_ms: now_ms + days * DAY_MS };
+    let serial = || Serial::random().map_err(|e| setup(&e));
+    let root = make_root(&root_key, &name("朱印根"), &serial()?, for_days(3650)).map_err(|e| setup(&e))?;
+    let issuing = make_issuing(&root_key, &root, issuing_key.public(), &name("朱印签发"), &serial()?, for_days(1825));
+    let issuing = issuing.map_err(|e| setup(&e))?;
+    Ok(Authority { root: root.der().to_vec(), issuing: issuing.der().to_vec() })
 }
 
 /// The person in a sample post: the word stands for a person's code.

@@ -44,6 +44,15 @@ pub fn runs(node: &TestNode) -> bool {
 
 /// Starts one node's process; its output goes to `log` in its folder.
 pub fn start(dir: &Path, node: &mut TestNode) -> Result<(), TestnetError> {
+    launch(dir, node, &["run"])
+}
+
+/// Starts the process of a node that is to join; its progress goes to `log` too, as JSON lines.
+pub fn join(dir: &Path, node: &mut TestNode) -> Result<(), TestnetError> {
+    launch(dir, node, &["join", "--json"])
+}
+
+fn launch(dir: &Path, node: &mut TestNode, how: &[&str]) -> Result<(), TestnetError> {
     if runs(node) {
         return Ok(());
     }
@@ -53,7 +62,7 @@ pub fn start(dir: &Path, node: &mut TestNode) -> Result<(), TestnetError> {
     let error_log = log.try_clone().map_err(|e| TestnetError::File(log_path, e))?;
     let program = vermiliond()?;
     let mut command = Command::new(&program);
-    command.arg("run").arg("--config").arg(home.join("node.toml")).stdin(Stdio::null()).stdout(log).stderr(error_log);
+    command.args(how).arg("--config").arg(home.join("node.toml")).stdin(Stdio::null()).stdout(log).stderr(error_log);
     // Its own group: a Ctrl-C at the terminal is for the one who typed it.
     command.process_group(0);
     let child = command.spawn().map_err(|e| TestnetError::File(program, e))?;

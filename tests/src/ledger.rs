@@ -10,15 +10,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use vermilion_client::audit::{Directory, Options, ReadError, Source, TrustFile, Unopened, audit};
 use vermilion_client::issue::{IssueOptions, RowReport, Summary, issue_file};
 use vermilion_client::{Client, Prepared};
 use vermilion_ledger::Trust;
 use vermilion_proto::ledger_client::LedgerClient;
-use vermilion_proto::{Bytes, ClusterRequest, CommandStatusRequest, NodeStatus, SubmitReply, SubmitRequest};
+use vermilion_proto::{Bytes, ClusterRequest, CommandStatusRequest, GenesisNode, NodeStatus, SubmitReply, SubmitRequest};
 use vermilion_testnet::cluster::{self, Up};
-use vermilion_testnet::layout::{TestNode, Testnet};
+use vermilion_testnet::layout::{self, TestNode, Testnet};
 use vermilion_testnet::processes;
 use vermilion_testnet::sample::Sample;
 
@@ -180,6 +180,20 @@ impl Ledger {
         processes::start(&dir, self.node_mut(name)).unwrap();
     }
 
+    /// Makes the folder of a node that is to join, and starts its process: it waits until the ledger has connected it.
+    pub fn join(&mut self, raft_id: u64, name: &str, district: &str) -> GenesisNode {
+        let dir = self.dir().to_owned();
+        let node = layout::newcomer(&dir, &mut self.testnet, (raft_id, name, district), Some(free_ports(2))).unwrap();
+        self.go_on_joining(name);
+        node
+    }
+
+    /// Starts a node again that was killed while it joined.
+    pub fn go_on_joining(&mut self, name: &str) {
+        let dir = self.dir().to_owned();
+        processes::join(&dir, self.node_mut(name)).unwrap();
+    }
+
     /// Starts every node that is down, and waits until all are ready.
     pub async fn start_all(&mut self) {
         for name in self.names() {
@@ -202,8 +216,8 @@ impl Ledger {
 
     /// What a node says of itself; none if it does not answer.
     pub async fn status_of(&self, name: &str) -> Option<NodeStatus> {
-        let at = self.testnet.nodes.iter().position(|n| n.name == name).unwrap();
-        let mut node = self.client.connection.client_of(at).unwrap();
+        let channel = Endpoint::from_shared(format!("http://{}", self.node(name).grpc)).unwrap().connect_lazy();
+        let mut node = LedgerClient::new(channel);
         let asked = tokio::time::timeout(QUESTION, node.cluster(ClusterRequest { only_this: true })).await;
         asked.ok()?.ok()?.into_inner().nodes.into_iter().next()
     }

@@ -1,10 +1,13 @@
 //! Situations that chance seldom meets, each with what raft 0.7 would do in it.
 
-use raft::eraftpb::{ConfChangeSingle, ConfChangeType, MessageType as T};
+use std::collections::BTreeMap;
+
+use raft::eraftpb::MessageType as T;
 use raft::storage::MemStorage;
 use slog::{Discard, Logger, o};
 use vermilion_consensus::{
-    Applied, ConfChangeV2, ConfState, Driver, DriverConfig, Entry, Fault, HardState, Message, Millis, Role, StepError, SubmitError, Tip,
+    Applied, Change, ChangeRefusal, ConfChangeError, ConfState, Driver, DriverConfig, Entry, Fault, HardState, Message, Millis, Role,
+    Standing, StepError, SubmitError, Tip, TransferError,
 };
 
 use crate::{Node, Plain};
@@ -64,18 +67,33 @@ fn a_vote_nobody_asked_for_makes_no_leader() {
     assert_eq!(role(&node), Role::Candidate);
 }
 
-#[test]
-fn a_leader_that_removed_itself_steps_down() {
+/// A leader of three that has applied everything.
+fn settled_leader() -> Node {
     let mut node = leader();
     acknowledge(&mut node);
     while !node.apply.is_empty() {
         node.apply();
     }
-    let mut single = ConfChangeSingle { node_id: 1, ..ConfChangeSingle::default() };
-    single.set_change_type(ConfChangeType::RemoveNode);
-    let change = ConfChangeV2 { changes: vec![single], ..ConfChangeV2::default() };
-    node.driver.propose_conf_change(Vec::new(), change.clone()).unwrap();
-    assert!(node.driver.propose_conf_change(Vec::new(), change).is_err(), "one at a time");
+    node
+}
+
+/// Proposes a change, has node 2 acknowledge it, and applies it.
+fn change(node: &mut Node, change: Change) {
+    node.driver.propose_change(change).unwrap();
+    node.poll();
+    node.write();
+    acknowledge(node);
+    while !node.apply.is_empty() {
+        node.apply();
+    }
+}
+
+#[test]
+fn a_leader_that_removed_itself_steps_down() {
+    let mut node = settled_leader();
+    node.driver.propose_change(Change::Remove(1)).unwrap();
+    let second = node.driver.propose_change(Change::Remove(3));
+    assert!(matches!(second, Err(ConfChangeError::Pending)), "one at a time: {second:?}");
     node.poll();
     node.write();
     acknowledge(&mut node);
@@ -85,6 +103,104 @@ fn a_leader_that_removed_itself_steps_down() {
     let late = Message { index: 5, ..message(T::MsgAppendResponse, 3, 6) };
     let _ = node.driver.step(late);
     node.poll();
+}
+
+#[test]
+fn a_learner_has_no_vote_and_no_lead() {
+    let mut node = settled_leader();
+    change(&mut node, Change::AddLearner(4));
+    let status = node.driver.status();
+    assert_eq!((status.voters, status.learners), (vec![1, 2, 3], vec![4]));
+    assert_eq!(node.driver.transfer_leader(4), Err(TransferError::NoVoter { node: 4 }));
+    assert_eq!(node.driver.transfer_leader(9), Err(TransferError::NoVoter { node: 9 }));
+    // Its acknowledgement makes no majority.
+    node.driver.submit(1, "x".into()).unwrap();
+    node.poll();
+    node.write();
+    let (last, commit) = (node.driver.status().last_index, node.driver.status().commit);
+    node.driver.step(Message { index: last, ..message(T::MsgAppendResponse, 4, 6) }).unwrap();
+    node.poll();
+    assert_eq!(node.driver.status().commit, commit);
+    assert!(commit < last);
+    // A leader without news of its followers stands again, and a learner's vote is not one.
+    (0..40).for_each(|_| node.driver.tick());
+    node.poll();
+    assert_eq!(role(&node), Role::PreCandidate);
+    for kind in [T::MsgRequestPreVoteResponse, T::MsgRequestVoteResponse] {
+        let vote = node.driver.step(message(kind, 4, 7));
+        assert_eq!(vote, Err(StepError::Impossible("a vote of a node without one")));
+    }
+    assert_eq!(role(&node), Role::PreCandidate);
+    node.driver.step(message(T::MsgRequestPreVoteResponse, 3, 7)).unwrap();
+    assert_eq!(role(&node), Role::Candidate);
+}
+
+#[test]
+fn a_learner_never_stands() {
+    let mut node = settled_leader();
+    change(&mut node, Change::AddLearner(4));
+    // Its own log says so; here it is seen from a node that is no member at all, as one that joins is at first.
+    let store = MemStorage::new();
+    store.wl().set_conf_state(ConfState { voters: vec![1, 2, 3], learners: vec![4], ..ConfState::default() });
+    let logger = Logger::root(Discard, o!());
+    for id in [4, 5] {
+        let mut driver = Driver::new(DriverConfig::new(id, 7), store.clone(), Plain, Applied::default(), &logger).unwrap();
+        driver.step(Message { to: id, ..message(T::MsgHeartbeat, 1, 3) }).unwrap();
+        driver.step(Message { to: id, ..message(T::MsgTimeoutNow, 1, 3) }).unwrap();
+        driver.campaign();
+        (0..100).for_each(|_| driver.tick());
+        assert_eq!(driver.poll(Millis(0)).unwrap().role.map(|r| r.role), Some(Role::Follower));
+    }
+}
+
+#[test]
+fn a_change_that_does_not_fit_is_not_proposed() {
+    let mut node = settled_leader();
+    for (change, refusal) in [
+        (Change::AddLearner(2), ChangeRefusal::AlreadyIn(2)),
+        (Change::Promote(2), ChangeRefusal::NoLearner(2)),
+        (Change::Remove(7), ChangeRefusal::NotIn(7)),
+    ] {
+        let proposed = node.driver.propose_change(change);
+        assert!(matches!(proposed, Err(ConfChangeError::Refused(r)) if r == refusal), "{proposed:?}");
+    }
+}
+
+#[test]
+fn an_older_change_than_a_snapshots_is_in_it_already() {
+    let mut node = Node::new(3, 6);
+    let mut message = message(T::MsgSnapshot, 2, 8);
+    let mut snapshot = vermilion_consensus::Snapshot::default();
+    let meta = snapshot.mut_metadata();
+    (meta.index, meta.term) = (20, 7);
+    meta.conf_state = Some(ConfState { voters: vec![1, 2, 3], learners: vec![5], ..ConfState::default() });
+    message.snapshot = Some(snapshot);
+    node.driver.step(message).unwrap();
+    // The state machine reports what it applied before it heard of the snapshot.
+    node.driver.apply_change(8, Change::AddLearner(5)).unwrap();
+    node.driver.apply_change(9, Change::AddLearner(6)).unwrap();
+    assert_eq!(node.driver.status().learners, [5]);
+}
+
+#[test]
+fn what_raft_and_the_state_machine_see_differently_stops_the_node() {
+    let mut node = settled_leader();
+    let index = node.driver.status().last_index;
+    assert!(matches!(node.driver.apply_change(index, Change::Promote(9)), Err(Fault::Membership(_))));
+}
+
+#[test]
+fn a_leader_that_must_leave_hands_over() {
+    let mut node = settled_leader();
+    // Node 2 answered, node 3 did not: it would not take over.
+    node.driver.set_standings(BTreeMap::from([(1, Standing::Out), (2, Standing::Voter), (3, Standing::Voter)]));
+    node.driver.tick();
+    let out = node.driver.poll(Millis(0)).unwrap();
+    let told: Vec<u64> = out.messages.iter().filter(|m| m.get_msg_type() == T::MsgTimeoutNow).map(|m| m.to).collect();
+    assert_eq!(told, [2]);
+    let proposed = node.driver.propose_change(Change::Remove(1));
+    assert!(matches!(proposed, Err(ConfChangeError::Pending)), "not while leadership is moving");
+    assert_eq!(node.driver.transfer_leader(1), Err(TransferError::NoVoter { node: 1 }));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 mod directed;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -14,8 +14,8 @@ use proptest::prelude::*;
 use raft::storage::MemStorage;
 use slog::{Discard, Logger, o};
 use vermilion_consensus::{
-    Applied, BoxError, ConfChangeV2, ConfState, Driver, DriverConfig, Entry, HardState, Message, Millis, Packer, Snapshot, Tip, Write,
-    conf_change,
+    Applied, BoxError, Change, ConfState, Driver, DriverConfig, Entry, HardState, Message, Millis, Packer, Snapshot, Standing, Tip, Write,
+    change_of,
 };
 
 struct Plain;
@@ -27,6 +27,10 @@ impl Packer for Plain {
 
     fn pack(&mut self, _: Tip, _: Millis, commands: &[Bytes]) -> Result<(Vec<u8>, Tip), BoxError> {
         Ok((commands.concat(), Tip::default()))
+    }
+
+    fn seal(&mut self, _: Change, _: u64, _: u64) -> Result<Vec<u8>, BoxError> {
+        Ok(b"seal".to_vec())
     }
 }
 
@@ -48,7 +52,9 @@ enum Act {
     Sent(u64, bool),
     Refuse(u64, u64),
     Distrust(u64, bool),
-    Change(ConfChangeV2),
+    Change(Change),
+    /// What the state machine says of a node.
+    Standing(u64, Standing),
 }
 
 /// A small number, mostly; sometimes a very large one.
@@ -67,6 +73,20 @@ fn ids() -> impl Strategy<Value = Vec<u64>> {
 prop_compose! {
     fn entry()(entry_type in prop_oneof![8 => Just(0), 3 => 1..5i32], term in number(), index in number(), data in vec(any::<u8>(), 0..6)) -> Entry {
         Entry { entry_type, term, index, data, ..Entry::default() }
+    }
+}
+
+prop_compose! {
+    /// An entry that carries a sound change.
+    fn changing()(term in number(), index in number(), change in change()) -> Entry {
+        let kind = match change { Change::Promote(_) => 0, Change::Remove(_) => 1, Change::AddLearner(_) => 2 };
+        // changes: {type, node}, context: one byte.
+        let mut single = if kind == 0 { Vec::new() } else { vec![0x08, kind] };
+        single.extend([0x10, change.node() as u8]);
+        let mut data = vec![0x12, single.len() as u8];
+        data.extend(single);
+        data.extend([0x1a, 1, 7]);
+        Entry { entry_type: 2, term, index, data, ..Entry::default() }
     }
 }
 
@@ -90,7 +110,7 @@ prop_compose! {
         msg_type in prop_oneof![20 => 2..19i32, 1 => -1..25i32],
         addresses in (prop_oneof![20 => Just(1u64), 1 => id()], id()),
         numbers in [number(), number(), number(), number(), number(), number()],
-        mut entries in vec(entry(), 0..4),
+        mut entries in vec(prop_oneof![4 => entry(), 1 => changing()], 0..4),
         snap in proptest::option::of(snapshot()),
         reject in any::<bool>(),
         request in prop_oneof![20 => Just(0u64), 1 => number()],
@@ -102,7 +122,7 @@ prop_compose! {
         if fits {
             for (i, e) in entries.iter_mut().enumerate() {
                 e.index = index.wrapping_add(1 + i as u64);
-                e.term = if append && e.data.len() < 5 { log_term.max(1) } else { e.term };
+                e.term = if append && (e.data.len() < 5 || e.entry_type == 2) { log_term.max(1) } else { e.term };
             }
             match msg_type {
                 15 | 16 => entries = vec![Entry { data: vec![1], ..Entry::default() }],
@@ -119,11 +139,13 @@ prop_compose! {
     }
 }
 
-prop_compose! {
-    fn change()(transition in 0..4i32, changes in vec((0..4i32, id()), 0..3)) -> ConfChangeV2 {
-        let changes = changes.into_iter().map(|(change_type, node_id)| raft::eraftpb::ConfChangeSingle { change_type, node_id }).collect();
-        ConfChangeV2 { transition, changes, ..ConfChangeV2::default() }
-    }
+/// A change that somebody sealed: what an entry of a liar may hold, beside nonsense.
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![id().prop_map(Change::AddLearner), id().prop_map(Change::Promote), id().prop_map(Change::Remove)]
+}
+
+fn standing() -> impl Strategy<Value = Standing> {
+    prop_oneof![Just(Standing::Unknown), Just(Standing::Learner), Just(Standing::Voter), Just(Standing::Kept), Just(Standing::Out)]
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -141,7 +163,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (id(), any::<bool>()).prop_map(|(id, ok)| Act::Sent(id, ok)),
         1 => (id(), number()).prop_map(|(id, term)| Act::Refuse(id, term)),
         1 => (id(), any::<bool>()).prop_map(|(id, on)| Act::Distrust(id, on)),
-        1 => change().prop_map(Act::Change),
+        2 => change().prop_map(Act::Change),
+        2 => (id(), standing()).prop_map(|(id, standing)| Act::Standing(id, standing)),
     ]
 }
 
@@ -151,6 +174,9 @@ struct Node {
     writes: VecDeque<Write>,
     apply: VecDeque<Entry>,
     applied: u64,
+    /// The configuration as of `applied`.
+    conf: ConfState,
+    standings: BTreeMap<u64, Standing>,
 }
 
 impl Node {
@@ -162,10 +188,10 @@ impl Node {
             let mut snapshot = Snapshot::default();
             let meta = snapshot.mut_metadata();
             (meta.index, meta.term) = (base, 2);
-            meta.conf_state = Some(state);
+            meta.conf_state = Some(state.clone());
             log.apply_snapshot(snapshot).unwrap();
         } else {
-            log.set_conf_state(state);
+            log.set_conf_state(state.clone());
         }
         let entries: Vec<Entry> = (base + 1..base + 4).map(|index| Entry { index, term: 2 + index / 4, ..Entry::default() }).collect();
         log.append(&entries).unwrap();
@@ -174,7 +200,7 @@ impl Node {
         let applied = Applied { index: base, ..Applied::default() };
         let logger = Logger::root(Discard, o!());
         let driver = Driver::new(DriverConfig::new(1, 7), store.clone(), Plain, applied, &logger).unwrap();
-        Self { driver, store, writes: VecDeque::new(), apply: VecDeque::new(), applied: base }
+        Self { driver, store, writes: VecDeque::new(), apply: VecDeque::new(), applied: base, conf: state, standings: BTreeMap::new() }
     }
 
     fn poll(&mut self) {
@@ -199,7 +225,7 @@ impl Node {
         {
             let mut log = self.store.wl();
             if let Some(s) = write.batch.snapshot {
-                snapshot = Some(s.get_metadata().index);
+                snapshot = Some((s.get_metadata().index, s.get_metadata().get_conf_state().clone()));
                 log.apply_snapshot(s).unwrap();
             }
             log.append(&write.batch.entries).unwrap();
@@ -208,7 +234,8 @@ impl Node {
             }
         }
         self.driver.persisted(write.number);
-        if let Some(index) = snapshot {
+        if let Some((index, conf)) = snapshot {
+            self.conf = conf;
             self.apply.clear();
             self.applied = index;
             self.driver.applied(Applied { index, ..Applied::default() });
@@ -217,9 +244,17 @@ impl Node {
 
     fn apply(&mut self) {
         let Some(entry) = self.apply.pop_front() else { return };
-        if let Some(change) = conf_change(&entry).expect("checked when it came in") {
-            // Approved, whatever it is: raft judges whether it can be made.
-            let _ = self.driver.apply_conf_change(&change);
+        if let Some((change, seal)) = change_of(&entry).expect("checked when it came in") {
+            assert!(!seal.is_empty() || entry.data.len() < 7);
+            // Approved, whatever it is, unless it does not fit.
+            let standing = match change {
+                Change::Remove(_) => Standing::Out,
+                Change::AddLearner(_) | Change::Promote(_) => Standing::Voter,
+            };
+            if let Ok(conf) = change.judge(standing, &self.conf) {
+                self.driver.apply_change(entry.index, change).expect("what was judged can be applied");
+                self.conf = conf;
+            }
         }
         self.applied = entry.index;
         self.driver.applied(Applied { index: entry.index, ..Applied::default() });
@@ -240,7 +275,11 @@ impl Node {
             Act::Sent(id, ok) => self.driver.snapshot_sent(id, ok),
             Act::Refuse(id, term) => self.driver.refuse(id, term),
             Act::Distrust(id, on) => self.driver.distrust(id, on),
-            Act::Change(change) => drop(self.driver.propose_conf_change(Vec::new(), change)),
+            Act::Change(change) => drop(self.driver.propose_change(change)),
+            Act::Standing(id, standing) => {
+                self.standings.insert(id, standing);
+                self.driver.set_standings(self.standings.clone());
+            }
         }
         let status = self.driver.status();
         assert!(status.applied <= status.commit && status.commit <= status.last_index, "{status:?}");

@@ -1,10 +1,11 @@
 //! The simplest blocks that can be linked, forged and told apart.
 //!
 //! link of the predecessor (32), time (8), then each command as id (8), length (4) and padding; a checksum (8) stands for
-//! the proposer's and the units' signatures.
+//! the proposer's and the units' signatures. A seal is proposer (8), term (8), index (8), kind of change (1) and node (8),
+//! with a checksum likewise.
 
 use bytes::Bytes;
-use vermilion_consensus::{BoxError, Entry, EntryType, Gate, Message, MessageType, Millis, Packer, Refusal, Tip};
+use vermilion_consensus::{BoxError, Change, Entry, Gate, Message, MessageType, Millis, NodeId, Packer, Refusal, Tip, change_of};
 
 use crate::rng::fnv;
 
@@ -46,8 +47,33 @@ pub fn parse(block: &[u8]) -> Result<Block, String> {
     Ok(Block { prev, time, ids })
 }
 
+fn sealed(proposer: NodeId, change: Change, term: u64, index: u64) -> Vec<u8> {
+    let kind = match change {
+        Change::AddLearner(_) => 0,
+        Change::Promote(_) => 1,
+        Change::Remove(_) => 2,
+    };
+    let mut seal: Vec<u8> = [proposer, term, index].iter().flat_map(|n| n.to_be_bytes()).collect();
+    seal.push(kind);
+    seal.extend(change.node().to_be_bytes());
+    let check = fnv(1, &seal);
+    seal.extend(check.to_be_bytes());
+    seal
+}
+
+/// The change that an entry carries, with its proposer; a seal that is not for this place is an error.
+pub fn proposal(entry: &Entry) -> Result<Option<(Change, NodeId)>, String> {
+    let Some((change, seal)) = change_of(entry).map_err(|e| e.to_string())? else { return Ok(None) };
+    let proposer = u64::from_be_bytes(number(&mut seal.as_slice())?);
+    if seal != sealed(proposer, change, entry.term, entry.index) {
+        return Err("a seal that does not hold".into());
+    }
+    Ok(Some((change, proposer)))
+}
+
+/// A node's packer; as a gate it is no one's.
 #[derive(Clone, Copy)]
-pub struct Blocks;
+pub struct Blocks(pub NodeId);
 
 impl Packer for Blocks {
     fn tip(&self, block: &[u8]) -> Result<Tip, BoxError> {
@@ -71,6 +97,10 @@ impl Packer for Blocks {
         let tip = self.tip(&block)?;
         Ok((block, tip))
     }
+
+    fn seal(&mut self, change: Change, term: u64, index: u64) -> Result<Vec<u8>, BoxError> {
+        Ok(sealed(self.0, change, term, index))
+    }
 }
 
 impl Gate for Blocks {
@@ -79,8 +109,10 @@ impl Gate for Blocks {
         if message.msg_type != MessageType::MsgAppend as i32 {
             return Ok(());
         }
-        let block = |e: &&Entry| e.entry_type == EntryType::EntryNormal as i32 && !e.data.is_empty();
-        for entry in message.entries.iter().filter(block) {
+        for entry in message.entries.iter().filter(|e| !e.data.is_empty()) {
+            if proposal(entry).map_err(Refusal::Forged)?.is_some() {
+                continue;
+            }
             let block = parse(&entry.data).map_err(Refusal::Forged)?;
             if block.time.0 > now.0 + MAX_AHEAD {
                 return Err(Refusal::Early("a block from the future".into()));

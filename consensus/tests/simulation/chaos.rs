@@ -14,7 +14,7 @@ impl World {
         self.after(delay, Event::Chaos);
         let all: Vec<usize> = (0..self.nodes.len()).collect();
         let node = self.rng.pick(&all).unwrap_or(0);
-        match self.rng.range(0, 10) {
+        match self.rng.range(0, 12) {
             0..=2 => self.crash(node)?,
             // Whoever leads is the more interesting victim.
             3 => {
@@ -30,6 +30,7 @@ impl World {
                     self.drive(leader, |n| n.driver.as_mut().map(|d| d.transfer_leader(to)))?;
                 }
             }
+            9 | 10 => self.usurp()?,
             _ => self.nodes[node].slowness = self.rng.range(2, 150),
         }
         Ok(())
@@ -81,13 +82,18 @@ impl World {
         }
     }
 
-    /// True if everybody is up, at the same place, and nobody waits.
+    /// True if all members are up, at the same place, voters of one group without learners, and nobody waits. Those who
+    /// were banned may be anywhere.
     pub fn converged(&self) -> bool {
-        let first = self.nodes[0].machine.applied.index;
+        let members = self.members();
+        let first = self.nodes[members[0] as usize - 1].machine.applied.index;
         self.clients.content()
-            && self.nodes.iter().all(|n| {
-                n.machine.applied.index == first
-                    && n.driver.as_ref().is_some_and(|d| d.status().last_index == first && d.status().commit == first)
+            && members.iter().all(|id| {
+                let n = &self.nodes[*id as usize - 1];
+                let there = |s: &vermilion_consensus::Status| {
+                    s.last_index == first && s.commit == first && s.voters == members && s.learners.is_empty()
+                };
+                n.machine.applied.index == first && n.driver.as_ref().is_some_and(|d| there(&d.status()))
             })
     }
 }

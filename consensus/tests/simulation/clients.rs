@@ -1,4 +1,5 @@
-//! Clients: each has one request open, and repeats it with the same id until it is answered.
+//! Clients: each has one request open, and repeats it with the same id until it is answered. The last of them is the
+//! clerk, who admits and bans nodes.
 
 use vermilion_consensus::SubmitError;
 
@@ -7,6 +8,9 @@ use crate::node::Read;
 use crate::world::{Event, World};
 
 const TIMEOUT: u64 = 500;
+/// How many there are, and which of them is the clerk.
+const CLIENTS: usize = 25;
+const CLERK: usize = CLIENTS - 1;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Open {
@@ -31,8 +35,8 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn new(count: usize) -> Self {
-        let clients = (0..count).map(|_| Client { open: Open::Nothing, hint: None, turn: 0 }).collect();
+    pub fn new() -> Self {
+        let clients = (0..CLIENTS).map(|_| Client { open: Open::Nothing, hint: None, turn: 0 }).collect();
         Self { clients, next_id: 0, resting: false }
     }
 
@@ -61,9 +65,13 @@ impl World {
         }
         let mut again = TIMEOUT;
         if self.clients.clients[client].open == Open::Nothing && !self.clients.resting {
-            self.clients.next_id += 1;
-            let id = self.clients.next_id;
-            self.clients.clients[client].open = if self.rng.chance(2_500) { Open::Read(id) } else { Open::Command(id) };
+            self.clients.clients[client].open = if client == CLERK {
+                self.admission().map_or(Open::Nothing, Open::Command)
+            } else {
+                self.clients.next_id += 1;
+                let id = self.clients.next_id;
+                if self.rng.chance(2_500) { Open::Read(id) } else { Open::Command(id) }
+            };
         }
         let all: Vec<usize> = (0..self.nodes.len()).collect();
         let hint = self.clients.clients[client].hint.take();
@@ -112,7 +120,7 @@ impl World {
         self.oracle.acknowledge(id, position, index)?;
         if self.clients.clients[client].open == Open::Command(id) {
             self.clients.clients[client].open = Open::Nothing;
-            let pause = self.rng.range(0, 60);
+            let pause = if client == CLERK { self.rng.range(100, 1_000) } else { self.rng.range(0, 60) };
             self.turn(client, pause);
         }
         Ok(())

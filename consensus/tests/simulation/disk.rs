@@ -95,6 +95,19 @@ impl Disk {
         core.visible = core.durable.clone();
     }
 
+    /// The configuration as of what the state machine made durable.
+    pub fn set_conf(&self, conf: &ConfState) {
+        let mut core = self.0.borrow_mut();
+        core.visible.conf_state = conf.clone();
+        core.durable.conf_state = conf.clone();
+    }
+
+    /// True if a crash now would leave this entry, or a snapshot in its place.
+    pub fn holds(&self, index: u64, term: u64) -> bool {
+        let log = &self.0.borrow().durable;
+        index <= log.base || log.term(index) == Some(term)
+    }
+
     pub fn first_index(&self) -> u64 {
         self.0.borrow().visible.base + 1
     }

@@ -1,36 +1,80 @@
-//! A state machine that lists what it applied.
+//! A state machine that lists what it applied, and knows who was admitted and who was banned.
 
 use std::collections::BTreeMap;
 
-use vermilion_consensus::{Applied, BoxError, Entry, EntryType, Millis, Packer, Snapshot, StateMachine, Tip};
+use vermilion_consensus::{
+    Applied, BoxError, Change, ConfState, Entry, MembershipRule, Millis, NodeId, Packer, Snapshot, Standing, StateMachine, Tip,
+};
 
-use crate::blocks::{Blocks, parse};
+use crate::blocks::{Blocks, parse, proposal};
 
-/// Invariant: `positions` holds each record's place in `records`.
+/// Ids of commands that admit a node, and of those that ban it: the kind above, the node below. Anything else is an
+/// ordinary command.
+const ADMIT: u64 = 1 << 56;
+const BAN: u64 = 2 << 56;
+
+pub fn admit(node: NodeId) -> u64 {
+    ADMIT | node
+}
+
+pub fn ban(node: NodeId) -> u64 {
+    BAN | node
+}
+
+/// What a change came to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Judged {
+    pub index: u64,
+    pub change: Change,
+    pub proposer: NodeId,
+    /// The configuration that it gave, if it was approved of.
+    pub conf: Option<ConfState>,
+}
+
+/// Invariants: `positions` holds each record's place in `records`; `standings` follows from `founders` and `records`.
 #[derive(Clone, Default)]
 pub struct Machine {
     pub applied: Applied,
     pub records: Vec<u64>,
+    pub conf: ConfState,
+    pub standings: BTreeMap<NodeId, Standing>,
+    /// Membership changes applied since somebody last took them.
+    pub judged: Vec<Judged>,
+    /// The planted bug: approves of everything that fits.
+    careless: bool,
+    founders: Vec<NodeId>,
     positions: BTreeMap<u64, usize>,
 }
 
 /// What a machine made durable: everything else is applied again after a crash.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Saved {
     pub applied: Applied,
     pub records: usize,
+    pub conf: ConfState,
 }
 
 impl Machine {
+    pub fn new(founders: &[NodeId], careless: bool) -> Self {
+        let conf = ConfState { voters: founders.to_vec(), ..ConfState::default() };
+        let standings = founders.iter().map(|id| (*id, Standing::Voter)).collect();
+        Self { conf, standings, careless, founders: founders.to_vec(), ..Self::default() }
+    }
+
     pub fn save(&self) -> Saved {
-        Saved { applied: self.applied, records: self.records.len() }
+        Saved { applied: self.applied, records: self.records.len(), conf: self.conf.clone() }
     }
 
     pub fn restore(&mut self, saved: Saved) {
-        for id in self.records.drain(saved.records..) {
-            self.positions.remove(&id);
-        }
-        self.applied = saved.applied;
+        let records = self.records[..saved.records].to_vec();
+        *self = Self { applied: saved.applied, conf: saved.conf, ..self.with(records) };
+    }
+
+    /// The same machine with other records.
+    fn with(&self, records: Vec<u64>) -> Self {
+        let mut machine = Self::new(&self.founders, self.careless);
+        records.into_iter().for_each(|id| machine.record(id));
+        machine
     }
 
     /// Where a command stands in the list, if it was applied.
@@ -39,7 +83,7 @@ impl Machine {
     }
 
     /// The state as of `saved`, as a snapshot's content.
-    pub fn snapshot(&self, saved: Saved) -> Vec<u8> {
+    pub fn snapshot(&self, saved: &Saved) -> Vec<u8> {
         let mut bytes = saved.applied.index.to_be_bytes().to_vec();
         bytes.extend(saved.applied.tip.time.0.to_be_bytes());
         bytes.extend(saved.applied.tip.link);
@@ -47,17 +91,32 @@ impl Machine {
         bytes
     }
 
-    /// The machine that a snapshot holds.
-    pub fn of(snapshot: &Snapshot) -> Result<Self, String> {
+    /// What this machine is once it has a snapshot's state.
+    pub fn of(&self, snapshot: &Snapshot) -> Result<Self, String> {
         let numbers: Vec<u64> = snapshot.data.chunks_exact(8).map(|c| c.iter().fold(0, |n, b| n << 8 | u64::from(*b))).collect();
         let ([index, time, ..], true) = (numbers.as_slice(), numbers.len() >= 6) else {
             return Err("a snapshot ends early".into());
         };
         let mut link = [0; 32];
         link.copy_from_slice(&snapshot.data[16..48]);
-        let records = numbers[6..].to_vec();
-        let positions = records.iter().enumerate().map(|(position, id)| (*id, position)).collect();
-        Ok(Self { applied: Applied { index: *index, tip: Tip { link, time: Millis(*time) } }, records, positions })
+        let applied = Applied { index: *index, tip: Tip { link, time: Millis(*time) } };
+        let mut conf = snapshot.get_metadata().get_conf_state().clone();
+        conf.voters.sort_unstable();
+        conf.learners.sort_unstable();
+        Ok(Self { applied, conf, ..self.with(numbers[6..].to_vec()) })
+    }
+
+    fn record(&mut self, id: u64) {
+        let std::collections::btree_map::Entry::Vacant(vacant) = self.positions.entry(id) else { return };
+        vacant.insert(self.records.len());
+        self.records.push(id);
+        let node = id & 0xffff;
+        let standing = self.standings.get(&node).copied().unwrap_or_default();
+        match (id & !0xffff, standing) {
+            (ADMIT, Standing::Unknown) => drop(self.standings.insert(node, Standing::Voter)),
+            (BAN, Standing::Voter) => drop(self.standings.insert(node, Standing::Out)),
+            _ => {}
+        }
     }
 
     fn apply_one(&mut self, entry: &Entry) -> Result<(), String> {
@@ -65,7 +124,17 @@ impl Machine {
             return Err(format!("entry {} handed out after {}", entry.index, self.applied.index));
         }
         self.applied.index = entry.index;
-        if entry.entry_type != EntryType::EntryNormal as i32 || entry.data.is_empty() {
+        if let Some((change, proposer)) = proposal(entry)? {
+            let mut standing = self.standing(change.node()).map_err(|e| e.to_string())?;
+            if self.careless {
+                standing = if matches!(change, Change::Remove(_)) { Standing::Out } else { Standing::Voter };
+            }
+            let conf = change.judge(standing, &self.conf).ok();
+            self.conf = conf.clone().unwrap_or(std::mem::take(&mut self.conf));
+            self.judged.push(Judged { index: entry.index, change, proposer, conf });
+            return Ok(());
+        }
+        if entry.data.is_empty() {
             return Ok(());
         }
         let block = parse(&entry.data)?;
@@ -75,14 +144,15 @@ impl Machine {
         if block.time < self.applied.tip.time {
             return Err(format!("time goes back at {}", entry.index));
         }
-        self.applied.tip = Blocks.tip(&entry.data).map_err(|e| e.to_string())?;
-        for id in block.ids {
-            if let std::collections::btree_map::Entry::Vacant(vacant) = self.positions.entry(id) {
-                vacant.insert(self.records.len());
-                self.records.push(id);
-            }
-        }
+        self.applied.tip = Blocks(0).tip(&entry.data).map_err(|e| e.to_string())?;
+        block.ids.into_iter().for_each(|id| self.record(id));
         Ok(())
+    }
+}
+
+impl MembershipRule for Machine {
+    fn standing(&self, node: NodeId) -> Result<Standing, BoxError> {
+        Ok(self.standings.get(&node).copied().unwrap_or_default())
     }
 }
 

@@ -8,6 +8,7 @@ mod chaos;
 mod clients;
 mod disk;
 mod machine;
+mod members;
 mod node;
 mod oracle;
 mod rng;
@@ -34,11 +35,37 @@ struct Report {
     refusals: u64,
     dropped: u64,
     impossible: u64,
+    added: u64,
+    promoted: u64,
+    removed: u64,
+    refused_changes: u64,
+    banned_leaders: u64,
+}
+
+/// Kinds of runs: how many nodes found the group, and whether a banned node's connections are cut.
+const CLASSES: [(u64, bool); 4] = [(3, false), (5, false), (3, true), (5, true)];
+
+fn class(seed: u64) -> usize {
+    (seed % CLASSES.len() as u64) as usize
+}
+
+impl Report {
+    /// What must have happened in every kind of run, or its seeds prove nothing about it.
+    fn events(&self) -> [(&'static str, u64); 6] {
+        [
+            ("nodes joined", self.added),
+            ("nodes promoted", self.promoted),
+            ("nodes removed", self.removed),
+            ("changes refused", self.refused_changes),
+            ("leaders banned", self.banned_leaders),
+            ("snapshots", self.snapshots),
+        ]
+    }
 }
 
 fn run(seed: u64, bug: Bug) -> Result<Report, String> {
-    let count = if seed.is_multiple_of(2) { 3 } else { 5 };
-    let mut world = World::new(seed, count, bug);
+    let (founders, cuts) = CLASSES[class(seed)];
+    let mut world = World::new(seed, founders, cuts, bug);
     for node in 0..world.nodes.len() {
         world.after(node as u64, Event::Start { node });
     }
@@ -70,8 +97,9 @@ fn run(seed: u64, bug: Bug) -> Result<Report, String> {
         }
         world.next()?;
     }
-    for (i, node) in world.nodes.iter().enumerate() {
-        world.oracle.complete(&node.machine, i)?;
+    for id in world.members() {
+        let i = id as usize - 1;
+        world.oracle.complete(&world.nodes[i].machine, i)?;
     }
     let o = &world.oracle;
     let report = Report {
@@ -85,8 +113,13 @@ fn run(seed: u64, bug: Bug) -> Result<Report, String> {
         refusals: o.refusals,
         dropped: o.dropped,
         impossible: o.impossible,
+        added: o.added,
+        promoted: o.promoted,
+        removed: o.removed,
+        refused_changes: o.refused_changes,
+        banned_leaders: o.banned_leaders,
     };
-    if report.elections == 0 || report.crashes == 0 || report.commits == 0 {
+    if report.elections == 0 || report.crashes == 0 || report.commits == 0 || report.added + report.removed == 0 {
         return Err(format!("a run in which nothing happens proves nothing: {report:?}"));
     }
     Ok(report)
@@ -109,6 +142,8 @@ fn no_seed_breaks_a_promise() {
         None => 0..number("VERMILION_SIM_SEEDS").unwrap_or(SEEDS),
     };
     let mut total = [0u64; 9];
+    let mut names = [""; 6];
+    let mut events = [[0u64; 6]; CLASSES.len()];
     for seed in seeds.clone() {
         match run(seed, Bug::None) {
             Ok(r) => {
@@ -116,6 +151,8 @@ fn no_seed_breaks_a_promise() {
                 let numbers =
                     [r.elections, r.crashes, r.commits as u64, r.blocks, r.reads, r.snapshots, r.refusals, r.dropped, r.impossible];
                 total.iter_mut().zip(numbers).for_each(|(t, n)| *t += n);
+                events[class(seed)].iter_mut().zip(r.events()).for_each(|(t, (_, n))| *t += n);
+                names = r.events().map(|(name, _)| name);
             }
             Err(error) => panic!(
                 "seed {seed} at commit {commit}: {error}\nreproduce: VERMILION_SIM_SEED={seed} cargo test --release -p vermilion-consensus --test simulation no_seed -- --nocapture"
@@ -127,6 +164,13 @@ fn no_seed_breaks_a_promise() {
         "{seeds:?} at {commit}: {elections} elections, {crashes} crashes, {commits} commands in {blocks} blocks, {reads} reads, \
          {snapshots} snapshots, {refusals} refusals, {dropped} messages dropped, {impossible} of them impossible"
     );
+    for ((founders, cuts), counts) in CLASSES.iter().zip(events) {
+        let said: Vec<String> = names.iter().zip(counts).map(|(name, n)| format!("{n} {name}")).collect();
+        println!("{founders} founders, connections of the banned {}: {}", if *cuts { "cut" } else { "left" }, said.join(", "));
+        // One seed alone, or a few, need not show everything.
+        let enough = seeds.end - seeds.start >= SEEDS;
+        assert!(!enough || counts.iter().all(|n| *n > 0), "a kind of run in which one of these never happens proves nothing about it");
+    }
 }
 
 #[test]
@@ -151,4 +195,14 @@ fn finds_an_acknowledgement_before_sync() {
 #[test]
 fn finds_an_apply_before_quorum() {
     finds(Bug::EarlyApply);
+}
+
+#[test]
+fn finds_a_change_that_nobody_approved() {
+    finds(Bug::Unapproved);
+}
+
+#[test]
+fn finds_a_learner_that_is_counted() {
+    finds(Bug::LearnerCounted);
 }

@@ -17,6 +17,10 @@ pub enum Bug {
     EarlyAcknowledge,
     /// Entries are applied when they are appended: before a majority holds them.
     EarlyApply,
+    /// Every membership change that fits takes effect, whether it was approved of or not.
+    Unapproved,
+    /// Raft is told that a learner is a voter.
+    LearnerCounted,
 }
 
 /// A client's read at this node.
@@ -48,14 +52,16 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(id: NodeId, voters: &[NodeId]) -> Self {
+    /// A node with an empty disk. All know the founders; who joins later is not one of them.
+    pub fn new(id: NodeId, founders: &[NodeId], bug: Bug) -> Self {
+        let machine = Machine::new(founders, bug == Bug::Unapproved);
         Self {
             id,
             driver: None,
             life: 0,
-            disk: Disk::new(voters),
-            machine: Machine::default(),
-            saved: Saved::default(),
+            disk: Disk::new(founders),
+            saved: machine.save(),
+            machine,
             writing: VecDeque::new(),
             applying: VecDeque::new(),
             waiters: BTreeMap::new(),
@@ -72,9 +78,12 @@ impl Node {
         config.max_unapplied_entries = 8;
         // Small enough that catching up goes in several portions.
         config.max_apply_bytes = 1024;
+        config.caught_up_entries = 4;
         let logger = Logger::root(Discard, o!());
-        let driver = Driver::new(config, self.disk.clone(), Blocks, self.saved.applied, &logger);
-        self.driver = Some(driver.map_err(|e| format!("node {} does not start: {e}", self.id))?);
+        let driver = Driver::new(config, self.disk.clone(), Blocks(self.id), self.saved.applied, &logger);
+        let mut driver = driver.map_err(|e| format!("node {} does not start: {e}", self.id))?;
+        driver.set_standings(self.machine.standings.clone());
+        self.driver = Some(driver);
         self.life += 1;
         Ok(())
     }
@@ -85,12 +94,12 @@ impl Node {
         for write in self.writing.drain(..).take(written) {
             self.disk.sync(&write.batch)?;
             if let Some(snapshot) = &write.batch.snapshot {
-                self.machine = Machine::of(snapshot)?;
+                self.machine = self.machine.of(snapshot)?;
                 self.saved = self.machine.save();
             }
         }
         self.disk.crash();
-        self.machine.restore(self.saved);
+        self.machine.restore(self.saved.clone());
         self.applying.clear();
         self.waiters.clear();
         self.reads.clear();
@@ -100,9 +109,11 @@ impl Node {
     /// Makes the machine's state durable, and cuts the log off some way below it.
     pub fn save(&mut self, compact: bool, tail: u64) {
         self.saved = self.machine.save();
+        // Configuration and applied index become durable together.
+        self.disk.set_conf(&self.saved.conf);
         let index = self.saved.applied.index;
         if compact && index > self.disk.first_index() + 20 {
-            self.disk.compact(index, self.machine.snapshot(self.saved), index.saturating_sub(tail));
+            self.disk.compact(index, self.machine.snapshot(&self.saved), index.saturating_sub(tail));
         }
     }
 }

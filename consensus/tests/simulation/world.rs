@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vermilion_consensus::{Applied, Entry, Gate, LogWriter, Message, MessageType, Millis, NodeId, Output, Refusal, Role};
-use vermilion_consensus::{StateMachine, decode, encode};
+use vermilion_consensus::{Applied, Change, Entry, Fault, Gate, LogWriter, Message, MessageType, Millis, NodeId, Output, Refusal, Role};
+use vermilion_consensus::{StateMachine, decode, encode, reachable};
 
 use crate::blocks::Blocks;
 use crate::clients::Clients;
-use crate::machine::Machine;
 use crate::node::{Bug, Node};
 use crate::oracle::Oracle;
 use crate::rng::{Rng, fnv};
@@ -69,6 +68,10 @@ pub struct World {
     pub oracle: Oracle,
     /// One-way links that carry nothing: (from, to).
     pub blocked: BTreeSet<(NodeId, NodeId)>,
+    /// How many nodes there were at first.
+    pub founders: u64,
+    /// Nodes hear nothing from those that they know to be banned.
+    pub cuts: bool,
     /// Faults happen.
     pub chaos: bool,
     pub trace: u64,
@@ -78,16 +81,20 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, count: u64, bug: Bug) -> Self {
+    pub fn new(seed: u64, count: u64, cuts: bool, bug: Bug) -> Self {
         let voters: Vec<NodeId> = (1..=count).collect();
+        let mut oracle = Oracle::default();
+        oracle.founded(&voters);
         Self {
+            founders: count,
+            cuts,
             seed,
             bug,
             now: 1_000_000,
             rng: Rng::new(seed),
-            nodes: voters.iter().map(|id| Node::new(*id, &voters)).collect(),
-            clients: Clients::new(24),
-            oracle: Oracle::default(),
+            nodes: voters.iter().map(|id| Node::new(*id, &voters, bug)).collect(),
+            clients: Clients::new(),
+            oracle,
             blocked: BTreeSet::new(),
             chaos: true,
             trace: seed,
@@ -210,7 +217,7 @@ impl World {
         let mut apply = out.apply;
         if let Some(mut write) = out.write {
             match self.bug {
-                Bug::None => {}
+                Bug::None | Bug::Unapproved | Bug::LearnerCounted => {}
                 Bug::EarlyAcknowledge => {
                     self.nodes[node].disk.show(&write.batch)?;
                     for message in std::mem::take(&mut write.after) {
@@ -263,7 +270,10 @@ impl World {
         }
         let installed = match &write.batch.snapshot {
             Some(snapshot) => {
-                let machine = Machine::of(snapshot)?;
+                let n = &self.nodes[node];
+                let machine = n.machine.of(snapshot)?;
+                let reached = reachable(&n.machine.conf, &machine.conf, &machine).map_err(|e| e.to_string())?;
+                reached.map_err(|e| format!("node {}: a snapshot's configuration cannot be: {e}", node + 1))?;
                 self.oracle.snapshot(&machine)?;
                 let n = &mut self.nodes[node];
                 n.machine = machine;
@@ -283,6 +293,9 @@ impl World {
         let first = self.rng.chance(5_000);
         self.drive(node, |n| {
             let Some(driver) = &mut n.driver else { return };
+            if installed.is_some() {
+                driver.set_standings(n.machine.standings.clone());
+            }
             if let (true, Some(applied)) = (first, installed) {
                 driver.applied(applied);
             }
@@ -304,21 +317,40 @@ impl World {
         }
         let applied: Applied = self.nodes[node].machine.applied;
         self.answer_reads(node)?;
+        let bug = self.bug;
         self.drive(node, |n| {
-            if let Some(d) = &mut n.driver {
-                d.applied(applied)
+            let Some(driver) = &mut n.driver else { return Ok(()) };
+            for judged in n.machine.judged.drain(..).filter(|j| j.conf.is_some()) {
+                driver.apply_change(judged.index, judged.change)?;
+                if let (Bug::LearnerCounted, Change::AddLearner(learner)) = (bug, judged.change) {
+                    driver.apply_change(judged.index, Change::Promote(learner))?;
+                }
             }
-        })
+            driver.set_standings(n.machine.standings.clone());
+            driver.applied(applied);
+            Ok(())
+        })?
+        .map_err(|e: Fault| format!("node {}: {e}", node + 1))?;
+        // A snapshot on its way is in raft's configuration before it is in the machine.
+        match self.nodes[node].writing.iter().any(|w| w.batch.snapshot.is_some()) {
+            true => Ok(()),
+            false => self.counted(node, &self.nodes[node].machine),
+        }
     }
 
     fn apply_one(&mut self, node: usize, entry: Entry) -> Result<(), String> {
         self.note(&[node as u8, 1]);
         self.note(&encode(&Message { entries: vec![entry.clone()], ..Message::default() }));
-        let n = &mut self.nodes[node];
+        let n = &self.nodes[node];
         let before = n.machine.records.len();
-        self.oracle.entry(&entry, node)?;
+        let holds = |id: NodeId| self.nodes.get(id as usize - 1).is_some_and(|n| n.disk.holds(entry.index, entry.term));
+        self.oracle.entry(&entry, node, holds)?;
+        let n = &mut self.nodes[node];
         n.machine.apply(vec![entry.clone()]).map_err(|e| format!("node {}: {e}", node + 1))?;
         self.oracle.records(&n.machine.records, before, node)?;
+        if let Some(judged) = n.machine.judged.last().filter(|j| j.index == entry.index) {
+            self.oracle.change(judged, &n.machine.records, node)?;
+        }
         // Whoever waits here for one of the block's commands hears of it.
         let n = &mut self.nodes[node];
         let done: Vec<(u64, usize, usize)> =
@@ -365,6 +397,9 @@ impl World {
             return Ok(());
         }
         let mut message = decode(bytes).map_err(|e| e.to_string())?;
+        if self.cut(to, message.from) {
+            return Ok(());
+        }
         // A leader that is no longer its owner's: one byte of a block is not what was signed.
         let forged = self.chaos && message.get_msg_type() == MessageType::MsgAppend && self.rng.chance(10);
         if let (true, Some(entry)) = (forged, message.entries.iter_mut().find(|e| !e.data.is_empty())) {
@@ -372,7 +407,7 @@ impl World {
             entry.data[at] ^= 0x40;
         }
         let (from, term, now) = (message.from, message.term, Millis(self.now));
-        match Blocks.admit(&message, now) {
+        match Blocks(0).admit(&message, now) {
             Ok(()) => {
                 let step = |n: &mut Node| n.driver.as_mut().map(|d| d.step(message));
                 match self.drive(to, step)? {

@@ -3,7 +3,7 @@
 //! `UPDATE_GOLDENFILES=1 cargo test --test transcripts` writes the outputs anew; read them before you keep them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::fmt::Write as _;
 
@@ -11,8 +11,8 @@ use bytes::Bytes;
 use raft::storage::MemStorage;
 use slog::{Discard, Logger, o};
 use vermilion_consensus::{
-    Applied, BoxError, ConfState, Driver, DriverConfig, Entry, Message, MessageType, Millis, NodeId, Output, Packer, Tip, Write, decode,
-    encode,
+    Applied, BoxError, Change, ConfState, Driver, DriverConfig, Entry, Message, MessageType, Millis, NodeId, Output, Packer, Standing, Tip,
+    Write, change_of, decode, encode,
 };
 
 /// Blocks that can be read in a transcript: "predecessor|commands". The link is the block's first byte of commands.
@@ -31,6 +31,10 @@ impl Packer for Readable {
         let tip = self.tip(&block)?;
         Ok((block, tip))
     }
+
+    fn seal(&mut self, _: Change, term: u64, index: u64) -> Result<Vec<u8>, BoxError> {
+        Ok(format!("{term}:{index}").into_bytes())
+    }
 }
 
 struct Node {
@@ -39,6 +43,7 @@ struct Node {
     store: MemStorage,
     writes: VecDeque<Write>,
     apply: Vec<Entry>,
+    conf: ConfState,
 }
 
 #[derive(goldenscript::Command)]
@@ -63,6 +68,10 @@ enum Command {
     Read(NodeId, u64),
     Refuse(NodeId, NodeId, u64),
     Transfer(NodeId, NodeId),
+    /// What every state machine says of a node from here on: learner, voter or out.
+    Standing(NodeId, String),
+    /// A leader proposes a change whether it is approved of or not: add, promote or remove.
+    Propose(NodeId, String, NodeId),
     Status,
     /// Delivers, persists and applies until nothing moves, without a word.
     Settle,
@@ -70,10 +79,14 @@ enum Command {
 
 struct Group {
     nodes: Vec<Node>,
+    standings: BTreeMap<NodeId, Standing>,
     wire: VecDeque<Vec<u8>>,
 }
 
 fn text(entry: &Entry) -> String {
+    if let Ok(Some((change, seal))) = change_of(entry) {
+        return format!("{}/{}={change:?} sealed {}", entry.index, entry.term, String::from_utf8_lossy(&seal));
+    }
     let data = String::from_utf8_lossy(&entry.data);
     format!("{}/{}{}{data}", entry.index, entry.term, if data.is_empty() { "" } else { "=" })
 }
@@ -96,16 +109,17 @@ fn describe(m: &Message) -> String {
 }
 
 impl Group {
-    fn new() -> Self {
-        let voters = vec![1, 2, 3];
-        let node = |id: &NodeId| {
+    /// Three founders; further nodes wait until the group lets them in.
+    fn new(nodes: NodeId) -> Self {
+        let conf = ConfState { voters: vec![1, 2, 3], ..ConfState::default() };
+        let node = |id: NodeId| {
             let store = MemStorage::new();
-            store.wl().set_conf_state(ConfState { voters: voters.clone(), ..ConfState::default() });
+            store.wl().set_conf_state(conf.clone());
             let logger = Logger::root(Discard, o!());
-            let driver = Driver::new(DriverConfig::new(*id, 1), store.clone(), Readable, Applied::default(), &logger).unwrap();
-            Node { id: *id, driver, store, writes: VecDeque::new(), apply: Vec::new() }
+            let driver = Driver::new(DriverConfig::new(id, 1), store.clone(), Readable, Applied::default(), &logger).unwrap();
+            Node { id, driver, store, writes: VecDeque::new(), apply: Vec::new(), conf: conf.clone() }
         };
-        Self { nodes: voters.iter().map(node).collect(), wire: VecDeque::new() }
+        Self { nodes: (1..=nodes).map(node).collect(), standings: BTreeMap::new(), wire: VecDeque::new() }
     }
 
     fn node(&mut self, id: NodeId) -> Result<&mut Node, Box<dyn Error>> {
@@ -164,13 +178,28 @@ impl Group {
     }
 
     fn apply(&mut self, id: NodeId) -> Result<String, Box<dyn Error>> {
+        let standings = self.standings.clone();
         let node = self.node(id)?;
         let entries = std::mem::take(&mut node.apply);
-        let tip = entries.iter().rfind(|e| !e.data.is_empty()).map(|e| Readable.tip(&e.data).map_err(|e| e.to_string())).transpose()?;
-        if let Some(last) = entries.last() {
-            node.driver.applied(Applied { index: last.index, tip: tip.unwrap_or_default() });
+        let (mut said, mut tip) = (String::new(), Tip::default());
+        for entry in &entries {
+            if let Some((change, _)) = change_of(entry)? {
+                match change.judge(standings.get(&change.node()).copied().unwrap_or_default(), &node.conf) {
+                    Ok(conf) => {
+                        writeln!(said, "{id}: {change:?} gives voters {:?}, learners {:?}", conf.voters, conf.learners)?;
+                        node.driver.apply_change(entry.index, change)?;
+                        node.conf = conf;
+                    }
+                    Err(refusal) => writeln!(said, "{id}: {change:?} refused: {refusal}")?,
+                }
+            } else if !entry.data.is_empty() {
+                tip = Readable.tip(&entry.data).map_err(|e| e.to_string())?;
+            }
         }
-        self.poll(id)
+        if let Some(last) = entries.last() {
+            node.driver.applied(Applied { index: last.index, tip });
+        }
+        Ok(said + &self.poll(id)?)
     }
 
     fn deliver(&mut self, to: Option<NodeId>) -> Result<String, Box<dyn Error>> {
@@ -192,7 +221,7 @@ impl Group {
 
     fn settle(&mut self) -> Result<(), Box<dyn Error>> {
         for _ in 0..100 {
-            for id in 1..=3 {
+            for id in 1..=self.nodes.len() as NodeId {
                 while !self.node(id)?.writes.is_empty() {
                     self.persist(id)?;
                 }
@@ -213,6 +242,9 @@ impl Group {
                 node.id, s.role, s.term, s.leader, s.last_index, s.persisted, s.commit, s.applied, s.pending_commands
             )
             .unwrap();
+            if self.nodes.len() > 3 {
+                writeln!(said, "   voters={:?} learners={:?}", s.voters, s.learners).unwrap();
+            }
         }
         said
     }
@@ -241,34 +273,64 @@ impl goldenscript::Runner for Group {
             }
             Command::Read(id, token) => self.node(*id)?.driver.read(*token)?,
             Command::Refuse(id, from, term) => self.node(*id)?.driver.refuse(*from, *term),
-            Command::Transfer(id, to) => self.node(*id)?.driver.transfer_leader(*to)?,
+            Command::Transfer(id, to) => {
+                if let Err(error) = self.node(*id)?.driver.transfer_leader(*to) {
+                    return Ok(format!("{id}: {error}\n"));
+                }
+            }
+            Command::Standing(id, word) => {
+                let standing = match word.as_str() {
+                    "learner" => Standing::Learner,
+                    "voter" => Standing::Voter,
+                    "out" => Standing::Out,
+                    other => return Err(format!("there is no standing {other}").into()),
+                };
+                self.standings.insert(*id, standing);
+                self.nodes.iter_mut().for_each(|n| n.driver.set_standings(self.standings.clone()));
+            }
+            Command::Propose(id, word, node) => {
+                let change = match word.as_str() {
+                    "add" => Change::AddLearner(*node),
+                    "promote" => Change::Promote(*node),
+                    "remove" => Change::Remove(*node),
+                    other => return Err(format!("there is no change {other}").into()),
+                };
+                if let Err(error) = self.node(*id)?.driver.propose_change(change) {
+                    return Ok(format!("{id}: not proposed: {error}\n"));
+                }
+            }
             Command::Status => return Ok(self.status()),
             Command::Settle => self.settle()?,
         }
         let mut said = String::new();
-        for id in 1..=3 {
+        for id in 1..=self.nodes.len() as NodeId {
             said += &self.poll(id)?;
         }
         Ok(said)
     }
 }
 
-fn script(name: &str) {
+fn script(name: &str, nodes: NodeId) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/scripts").join(name);
-    goldenscript::run(&mut Group::new(), path).unwrap();
+    goldenscript::run(&mut Group::new(nodes), path).unwrap();
 }
 
 #[test]
 fn a_block_from_election_to_apply() {
-    script("block");
+    script("block", 3);
 }
 
 #[test]
 fn a_refused_leader() {
-    script("refusal");
+    script("refusal", 3);
 }
 
 #[test]
 fn reads_and_transfer() {
-    script("reads");
+    script("reads", 3);
+}
+
+#[test]
+fn a_node_joins_and_another_leaves() {
+    script("membership", 4);
 }

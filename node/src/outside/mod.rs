@@ -30,7 +30,8 @@ pub fn feeders(
     edge: &Arc<Edge>,
     metrics: &Arc<Metrics>,
 ) -> Vec<Feeder> {
-    let asked = config.witness.iter().zip(&office.trust().policy().outside);
+    let trust = office.trust();
+    let asked = config.witness.iter().zip(&trust.policy().outside);
     asked
         .filter_map(|(entry, witness)| {
             let client = WitnessClient::new(entry.url.as_deref()?, witness.clone(), Duration::from_millis(entry.timeout_ms))?;

@@ -28,6 +28,12 @@ async fn a_follower_that_was_down_for_longer_than_the_log_reaches_back_catches_u
         ledger.client.connection.submit(&issuer.prepare(row, &tags).unwrap()).await.unwrap().accepted().unwrap();
     }
     let size = ledger.settled().await;
+    // It is killed in the middle of it, and goes on with what it began.
+    ledger.launch(&away);
+    until("that it fetches records", async || ledger.log(&away).contains("behind the log: fetching records").then_some(())).await;
+    ledger.kill(&away);
+    let begun = Store::open(&ledger.node(&away).data_dir, Mode::ReadOnly).unwrap().installing().unwrap();
+    assert!(begun.is_some(), "{away} had all records before it could be killed");
     ledger.launch(&away);
     until("the records that it lacks", async || (ledger.status_of(&away).await?.size == size).then_some(())).await;
     // Nothing new comes: is it a witness of what it has now all the same?
@@ -51,5 +57,7 @@ async fn a_follower_that_was_down_for_longer_than_the_log_reaches_back_catches_u
     alone.assert_clean();
     assert_eq!(alone.report["licences"], COMMANDS + 1);
     ledger.audit(&ledger.data_dirs()).assert_clean();
+    let left = Store::open(&ledger.node(&away).data_dir, Mode::ReadOnly).unwrap().installing().unwrap();
+    assert!(left.is_none(), "{away} still takes itself for one that catches up");
     assert!(witness.is_some(), "while nothing new came, {away} did not cosign the checkpoint of the records that it had caught up with");
 }

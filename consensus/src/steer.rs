@@ -1,0 +1,139 @@
+//! What a leader does about membership by itself: it lets nodes in, promotes them when they have caught up, and removes
+//! those that must leave, itself last.
+
+use std::collections::BTreeMap;
+
+use raft::eraftpb::ConfState;
+use raft::{ProgressState, ProgressTracker, StateRole, Storage};
+
+use crate::driver::Driver;
+use crate::{Change, ConfChangeError, Fault, NodeId, Packer, Standing};
+
+/// What is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Due {
+    Propose(Change),
+    /// This node must leave, so another leads first.
+    HandOver(NodeId),
+}
+
+impl<L: Storage, P: Packer> Driver<L, P> {
+    /// What the state machine says of every node that it knows, as of what it applied. Given at start, and whenever it
+    /// changed, before [`applied`](Self::applied). A leader steers the group there, one change at a time.
+    ///
+    /// It decides nothing: each node asks its own state machine again when the entry is applied.
+    pub fn set_standings(&mut self, standings: BTreeMap<NodeId, Standing>) {
+        self.standings = standings;
+    }
+
+    /// Proposes a change of membership and returns its index. Whether the state machine approves of it is asked where it is
+    /// applied; that an entry at this index is applied does not mean that it is this one.
+    pub fn propose_change(&mut self, change: Change) -> Result<u64, ConfChangeError> {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader {
+            return Err(ConfChangeError::NotLeader { leader: self.role().leader });
+        }
+        // Raft would turn it into an empty entry and say nothing. And before its own term's first commit a leader doesn't
+        // know which configuration it leads.
+        if raft.has_pending_conf() || raft.lead_transferee.is_some() || !raft.commit_to_current_term() {
+            return Err(ConfChangeError::Pending);
+        }
+        change.next(&self.conf_state()).map_err(ConfChangeError::Refused)?;
+        let index = raft.raft_log.last_index() + 1;
+        let seal = self.packer.seal(change, raft.term, index).map_err(ConfChangeError::Seal)?;
+        let proposed = self.raw.propose_conf_change(Vec::new(), change.raft(seal));
+        self.settle();
+        match proposed {
+            Ok(()) if self.raw.raft.pending_conf_index == index => Ok(index),
+            Ok(()) | Err(_) => Err(ConfChangeError::Pending),
+        }
+    }
+
+    /// Puts a change into effect that the state machine applied at `index` and approved of, before [`applied`](Self::applied)
+    /// is called for that index. The configuration that the state machine stored must be the same.
+    ///
+    /// An error stops the node: raft and the state machine no longer agree who the group is.
+    pub fn apply_change(&mut self, index: u64, change: Change) -> Result<(), Fault> {
+        // A snapshot came meanwhile and has it in its configuration already.
+        if index < self.raw.raft.raft_log.first_index() {
+            return Ok(());
+        }
+        let expected = change.next(&self.conf_state()).map_err(|e| Fault::Membership(e.to_string()))?;
+        self.raw.apply_conf_change(&change.raft(Vec::new()))?;
+        if self.conf_state() != expected {
+            return Err(Fault::Membership(format!("{change:?} gives {:?}, not {expected:?}", self.conf_state())));
+        }
+        let raft = &mut self.raw.raft;
+        // Raft leaves a removed leader in office, and panics when it next counts a commit.
+        if !raft.promotable() && raft.state != StateRole::Follower {
+            raft.become_follower(raft.term, raft::INVALID_ID);
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// The configuration in effect, its lists in order.
+    pub fn conf_state(&self) -> ConfState {
+        let mut state = self.raw.raft.prs().conf().to_conf_state();
+        state.voters.sort_unstable();
+        state.learners.sort_unstable();
+        state
+    }
+
+    /// Does what is due, once a tick.
+    pub(crate) fn steer(&mut self) -> Result<(), Fault> {
+        if !std::mem::take(&mut self.steer_due) {
+            return Ok(());
+        }
+        let raft = &self.raw.raft;
+        if raft.has_pending_conf() || raft.lead_transferee.is_some() || !raft.commit_to_current_term() {
+            return Ok(());
+        }
+        let conf = self.conf_state();
+        match due(&conf, &self.standings, self.config.id, raft.prs(), raft.raft_log.committed, self.config.caught_up_entries) {
+            None => Ok(()),
+            Some(Due::HandOver(to)) => {
+                self.raw.transfer_leader(to);
+                self.settle();
+                Ok(())
+            }
+            Some(Due::Propose(change)) => match self.propose_change(change) {
+                Err(ConfChangeError::Seal(error)) => Err(Fault::Pack(error)),
+                // The next tick looks again.
+                Ok(_) | Err(_) => Ok(()),
+            },
+        }
+    }
+}
+
+/// What a leader of a group configured as `conf` does next: hands over if it must leave and somebody can follow it, else
+/// removes, promotes, adds, in this order, the smallest id first.
+fn due(
+    conf: &ConfState,
+    standings: &BTreeMap<NodeId, Standing>,
+    own: NodeId,
+    progress: &ProgressTracker,
+    committed: u64,
+    caught_up: u64,
+) -> Option<Due> {
+    let standing = |node: NodeId| standings.get(&node).copied().unwrap_or_default();
+    let active = |node: NodeId| progress.get(node).filter(|p| p.recent_active && p.state == ProgressState::Replicate);
+    if standing(own) == Standing::Out {
+        let heirs = conf.voters.iter().filter(|node| **node != own && standing(**node) != Standing::Out);
+        if let Some((_, node)) = heirs.filter_map(|node| Some((active(*node)?.matched, *node))).max() {
+            return Some(Due::HandOver(node));
+        }
+        // Nobody to hand over to yet: a learner may become one.
+    }
+    let members = || conf.voters.iter().chain(&conf.learners).copied();
+    let remove = members().filter(|node| *node != own && standing(*node) == Standing::Out).min().map(Change::Remove);
+    let ready = |node: &NodeId| {
+        standing(*node) == Standing::Voter && active(*node).is_some_and(|p| p.matched.saturating_add(caught_up) >= committed)
+    };
+    let promote = || conf.learners.iter().copied().find(ready).map(Change::Promote);
+    let wanted = |(node, standing): (&NodeId, &Standing)| {
+        (matches!(standing, Standing::Learner | Standing::Voter) && !members().any(|member| member == *node)).then_some(*node)
+    };
+    let add = || standings.iter().find_map(wanted).map(Change::AddLearner);
+    remove.or_else(promote).or_else(add).map(Due::Propose)
+}
