@@ -1,6 +1,7 @@
 //! The gate's first half: is this a whole, well-formed envelope, signed by all whom it names?
 
 use vermilion_crypto::{CryptoError, Digest, PublicKey, Signature, SigningKey, batch::Batch, dsse, hash};
+use vermilion_proto::view::{EnvelopeView, SignatureView};
 use vermilion_proto::{COMMAND_TYPE, CanonicalError, Command, Envelope, Message as _, canonical};
 
 /// The largest envelope, in bytes. The largest command is a licence type with its schema (64 KiB)
@@ -80,11 +81,11 @@ pub fn open(bytes: &[u8]) -> Result<Opened, EnvelopeError> {
     if bytes.len() > MAX_ENVELOPE {
         return Err(EnvelopeError::TooLarge("more than 256 KiB"));
     }
-    let envelope: Envelope = canonical(bytes)?;
+    let envelope = EnvelopeView::parse(bytes)?;
     if envelope.payload_type != COMMAND_TYPE {
         return Err(EnvelopeError::PayloadType);
     }
-    let command: Command = canonical(&envelope.payload)?;
+    let command: Command = canonical(envelope.payload)?;
     let head = command.head.as_ref().ok_or_else(|| EnvelopeError::Malformed("the command has no head".into()))?;
     if command.body.as_ref().is_none_or(|b| b.of.is_none()) {
         return Err(EnvelopeError::Malformed("the command has no body".into()));
@@ -100,17 +101,18 @@ pub fn open(bytes: &[u8]) -> Result<Opened, EnvelopeError> {
     }
     let mut keys = Vec::with_capacity(head.signers.len());
     let mut signatures = Vec::with_capacity(head.signers.len());
+    let mut made = envelope.signatures.iter();
     for (n, signer) in head.signers.iter().enumerate() {
-        let signature = envelope.signatures.get(n).ok_or(EnvelopeError::Incomplete(n))?;
+        let signature = SignatureView::parse(made.next().ok_or(EnvelopeError::Incomplete(n))?)?;
         if signature.suite != vermilion_crypto::SUITE_1 {
             return Err(EnvelopeError::Suite(signature.suite));
         }
-        let key = PublicKey::from_slice(&signature.public_key).map_err(|_| EnvelopeError::BadSignature(n))?;
+        let key = PublicKey::from_slice(signature.public_key).map_err(|_| EnvelopeError::BadSignature(n))?;
         if signature.key_id != signer.key_id || key.id().as_slice() != signer.key_id {
             return Err(EnvelopeError::Incomplete(n));
         }
         keys.push(key);
-        signatures.push(signature.signature.as_slice().try_into().map_err(|_| EnvelopeError::BadSignature(n))?);
+        signatures.push(signature.signature.try_into().map_err(|_| EnvelopeError::BadSignature(n))?);
     }
     let genesis = matches!(command.body.as_ref().and_then(|b| b.of.as_ref()), Some(vermilion_proto::body::Of::Genesis(_)));
     if keys.is_empty() && !genesis {
@@ -119,8 +121,8 @@ pub fn open(bytes: &[u8]) -> Result<Opened, EnvelopeError> {
     if envelope.signatures.len() != keys.len() {
         return Err(EnvelopeError::Malformed("the envelope has a signature of someone whom the command does not name".into()));
     }
-    let signed = Signed { keys, signatures, bytes: dsse::pae(COMMAND_TYPE, &envelope.payload) };
-    Ok(Opened { id: command_id(&envelope.payload), command, signed })
+    let signed = Signed { keys, signatures, bytes: dsse::pae(COMMAND_TYPE, envelope.payload) };
+    Ok(Opened { id: command_id(envelope.payload), command, signed })
 }
 
 impl Signed {

@@ -7,6 +7,8 @@
 mod generated {
     tonic::include_proto!("vermilion.v1");
 }
+pub mod view;
+
 pub use generated::*;
 pub use prost::bytes::Bytes;
 pub use prost::{DecodeError, Message};
@@ -45,10 +47,7 @@ impl std::error::Error for CanonicalError {}
 /// field is never skipped, and one message has one encoding.
 pub fn canonical<M: Message + Default>(bytes: &[u8]) -> Result<M, CanonicalError> {
     let message = M::decode(bytes).map_err(|e| CanonicalError::Malformed(e.to_string()))?;
-    if message.encoded_len() != bytes.len() || message.encode_to_vec() != bytes {
-        return Err(CanonicalError::NotCanonical);
-    }
-    Ok(message)
+    if message.encode_to_vec() == bytes { Ok(message) } else { Err(CanonicalError::NotCanonical) }
 }
 
 /// Decodes `bytes` and refuses unknown fields, defaults written out and repeated single fields, all of

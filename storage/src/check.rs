@@ -1,7 +1,6 @@
 //! Start-up checks (design, invariant 6): does what the directory holds fit together?
 
-use crate::{StorageError, Store, columns};
-use rocksdb::IteratorMode;
+use crate::{StorageError, Store};
 
 /// What a start found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,24 +53,4 @@ impl Store {
         }
         Ok(StartReport { log: (first, last), applied, beyond_watermark: last - mark.last_index, watermark: true })
     }
-}
-
-/// Reads every row of every column, so that a block whose checksum does not hold is found.
-/// `progress` is told the rows read so far.
-pub fn full_scan(store: &Store, progress: &mut dyn FnMut(u64)) -> Result<u64, StorageError> {
-    let mut rows = 0;
-    for name in columns::ALL {
-        let mut options = rocksdb::ReadOptions::default();
-        options.set_verify_checksums(true);
-        options.fill_cache(false);
-        options.set_readahead_size(2 << 20);
-        for row in store.db.iterator_cf_opt(store.column(name)?, options, IteratorMode::Start) {
-            row.map_err(|e| StorageError::damaged(format!("column {name}: {e}")))?;
-            rows += 1;
-            if rows % 4096 == 0 {
-                progress(rows);
-            }
-        }
-    }
-    Ok(rows)
 }

@@ -20,11 +20,13 @@ mod error;
 mod log;
 mod open;
 mod read;
+mod rows;
 pub mod watermark;
 
-pub use check::{StartReport, full_scan};
+pub use check::StartReport;
 pub use commit::{Commit, VaultPut};
 pub use error::StorageError;
 pub use log::{LogHandle, LogStore, Truncation};
 pub use open::{Mode, Store};
 pub use read::{StateSnapshot, StateView};
+pub use rows::{Column, Row, Rows, scan_column, seq_place, vault_place};

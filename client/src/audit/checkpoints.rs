@@ -2,22 +2,21 @@
 //! far do checkpoints with the quorum reach?
 
 use super::finding::{Code, Findings};
+use super::link::Root;
 use super::session::Held;
-use super::source::ReadError;
+use super::source::{ReadError, Source};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use vermilion_crypto::Digest;
-use vermilion_ledger::{Conflict, LedgerError, Tree, Trust, Verified, verify};
+use vermilion_ledger::{Conflict, LedgerError, Trust, Verified, verify};
 
 /// Notes checked at once.
 const BATCH: usize = 512;
 
 /// The recomputed history that a source's checkpoints are held against.
 pub struct History<'a> {
-    /// Leaf hashes, as far as the sequence is whole.
-    pub leaves: &'a [Digest],
-    /// Size and root at each commitment record, ascending.
-    pub roots: &'a [(u64, Digest)],
+    /// The roots at commitment records and at every size that a checkpoint is for, ascending.
+    pub roots: &'a [Root],
     /// The place after the source's last record.
     pub size: u64,
     /// Whether the source is a directory whose Raft log goes beyond what was applied, as that of a
@@ -28,17 +27,22 @@ pub struct History<'a> {
 impl History<'_> {
     /// The root at a size, and whether a commitment record stands there.
     fn root(&self, size: u64) -> Option<(Digest, bool)> {
-        if let Ok(at) = self.roots.binary_search_by_key(&size, |(size, _)| *size) {
-            return self.roots.get(at).map(|(_, root)| (*root, true));
-        }
-        // No node makes such a checkpoint; computed anew, for there should be none.
-        let leaves = self.leaves.get(..usize::try_from(size).ok()?)?;
-        let mut tree = Tree::new();
-        for leaf in leaves {
-            tree.append(*leaf);
-        }
-        Some((tree.root(), false))
+        let at = self.roots.binary_search_by_key(&size, |root| root.size).ok()?;
+        self.roots.get(at).map(|root| (root.root, root.committed))
     }
+}
+
+/// The sizes for which a source lists checkpoints, by their place and by their own word, ascending: where
+/// a walk through its records must keep the root. Running nodes list none; they are asked for those of
+/// commitments.
+pub fn sizes(source: &dyn Source) -> Vec<u64> {
+    let mut sizes = BTreeSet::new();
+    // What cannot be read here cannot be read later either, and is a finding then.
+    let _ = source.checkpoints(&[], &mut |size, note| {
+        sizes.insert(size);
+        sizes.extend(std::str::from_utf8(&note).ok().and_then(|note| note.lines().nth(1)?.parse::<u64>().ok()));
+    });
+    sizes.into_iter().collect()
 }
 
 /// Checkpoints of all sources so far.
@@ -64,7 +68,7 @@ impl<'a> Checkpoints<'a> {
     /// Checks all checkpoints of one of the sources.
     pub fn check(&mut self, held: &[Held<'_>], position: usize, history: &History<'_>, findings: &mut Findings) -> Result<(), ReadError> {
         let Some(source) = held.get(position).map(|held| held.source) else { return Ok(()) };
-        let sizes: Vec<u64> = history.roots.iter().map(|(size, _)| *size).collect();
+        let sizes: Vec<u64> = history.roots.iter().filter(|root| root.committed).map(|root| root.size).collect();
         let mut waiting = Vec::with_capacity(BATCH);
         let read = source.checkpoints(&sizes, &mut |size, note| {
             waiting.push((size, note));

@@ -2,12 +2,16 @@
 
 use super::node::MakeToken;
 use super::{
-    Advance, CannotRead, Directory, NodeSource, Options, ReadError, Report, Source, Stage, TrustFile, Unopened, audit, read_genesis_file,
+    Advance, CannotRead, Directory, Keep, NodeSource, Options, ReadError, Report, Source, Stage, TrustFile, Unopened, WatchArgs, audit,
+    audit_tiles, read_genesis_file, watching,
 };
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use vermilion_ledger::Trust;
 
 /// Exit code: nothing was found.
 pub const CLEAN: u8 = 0;
@@ -27,18 +31,27 @@ pub struct AuditArgs {
     /// A running node's address (host:port) or its name in the configuration; alone: every node of the configuration
     #[arg(long = "node", value_name = "ADDR", num_args = 0.., action = clap::ArgAction::Append)]
     pub nodes: Option<Vec<String>>,
-    /// Whom to trust, as a JSON file; else the ledger's own genesis says
+    /// Where tiles are served (http://host:port): alone, they show the tree's consistency and no more
+    #[arg(long = "tiles", value_name = "URL")]
+    pub tiles: Vec<String>,
+    /// Whom to trust, as a JSON file; else the configuration's; else the ledger's own genesis says
     #[arg(long, value_name = "FILE")]
     pub trust: Option<PathBuf>,
     /// The genesis that the ledger must begin with
     #[arg(long, value_name = "FILE")]
     pub genesis: Option<PathBuf>,
+    /// Keep here how far the audit is, and go on from it: after Ctrl-C or a crash the same call goes on
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
     /// Leave the units' signatures out
     #[arg(long)]
     pub no_signatures: bool,
     /// Leave the replay out: outcomes, effects and state are then not checked
     #[arg(long)]
     pub no_replay: bool,
+    /// What a watch is told.
+    #[command(flatten)]
+    pub watch: WatchArgs,
 }
 
 /// What the client's configuration gives an audit.
@@ -46,6 +59,12 @@ pub struct AuditArgs {
 pub struct Access {
     /// Names and addresses of the nodes.
     pub nodes: Vec<(String, String)>,
+    /// Names and REST addresses of the nodes that have one.
+    pub http: Vec<(String, String)>,
+    /// The file of what is trusted.
+    pub trust: Option<PathBuf>,
+    /// Where a watch keeps what it saw.
+    pub state_dir: Option<PathBuf>,
     /// The genesis payload's file: what is audited must begin with it.
     pub genesis: Option<PathBuf>,
     /// Makes request tokens of a registered operator, from ledger id and name of the request.
@@ -55,11 +74,24 @@ pub struct Access {
 /// Runs the command; the summary, or with `json` one object, goes to standard output.
 pub async fn run(args: AuditArgs, json: bool, access: Option<Access>) -> u8 {
     let access = access.unwrap_or_default();
+    if args.watch.watch {
+        return watching::run(&args, json, &access).await;
+    }
+    if !args.tiles.is_empty() {
+        return tiles(&args, json, &access).await;
+    }
     let prepared = match prepare(&args, &access).await {
         Ok(prepared) => prepared,
         Err((code, why)) => return fail(json, code, &why),
     };
     let (sources, options) = prepared;
+    if let Some(stop) = options.keep.as_ref().map(Keep::stop) {
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                stop.store(true, Ordering::Relaxed);
+            }
+        });
+    }
     let audited = tokio::task::spawn_blocking(move || {
         let sources: Vec<&dyn Source> = sources.iter().map(AsRef::as_ref).collect();
         let bar = Bar::new();
@@ -76,11 +108,35 @@ pub async fn run(args: AuditArgs, json: bool, access: Option<Access>) -> u8 {
     }
 }
 
+/// Tiles alone.
+async fn tiles(args: &AuditArgs, json: bool, access: &Access) -> u8 {
+    let ([url], true, None) = (args.tiles.as_slice(), args.data_dirs.is_empty(), &args.nodes) else {
+        return fail(json, USAGE, "one place of tiles is audited at a time, and by itself");
+    };
+    let trust = match trusted(args, access) {
+        Ok(Some(trust)) => trust,
+        Ok(None) => return fail(json, USAGE, "tiles say nothing of whom to trust: give --trust, or a configuration that names one"),
+        Err(why) => return fail(json, USAGE, &why),
+    };
+    let bar = Bar::new();
+    let audited = audit_tiles(url, &trust, &|stage, source, done, total| bar.show(stage, source, done, total)).await;
+    bar.bar.finish_and_clear();
+    match audited {
+        Ok(report) => tell(&report, json),
+        Err(CannotRead { source_name, why }) => fail(json, CANNOT_READ, &format!("{source_name}: {why}")),
+    }
+}
+
+/// What is trusted: as the arguments say, else as the configuration does.
+pub(super) fn trusted(args: &AuditArgs, access: &Access) -> Result<Option<Trust>, String> {
+    args.trust.as_deref().or(access.trust.as_deref()).map(TrustFile::load).transpose()
+}
+
 type Sources = Vec<Box<dyn Source>>;
 
 async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options), (u8, String)> {
     let usage = |why: String| (USAGE, why);
-    let trust = args.trust.as_deref().map(TrustFile::load).transpose().map_err(usage)?;
+    let trust = trusted(args, access).map_err(usage)?;
     let genesis = args.genesis.as_deref().or(access.genesis.as_deref()).map(read_genesis_file).transpose().map_err(usage)?;
     let addresses = addresses(args, access).map_err(usage)?;
     if args.data_dirs.is_empty() && addresses.is_empty() {
@@ -99,7 +155,10 @@ async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options)
         let node = NodeSource::connect(&address, token).await.map_err(|error| (CANNOT_READ, format!("{address}: {error}")))?;
         sources.push(Box::new(node));
     }
-    Ok((sources, Options { signatures: !args.no_signatures, replay: !args.no_replay, trust, genesis }))
+    Ok((
+        sources,
+        Options { signatures: !args.no_signatures, replay: !args.no_replay, trust, genesis, keep: args.state.as_deref().map(Keep::new) },
+    ))
 }
 
 /// The nodes' addresses: those given, or, given none, those of the configuration.
@@ -125,7 +184,7 @@ fn tell(report: &Report, json: bool) -> u8 {
     if report.clean { CLEAN } else { FOUND }
 }
 
-fn fail(json: bool, code: u8, why: &str) -> u8 {
+pub(super) fn fail(json: bool, code: u8, why: &str) -> u8 {
     if json {
         println!("{}", serde_json::json!({"clean": null, "error": why}));
     }
@@ -134,20 +193,29 @@ fn fail(json: bool, code: u8, why: &str) -> u8 {
 }
 
 /// A bar on standard error, hidden when that is no terminal.
+/// Then a line tells now and then, with rate and time left as the bar does.
 struct Bar {
     bar: ProgressBar,
     on: Mutex<Option<(Stage, String)>>,
+    told: Mutex<(Instant, u64)>,
 }
+
+/// How often a line tells.
+const TELL: Duration = Duration::from_secs(10);
 
 impl Bar {
     fn new() -> Self {
-        Self { bar: ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8)), on: Mutex::new(None) }
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8));
+        Self { bar, on: Mutex::new(None), told: Mutex::new((Instant::now(), 0)) }
     }
 
     fn show(&self, stage: Stage, source: &str, done: u64, total: u64) {
         // The scan of databases runs beside the records, which are what takes long.
-        if stage == Stage::Database || self.bar.is_hidden() {
+        if stage == Stage::Database {
             return;
+        }
+        if self.bar.is_hidden() {
+            return self.tell(source, done, total);
         }
         let mut on = self.on.lock().unwrap_or_else(PoisonError::into_inner);
         if on.as_ref().is_none_or(|(s, name)| (*s, name.as_str()) != (stage, source)) {
@@ -164,5 +232,17 @@ impl Bar {
         }
         self.bar.set_length(total.max(done));
         self.bar.set_position(done);
+    }
+
+    fn tell(&self, source: &str, done: u64, total: u64) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = told.0.elapsed();
+        if since < TELL {
+            return;
+        }
+        let rate = done.saturating_sub(told.1) as f64 / since.as_secs_f64();
+        let left = if rate > 0.0 { format!(", {:.0} s left", total.saturating_sub(done) as f64 / rate) } else { String::new() };
+        eprintln!("audit: {source}: {done} of {total}, {rate:.0} a second{left}");
+        *told = (Instant::now(), done);
     }
 }

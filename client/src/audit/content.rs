@@ -4,98 +4,170 @@
 use super::finding::{Code, Findings};
 use std::collections::{BTreeMap, BTreeSet};
 use vermilion_crypto::sha256;
-use vermilion_proto::{Record, VaultWraps, canonical};
+use vermilion_proto::view::RecordView;
+use vermilion_proto::{VaultWraps, canonical};
 use vermilion_registry::Checked;
 use vermilion_registry::vault::TEXT_POSITION;
-use vermilion_storage::{StorageError, Store};
+use vermilion_storage::{Column, Rows, StorageError, Store, seq_place, vault_place};
 
-/// From so many items on, a record's ciphertexts are read in one go.
-const FEW: usize = 3;
-
-/// What the vault lacks of a record's content: rightly so, if it was erased.
-#[derive(Default, Debug, Clone, PartialEq, Eq)]
-pub struct Content {
-    /// Accepted items whose ciphertext is not there.
-    pub absent: Vec<u32>,
-    /// Items whose wrapped key is struck out.
-    pub struck: Vec<u32>,
+/// Reads a directory's vault and wrapped keys along with the records of a chunk: both columns are in
+/// the order of records, so that nothing need be looked up.
+pub struct VaultReader<'a> {
+    columns: Option<(Rows<'a>, Rows<'a>)>,
+    failed: Option<StorageError>,
 }
 
-/// Compares what a directory keeps for a record with what its command signs.
-pub fn examine(store: &Store, seq: u64, record: &Record, command: &Checked, findings: &mut Findings) -> Content {
-    let Some(head) = &command.command.head else { return Content::default() };
-    // Without wrapped keys nothing travelled that a vault keeps.
-    if head.wraps_digest.is_empty() {
-        return Content::default();
-    }
-    match compare(store, seq, record, command, findings) {
-        Ok(content) => content,
-        Err(error) => {
-            findings.add(
-                Code::StorageDamaged,
-                Some(seq),
-                format!("The vault cannot be read at record {seq}: {error}."),
-                format!("读取第{seq}号记录的保管内容时数据库出错。"),
-            );
-            Content::default()
-        }
+/// What is kept of one record under one column, against what its command signs.
+struct Due<'a> {
+    seq: u64,
+    /// Whether the command was accepted, and any of its items.
+    taken: bool,
+    /// Positions of refused items, ascending.
+    refused: Vec<u32>,
+    command: &'a Checked,
+}
+
+impl Due<'_> {
+    fn keeps(&self, position: u32) -> bool {
+        self.taken && self.refused.binary_search(&position).is_err()
     }
 }
 
-fn compare(store: &Store, seq: u64, record: &Record, command: &Checked, findings: &mut Findings) -> Result<Content, StorageError> {
-    let mut content = Content::default();
-    let Some(head) = &command.command.head else { return Ok(content) };
-    let refused: BTreeSet<u32> = record.outcome.iter().flat_map(|o| &o.refused).map(|r| r.position).collect();
-    let count = command.items.len();
-    let taken = record.outcome.as_ref().is_none_or(|o| o.code == 0) && (count == 0 || refused.len() < count);
+impl<'a> VaultReader<'a> {
+    /// From the vault of a directory.
+    pub fn new(store: &'a Store) -> Self {
+        let open = || Ok((store.rows(Column::VAULT, b"")?, store.rows(Column::WRAPS, b"")?));
+        match open() {
+            Ok(columns) => Self { columns: Some(columns), failed: None },
+            Err(error) => Self { columns: None, failed: Some(error) },
+        }
+    }
 
-    let mut found = ciphertexts(store, seq, count)?;
-    for (position, (_, item)) in (0u32..).zip(&command.items) {
-        match (found.remove(&position), taken && !refused.contains(&position)) {
-            (Some(bytes), true) if sha256(&bytes)[..] == item.ciphertext_digest => {}
-            (Some(_), true) => differs(findings, seq, &format!("the content of item {position}"), &format!("第{position}项的内容")),
-            (Some(_), false) => extra(findings, seq),
-            (None, true) => content.absent.push(position),
-            (None, false) => {}
+    /// Goes to the first place of a chunk.
+    pub fn begin(&mut self, from: u64, findings: &mut Findings) {
+        let Some((vault, wraps)) = &mut self.columns else { return self.tell(findings) };
+        vault.seek(from);
+        wraps.seek(from);
+    }
+
+    /// Compares what is kept for a record with what its command signs. What is kept for places before
+    /// it that have no record is too much.
+    pub fn compare(&mut self, seq: u64, record: &RecordView<'_>, command: &Checked, lacking: &mut Lacking, findings: &mut Findings) {
+        let Some((vault, wraps)) = &mut self.columns else { return self.tell(findings) };
+        let outcome = record.outcome.as_ref();
+        let refused: Vec<u32> = outcome.iter().flat_map(|o| &o.refused).map(|r| r.position).collect();
+        let count = command.items.len();
+        let sealed = command.command.head.as_ref().is_some_and(|head| !head.wraps_digest.is_empty());
+        // Without wrapped keys nothing travelled that a vault keeps.
+        let taken = sealed && outcome.is_none_or(|o| o.code == 0) && (count == 0 || refused.len() < count);
+        let due = Due { seq, taken, refused, command };
+        let read = due.ciphertexts(vault, lacking, findings).and_then(|()| due.wraps(wraps, lacking, findings));
+        self.keep(read, findings);
+    }
+
+    /// Reads on to the end: what is kept for places beyond the last record is too much.
+    pub fn end(&mut self, findings: &mut Findings) {
+        let Some((vault, wraps)) = &mut self.columns else { return self.tell(findings) };
+        let read = strays(vault, u64::MAX, findings).and_then(|()| strays(wraps, u64::MAX, findings));
+        self.keep(read, findings);
+    }
+
+    fn keep(&mut self, read: Result<(), StorageError>, findings: &mut Findings) {
+        if let Err(error) = read {
+            (self.columns, self.failed) = (None, Some(error));
+            self.tell(findings);
         }
     }
-    if !found.is_empty() {
-        extra(findings, seq);
-    }
-    if !head.text_ciphertext_digest.is_empty() {
-        match (store.ciphertext(seq, TEXT_POSITION)?, taken) {
-            (Some(bytes), true) if sha256(&bytes)[..] == head.text_ciphertext_digest => {}
-            (Some(_), true) => differs(findings, seq, "the texts", "文本内容"),
-            (Some(_), false) => extra(findings, seq),
-            (None, true) => missing(findings, seq, "The texts", "文本内容"),
-            (None, false) => {}
+
+    /// Notes once that the columns cannot be read.
+    fn tell(&mut self, findings: &mut Findings) {
+        if let Some(error) = self.failed.take() {
+            findings.add(Code::StorageDamaged, None, format!("The vault cannot be read: {error}."), "读取保管库时数据库出错。");
         }
     }
-    match (store.wraps(seq)?, taken) {
-        (Some(bytes), true) if sha256(&bytes)[..] == head.wraps_digest => {}
-        (Some(bytes), true) => match struck_out(&bytes, count) {
-            Some(struck) => content.struck = struck,
-            None => differs(findings, seq, "the wrapped keys", "封装密钥"),
-        },
-        (Some(_), false) => extra(findings, seq),
-        (None, true) => missing(findings, seq, "The wrapped keys", "封装密钥"),
-        (None, false) => {}
-    }
-    Ok(content)
 }
 
-/// A record's ciphertexts by position, without its texts.
-fn ciphertexts(store: &Store, seq: u64, count: usize) -> Result<BTreeMap<u32, Vec<u8>>, StorageError> {
-    if count >= FEW {
-        return Ok(store.ciphertexts(seq)?.0.into_iter().collect());
+/// Passes over rows before a record's.
+fn strays(rows: &mut Rows<'_>, seq: u64, findings: &mut Findings) -> Result<(), StorageError> {
+    let mut told = None;
+    while let Some((key, _)) = rows.current()? {
+        let place = key.get(..8).and_then(seq_place);
+        if place.is_some_and(|place| place >= seq) {
+            break;
+        }
+        if told != place || place.is_none() {
+            told = place;
+            extra(findings, place);
+        }
+        rows.advance();
     }
-    let mut out = BTreeMap::new();
-    for position in (0u32..).take(count) {
-        if let Some(bytes) = store.ciphertext(seq, position)? {
-            out.insert(position, bytes);
+    Ok(())
+}
+
+impl Due<'_> {
+    fn ciphertexts(&self, rows: &mut Rows<'_>, lacking: &mut Lacking, findings: &mut Findings) -> Result<(), StorageError> {
+        strays(rows, self.seq, findings)?;
+        let texts = self.command.command.head.as_ref().map_or(&[][..], |head| &head.text_ciphertext_digest);
+        let mut items = (0u32..).zip(&self.command.items).peekable();
+        let mut texts_found = false;
+        while let Some((key, bytes)) = rows.current()? {
+            let position = match vault_place(key) {
+                Some((seq, position)) if seq == self.seq => position,
+                _ => break,
+            };
+            while let Some((missing, _)) = items.next_if(|(n, _)| *n < position) {
+                self.absent(missing, lacking);
+            }
+            let item = items.next_if(|(n, _)| *n == position).map(|(_, (_, item))| item);
+            match item {
+                Some(item) if self.keeps(position) => {
+                    if sha256(bytes)[..] != item.ciphertext_digest {
+                        differs(findings, self.seq, &format!("the content of item {position}"), &format!("第{position}项的内容"));
+                    }
+                }
+                None if position == TEXT_POSITION && self.taken && !texts.is_empty() => {
+                    texts_found = true;
+                    if sha256(bytes)[..] != *texts {
+                        differs(findings, self.seq, "the texts", "文本内容");
+                    }
+                }
+                _ => extra(findings, Some(self.seq)),
+            }
+            rows.advance();
+        }
+        items.for_each(|(missing, _)| self.absent(missing, lacking));
+        if self.taken && !texts.is_empty() && !texts_found {
+            missing(findings, self.seq, "The texts", "文本内容");
+        }
+        Ok(())
+    }
+
+    fn absent(&self, position: u32, lacking: &mut Lacking) {
+        if self.keeps(position) {
+            lacking.absent.insert((self.seq, position));
         }
     }
-    Ok(out)
+
+    fn wraps(&self, rows: &mut Rows<'_>, lacking: &mut Lacking, findings: &mut Findings) -> Result<(), StorageError> {
+        strays(rows, self.seq, findings)?;
+        let here = |key: &[u8]| seq_place(key) == Some(self.seq);
+        match rows.current()?.filter(|(key, _)| here(key)) {
+            None if self.taken => missing(findings, self.seq, "The wrapped keys", "封装密钥"),
+            None => return Ok(()),
+            Some(_) if !self.taken => extra(findings, Some(self.seq)),
+            Some((_, bytes)) => {
+                let signed = self.command.command.head.as_ref().map_or(&[][..], |head| &head.wraps_digest);
+                if sha256(bytes)[..] != *signed {
+                    match struck_out(bytes, self.command.items.len()) {
+                        Some(struck) => lacking.struck.extend(struck.into_iter().map(|n| (self.seq, n))),
+                        None => differs(findings, self.seq, "the wrapped keys", "封装密钥"),
+                    }
+                }
+            }
+        }
+        rows.advance();
+        Ok(())
+    }
 }
 
 /// The items whose key an erasure has struck out of the wrapped keys; none if this is no such row.
@@ -124,27 +196,32 @@ fn missing(findings: &mut Findings, seq: u64, en: &str, zh: &str) {
     );
 }
 
-fn extra(findings: &mut Findings, seq: u64) {
-    findings.add(
-        Code::ContentExtra,
-        Some(seq),
-        format!("The vault keeps content of record {seq} that was refused or that its command does not have."),
-        format!("保管库中存有第{seq}号记录被拒绝的或本不存在的内容。"),
-    );
+/// `seq` is the record beside which it is kept, if it is kept under a record's number at all.
+fn extra(findings: &mut Findings, seq: Option<u64>) {
+    let (en, zh) = match seq {
+        Some(seq) => (
+            format!("The vault keeps content of record {seq} that was refused or that its command does not have."),
+            format!("保管库中存有第{seq}号记录被拒绝的或本不存在的内容。"),
+        ),
+        None => ("The vault keeps a row under a key that is not of its form.".to_owned(), "保管库中有键格式不符的条目。".to_owned()),
+    };
+    findings.add(Code::ContentExtra, seq, en, zh);
 }
 
 /// What a directory's vault lacks, gathered over all records, against what was erased.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Lacking {
-    absent: BTreeSet<(u64, u32)>,
-    struck: BTreeSet<(u64, u32)>,
+    /// Record and position of accepted items whose ciphertext is not there.
+    pub absent: BTreeSet<(u64, u32)>,
+    /// Record and position of items whose wrapped key is struck out.
+    pub struck: BTreeSet<(u64, u32)>,
 }
 
 impl Lacking {
-    /// Adds a record's.
-    pub fn add(&mut self, seq: u64, content: Content) {
-        self.absent.extend(content.absent.into_iter().map(|n| (seq, n)));
-        self.struck.extend(content.struck.into_iter().map(|n| (seq, n)));
+    /// Adds a chunk's.
+    pub fn extend(&mut self, other: Self) {
+        self.absent.extend(other.absent);
+        self.struck.extend(other.struck);
     }
 
     /// Compares with the erasures that the records before `size` ordered: content by record and

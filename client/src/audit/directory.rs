@@ -3,10 +3,32 @@
 
 use super::finding::{Code, Findings};
 use super::{Advance, Stage};
-use vermilion_storage::{Store, full_scan};
+use vermilion_storage::{Column, Store, scan_column};
 
-/// Examines a directory beside its records.
-pub fn examine(store: &Store, name: &str, advance: &Advance<'_>) -> Findings {
+/// The columns that no walk through the records reads whole.
+pub fn beside() -> Vec<Column> {
+    let walked = [Column::RECORDS, Column::STATE, Column::VAULT, Column::WRAPS];
+    Column::all().filter(|column| !walked.contains(column)).collect()
+}
+
+/// Reads every row of some of the columns, so that damage is found where nothing else looks.
+pub fn scan(store: &Store, name: &str, columns: &[Column], advance: &Advance<'_>) -> Findings {
+    let mut findings = Findings::of(name);
+    let mut rows = 0;
+    for column in columns {
+        let mut tell = |more| {
+            rows += more;
+            advance(Stage::Database, name, rows, 0);
+        };
+        if let Err(error) = scan_column(store, *column, &mut tell) {
+            damaged(&mut findings, &error.to_string());
+        }
+    }
+    findings
+}
+
+/// Examines a directory beside its records and its columns.
+pub fn examine(store: &Store, name: &str) -> Findings {
     let mut findings = Findings::of(name);
     if let Err(error) = store.check() {
         findings.add(
@@ -15,9 +37,6 @@ pub fn examine(store: &Store, name: &str, advance: &Advance<'_>) -> Findings {
             format!("The directory fails the checks of a node's start: {error}."),
             "数据目录未通过节点启动检查。",
         );
-    }
-    if let Err(error) = full_scan(store, &mut |rows| advance(Stage::Database, name, rows, 0)) {
-        damaged(&mut findings, &error.to_string());
     }
     for file in evidence(store) {
         findings.add(

@@ -1,15 +1,16 @@
 //! What can be said of a record by itself: its form, its hash and leaf, its envelope, items and
 //! signatures, and the content that a directory keeps for it. Runs on every core, in any order.
 
-use super::command::{self, Unopened};
-use super::content::{self, Content};
+use super::content::{Lacking, VaultReader};
 use super::finding::{Code, Findings};
 use super::pipeline::Chunk;
 use vermilion_crypto::Digest;
 use vermilion_crypto::batch::Batch;
-use vermilion_identity::{EnvelopeError, Opened};
-use vermilion_proto::{Bytes, Message as _, Record, StoredRecord};
-use vermilion_registry::stored::{OpenRecord, open_record};
+use vermilion_identity::EnvelopeError;
+use vermilion_ledger::{Commitment, Leaf, UNKNOWN_STATE, chain_next, record_hash};
+use vermilion_proto::Bytes;
+use vermilion_proto::view::{RecordView, StoredView};
+use vermilion_registry::submission::recorded;
 use vermilion_registry::{Checked, Reason};
 use vermilion_storage::Store;
 
@@ -19,6 +20,9 @@ pub struct Examiner<'a> {
     pub source: &'a str,
     /// Whether to check signatures.
     pub signatures: bool,
+    /// Whether to open commands: envelopes, items, and what travelled beside. If not, records are
+    /// hashed and nothing else.
+    pub commands: bool,
     /// Whether to hash the records; else a replay that gives the same bytes does.
     pub hashes: bool,
     /// The directory whose vault is to be checked.
@@ -28,9 +32,13 @@ pub struct Examiner<'a> {
 /// A chunk's records, examined.
 pub struct Examined {
     /// In the order of their places.
-    pub records: Vec<Place>,
+    pub places: Vec<Place>,
+    /// The commands of those that have one, in the same order.
+    pub commands: Vec<Checked>,
     /// Signatures checked.
     pub signatures: u64,
+    /// What the vault lacks.
+    pub lacking: Lacking,
     /// What was found.
     pub findings: Findings,
 }
@@ -44,25 +52,24 @@ pub struct Place {
 }
 
 /// A record that can be read.
+#[derive(Clone, Debug)]
 pub struct Readable {
-    /// Its exact bytes.
-    pub bytes: Bytes,
+    /// Which row of the chunk.
+    row: usize,
     /// The number that it bears.
     pub number: u64,
     /// Its time.
     pub time_ms: u64,
     /// The version of the rules under which it was decided.
     pub rules: u32,
-    /// Whether it is a commitment record.
-    pub is_commitment: bool,
+    /// What it commits to, if it is a commitment record.
+    pub commitment: Option<Commitment>,
     /// The chain after it, as stored.
     pub chain: Digest,
     /// What follows from its bytes, if it was to be computed here.
     pub parts: Option<Parts>,
-    /// The command, if envelope and items open.
-    pub command: Option<Checked>,
-    /// What the vault holds for it.
-    pub content: Content,
+    /// Whether envelope and items open, so that its command stands among the chunk's.
+    pub has_command: bool,
 }
 
 /// What follows from a record's bytes.
@@ -72,99 +79,153 @@ pub struct Parts {
     pub hash: Digest,
     /// Hash of the leaf that it leaves, under the chain as stored.
     pub leaf_hash: Digest,
+    /// Whether its stored chain follows from the one that is stored with the record before it in the
+    /// same chunk.
+    pub follows: bool,
 }
 
-impl Parts {
-    /// Of an opened record.
-    #[must_use]
-    pub fn of(open: &OpenRecord) -> Self {
-        Self { hash: open.hash, leaf_hash: open.leaf.hash() }
+impl Readable {
+    /// Its exact bytes, in its chunk.
+    pub fn bytes<'a>(&self, chunk: &'a Chunk) -> &'a [u8] {
+        StoredView::parse(chunk.row(self.row)).map_or(&[], |stored| stored.record)
+    }
+
+    /// The hash of the leaf that it leaves under a chain.
+    pub fn leaf_hash(&self, hash: Digest, chain: Digest) -> Digest {
+        Leaf { seq: self.number, time_ms: self.time_ms, record_hash: hash, chain_hash: chain, commitment: self.commitment }.hash()
     }
 }
 
-impl Examiner<'_> {
+impl<'a> Examiner<'a> {
+    /// What a core keeps from one chunk to the next: where it reads in the vault.
+    pub fn worker(&self) -> Option<VaultReader<'a>> {
+        self.store.filter(|_| self.commands).map(VaultReader::new)
+    }
+
     /// Examines a chunk.
-    pub fn chunk(&self, chunk: Chunk) -> Examined {
-        let mut out = Examined { records: Vec::with_capacity(chunk.len()), signatures: 0, findings: Findings::of(self.source) };
+    pub fn chunk(&self, mut vault: Option<&mut VaultReader<'a>>, chunk: &Chunk) -> Examined {
+        let commands = if self.commands { chunk.len() } else { 0 };
+        let mut out = Examined {
+            places: Vec::with_capacity(chunk.len()),
+            commands: Vec::with_capacity(commands),
+            signatures: 0,
+            lacking: Lacking::default(),
+            findings: Findings::of(self.source),
+        };
         let mut batch = Batch::new();
-        for (seq, stored) in chunk {
-            let record = self.record(seq, stored, &mut batch, &mut out.findings);
-            out.records.push(Place { seq, record });
+        if let Some(vault) = &mut vault {
+            vault.begin(chunk.from, &mut out.findings);
+        }
+        let mut before: Option<(u64, Digest)> = None;
+        for (row, (seq, bytes)) in chunk.rows().enumerate() {
+            let record = match self.record(row, seq, bytes, before, &mut batch, vault.as_deref_mut(), &mut out) {
+                Ok(record) => Some(record),
+                Err(why) => {
+                    unreadable(&mut out.findings, seq, &why);
+                    None
+                }
+            };
+            before = record.as_ref().map(|record| (seq, record.chain));
+            out.places.push(Place { seq, record });
+        }
+        if let Some(vault) = &mut vault
+            && chunk.last
+        {
+            vault.end(&mut out.findings);
         }
         out.signatures = batch.len() as u64;
         // One that does not hold fails the batch: then each is checked by itself, and named.
         if batch.verify().is_err() {
-            for Place { seq, record } in &out.records {
-                let envelope = record.as_ref().and_then(|r| r.command.as_ref()).map(|command| &command.envelope);
-                if let Some(Err(error)) = envelope.map(|bytes| vermilion_identity::open(bytes).and_then(|opened| opened.signed.verify())) {
-                    envelope_finding(&mut out.findings, *seq, &error);
+            let places = out.places.iter().filter(|place| place.record.as_ref().is_some_and(|record| record.has_command));
+            for (place, command) in places.zip(&out.commands) {
+                if let Err(error) = vermilion_identity::open(&command.envelope).and_then(|opened| opened.signed.verify()) {
+                    envelope_finding(&mut out.findings, place.seq, &error);
                 }
             }
         }
         out
     }
 
-    fn record(&self, seq: u64, stored: StoredRecord, batch: &mut Batch, findings: &mut Findings) -> Option<Readable> {
-        let (mut record, chain, parts) = match self.decode(&stored) {
-            Ok(decoded) => decoded,
-            Err(why) => {
-                unreadable(findings, seq, &why);
+    #[allow(clippy::too_many_arguments, reason = "what a chunk's records share, each used once")]
+    fn record(
+        &self,
+        row: usize,
+        seq: u64,
+        bytes: &[u8],
+        before: Option<(u64, Digest)>,
+        batch: &mut Batch,
+        vault: Option<&mut VaultReader<'_>>,
+        out: &mut Examined,
+    ) -> Result<Readable, String> {
+        let stored = StoredView::parse(bytes).map_err(|error| error.to_string())?;
+        let record = RecordView::parse(stored.record).map_err(|error| error.to_string())?;
+        if (stored.format_version, record.format_version) != (1, 1) {
+            return Err("its format version is not 1".into());
+        }
+        let mut readable = Readable {
+            row,
+            number: record.seq,
+            time_ms: record.time_ms,
+            rules: record.rules_version,
+            commitment: commitment(&record)?,
+            chain: stored.chain.try_into().map_err(|_| "the chain hash is not 32 bytes")?,
+            parts: None,
+            has_command: false,
+        };
+        if self.hashes {
+            let hash = record_hash(stored.record);
+            let follows =
+                before.is_some_and(|(place, chain)| place.checked_add(1) == Some(seq) && chain_next(&chain, &hash) == readable.chain);
+            readable.parts = Some(Parts { hash, leaf_hash: readable.leaf_hash(hash, readable.chain), follows });
+        }
+        if self.commands
+            && let Some(command) = self.command(seq, &stored, &record, batch, &mut out.findings)
+        {
+            self.beside(seq, &record, &command, &mut out.findings);
+            if let Some(vault) = vault {
+                vault.compare(seq, &record, &command, &mut out.lacking, &mut out.findings);
+            }
+            out.commands.push(command);
+            readable.has_command = true;
+        }
+        Ok(readable)
+    }
+
+    fn command(
+        &self,
+        seq: u64,
+        stored: &StoredView<'_>,
+        record: &RecordView<'_>,
+        batch: &mut Batch,
+        findings: &mut Findings,
+    ) -> Option<Checked> {
+        let opened = match vermilion_identity::open(record.envelope) {
+            Ok(opened) => opened,
+            Err(error) => {
+                envelope_finding(findings, seq, &error);
                 return None;
             }
         };
-        let queue = |opened: &Opened| {
-            if self.signatures {
-                opened.signed.queue(batch);
-            }
-        };
-        let command = match command::open(std::mem::take(&mut record.envelope), stored.items, queue) {
-            Ok(command) => Some(command),
-            Err(Unopened::Envelope(error)) => {
-                envelope_finding(findings, seq, &error);
-                None
-            }
-            Err(Unopened::Items(why)) => {
+        if self.signatures {
+            opened.signed.queue(batch);
+        }
+        let items = stored.items.iter().map(Bytes::copy_from_slice).collect();
+        match recorded(opened, Bytes::copy_from_slice(record.envelope), items) {
+            Ok((_, command)) => Some(command),
+            Err(refusal) => {
                 findings.add(
                     Code::ItemsDiffer,
                     Some(seq),
-                    format!("The licence items stored with record {seq} are not those that were signed: {why}."),
+                    format!("The licence items stored with record {seq} are not those that were signed: {refusal}."),
                     format!("第{seq}号记录所附的证照条目与签名内容不符。"),
                 );
                 None
             }
-        };
-        let content = command.as_ref().map(|command| self.beside(seq, &record, command, findings)).unwrap_or_default();
-        Some(Readable {
-            bytes: stored.record,
-            number: record.seq,
-            time_ms: record.time_ms,
-            rules: record.rules_version,
-            is_commitment: record.commitment.is_some(),
-            chain,
-            parts,
-            command,
-            content,
-        })
-    }
-
-    /// Decodes a record. Whether its encoding is canonical is left to the replay, if there is one:
-    /// what it gives back is.
-    fn decode(&self, stored: &StoredRecord) -> Result<(Record, Digest, Option<Parts>), String> {
-        if self.hashes {
-            let open = open_record(stored).map_err(|error| error.to_string())?;
-            let parts = Parts::of(&open);
-            return Ok((open.record, open.chain, Some(parts)));
         }
-        let chain = stored.chain.as_slice().try_into().map_err(|_| "the chain hash is not 32 bytes")?;
-        let record = Record::decode(&stored.record[..]).map_err(|error| error.to_string())?;
-        if (stored.format_version, record.format_version) != (1, 1) {
-            return Err("its format version is not 1".into());
-        }
-        Ok((record, chain, None))
     }
 
     /// What must hold between a record and its command, without any state.
-    fn beside(&self, seq: u64, record: &Record, command: &Checked, findings: &mut Findings) -> Content {
+    fn beside(&self, seq: u64, record: &RecordView<'_>, command: &Checked, findings: &mut Findings) {
         if seq > 0 && command.signer_keys.is_empty() {
             findings.add(
                 Code::SignerMissing,
@@ -181,8 +242,15 @@ impl Examiner<'_> {
                 format!("第{seq}号记录所载的随附内容摘要与签名内容不符。"),
             );
         }
-        self.store.map(|store| content::examine(store, seq, record, command, findings)).unwrap_or_default()
     }
+}
+
+/// What a commitment record's leaf holds beyond a record's.
+fn commitment(record: &RecordView<'_>) -> Result<Option<Commitment>, String> {
+    let Some(data) = &record.commitment else { return Ok(None) };
+    let digest = |bytes: &[u8], what: &str| Digest::try_from(bytes).map_err(|_| format!("{what} is not 32 bytes"));
+    let state_digest = if data.state_digest.is_empty() { UNKNOWN_STATE } else { digest(&data.state_digest, "the state digest")? };
+    Ok(Some(Commitment { status_root: digest(&data.status_root, "the status root")?, state_digest }))
 }
 
 /// Notes a record that cannot be read.

@@ -42,6 +42,12 @@ macro_rules! codes {
                 match self { $(Self::$variant => $name,)+ }
             }
 
+            /// The code of a stable name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|code| code.name() == name)
+            }
+
             /// How bad it is.
             #[must_use]
             pub fn severity(self) -> Severity {
@@ -198,6 +204,28 @@ impl Findings {
         other.list.into_iter().for_each(|finding| self.list_one(finding));
     }
 
+    /// Those listed so far, as they came.
+    #[must_use]
+    pub fn listed(&self) -> &[Finding] {
+        &self.list
+    }
+
+    /// How many there are of each source and code.
+    pub fn all_counts(&self) -> impl Iterator<Item = (&str, Code, u64)> {
+        self.counts.iter().map(|((source, code), count)| (source.as_str(), *code, count.all))
+    }
+
+    /// Puts together what was taken apart by the two above.
+    #[must_use]
+    pub fn from_parts(list: Vec<Finding>, counts: Vec<(String, Code, u64)>) -> Self {
+        let mut out = Self::default();
+        for (source, code, all) in counts {
+            out.counts.entry((source, code)).or_default().all += all;
+        }
+        list.into_iter().for_each(|finding| out.list_one(finding));
+        out
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -233,6 +261,7 @@ mod tests {
     fn names_are_distinct_and_kebab() {
         let names: std::collections::BTreeSet<_> = Code::ALL.iter().map(|c| c.name()).collect();
         assert_eq!(names.len(), Code::ALL.len());
+        assert!(Code::ALL.iter().all(|code| Code::from_name(code.name()) == Some(*code)));
         assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
     }
 
@@ -246,6 +275,9 @@ mod tests {
         all.add(Code::SignatureBad, Some(1), "", "");
         all.extend(some);
         assert_eq!(all.counts()[&Code::SignatureBad], 51);
+        let counts = all.all_counts().map(|(source, code, count)| (source.to_owned(), code, count)).collect();
+        let again = Findings::from_parts(all.listed().to_vec(), counts);
+        assert_eq!((again.listed(), again.counts()), (all.listed(), all.counts()));
         assert_eq!(all.sorted().len(), 21);
     }
 }

@@ -5,11 +5,10 @@ use rayon::prelude::*;
 use std::time::Instant;
 use vermilion_crypto::batch::Batch;
 use vermilion_identity::Opened;
-use vermilion_proto::StoredRecord;
-use vermilion_registry::stored::open_record;
+use vermilion_proto::view::{RecordView, StoredView};
 
 /// Batch sizes tried, in envelopes.
-const SIZES: [usize; 7] = [16, 32, 64, 128, 256, 512, 1024];
+const SIZES: [usize; 9] = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
 
 /// The best rate found.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -20,12 +19,15 @@ pub struct Limit {
     pub batch: usize,
 }
 
-/// Measures batch checks of these records' signatures at several batch sizes on all cores. Opening
+/// Measures batch checks of the signatures of these encoded `StoredRecord`s at several batch sizes on all cores. Opening
 /// the envelopes is not counted. None if they hold no signature, or one that does not hold.
 #[must_use]
-pub fn signature_limit(records: &[StoredRecord]) -> Option<Limit> {
-    let opened: Vec<Opened> =
-        records.par_iter().filter_map(|stored| vermilion_identity::open(&open_record(stored).ok()?.record.envelope).ok()).collect();
+pub fn signature_limit(records: &[Vec<u8>]) -> Option<Limit> {
+    let open = |stored: &Vec<u8>| {
+        let record = RecordView::parse(StoredView::parse(stored).ok()?.record).ok()?;
+        vermilion_identity::open(record.envelope).ok()
+    };
+    let opened: Vec<Opened> = records.par_iter().filter_map(open).collect();
     let signatures: usize = opened.iter().map(|o| o.signed.keys.len()).sum();
     if signatures == 0 {
         return None;

@@ -1,10 +1,10 @@
 //! What hangs together from record to record: numbers, time, chain, and the tree with its tiles.
 
-use super::examine::{Parts, Readable};
+use super::examine::Readable;
 use super::finding::{Code, Findings};
+use super::pipeline::Chunk;
 use vermilion_crypto::Digest;
-use vermilion_ledger::{FullTile, TileStore as _, Tree, chain_next, chain_start};
-use vermilion_registry::stored::{BadRecord, open_parts};
+use vermilion_ledger::{FullTile, TILE_WIDTH, TileStore as _, Tree, chain_next, chain_start, record_hash};
 use vermilion_storage::Store;
 
 /// What the replay computed of a record that it gave back byte for byte.
@@ -16,10 +16,42 @@ pub struct Confirmed {
     pub leaf_hash: Digest,
 }
 
+/// A point of history: so many records, and the tree over them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Root {
+    /// The number of records.
+    pub size: u64,
+    /// The tree's root.
+    pub root: Digest,
+    /// Whether the last of them is a commitment record.
+    pub committed: bool,
+}
+
+/// What [`Links`] are made of, to be kept over a break.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LinkState {
+    /// Time of the last record.
+    pub time_ms: u64,
+    /// The chain as it should be.
+    pub chain: Option<Digest>,
+    /// The chain that stands with the last record.
+    pub stored: Option<Digest>,
+    /// Whether the replay confirmed every record.
+    pub confirmed: bool,
+    /// The tree's size and its partial tiles, lowest level first.
+    pub tree: Option<(u64, Vec<Vec<Digest>>)>,
+    /// See [`Links::roots`].
+    pub roots: Vec<Root>,
+    /// See [`Links::marks`].
+    pub marks: Vec<Digest>,
+}
+
 /// The links so far.
 ///
-/// Invariants: `leaves` are those of the tree, as long as there is one; `chain` is the chain as it
-/// should be after the last record, `stored` the one that stands there.
+/// In memory it holds 48 bytes for each commitment and 32 for each 256 records; nothing else grows.
+///
+/// Invariants: `chain` is the chain as it should be after the last record, `stored` the one that
+/// stands there; `marks` holds the stored chain after each full tile's records.
 pub struct Links<'a> {
     store: Option<&'a Store>,
     time_ms: u64,
@@ -28,16 +60,19 @@ pub struct Links<'a> {
     tree: Option<Tree>,
     /// Whether the replay confirmed every record so far, so that its chain is ours.
     confirmed: bool,
-    /// Leaf hashes of all records, as far as the sequence is whole.
-    pub leaves: Vec<Digest>,
-    /// Size and root of the tree at each commitment record.
-    pub roots: Vec<(u64, Digest)>,
+    /// Sizes beside commitments at which the root is wanted, ascending.
+    wanted: Vec<u64>,
+    /// The roots at commitment records and where they were wanted, ascending.
+    pub roots: Vec<Root>,
+    /// The stored chain hashes after every 256th record: they name the records before them.
+    pub marks: Vec<Digest>,
 }
 
 impl<'a> Links<'a> {
-    /// None yet; full tiles are compared with those of `store`.
+    /// None yet; full tiles are compared with those of `store`. The root is wanted at the sizes
+    /// `wanted` too, ascending.
     #[must_use]
-    pub fn new(store: Option<&'a Store>) -> Self {
+    pub fn new(store: Option<&'a Store>, wanted: Vec<u64>) -> Self {
         Self {
             store,
             time_ms: 0,
@@ -45,9 +80,38 @@ impl<'a> Links<'a> {
             stored: None,
             tree: Some(Tree::new()),
             confirmed: true,
-            leaves: Vec::new(),
+            wanted,
             roots: Vec::new(),
+            marks: Vec::new(),
         }
+    }
+
+    /// What is to be kept over a break.
+    #[must_use]
+    pub fn state(&self) -> LinkState {
+        let edge = |tree: &Tree| {
+            let levels = 0..u8::try_from(tree.size().checked_ilog2().map_or(0, |bit| bit / 8 + 1)).unwrap_or_default();
+            let hashes = |level| tree.partial_tile(level).map(|(_, bytes)| bytes.as_chunks::<32>().0.to_vec()).unwrap_or_default();
+            (tree.size(), levels.map(hashes).collect())
+        };
+        LinkState {
+            time_ms: self.time_ms,
+            chain: self.chain,
+            stored: self.stored,
+            confirmed: self.confirmed,
+            tree: self.tree.as_ref().map(edge),
+            roots: self.roots.clone(),
+            marks: self.marks.clone(),
+        }
+    }
+
+    /// Goes on from what was kept. An error if its tree is none.
+    pub fn restore(&mut self, state: LinkState) -> Result<(), String> {
+        let tree = state.tree.map(|(size, edge)| Tree::from_partial_tiles::<std::convert::Infallible>(size, edge));
+        self.tree = tree.transpose().map_err(|error| error.to_string())?;
+        (self.time_ms, self.chain, self.stored, self.confirmed) = (state.time_ms, state.chain, state.stored, state.confirmed);
+        (self.roots, self.marks) = (state.roots, state.marks);
+        Ok(())
     }
 
     /// Begins the chain of a ledger.
@@ -66,14 +130,8 @@ impl<'a> Links<'a> {
         (self.chain, self.stored, self.tree, self.confirmed) = (None, None, None, false);
     }
 
-    /// Takes the record at a place. An error if it is not a canonical record after all.
-    pub fn link(
-        &mut self,
-        seq: u64,
-        record: &Readable,
-        confirmed: Option<&Confirmed>,
-        findings: &mut Findings,
-    ) -> Result<Digest, BadRecord> {
+    /// Takes the record at a place.
+    pub fn link(&mut self, seq: u64, record: &Readable, chunk: &Chunk, confirmed: Option<&Confirmed>, findings: &mut Findings) {
         self.check_number_and_time(seq, record, findings);
         let confirmed = confirmed.filter(|confirmed| self.confirmed && confirmed.chain == record.chain);
         self.confirmed = confirmed.is_some();
@@ -82,19 +140,22 @@ impl<'a> Links<'a> {
                 self.chain = Some(record.chain);
                 confirmed.leaf_hash
             }
-            None => self.leaf(seq, record, findings)?,
+            None => self.leaf(seq, record, chunk, findings),
         };
         self.stored = Some(record.chain);
-        let Some(tree) = &mut self.tree else { return Ok(leaf) };
-        self.leaves.push(leaf);
+        let Some(tree) = &mut self.tree else { return };
         let full = tree.append(leaf);
-        if record.is_commitment {
-            self.roots.push((tree.size(), tree.root()));
+        let size = tree.size();
+        let committed = record.commitment.is_some();
+        if committed || self.wanted.binary_search(&size).is_ok() {
+            self.roots.push(Root { size, root: tree.root(), committed });
+        }
+        if size.is_multiple_of(TILE_WIDTH as u64) {
+            self.marks.push(record.chain);
         }
         if let Some(store) = self.store {
             full.iter().for_each(|tile| compare_tile(store, tile, findings));
         }
-        Ok(leaf)
     }
 
     fn check_number_and_time(&mut self, seq: u64, record: &Readable, findings: &mut Findings) {
@@ -117,17 +178,19 @@ impl<'a> Links<'a> {
         self.time_ms = record.time_ms;
     }
 
-    /// Checks the chain by itself, and gives the leaf under the chain as it should be.
-    fn leaf(&mut self, seq: u64, record: &Readable, findings: &mut Findings) -> Result<Digest, BadRecord> {
-        let parts = match record.parts {
-            Some(parts) => parts,
-            None => Parts::of(&open_parts(&record.bytes, record.chain)?),
-        };
-        let next = |before: Digest| chain_next(&before, &parts.hash);
+    /// Checks the chain by itself, and gives the hash of the leaf under the chain as it should be.
+    fn leaf(&mut self, seq: u64, record: &Readable, chunk: &Chunk, findings: &mut Findings) -> Digest {
+        // Sound so far, and checked against the same stored chain already.
+        if let Some(parts) = record.parts.filter(|parts| parts.follows && self.chain == self.stored) {
+            self.chain = self.chain.map(|_| record.chain);
+            return parts.leaf_hash;
+        }
+        let hash = record.parts.map_or_else(|| record_hash(record.bytes(chunk)), |parts| parts.hash);
+        let next = |before: Digest| chain_next(&before, &hash);
         self.chain = self.chain.map(next);
-        let Some(chain) = self.chain.filter(|chain| *chain != record.chain) else { return Ok(parts.leaf_hash) };
+        let Some(chain) = self.chain else { return record.leaf_hash(hash, record.chain) };
         // What follows from the broken chain before it is no second break.
-        if self.stored.map(next) != Some(record.chain) {
+        if chain != record.chain && self.stored.map(next) != Some(record.chain) {
             findings.add(
                 Code::ChainBroken,
                 Some(seq),
@@ -135,7 +198,7 @@ impl<'a> Links<'a> {
                 format!("第{seq}号记录的链哈希与前一链哈希及本记录不符。"),
             );
         }
-        Ok(Parts::of(&open_parts(&record.bytes, chain)?).leaf_hash)
+        record.leaf_hash(hash, chain)
     }
 }
 

@@ -1,47 +1,153 @@
-//! The state of a replay: the registry's own in-memory state, but for the entries of command ids.
-//! They are as many as the records, lie at random places of the order, and are only ever looked up
-//! by themselves; so they stand in a hash map.
+//! The state of a replay. Most of it is one entry for each command, licence, identifier and holder;
+//! these are only ever looked up by themselves, or by holder, so they stand in hash maps. Everything
+//! else is the registry's own in-memory state, in order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use vermilion_registry::kv::{Memory, Write};
 use vermilion_registry::{Kv, KvError};
 
-/// Before the ids of commands ([`vermilion_registry::keys::command`]).
-const COMMANDS: &[u8] = b"d/";
+/// Before the ids of commands ([`vermilion_registry::keys::command`]), licences, identifier tags:
+/// looked up one by one.
+const SINGLE: [&[u8]; 3] = [b"d/", b"l/", b"i/"];
+/// Before what a holder holds ([`vermilion_registry::keys::held`]): looked up by holder.
+const HELD: &[u8] = b"w/";
+/// Prefix and holder tag.
+const HOLDER: usize = 2 + 32;
 
-/// The id of a command.
-pub type CommandId = [u8; 32];
+type Bytes = Box<[u8]>;
+
+/// What one holder holds. Almost everybody holds a few licences, for which a map of its own would be
+/// some twenty times as large.
+enum Group {
+    Few(Vec<(Bytes, Bytes)>),
+    Many(BTreeMap<Bytes, Bytes>),
+}
+
+/// From so many entries on a group is a map.
+const MANY: usize = 16;
+
+impl Group {
+    fn len(&self) -> usize {
+        match self {
+            Self::Few(few) => few.len(),
+            Self::Many(many) => many.len(),
+        }
+    }
+
+    fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        match self {
+            Self::Few(few) => {
+                let at = few.binary_search_by(|(other, _)| (**other).cmp(key)).ok()?;
+                few.get(at).map(|(_, value)| &**value)
+            }
+            Self::Many(many) => many.get(key).map(|value| &**value),
+        }
+    }
+
+    fn set(&mut self, key: &[u8], value: Option<Vec<u8>>) {
+        match self {
+            Self::Few(few) => {
+                let at = few.binary_search_by(|(other, _)| (**other).cmp(key));
+                match (at, value) {
+                    (Ok(at), None) => drop(few.remove(at)),
+                    (Err(_), None) => {}
+                    (Ok(at), Some(value)) => {
+                        if let Some((_, old)) = few.get_mut(at) {
+                            *old = value.into();
+                        }
+                    }
+                    (Err(at), Some(value)) => few.insert(at, (key.into(), value.into())),
+                }
+                if few.len() >= MANY {
+                    *self = Self::Many(std::mem::take(few).into_iter().collect());
+                }
+            }
+            Self::Many(many) => {
+                match value {
+                    Some(value) => many.insert(key.into(), value.into()),
+                    None => many.remove(key),
+                };
+            }
+        }
+    }
+
+    /// Visits every entry in order of keys, until `visit` answers false.
+    fn scan(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        let _ = match self {
+            Self::Few(few) => few.iter().all(|(key, value)| visit(key, value)),
+            Self::Many(many) => many.iter().all(|(key, value)| visit(key, value)),
+        };
+    }
+}
 
 /// A state in memory.
 #[derive(Default)]
 pub struct ReplayState {
     ordered: Memory,
-    commands: HashMap<CommandId, Vec<u8>>,
+    single: HashMap<Bytes, Bytes>,
+    held: HashMap<[u8; HOLDER], Group>,
+    held_count: usize,
 }
 
-/// Which command's entry stands under a key, if one does.
-pub fn command_id(key: &[u8]) -> Option<CommandId> {
-    key.strip_prefix(COMMANDS)?.try_into().ok()
+/// Where an entry is kept.
+enum Place<'a> {
+    Single,
+    Held(&'a [u8; HOLDER], &'a [u8]),
+    Ordered,
+}
+
+fn place(key: &[u8]) -> Place<'_> {
+    if SINGLE.iter().any(|prefix| key.starts_with(prefix)) {
+        Place::Single
+    } else if let Some((holder, rest)) = key.split_first_chunk().filter(|_| key.starts_with(HELD)) {
+        Place::Held(holder, rest)
+    } else {
+        Place::Ordered
+    }
+}
+
+/// Whether an entry is among the ordered ones ([`ReplayState::ordered`]).
+pub fn is_ordered(key: &[u8]) -> bool {
+    matches!(place(key), Place::Ordered)
 }
 
 impl ReplayState {
     /// Takes a block's writes.
     pub fn write(&mut self, mut writes: Vec<Write>) {
-        let commands = &mut self.commands;
         writes.retain_mut(|(key, value)| {
-            let Some(id) = command_id(key) else { return true };
-            match value.take() {
-                Some(value) => commands.insert(id, value),
-                None => commands.remove(&id),
-            };
+            match place(key) {
+                Place::Ordered => return true,
+                Place::Single => {
+                    let key = std::mem::take(key).into_boxed_slice();
+                    match value.take() {
+                        Some(value) => self.single.insert(key, value.into()),
+                        None => self.single.remove(&key),
+                    };
+                }
+                Place::Held(holder, rest) => {
+                    let group = self.held.entry(*holder).or_insert_with(|| Group::Few(Vec::new()));
+                    let before = group.len();
+                    group.set(rest, value.take());
+                    self.held_count = self.held_count + group.len() - before;
+                }
+            }
             false
         });
         self.ordered.write(writes);
     }
 
-    /// The entries of commands.
-    pub fn commands(&self) -> &HashMap<CommandId, Vec<u8>> {
-        &self.commands
+    /// An entry that is not among the ordered ones.
+    pub fn unordered(&self, key: &[u8]) -> Option<&[u8]> {
+        match place(key) {
+            Place::Single => self.single.get(key).map(AsRef::as_ref),
+            Place::Held(holder, rest) => self.held.get(holder)?.get(rest),
+            Place::Ordered => None,
+        }
+    }
+
+    /// How many of them there are.
+    pub fn unordered_count(&self) -> usize {
+        self.single.len() + self.held_count
     }
 
     /// All others, in order.
@@ -49,40 +155,50 @@ impl ReplayState {
         &self.ordered
     }
 
-    /// Visits every entry in order of keys.
-    fn visit(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
-        let mut commands: Vec<_> = self.commands.iter().collect();
-        commands.sort_unstable_by_key(|(id, _)| *id);
-        let mut commands = commands.into_iter().map(|(id, value)| ([COMMANDS, id].concat(), value)).peekable();
-        for (key, value) in self.ordered.iter() {
-            while let Some((command, seq)) = commands.next_if(|(command, _)| command < key) {
-                visit(&command, seq);
-            }
-            visit(key, value);
+    /// Every entry, in no order.
+    pub fn for_each(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        self.ordered.iter().for_each(|(key, value)| visit(key, value));
+        self.single.iter().for_each(|(key, value)| visit(key, value));
+        for (holder, group) in &self.held {
+            group.scan(&mut |rest, value| {
+                visit(&[holder, rest].concat(), value);
+                true
+            });
         }
-        commands.for_each(|(command, seq)| visit(&command, seq));
     }
 }
 
 impl Kv for ReplayState {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        match command_id(key) {
-            Some(id) => Ok(self.commands.get(&id).cloned()),
-            None => self.ordered.get(key),
+        match place(key) {
+            Place::Ordered => self.ordered.get(key),
+            _ => Ok(self.unordered(key).map(<[u8]>::to_vec)),
         }
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), KvError> {
-        // No rule scans command ids; one that did would have to see them all.
-        if !prefix.starts_with(COMMANDS) && !COMMANDS.starts_with(prefix) {
+        if let Place::Held(holder, rest) = place(prefix) {
+            if let Some(group) = self.held.get(holder) {
+                group.scan(&mut |key, value| !key.starts_with(rest) || visit(&[holder, key].concat(), value));
+            }
+            return Ok(());
+        }
+        let among = |class: &[u8]| prefix.starts_with(class) || class.starts_with(prefix);
+        if !SINGLE.iter().any(|class| among(class)) && !among(HELD) {
             return self.ordered.scan(prefix, visit);
         }
-        let mut go_on = true;
-        self.visit(&mut |key, value| {
-            if go_on && key.starts_with(prefix) {
-                go_on = visit(key, value);
+        // No rule scans these; one that did would have to see them all, in order.
+        let mut all = BTreeMap::new();
+        self.for_each(&mut |key, value| {
+            if key.starts_with(prefix) {
+                all.insert(key.to_vec(), value.to_vec());
             }
         });
+        for (key, value) in &all {
+            if !visit(key, value) {
+                break;
+            }
+        }
         Ok(())
     }
 }
@@ -95,27 +211,43 @@ mod tests {
     #[test]
     fn it_reads_like_the_registrys_own() {
         let mut writes: Vec<Write> = (0..50u8).map(|n| ([b"d/", &[n.wrapping_mul(77); 32][..]].concat(), Some(vec![n]))).collect();
-        for key in ["a", "d", "d/short", "e", "l/x", "h"] {
+        for key in ["a", "d", "d/short", "e", "l/x", "h", "w/short", "w", "x", "i/tag", "lh/x"] {
             writes.push((key.into(), Some(key.into())));
         }
+        for (holder, series) in [(1, "a"), (1, "b"), (2, "a"), (1, "ab")] {
+            writes.push(([b"w/", &[holder; 32][..], series.as_bytes()].concat(), Some(vec![1])));
+        }
+        for n in 0..MANY as u8 + 3 {
+            writes.push(([b"w/", &[3; 32][..], &[n.wrapping_mul(91)]].concat(), Some(vec![n])));
+        }
+        writes.push(([b"w/", &[3; 32][..], &[91]].concat(), None));
+        writes.push(([b"w/", &[3; 32][..], &[0]].concat(), Some(vec![7])));
+        writes.push(([b"w/", &[1; 32][..], b"ab"].concat(), Some(vec![2])));
         writes.push(([&b"d/"[..], &[77; 32]].concat(), None));
+        writes.push(([b"w/", &[2; 32][..], b"a"].concat(), None));
+        writes.push(([b"w/", &[2; 32][..], b"b"].concat(), None));
         let (mut ours, mut theirs) = (ReplayState::default(), Memory::new());
         ours.write(writes.clone());
         theirs.write(writes.clone());
         for (key, _) in &writes {
             assert_eq!(ours.get(key).unwrap(), theirs.get(key).unwrap());
+            assert_eq!(ours.unordered(key).is_some(), !is_ordered(key) && theirs.get(key).unwrap().is_some());
         }
-        for prefix in ["", "d", "d/", "l/", "d/short", "x"] {
+        assert_eq!(ours.unordered_count() + ours.ordered().iter().count(), theirs.iter().count());
+        let (held, many) = ([b"w/", &[1; 32][..]].concat(), [b"w/", &[3; 32][..]].concat());
+        let prefixes: [&[u8]; 12] =
+            [&many, b"", b"d", b"d/", b"l/", b"d/short", b"x", b"w", b"w/", &held, &[&held[..], b"a"].concat(), b"lh/"];
+        for prefix in prefixes {
             let all = |kv: &dyn Kv| {
                 let mut out = Vec::new();
-                kv.scan(prefix.as_bytes(), &mut |k, v| {
+                kv.scan(prefix, &mut |k, v| {
                     out.push((k.to_vec(), v.to_vec()));
-                    out.len() < 40
+                    out.len() < 60
                 })
                 .unwrap();
                 out
             };
-            assert_eq!(all(&ours), all(&theirs), "{prefix}");
+            assert_eq!(all(&ours), all(&theirs), "{prefix:?}");
         }
     }
 }

@@ -8,10 +8,11 @@
 //!
 //! The way of a record: a thread reads ([`Source`]), every core examines chunks of records by
 //! themselves, signatures in batches, and one thread takes them in order through chain, tree and
-//! replay. Some thousand records are under way at once. In memory stay the replayed state, and for
-//! each record its leaf hash.
+//! replay. What is kept in memory: three chunks for each core of at most 2,048 records and 4 MiB (or one
+//! larger record), the right edge of the tree, 48 bytes a commitment and 32 for every 256 records; and,
+//! if the registry is replayed, its whole state, which has no bound but the ledger's.
 //!
-//! Of several sources the longest is audited whole. Another whose leaves are the same shares what
+//! Of several sources the longest is audited whole. Another that holds the same records shares what
 //! was found of signatures and outcomes, and is checked for what is its own (items, tiles,
 //! checkpoints, state, vault, database); one that differs is a finding, and is audited whole too.
 //!
@@ -19,9 +20,9 @@
 //! last checkpoint with the quorum were the only ones (they are counted as not yet covered); and,
 //! when no trust is given, whether this is the ledger that it says it is.
 
+mod alarm;
 mod checkpoints;
 mod cli;
-mod command;
 mod content;
 mod directory;
 mod examine;
@@ -33,22 +34,33 @@ mod node;
 mod pipeline;
 mod replay;
 mod report;
+mod resume;
 mod session;
 mod source;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod trust;
 mod walk;
+mod watch;
+mod watching;
+mod web;
 
+pub use alarm::{Alarm, Kind, Standing, metrics};
 pub use cli::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE, run};
 pub use finding::{Code, Finding, LISTED, Severity};
 pub use limit::{Limit, signature_limit};
 pub use node::{MakeToken, NodeSource};
 pub use report::Report;
+pub use resume::Keep;
 pub use session::audit;
 pub use source::{Directory, ReadError, Source, Unopened};
+pub use tiles::audit_tiles;
 pub use trust::{TrustFile, read_genesis_file};
+pub use watch::Watch;
+pub use watching::WatchArgs;
+pub use web::Web;
 
 use vermilion_ledger::Trust;
 
@@ -63,11 +75,23 @@ pub struct Options {
     pub trust: Option<Trust>,
     /// The genesis payload that is trusted.
     pub genesis: Option<Vec<u8>>,
+    /// Where to keep how far the audit is, and to go on from. Of several sources that is the walk through
+    /// the longest; the others are compared anew.
+    pub keep: Option<Keep>,
+}
+
+impl Options {
+    /// Whether commands are opened at all. If not, records are hashed, and nothing else of them or of
+    /// what a directory keeps beside them is looked at but tiles and checkpoints.
+    #[must_use]
+    pub fn is_deep(&self) -> bool {
+        self.signatures || self.replay
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { signatures: true, replay: true, trust: None, genesis: None }
+        Self { signatures: true, replay: true, trust: None, genesis: None, keep: None }
     }
 }
 

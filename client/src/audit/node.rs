@@ -7,7 +7,7 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use vermilion_proto::ledger_client::LedgerClient;
-use vermilion_proto::{CheckpointRequest, ClusterRequest, Message as _, Record, RecordsRequest, StoredRecord};
+use vermilion_proto::{CheckpointRequest, ClusterRequest, Message as _, Record, RecordsRequest};
 
 /// A record with a thousand licences, with room to spare.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -72,7 +72,7 @@ impl NodeSource {
     }
 
     /// Reads until the end or until the stream breaks; counts what came.
-    async fn stream(&self, from: u64, visit: &mut dyn FnMut(u64, StoredRecord) -> bool) -> Result<(), (u64, ReadError)> {
+    async fn stream(&self, from: u64, visit: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), (u64, ReadError)> {
         let request = self.request(RecordsRequest { from, to: self.size }, "records").map_err(|e| (0, e))?;
         let mut stream = self.client.clone().records(request).await.map_err(|status| (0, unreachable(&status)))?.into_inner();
         let (mut next, mut count) = (from, 0);
@@ -86,7 +86,7 @@ impl NodeSource {
                     let place = if (next..self.size).contains(&number) { number } else { next };
                     next = place + 1;
                     count += 1;
-                    if !visit(place, record) {
+                    if !visit(place, &record.encode_to_vec()) {
                         return Ok(());
                     }
                 }
@@ -105,7 +105,7 @@ impl Source for NodeSource {
         Ok(self.size)
     }
 
-    fn records(&self, from: u64, visit: &mut dyn FnMut(u64, StoredRecord) -> bool) -> Result<(), ReadError> {
+    fn records(&self, from: u64, visit: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), ReadError> {
         let mut next = from;
         let mut failures = 0;
         loop {

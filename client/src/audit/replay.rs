@@ -1,12 +1,14 @@
 //! The registry over again, from the genesis: every record must come out byte for byte.
 
-use super::examine::{Readable, reason_name};
+use super::examine::{Place, Readable, reason_name};
 use super::finding::{Code, Findings};
 use super::link::Confirmed;
 use super::memory::ReplayState;
+use super::pipeline::Chunk;
 use std::collections::BTreeMap;
 use vermilion_ledger::leaf_hash;
 use vermilion_proto::{Envelope, Record, canonical};
+use vermilion_registry::kv::Write;
 use vermilion_registry::{BlockEffects, BlockInput, Checked, CommandResult, Fatal, RULES_VERSION, Registry};
 
 /// A replay under way. Its state is what the records read so far give.
@@ -22,7 +24,7 @@ pub struct Replay {
 
 impl Replay {
     /// Begins with the first record. None if it gives no registry; then that is noted.
-    pub fn begin(first: &Readable, command: &Checked, findings: &mut Findings) -> Option<Self> {
+    pub fn begin(first: &[u8], command: &Checked, findings: &mut Findings) -> Option<Self> {
         match Self::genesis(first, command, findings) {
             Ok(replay) => Some(replay),
             Err(why) => {
@@ -32,7 +34,7 @@ impl Replay {
         }
     }
 
-    fn genesis(first: &Readable, command: &Checked, findings: &mut Findings) -> Result<Self, String> {
+    fn genesis(first: &[u8], command: &Checked, findings: &mut Findings) -> Result<Self, String> {
         let payload = canonical::<Envelope>(&command.envelope).map_err(|e| e.to_string())?.payload;
         let mut state = ReplayState::default();
         let fatal = |error: Fatal| error.to_string();
@@ -44,6 +46,20 @@ impl Replay {
         let registry = Registry::open(&state).map_err(fatal)?;
         // An opened registry has this build's rules.
         Ok(Self { state, registry: Some(registry), rules: RULES_VERSION, erased: BTreeMap::new() })
+    }
+
+    /// Goes on from entries of a state that was kept.
+    pub fn restore(entries: Vec<Write>, rules: u32, erased: BTreeMap<(u64, u32), u64>) -> Result<Self, String> {
+        let mut state = ReplayState::default();
+        state.write(entries);
+        let fatal = |error: Fatal| error.to_string();
+        let registry = Registry::open(&state).and_then(|registry| registry.with_rules(rules)).map_err(fatal)?;
+        Ok(Self { state, registry: Some(registry), rules, erased })
+    }
+
+    /// The version of the rules under which it replays.
+    pub fn rules(&self) -> u32 {
+        self.rules
     }
 
     /// The state so far.
@@ -73,41 +89,42 @@ impl Replay {
         }
     }
 
-    /// Replays a run of records of one time and one version of the rules, whose commands are
+    /// Replays a run of a chunk's records, of one time and one version of the rules, whose commands are
     /// `commands`. Blocks are not kept; how the records of one time were divided into blocks decides
     /// nothing about them. Answers, for each record, what it is by the replay, if that gives the same
     /// bytes.
-    pub fn run(&mut self, first: u64, run: &[Readable], commands: &[Checked], findings: &mut Findings) -> Vec<Option<Confirmed>> {
+    pub fn run(&mut self, chunk: &Chunk, run: &[Place], commands: &[Checked], findings: &mut Findings) -> Vec<Option<Confirmed>> {
         let mut confirmed = Vec::with_capacity(run.len());
-        self.go(first, run, commands, findings, &mut confirmed);
+        self.go(chunk, run, commands, findings, &mut confirmed);
         confirmed
     }
 
-    fn go(&mut self, first: u64, run: &[Readable], commands: &[Checked], findings: &mut Findings, confirmed: &mut Vec<Option<Confirmed>>) {
-        let Some(head) = run.first() else { return };
+    fn go(&mut self, chunk: &Chunk, run: &[Place], commands: &[Checked], findings: &mut Findings, confirmed: &mut Vec<Option<Confirmed>>) {
+        let Some(Place { seq: first, record: Some(head) }) = run.first() else { return };
         // Whatever goes wrong below, the registry is not put back: the replay has stopped.
         let Some(registry) = self.registry.take() else { return };
         let (registry, effects) = match self.apply(registry, head, commands) {
             Ok(applied) => applied,
-            Err(error) => return stopped(findings, first, &error.to_string()),
+            Err(error) => return stopped(findings, *first, &error.to_string()),
         };
         if let Some(void) = effects.void {
-            return stopped(findings, first, &void.to_string());
+            return stopped(findings, *first, &void.to_string());
         }
-        for (seq, (readable, result)) in (first..).zip(run.iter().zip(&effects.results)) {
+        for (Place { seq, record }, result) in run.iter().zip(&effects.results) {
             let CommandResult::Recorded { index } = result else {
-                not_due(findings, seq, result);
-                return stopped(findings, seq, "the numbers of all later records hang on it");
+                not_due(findings, *seq, result);
+                return stopped(findings, *seq, "the numbers of all later records hang on it");
             };
-            let Some(new) = effects.records.get(*index) else { return stopped(findings, seq, "the registry names no record") };
-            let same = new.bytes == readable.bytes;
+            let Some(new) = effects.records.get(*index) else { return stopped(findings, *seq, "the registry names no record") };
+            let found = record.as_ref().map_or(&[][..], |record| record.bytes(chunk));
+            let same = new.bytes == found;
             confirmed.push(same.then(|| Confirmed { chain: new.chain, leaf_hash: leaf_hash(&new.leaf) }));
             if !same {
-                compare(readable, seq, &new.bytes, findings);
+                compare(found, *seq, &new.bytes, findings);
             }
         }
         for erase in effects.erase {
-            self.erased.insert((erase.seq, erase.position), first);
+            self.erased.insert((erase.seq, erase.position), *first);
         }
         self.state.write(effects.writes);
         self.registry = Some(registry);
@@ -127,12 +144,14 @@ impl Replay {
     }
 }
 
+/// The rules ask that a node of the genesis proposed a block; which one leaves no trace.
+
 /// Compares a record with what the replay gives, and says in what they differ.
-fn compare(found: &Readable, seq: u64, due: &[u8], findings: &mut Findings) {
-    if found.bytes == due {
+fn compare(found: &[u8], seq: u64, due: &[u8], findings: &mut Findings) {
+    if found == due {
         return;
     }
-    let (Ok(record), Ok(due)) = (canonical::<Record>(&found.bytes), canonical::<Record>(due)) else { return };
+    let (Ok(record), Ok(due)) = (canonical::<Record>(found), canonical::<Record>(due)) else { return };
     let (record, mut told) = (&record, false);
     if record.outcome != due.outcome {
         told = true;

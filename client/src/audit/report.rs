@@ -31,6 +31,8 @@ pub struct Report {
     pub with_signatures: bool,
     /// Whether the registry was replayed.
     pub with_replay: bool,
+    /// Whether there were only tiles, which hold neither commands nor state.
+    pub tiles_alone: bool,
     /// Each source with its number of records.
     pub sources: Vec<(String, u64)>,
     /// Those listed; of each code and source only the first few.
@@ -46,6 +48,21 @@ impl Report {
     #[must_use]
     pub fn not_yet_covered(&self) -> u64 {
         self.records.saturating_sub(self.covered)
+    }
+
+    /// What was not checked, in English and Chinese: with tiles alone, or because it was asked so.
+    #[must_use]
+    pub fn unchecked(&self) -> Vec<(&'static str, &'static str)> {
+        let (signatures, replay) = (!self.with_signatures, !self.with_replay);
+        let list = [
+            (self.tiles_alone, ("record hashes and chain", "记录哈希与链")),
+            (signatures, ("the units' signatures", "各单位的签名")),
+            (replay, ("outcomes and effects under the rules, and the state", "按规则重算的结果与变更，以及状态")),
+            (signatures && replay, ("envelopes and licence items", "信封与证照条目")),
+            (signatures && replay, ("contents in the vault", "保管库内容")),
+            (signatures && replay, ("the rest of the database", "数据库其余部分")),
+        ];
+        list.into_iter().filter_map(|(left_out, what)| left_out.then_some(what)).collect()
     }
 
     fn rate(&self, count: u64) -> f64 {
@@ -91,6 +108,7 @@ impl Report {
             "trust": if self.trust_given { "given" } else { "from-genesis" },
             "with_signatures": self.with_signatures,
             "with_replay": self.with_replay,
+            "not_checked": self.unchecked().iter().map(|(en, _)| *en).collect::<Vec<_>>(),
             "sources": self.sources.iter().map(|(name, size)| json!({"name": name, "records": size})).collect::<Vec<_>>(),
             "findings": findings,
             "counts": self.counts.iter().map(|(code, count)| ((*code).to_owned(), json!(count))).collect::<serde_json::Map<_, _>>(),
@@ -115,11 +133,12 @@ impl Report {
         line(format!("records     {}, of them {} commitments; {} licences", self.records, self.commitments, self.licences));
         if self.with_signatures {
             line(format!("signatures  {} checked", self.signatures));
-        } else {
-            line("signatures  not checked, as asked".into());
         }
-        if !self.with_replay {
-            line("replay      left out, as asked: outcomes and state are not checked".into());
+        for (en, zh) in self.unchecked() {
+            line(format!("NOT CHECKED {en} 未核对：{zh}"));
+        }
+        if self.tiles_alone {
+            line("tiles       show that the leaves are those of the signed tree, in order, and no more 仅证明树的一致性".into());
         }
         line(format!(
             "checkpoints {}; {} records under the quorum, {} not yet covered by a checkpoint",

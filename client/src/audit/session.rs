@@ -1,15 +1,19 @@
 //! One audit: which source is walked how, and what is put together at the end.
 
-use super::checkpoints::{Checkpoints, History};
+use super::checkpoints::{self, Checkpoints, History};
 use super::finding::{Code, Findings};
 use super::source::{ReadError, Source};
 use super::walk::{Plan, StateAt, Walked, walk};
-use super::{Advance, CannotRead, Options, Report, Stage, directory};
+use super::{Advance, CannotRead, Options, Report, Stage, directory, resume};
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::time::Instant;
+use vermilion_ledger::TILE_WIDTH;
 use vermilion_ledger::Trust;
-use vermilion_proto::{Envelope, StoredRecord, canonical};
-use vermilion_registry::{ledger_id, pinned, stored};
+use vermilion_proto::view::{EnvelopeView, RecordView, StoredView};
+use vermilion_registry::{ledger_id, pinned};
+use vermilion_storage::Column;
 
 /// Audits. Blocks: call it from a thread of its own.
 pub fn audit(sources: &[&dyn Source], options: &Options, advance: &Advance<'_>) -> Result<Report, CannotRead> {
@@ -18,6 +22,9 @@ pub fn audit(sources: &[&dyn Source], options: &Options, advance: &Advance<'_>) 
     session.held(sources)?;
     if !session.held.is_empty() {
         session.ledger(advance)?;
+    }
+    if let Some(keep) = &options.keep {
+        keep.done();
     }
     Ok(session.finish(begun))
 }
@@ -70,16 +77,25 @@ impl<'a> Session<'a> {
 
     fn ledger(&mut self, advance: &Advance<'_>) -> Result<(), CannotRead> {
         let trust = self.trust()?;
-        // The databases are scanned beside everything else.
+        // Columns that no walk reads are read beside the walks.
+        let deep = self.options.is_deep();
         let (walks, scans) = std::thread::scope(|scope| {
             let stores: Vec<_> = self.held.iter().filter_map(|held| Some((held.source.name(), held.source.store()?))).collect();
-            let scan =
-                scope.spawn(move || stores.into_iter().map(|(name, store)| directory::examine(store, name, advance)).collect::<Vec<_>>());
+            let columns = if deep { directory::beside() } else { Vec::new() };
+            let examine = move |(name, store): (&str, &_)| {
+                let mut findings = directory::examine(store, name);
+                findings.extend(directory::scan(store, name, &columns, advance));
+                findings
+            };
+            let scan = scope.spawn(move || stores.into_iter().map(examine).collect::<Vec<_>>());
             let walks = self.walks(advance);
             (walks, scan.join().unwrap_or_else(|panic| resume_unwind(panic)))
         });
         scans.into_iter().for_each(|findings| self.findings.extend(findings));
         let mut walks = walks?;
+        if deep {
+            self.rest(&walks, advance);
+        }
         self.vaults(&walks);
         if let Some(trust) = trust {
             self.checkpoints(&trust, &walks, advance)?;
@@ -87,7 +103,7 @@ impl<'a> Session<'a> {
         if let Some(walked) = walks.first() {
             self.report.records = walked.records;
             self.report.licences = walked.licences;
-            self.report.commitments = walked.roots.len() as u64;
+            self.report.commitments = commitments(walked);
         }
         for walked in &mut walks {
             self.report.signatures += walked.signatures;
@@ -101,7 +117,7 @@ impl<'a> Session<'a> {
         let Some(first) = self.held.first() else { return Ok(None) };
         let mut found = None;
         let read = first.source.records(0, &mut |seq, record| {
-            found = Some(record).filter(|_| seq == 0);
+            found = Some(record.to_vec()).filter(|_| seq == 0);
             false
         });
         if let Err(error @ ReadError::Unreachable(_)) = read {
@@ -109,7 +125,7 @@ impl<'a> Session<'a> {
         }
         let mut findings = Findings::of(first.source.name());
         let given = self.options.genesis.as_ref();
-        let payload = found.as_ref().and_then(genesis_payload);
+        let payload = found.as_deref().and_then(genesis_payload);
         let id = payload.as_ref().map(|payload| ledger_id(payload));
         let other = self.options.trust.as_ref().is_some_and(|trust| Some(trust.settings().ledger_id) != id);
         if payload.as_ref().and_then(|payload| pinned::read_genesis(payload)).is_none() {
@@ -141,32 +157,55 @@ impl<'a> Session<'a> {
         Ok(trust)
     }
 
+    /// Reads the columns that the walks did not come to the end of, or did not read at all.
+    fn rest(&mut self, walks: &[Walked], advance: &Advance<'_>) {
+        for (held, walked) in self.held.iter().zip(walks) {
+            let Some(store) = held.source.store() else { continue };
+            let mut columns = Vec::new();
+            if !walked.whole {
+                columns.extend([Column::RECORDS, Column::VAULT, Column::WRAPS]);
+            }
+            if !walked.state_read {
+                columns.push(Column::STATE);
+            }
+            self.findings.extend(directory::scan(store, held.source.name(), &columns, advance));
+        }
+    }
+
     /// Walks every source: the longest whole, another as far as it holds the same records. The walks
     /// come in the order of the sources.
     fn walks(&self, advance: &Advance<'_>) -> Result<Vec<Walked>, CannotRead> {
         let mut walks: Vec<Walked> = Vec::with_capacity(self.held.len());
+        let (signatures, replay) = (self.options.signatures, self.options.replay);
         for (position, held) in self.held.iter().enumerate() {
-            let plan = |states| Plan { signatures: self.options.signatures, replay: self.options.replay, known: None, states };
+            let base = || Plan { commands: self.options.is_deep(), wanted: checkpoints::sizes(held.source), ..Plan::default() };
+            let plan = |states| Plan { signatures, replay, states, ..base() };
             let walk = |plan| walk(held.source, held.size, plan, advance).or_else(|error| held.cannot(&error));
-            let Some(reference) = walks.first() else {
+            let Some((reference, first)) = walks.first().zip(self.held.first()) else {
                 let states = self.held.iter().enumerate().filter_map(|(n, held)| held.state(n)).collect();
-                walks.push(walk(plan(states))?);
+                let names: Vec<String> = self.held.iter().map(|held| held.source.name().to_owned()).collect();
+                let bound = resume::bound(&self.report.ledger_id, &names, self.options);
+                walks.push(walk(Plan { keep: self.options.keep.as_ref().map(|keep| (keep, bound)), ..plan(states) })?);
                 continue;
             };
-            let compared = walk(Plan { signatures: false, replay: false, known: Some(&reference.leaves), states: Vec::new() })?;
-            let Some(seq) = compared.departs else {
+            let compared = walk(Plan { known: Some(&reference.marks), ..base() })?;
+            // Marks name full tiles; the records behind the last one are compared by themselves.
+            let width = TILE_WIDTH as u64;
+            let end = compared.next.min(reference.next);
+            let window = compared.departs.map_or(end - end % width..end, |from| from..end.min(from.saturating_add(width)));
+            let found = first_difference(first.source, held.source, window).or_else(|error| held.cannot(&error))?;
+            let Some(seq) = found.or(compared.departs) else {
                 walks.push(compared);
                 continue;
             };
             // Another history: nothing of the first one's walk says anything about it.
             let mut walked = walk(plan(held.state(position).into_iter().collect()))?;
-            let other = self.held.first().map_or("", |held| held.source.name());
             let mut findings = Findings::of(held.source.name());
             findings.add(
                 Code::SourcesDiffer,
                 Some(seq),
-                format!("From record {seq} on, this source does not hold the same records as {other}."),
-                format!("自第{seq}号记录起，本来源的记录与{other}不同。"),
+                format!("From record {seq} on, this source does not hold the same records as {}.", first.source.name()),
+                format!("自第{seq}号记录起，本来源的记录与{}不同。", first.source.name()),
             );
             walked.findings.extend(findings);
             walks.push(walked);
@@ -199,11 +238,11 @@ impl<'a> Session<'a> {
             advance(Stage::Checkpoints, held.source.name(), n as u64, walks.len() as u64);
             let log_ahead =
                 held.source.store().is_some_and(|store| store.applied().is_ok_and(|(applied, _)| applied < store.log_range().1));
-            let history = History { leaves: &walked.leaves, roots: &walked.roots, size: walked.next, log_ahead };
+            let history = History { roots: &walked.roots, size: walked.next, log_ahead };
             let mut findings = Findings::of(held.source.name());
             all.check(&self.held, n, &history, &mut findings).or_else(|error| held.cannot(&error))?;
             if n == 0 {
-                self.report.commitments = walked.roots.len() as u64;
+                self.report.commitments = commitments(walked);
             }
             self.findings.extend(findings);
         }
@@ -235,12 +274,39 @@ fn share_states(walks: &mut [Walked]) {
         for (position, findings) in states {
             if let Some(walked) = walks.get_mut(position).filter(|walked| walk == position || walked.compared) {
                 walked.findings.extend(findings);
+                walked.state_read = true;
             }
         }
     }
 }
 
-fn genesis_payload(first: &StoredRecord) -> Option<Vec<u8>> {
-    let open = stored::open_record(first).ok()?;
-    Some(canonical::<Envelope>(&open.record.envelope).ok()?.payload)
+fn commitments(walked: &Walked) -> u64 {
+    walked.roots.iter().filter(|root| root.committed).count() as u64
+}
+
+/// The first of at most 256 places that do not hold the same record with the same chain.
+fn first_difference(one: &dyn Source, other: &dyn Source, places: Range<u64>) -> Result<Option<u64>, ReadError> {
+    let read = |source: &dyn Source| -> Result<BTreeMap<u64, Vec<u8>>, ReadError> {
+        let mut rows = BTreeMap::new();
+        if !places.is_empty() {
+            source.records(places.start, &mut |place, row| {
+                if place < places.end {
+                    rows.insert(place, row.to_vec());
+                }
+                place + 1 < places.end
+            })?;
+        }
+        Ok(rows)
+    };
+    let (one, other) = (read(one)?, read(other)?);
+    let parts = |row: Option<&Vec<u8>>| {
+        let view = StoredView::parse(row?).ok()?;
+        Some((view.record.to_vec(), view.chain.to_vec()))
+    };
+    Ok(places.clone().find(|place| parts(one.get(place)) != parts(other.get(place))))
+}
+
+fn genesis_payload(first: &[u8]) -> Option<Vec<u8>> {
+    let record = RecordView::parse(StoredView::parse(first).ok()?.record).ok()?;
+    Some(EnvelopeView::parse(record.envelope).ok()?.payload.to_vec())
 }

@@ -1,9 +1,9 @@
 //! Where records come from. No source is trusted: what it says is only ever compared.
 
 use std::path::Path;
-use vermilion_proto::{LedgerHead, StoredRecord};
+use vermilion_proto::LedgerHead;
 use vermilion_registry::query;
-use vermilion_storage::{Mode, StorageError, Store};
+use vermilion_storage::{Column, Mode, StorageError, Store, seq_place};
 
 /// Why a source gave no more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,9 +33,10 @@ pub trait Source: Send + Sync {
     /// How many records it says it has. Asked once, before anything else.
     fn size(&self) -> Result<u64, ReadError>;
 
-    /// Its records from `from` on, in the order of their places, until `visit` says stop: all that
-    /// there are in a directory, those within [`Source::size`] of a running node.
-    fn records(&self, from: u64, visit: &mut dyn FnMut(u64, StoredRecord) -> bool) -> Result<(), ReadError>;
+    /// Its records from `from` on, each as an encoded `StoredRecord`, in the order of their places, until
+    /// `visit` says stop: all that there are in a directory, those within [`Source::size`] of a running
+    /// node.
+    fn records(&self, from: u64, visit: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), ReadError>;
 
     /// Its checkpoint for exactly this size.
     fn checkpoint(&self, size: u64) -> Result<Option<Vec<u8>>, ReadError>;
@@ -97,8 +98,16 @@ impl Source for Directory {
         Self::head(&self.store).map(|head| head.size)
     }
 
-    fn records(&self, from: u64, visit: &mut dyn FnMut(u64, StoredRecord) -> bool) -> Result<(), ReadError> {
-        Ok(self.store.records(from, visit)?)
+    fn records(&self, from: u64, visit: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), ReadError> {
+        let mut rows = self.store.rows_from(Column::RECORDS, from)?;
+        while let Some((key, row)) = rows.current()? {
+            let place = seq_place(key).ok_or_else(|| ReadError::Damaged("a record's key does not decode".into()))?;
+            if !visit(place, row) {
+                break;
+            }
+            rows.advance();
+        }
+        Ok(())
     }
 
     fn checkpoint(&self, size: u64) -> Result<Option<Vec<u8>>, ReadError> {
@@ -140,7 +149,7 @@ impl Source for Unopened {
         Err(ReadError::Damaged(self.why.clone()))
     }
 
-    fn records(&self, _: u64, _: &mut dyn FnMut(u64, StoredRecord) -> bool) -> Result<(), ReadError> {
+    fn records(&self, _: u64, _: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), ReadError> {
         Err(ReadError::Damaged(self.why.clone()))
     }
 

@@ -2,12 +2,13 @@
 //! of their keys, never by key or value: both may lead to a person.
 
 use super::finding::{Code, Findings};
-use super::memory::{ReplayState, command_id};
+use super::memory::{ReplayState, is_ordered};
 use super::source::ReadError;
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use vermilion_proto::LedgerHead;
-use vermilion_registry::{Kv, keys, value};
-use vermilion_storage::Store;
+use vermilion_registry::{keys, value};
+use vermilion_storage::{Column, Store};
 
 /// What an entry is, in English and Chinese, by the letters before the first slash of its key.
 fn class(key: &[u8]) -> (&'static str, &'static str) {
@@ -40,6 +41,12 @@ impl Differences {
         self.0.entry((code, en)).or_insert((0, zh)).0 += 1;
     }
 
+    fn extend(&mut self, other: Self) {
+        for (class, (count, zh)) in other.0 {
+            self.0.entry(class).or_insert((0, zh)).0 += count;
+        }
+    }
+
     fn into_findings(self, findings: &mut Findings) {
         for ((code, en), (count, zh)) in self.0 {
             let (how_en, how_zh) = match code {
@@ -57,65 +64,105 @@ impl Differences {
     }
 }
 
+/// Where the state is cut for several cores: each part from one key to before the next. Ids of
+/// commands are spread evenly; licences and what holders hold make up most of the rest.
+const PARTS: [&[u8]; 5] = [b"", b"d/\x80", b"e", b"l/", b"m"];
+
+/// What a part of the state showed.
+struct Part {
+    differences: Differences,
+    /// Entries found that are only looked up.
+    unordered: usize,
+    /// Whether the head is there and another.
+    other_head: bool,
+}
+
 /// Compares all of a directory's state with the replayed one at the same number of records.
 /// `chain` is the chain after these records.
-pub fn compare(store: &Store, replayed: &ReplayState, chain: &[u8; 32], findings: &mut Findings) -> Result<u64, ReadError> {
+pub fn compare(store: &Store, replayed: &ReplayState, chain: &[u8; 32], findings: &mut Findings) -> Result<(), ReadError> {
+    let parts = PARTS.par_iter().enumerate().map(|(n, from)| part(store, replayed, chain, from, PARTS.get(n + 1).copied()));
     let mut differences = Differences::default();
-    let mut rows = 0;
-    let mut due = replayed.ordered().iter().peekable();
-    let mut commands = 0;
-    let scan = store.state().scan(b"", &mut |key, found| {
-        rows += 1;
-        if let Some(id) = command_id(key) {
-            match replayed.commands().get(&id) {
-                None => differences.add(Code::StateExtra, key),
-                Some(seq) => {
-                    commands += 1;
-                    if seq.as_slice() != found {
-                        differences.add(Code::StateDiffers, key);
+    let mut unordered = 0;
+    for part in parts.collect::<Vec<_>>() {
+        let part = part?;
+        differences.extend(part.differences);
+        unordered += part.unordered;
+        if part.other_head {
+            findings.add(
+                Code::HeadDiffers,
+                None,
+                "The directory's head (number of records, chain, time, epoch, licences) is not that of its records.",
+                "目录中的账本头（记录数、链、时间、纪元、证照数）与其记录不符。",
+            );
+        }
+    }
+    if unordered < replayed.unordered_count() {
+        missing_unordered(store, replayed, &mut differences)?;
+    }
+    differences.into_findings(findings);
+    Ok(())
+}
+
+fn part(store: &Store, replayed: &ReplayState, chain: &[u8; 32], from: &[u8], to: Option<&[u8]>) -> Result<Part, ReadError> {
+    let mut out = Part { differences: Differences::default(), unordered: 0, other_head: false };
+    let within = |key: &[u8]| key >= from && to.is_none_or(|to| key < to);
+    let mut due = replayed.ordered().iter().filter(|(key, _)| within(key)).peekable();
+    let mut rows = store.rows(Column::STATE, from)?;
+    while let Some((key, found)) = rows.current()?.filter(|(key, _)| within(key)) {
+        if is_ordered(key) {
+            while let Some((missing, _)) = due.next_if(|(due, _)| due.as_slice() < key) {
+                out.differences.add(Code::StateMissing, missing);
+            }
+            match due.next_if(|(due, _)| due.as_slice() == key) {
+                None => out.differences.add(Code::StateExtra, key),
+                // Which block was the last is not in the records; the rest of the head is compared below.
+                Some(_) if key == keys::HEAD => out.other_head = !is_head(key, found, replayed, chain),
+                Some((_, value)) if value.as_slice() != found => out.differences.add(Code::StateDiffers, key),
+                Some(_) => {}
+            }
+        } else {
+            match replayed.unordered(key) {
+                None => out.differences.add(Code::StateExtra, key),
+                Some(value) => {
+                    out.unordered += 1;
+                    if value != found {
+                        out.differences.add(Code::StateDiffers, key);
                     }
                 }
             }
-            return true;
         }
-        while let Some((missing, _)) = due.next_if(|(due, _)| due.as_slice() < key) {
-            differences.add(Code::StateMissing, missing);
-        }
-        match due.next_if(|(due, _)| due.as_slice() == key) {
-            None => differences.add(Code::StateExtra, key),
-            // Which block was the last is not in the records; the rest of the head is compared below.
-            Some(_) if key == keys::HEAD => head(key, found, replayed, chain, findings),
-            Some((_, value)) if value.as_slice() != found => differences.add(Code::StateDiffers, key),
-            Some(_) => {}
-        }
-        true
-    });
-    scan.map_err(|error| ReadError::Damaged(error.to_string()))?;
+        rows.advance();
+    }
     for (missing, _) in due {
-        differences.add(Code::StateMissing, missing);
+        out.differences.add(Code::StateMissing, missing);
     }
-    for _ in commands..replayed.commands().len() {
-        differences.add(Code::StateMissing, b"d/");
-    }
-    differences.into_findings(findings);
-    Ok(rows)
+    Ok(out)
 }
 
-fn head(key: &[u8], found: &[u8], replayed: &ReplayState, chain: &[u8; 32], findings: &mut Findings) {
+/// Which of the entries that are only looked up the directory lacks.
+fn missing_unordered(store: &Store, replayed: &ReplayState, differences: &mut Differences) -> Result<(), ReadError> {
+    let state = store.state();
+    let mut failed = None;
+    replayed.for_each(&mut |key, _| {
+        if failed.is_none() && !is_ordered(key) {
+            match vermilion_registry::Kv::get(&state, key) {
+                Ok(None) => differences.add(Code::StateMissing, key),
+                Ok(Some(_)) => {}
+                Err(error) => failed = Some(ReadError::Damaged(error.to_string())),
+            }
+        }
+    });
+    failed.map_or(Ok(()), Err)
+}
+
+/// Whether a head is that of the records, as far as they say.
+fn is_head(key: &[u8], found: &[u8], replayed: &ReplayState, chain: &[u8; 32]) -> bool {
     let due: Option<LedgerHead> = value::get(replayed, key).ok().flatten();
     let found: Option<LedgerHead> = value::decode(key, found).ok();
-    let fits = due.zip(found).is_some_and(|(due, found)| {
+    due.zip(found).is_some_and(|(due, found)| {
         // A block whose commands leave no record still moves the time.
         found.time_ms >= due.time_ms
             && found.chain == chain
             && (found.size, found.epoch, found.licences, found.block.len()) == (due.size, due.epoch, due.licences, 32)
-    });
-    if !fits {
-        findings.add(
-            Code::HeadDiffers,
-            None,
-            "The directory's head (number of records, chain, time, epoch, licences) is not that of its records.",
-            "目录中的账本头（记录数、链、时间、纪元、证照数）与其记录不符。",
-        );
-    }
+    })
 }

@@ -4,27 +4,39 @@
 //! for byte need not be hashed a second time.
 
 use super::content::Lacking;
-use super::examine::{Examined, Examiner, Place, Readable, unreadable};
+use super::examine::{Examined, Examiner, Place, Readable};
 use super::finding::{Code, Findings};
-use super::link::{Confirmed, Links};
-use super::pipeline;
+use super::link::{Links, Root};
+use super::pipeline::{self, Chunk};
 use super::replay::Replay;
+use super::resume::{Keep, Progress};
 use super::source::{ReadError, Source};
 use super::{Advance, Stage, state};
+use std::ops::Range;
 use vermilion_crypto::Digest;
+use vermilion_ledger::TILE_WIDTH;
+use vermilion_proto::view::{EnvelopeView, RecordView};
 use vermilion_registry::{Checked, ledger_id};
 use vermilion_storage::Store;
 
 /// What a walk does beyond what every walk does.
+#[derive(Default)]
 pub struct Plan<'a> {
     /// Check signatures.
     pub signatures: bool,
+    /// Open commands: envelopes, items, what lies in the vault.
+    pub commands: bool,
     /// Replay the registry.
     pub replay: bool,
-    /// Leaves of records that were checked before: those that are the same need neither.
+    /// The marks of a walk through another source ([`Links::marks`]): records under the same need
+    /// neither signatures nor replay.
     pub known: Option<&'a [Digest]>,
     /// Directories whose state is to be compared with the replay's, each at its own size.
     pub states: Vec<StateAt<'a>>,
+    /// Sizes beside commitments at which the root is wanted, ascending.
+    pub wanted: Vec<u64>,
+    /// Where to keep how far the walk is, and what that is bound to.
+    pub keep: Option<(&'a Keep, Digest)>,
 }
 
 /// A directory's state, and where in the replay it belongs.
@@ -41,17 +53,21 @@ pub struct StateAt<'a> {
 
 /// What a walk yields.
 pub struct Walked {
-    /// Leaf hashes of all records, as far as the sequence is whole.
-    pub leaves: Vec<Digest>,
-    /// Size and root of the tree at each commitment record.
-    pub roots: Vec<(u64, Digest)>,
+    /// Roots of the tree at each commitment record and where they were wanted.
+    pub roots: Vec<Root>,
+    /// The stored chain after every 256th record.
+    pub marks: Vec<Digest>,
     /// Records read.
     pub records: u64,
     /// The place after the last record.
     pub next: u64,
-    /// Whether it was compared with known leaves, so that signatures and outcomes are those of the
+    /// Whether it was compared with known records, so that signatures and outcomes are those of the
     /// walk that they come from.
     pub compared: bool,
+    /// Whether all records, and with commands the vault, were read to the end.
+    pub whole: bool,
+    /// Whether the directory's state was read to its end, in whichever walk.
+    pub state_read: bool,
     /// Signatures checked.
     pub signatures: u64,
     /// Licences that the replay counts.
@@ -60,7 +76,8 @@ pub struct Walked {
     pub replay: Option<Replay>,
     /// What the vault lacks, in a directory.
     pub lacking: Lacking,
-    /// The first record that is not the known one.
+    /// Where this source departs from the known one: the first of up to 256 records that are not all
+    /// the same.
     pub departs: Option<u64>,
     /// What was found in this source.
     pub findings: Findings,
@@ -74,33 +91,49 @@ struct Walk<'a> {
     links: Links<'a>,
     replay: Option<Replay>,
     out: Walked,
+    /// Why the walk ends before its end, if it was told to or must.
+    broken_off: Option<String>,
 }
 
 /// Walks a source that says to have `size` records.
 pub fn walk(source: &dyn Source, size: u64, plan: Plan<'_>, advance: &Advance<'_>) -> Result<Walked, ReadError> {
-    let examiner = Examiner { source: source.name(), signatures: plan.signatures, hashes: !plan.replay, store: source.store() };
+    let examiner = Examiner {
+        source: source.name(),
+        signatures: plan.signatures,
+        commands: plan.commands,
+        hashes: !plan.replay,
+        store: source.store(),
+    };
     let stage = if plan.known.is_some() { Stage::Comparing } else { Stage::Records };
-    let mut walk = Walk::new(source, plan);
+    let mut walk = Walk::new(source, plan)?;
+    let from = walk.next;
     let read = pipeline::run(
-        |give| source.records(0, give),
-        |chunk| examiner.chunk(chunk),
-        |examined| {
-            let go_on = walk.take(examined);
+        from,
+        |give| source.records(from, give),
+        || examiner.worker(),
+        |vault, chunk| examiner.chunk(vault.as_mut(), chunk),
+        |chunk, examined| {
+            let go_on = walk.take(chunk, examined);
             advance(stage, source.name(), walk.next, size);
-            go_on
+            go_on && (chunk.last || walk.keep())
         },
     );
+    if let Some(why) = walk.broken_off.take() {
+        return Err(ReadError::Unreachable(why));
+    }
     walk.end(size, read)
 }
 
 impl<'a> Walk<'a> {
-    fn new(source: &'a dyn Source, plan: Plan<'a>) -> Self {
+    fn new(source: &'a dyn Source, mut plan: Plan<'a>) -> Result<Self, ReadError> {
         let out = Walked {
-            leaves: Vec::new(),
             roots: Vec::new(),
+            marks: Vec::new(),
             records: 0,
             next: 0,
             compared: plan.known.is_some(),
+            whole: false,
+            state_read: false,
             signatures: 0,
             licences: 0,
             replay: None,
@@ -109,26 +142,60 @@ impl<'a> Walk<'a> {
             findings: Findings::of(source.name()),
             states: Vec::new(),
         };
-        Self { plan, next: 0, links: Links::new(source.store()), replay: None, out }
+        let links = Links::new(source.store(), std::mem::take(&mut plan.wanted));
+        let kept = plan.keep.as_ref().map(|(keep, bound)| keep.load(bound)).transpose().map_err(ReadError::Unreachable)?.flatten();
+        let mut walk = Self { plan, next: 0, links, replay: None, out, broken_off: None };
+        if let Some((progress, replay)) = kept {
+            walk.next = progress.next;
+            (walk.out.records, walk.out.signatures) = (progress.records, progress.signatures);
+            (walk.out.lacking, walk.out.states) = (progress.lacking, progress.states);
+            walk.out.findings.extend(progress.findings);
+            walk.links.restore(progress.links).map_err(ReadError::Unreachable)?;
+            walk.replay = replay;
+        }
+        Ok(walk)
+    }
+
+    /// Keeps how far the walk is, when it is time; answers whether to go on.
+    fn keep(&mut self) -> bool {
+        let Some((keep, bound)) = self.plan.keep.filter(|(keep, _)| keep.is_due()) else { return true };
+        let progress = Progress {
+            next: self.next,
+            records: self.out.records,
+            signatures: self.out.signatures,
+            links: self.links.state(),
+            lacking: self.out.lacking.clone(),
+            findings: self.out.findings.clone(),
+            states: self.out.states.clone(),
+        };
+        let replay = self.replay.as_ref().filter(|replay| replay.is_going());
+        self.broken_off = match keep.save(&bound, &progress, replay) {
+            Err(why) => Some(format!("how far the audit is cannot be kept: {why}")),
+            Ok(()) if keep.is_stopped() => Some(format!("broken off after {} records; the same call goes on from there", self.next)),
+            Ok(()) => None,
+        };
+        self.broken_off.is_none()
     }
 
     /// Takes a chunk; answers whether to go on.
-    fn take(&mut self, examined: Examined) -> bool {
-        self.out.signatures += examined.signatures;
-        self.out.findings.extend(examined.findings);
-        let mut run = Run::default();
-        for Place { seq, record } in examined.records {
+    fn take(&mut self, chunk: &Chunk, examined: Examined) -> bool {
+        let Examined { places, commands, signatures, lacking, findings } = examined;
+        self.out.signatures += signatures;
+        self.out.findings.extend(findings);
+        self.out.lacking.extend(lacking);
+        let mut run = Run { chunk, places: &places, commands: &commands, waiting: 0..0, opened: 0..0 };
+        for (at, Place { seq, record }) in places.iter().enumerate() {
             self.out.records += 1;
-            if seq > self.next {
+            if *seq > self.next {
                 self.settle(&mut run);
-                self.gap(seq);
+                self.gap(*seq);
             }
             self.next = seq.saturating_add(1);
             match record {
-                Some(record) => self.add(&mut run, seq, record),
+                Some(record) => self.add(&mut run, at, *seq, record),
                 None => {
                     self.settle(&mut run);
-                    self.lose(seq, "the record cannot be read");
+                    self.lose(*seq, "the record cannot be read");
                 }
             }
             if self.out.departs.is_some() {
@@ -145,67 +212,66 @@ impl<'a> Walk<'a> {
     }
 
     /// Puts a record to those that are replayed together, or takes it by itself.
-    fn add(&mut self, run: &mut Run, seq: u64, mut record: Readable) {
-        self.out.lacking.add(seq, std::mem::take(&mut record.content));
-        let command = record.command.take();
+    fn add(&mut self, run: &mut Run<'_>, at: usize, seq: u64, record: &Readable) {
         if seq == 0 {
-            return self.begin(&record, command.as_ref());
-        }
-        if !self.replay.as_ref().is_some_and(Replay::is_going) {
-            return self.link(seq, &record, None);
-        }
-        match command {
-            Some(command) => {
-                if !run.takes(&record) {
-                    self.settle(run);
-                }
-                run.add(seq, record, command);
-            }
-            None => {
+            self.begin(run, record);
+        } else if !self.replay.as_ref().is_some_and(Replay::is_going) {
+            self.link(seq, record, run.chunk, None);
+        } else if record.has_command {
+            if !run.takes(record) {
                 self.settle(run);
-                if let Some(replay) = &mut self.replay {
-                    replay.stop(seq, "its command cannot be read", &mut self.out.findings);
-                }
-                self.link(seq, &record, None);
             }
+            run.add(at);
+            return;
+        } else {
+            self.settle(run);
+            if let Some(replay) = &mut self.replay {
+                replay.stop(seq, "its command cannot be read", &mut self.out.findings);
+            }
+            self.link(seq, record, run.chunk, None);
         }
+        run.pass(at, record.has_command);
     }
 
     /// The first record.
-    fn begin(&mut self, record: &Readable, command: Option<&Checked>) {
-        if let Some(id) = command.and_then(genesis_id) {
+    fn begin(&mut self, run: &Run<'_>, record: &Readable) {
+        let bytes = record.bytes(run.chunk);
+        if let Some(id) = genesis_id(bytes) {
             self.links.begin(&id);
         }
-        if self.plan.replay {
-            self.replay = command.and_then(|command| Replay::begin(record, command, &mut self.out.findings));
+        if self.plan.replay && record.has_command {
+            let command = run.commands.get(run.opened.end);
+            self.replay = command.and_then(|command| Replay::begin(bytes, command, &mut self.out.findings));
         }
-        self.link(0, record, None);
+        self.link(0, record, run.chunk, None);
     }
 
     /// Replays what waits, and links it.
-    fn settle(&mut self, run: &mut Run) {
-        let Run { first, records, commands } = std::mem::take(run);
+    fn settle(&mut self, run: &mut Run<'_>) {
+        let places = run.places.get(run.waiting.clone()).unwrap_or_default();
+        let commands = run.commands.get(run.opened.clone()).unwrap_or_default();
+        (run.waiting, run.opened) = (run.waiting.end..run.waiting.end, run.opened.end..run.opened.end);
         let confirmed = match &mut self.replay {
-            Some(replay) => replay.run(first, &records, &commands, &mut self.out.findings),
+            Some(replay) => replay.run(run.chunk, places, commands, &mut self.out.findings),
             None => Vec::new(),
         };
-        for (n, (seq, record)) in (first..).zip(&records).enumerate() {
-            self.link(seq, record, confirmed.get(n).and_then(Option::as_ref));
+        for (n, Place { seq, record }) in places.iter().enumerate() {
+            if let Some(record) = record {
+                self.link(*seq, record, run.chunk, confirmed.get(n).and_then(Option::as_ref));
+            }
         }
     }
 
-    fn link(&mut self, seq: u64, record: &Readable, confirmed: Option<&Confirmed>) {
-        match self.links.link(seq, record, confirmed, &mut self.out.findings) {
-            Ok(leaf) => {
-                let at = usize::try_from(seq).ok();
-                if self.plan.known.is_some_and(|known| at.and_then(|at| known.get(at)) != Some(&leaf)) {
-                    self.out.departs.get_or_insert(seq);
-                }
-            }
-            Err(error) => {
-                unreadable(&mut self.out.findings, seq, &error.to_string());
-                self.lose(seq, "the record cannot be read");
-            }
+    fn link(&mut self, seq: u64, record: &Readable, chunk: &Chunk, confirmed: Option<&super::link::Confirmed>) {
+        self.links.link(seq, record, chunk, confirmed, &mut self.out.findings);
+        let Some(known) = self.plan.known else { return };
+        let marks = self.links.marks.len();
+        let last = marks.checked_sub(1).filter(|_| (seq + 1).is_multiple_of(TILE_WIDTH as u64));
+        if let Some(last) = last
+            && let Some(theirs) = known.get(last)
+            && self.links.marks.last() != Some(theirs)
+        {
+            self.out.departs.get_or_insert(last as u64 * TILE_WIDTH as u64);
         }
     }
 
@@ -245,6 +311,7 @@ impl<'a> Walk<'a> {
     }
 
     fn end(mut self, size: u64, read: Result<(), ReadError>) -> Result<Walked, ReadError> {
+        self.out.whole = read.is_ok() && self.out.departs.is_none();
         match read {
             Err(error @ ReadError::Unreachable(_)) => return Err(error),
             Err(ReadError::Damaged(why)) => self.out.findings.add(
@@ -268,38 +335,47 @@ impl<'a> Walk<'a> {
             Ok(()) => {}
         }
         self.out.next = self.next;
-        (self.out.leaves, self.out.roots) = (self.links.leaves, self.links.roots);
+        (self.out.roots, self.out.marks) = (self.links.roots, self.links.marks);
         self.out.licences = self.replay.as_ref().map_or(0, Replay::licences);
         self.out.replay = self.replay.take().filter(Replay::is_going);
         Ok(self.out)
     }
 }
 
-/// The ledger id of a genesis command.
-fn genesis_id(command: &Checked) -> Option<Digest> {
-    let envelope = vermilion_proto::canonical::<vermilion_proto::Envelope>(&command.envelope).ok()?;
-    Some(ledger_id(&envelope.payload))
+/// The ledger id of a genesis record.
+fn genesis_id(record: &[u8]) -> Option<Digest> {
+    let record = RecordView::parse(record).ok()?;
+    Some(ledger_id(EnvelopeView::parse(record.envelope).ok()?.payload))
 }
 
-/// Records of one time and version of the rules that are replayed together.
-#[derive(Default)]
-struct Run {
-    first: u64,
-    records: Vec<Readable>,
-    commands: Vec<Checked>,
+/// Records of one chunk, one time and one version of the rules that are replayed together.
+struct Run<'a> {
+    chunk: &'a Chunk,
+    places: &'a [Place],
+    commands: &'a [Checked],
+    /// Which of the places wait, and which of the commands are theirs.
+    waiting: Range<usize>,
+    opened: Range<usize>,
 }
 
-impl Run {
+impl Run<'_> {
     fn takes(&self, record: &Readable) -> bool {
-        let of = |r: &Readable| (r.time_ms, r.rules);
-        self.records.first().is_none_or(|first| of(first) == of(record))
+        let first = self.places.get(self.waiting.clone()).and_then(<[_]>::first).and_then(|place| place.record.as_ref());
+        first.is_none_or(|first| (first.time_ms, first.rules) == (record.time_ms, record.rules))
     }
 
-    fn add(&mut self, seq: u64, record: Readable, command: Checked) {
-        if self.records.is_empty() {
-            self.first = seq;
+    /// Adds the place `at`, which has a command.
+    fn add(&mut self, at: usize) {
+        if self.waiting.is_empty() {
+            self.waiting.start = at;
         }
-        self.records.push(record);
-        self.commands.push(command);
+        self.waiting.end = at + 1;
+        self.opened.end += 1;
+    }
+
+    /// Passes over the place `at`; nothing waits.
+    fn pass(&mut self, at: usize, has_command: bool) {
+        let opened = self.opened.end + usize::from(has_command);
+        (self.waiting, self.opened) = (at + 1..at + 1, opened..opened);
     }
 }

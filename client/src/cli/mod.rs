@@ -191,13 +191,14 @@ async fn run_audit(context: &Context, args: AuditArgs) -> Exit {
 fn access(path: &std::path::Path) -> Result<audit::Access, ClientError> {
     let config = Config::load(path)?;
     let nodes = config.nodes.iter().map(|n| (n.name.clone(), n.grpc.clone())).collect();
-    let genesis = Some(config.genesis.clone());
+    let http = config.nodes.iter().filter(|n| !n.http.is_empty()).map(|n| (n.name.clone(), n.http.clone())).collect();
+    let (genesis, trust, state_dir) = (Some(config.genesis.clone()), config.trust.clone(), config.state_dir.clone());
     let keyring = crate::keyring::Keyring::new(&config);
     let make: audit::MakeToken = Box::new(move |ledger_id, what| {
         let key = keyring.open(keyring.operators().first()?).ok()?;
         Some(vermilion_identity::RequestToken::make(&key, ledger_id, what, crate::clock::now_ms()))
     });
-    Ok(audit::Access { nodes, genesis, token: Some(Arc::new(make)) })
+    Ok(audit::Access { nodes, http, trust, state_dir, genesis, token: Some(Arc::new(make)) })
 }
 
 #[cfg(test)]
@@ -252,6 +253,8 @@ mod tests {
             "vermilion admission retire node/n",
             "vermilion admission show node/n",
             "vermilion report certificates --month 2026-10 --json",
+            "vermilion audit --tiles http://127.0.0.1:7101 --trust t.json",
+            "vermilion audit --watch --config c --node --webhook http://127.0.0.1:1/alarm --metrics m.prom",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

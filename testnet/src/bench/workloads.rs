@@ -212,15 +212,17 @@ pub async fn audit(dir: &Path, testnet: &Testnet, say: &mut dyn FnMut(&str)) -> 
         let quiet = |_: audit::Stage, _: &str, _: u64, _: u64| {};
         let whole = audit::audit(&[&directory], &audit::Options::default(), &quiet).map_err(setup)?;
         let unsigned = audit::audit(&[&directory], &audit::Options { signatures: false, ..Default::default() }, &quiet).map_err(setup)?;
+        let links = audit::Options { signatures: false, replay: false, ..Default::default() };
+        let links = audit::audit(&[&directory], &links, &quiet).map_err(setup)?;
         let mut records = Vec::new();
         let from = whole.records.saturating_sub(50_000);
         audit::Source::records(&directory, from, &mut |_, record| {
-            records.push(record);
+            records.push(record.to_vec());
             true
         })
         .map_err(setup)?;
         let limit = signature_limit(&records).ok_or_else(|| setup("no signatures to measure"))?;
-        Ok::<_, TestnetError>((whole, unsigned, limit))
+        Ok::<_, TestnetError>((whole, unsigned, links, limit))
     })
     .await
     .map_err(setup)??;
@@ -228,7 +230,7 @@ pub async fn audit(dir: &Path, testnet: &Testnet, say: &mut dyn FnMut(&str)) -> 
     processes::start(dir, node)?;
     testnet.save(dir)?;
     processes::wait_ready(dir, &testnet.nodes).await?;
-    let (whole, unsigned, limit) = measured;
+    let (whole, unsigned, links, limit) = measured;
     Ok(json!({
         "workload": "audit",
         "clients": 1,
@@ -240,5 +242,6 @@ pub async fn audit(dir: &Path, testnet: &Testnet, say: &mut dyn FnMut(&str)) -> 
         "limit_batch": limit.batch,
         "ratio": (whole.signatures_per_second() / limit.rate.max(1.0) * 100.0).round() / 100.0,
         "rate_without_signatures": unsigned.records_per_second(),
+        "rate_hashes_chain_tree": links.records_per_second(),
     }))
 }

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod directories;
+mod following;
+mod resumed;
 mod sample;
+mod served;
 mod speed;
 mod tampered;

@@ -356,9 +356,9 @@ impl Source for Memoried {
     fn size(&self) -> Result<u64, ReadError> {
         Ok(self.size)
     }
-    fn records(&self, from: u64, visit: &mut dyn FnMut(u64, StoredRecord) -> bool) -> Result<(), ReadError> {
+    fn records(&self, from: u64, visit: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), ReadError> {
         for (seq, record) in self.records.range(from..) {
-            if !visit(*seq, record.clone()) {
+            if !visit(*seq, &record.encode_to_vec()) {
                 break;
             }
         }

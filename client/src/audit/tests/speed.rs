@@ -2,6 +2,7 @@
 
 use super::sample::{Memoried, Sample, open};
 use crate::audit::{Options, Source, audit, signature_limit};
+use vermilion_proto::{Message as _, StoredRecord};
 
 /// Processor time of this process so far, in seconds.
 fn cpu() -> f64 {
@@ -34,10 +35,10 @@ fn audit_speed() {
     }
     let directory = open(&dir);
     let mut memoried = Memoried { name: "memory".into(), ..Default::default() };
-    directory.records(0, &mut |seq, record| memoried.records.insert(seq, record).is_none()).unwrap();
+    directory.records(0, &mut |seq, record| memoried.records.insert(seq, StoredRecord::decode(record).unwrap()).is_none()).unwrap();
     directory.checkpoints(&[], &mut |size, note| drop(memoried.checkpoints.insert(size, note))).unwrap();
     memoried.size = memoried.records.len() as u64;
-    let some: Vec<_> = memoried.records.values().take(20_000).cloned().collect();
+    let some: Vec<_> = memoried.records.values().take(20_000).map(StoredRecord::encode_to_vec).collect();
     let both = Options { signatures: false, replay: false, ..Options::default() };
     for (what, source, options) in [
         ("directory", &directory as &dyn Source, Options::default()),

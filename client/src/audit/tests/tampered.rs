@@ -2,7 +2,7 @@
 
 use super::sample::{Memoried, Sample, found, note};
 use crate::audit::{Options, Source, TrustFile, signature_limit};
-use vermilion_proto::{Envelope, Message as _};
+use vermilion_proto::{Envelope, Message as _, StoredRecord};
 
 /// Records of `Sample::busy`: 0 genesis, 1 to 4 unit, operators, type, 5 issue, 6 commitment, 7 issue
 /// with a refused item, 8 erasure, 9 commitment.
@@ -279,6 +279,7 @@ fn a_source_that_is_no_ledger() {
 #[test]
 fn the_limit_is_of_good_signatures() {
     let sample = Sample::busy();
-    assert!(signature_limit(&sample.records).unwrap().rate > 0.0);
-    assert_eq!(signature_limit(&sample.records[..1]), None);
+    let records: Vec<Vec<u8>> = sample.records.iter().map(StoredRecord::encode_to_vec).collect();
+    assert!(signature_limit(&records).unwrap().rate > 0.0);
+    assert_eq!(signature_limit(&records[..1]), None);
 }

@@ -1,0 +1,225 @@
+//! Tiles alone, and the watch.
+
+use super::sample::{Sample, note};
+use super::served::Served;
+use crate::audit::{AuditArgs, CLEAN, FOUND, Kind, TrustFile, USAGE, Watch, WatchArgs, Web, audit_tiles, metrics, run};
+use std::path::Path;
+use std::time::Duration;
+use vermilion_ledger::{Conflict, verify};
+
+/// With two checkpoints: after 10 records, and after 303.
+fn grown() -> Sample {
+    let mut sample = Sample::busy();
+    for n in 0..292 {
+        sample.issue(&[&format!("N{n}")]);
+    }
+    sample.commit();
+    assert_eq!(sample.checkpoints.keys().copied().collect::<Vec<_>>(), [7, 10, 303]);
+    sample
+}
+
+async fn codes(served: &Served, sample: &Sample) -> Vec<&'static str> {
+    let report = audit_tiles(&served.base, &sample.trust, &|_, _, _, _| {}).await.unwrap();
+    report.findings.iter().map(|f| f.code.name()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tiles_alone_show_the_tree_and_no_more() {
+    let (sample, served) = (grown(), Served::start().await);
+    served.publish(&sample, 303);
+    let report = audit_tiles(&served.base, &sample.trust, &|_, _, _, _| {}).await.unwrap();
+    assert!(report.clean, "{}", report.to_text());
+    assert_eq!((report.records, report.covered, report.commitments, report.checkpoints), (303, 303, 3, 1));
+    assert!(report.unchecked().len() > 4 && report.to_text().contains("NOT CHECKED the units' signatures"));
+    assert_eq!(report.to_json()["not_checked"].as_array().unwrap().len(), report.unchecked().len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tiles_that_do_not_fit_are_found() {
+    let sample = grown();
+    let change = async |path: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let served = Served::start().await;
+        served.publish(&sample, 303);
+        let mut bytes = served.files.lock().unwrap()[path].clone();
+        change(&mut bytes);
+        served.put(path, bytes);
+        codes(&served, &sample).await
+    };
+    let flip = |at: usize| move |bytes: &mut Vec<u8>| bytes[at] ^= 1;
+    assert_eq!(change("tile/0/000", &flip(77)).await, ["tile-differs"]);
+    assert_eq!(change("tile/1/000.p/1", &flip(0)).await, ["tile-differs"]);
+    // Behind the length, the version, kind, suite, number and time: the record's hash.
+    let hash = change("tile/entries/001.p/47", &flip(2 + 25)).await;
+    assert!(hash.contains(&"checkpoint-root") && hash.contains(&"tile-differs"), "{hash:?}");
+    assert!(change("tile/entries/000", &flip(2)).await.contains(&"record-unreadable"));
+    assert!(change("tile/entries/000", &flip(2 + 11)).await.contains(&"record-misplaced"));
+    assert_eq!(change("tile/entries/000", &|bytes| bytes.truncate(100)).await, ["record-unreadable"]);
+    assert_eq!(change("checkpoint", &flip(40)).await, ["checkpoint-invalid"]);
+    let served = Served::start().await;
+    served.publish(&sample, 303);
+    served.files.lock().unwrap().remove("tile/entries/001.p/47");
+    assert_eq!(codes(&served, &sample).await, ["record-missing"]);
+    assert!(audit_tiles(&Served::start().await.base, &sample.trust, &|_, _, _, _| {}).await.is_err());
+}
+
+fn watch(served: &[&Served], sample: &Sample, folder: &Path) -> Watch {
+    let nodes = served.iter().enumerate().map(|(n, served)| (format!("node-{n}"), Web::new(&served.base).unwrap())).collect();
+    Watch::open(nodes, sample.trust.clone(), folder, Duration::from_secs(60), 0).unwrap()
+}
+
+async fn kinds(watch: &mut Watch, now_s: u64) -> Vec<(Kind, String)> {
+    watch.round(now_s * 1000).await.unwrap().into_iter().map(|alarm| (alarm.kind, alarm.node)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_grows_raises_nothing() {
+    let (sample, a, b) = (grown(), Served::start().await, Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let mut watch = watch(&[&a, &b], &sample, folder.path());
+    for (size, other) in [(7, 7), (10, 7), (303, 10), (303, 303)] {
+        a.publish(&sample, size);
+        b.publish(&sample, other);
+        assert_eq!(kinds(&mut watch, 1).await, []);
+        assert_eq!((watch.size(), watch.standing()["node-1"].size), (size, other));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_is_noticed_even_over_a_restart() {
+    let (sample, served) = (grown(), Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    served.publish(&sample, 303);
+    assert_eq!(kinds(&mut watch(&[&served], &sample, folder.path()), 1).await, []);
+    served.publish(&sample, 10);
+    let mut watch = watch(&[&served], &sample, folder.path());
+    let alarms = watch.round(2_000).await.unwrap();
+    assert_eq!(alarms.iter().map(|a| a.kind).collect::<Vec<_>>(), [Kind::Rollback]);
+    let sizes = alarms[0].files.iter().map(|file| verify(&std::fs::read(file).unwrap(), &sample.trust).unwrap().size);
+    assert_eq!(sizes.collect::<Vec<_>>(), [303, 10]);
+    assert_eq!(kinds(&mut watch, 3).await, [], "an alarm that stands is raised once");
+    served.publish(&sample, 303);
+    assert_eq!(kinds(&mut watch, 4).await, []);
+    served.publish(&sample, 10);
+    assert_eq!(kinds(&mut watch, 5).await.len(), 1, "and again after it was gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_roots_for_one_size_are_a_fork_that_anyone_can_check() {
+    let (sample, a, b) = (grown(), Served::start().await, Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    a.publish(&sample, 303);
+    b.publish(&sample, 303);
+    b.put("checkpoint", note(303, [9; 32], &[2, 3]));
+    let mut watch = watch(&[&a, &b], &sample, folder.path());
+    let alarms = watch.round(1_000).await.unwrap();
+    assert_eq!(alarms.iter().map(|a| (a.kind, a.node.as_str())).collect::<Vec<_>>(), [(Kind::Fork, "node-1")]);
+    let notes: Vec<Vec<u8>> = alarms[0].files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+    let conflict = Conflict::detect(&notes[0], &notes[1], &sample.trust).unwrap().unwrap();
+    assert_eq!(conflict.signed_both.len(), 3, "the ledger key and two nodes");
+    assert!(alarms[0].to_json()["notes"].as_array().unwrap().len() == 2 && alarms[0].to_text().contains("evidence:"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_history_that_does_not_continue_is_a_fork() {
+    let (sample, served) = (grown(), Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    served.publish(&sample, 10);
+    let mut watch = watch(&[&served], &sample, folder.path());
+    assert_eq!(kinds(&mut watch, 1).await, []);
+    let mut other = Sample::new();
+    for n in 0..20 {
+        other.issue(&[&format!("X{n}")]);
+    }
+    other.commit();
+    served.publish(&other, 26);
+    assert_eq!(kinds(&mut watch, 2).await, [(Kind::Fork, "node-0".to_owned())]);
+    assert_eq!(watch.size(), 10, "what was not proved is not kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_signed_or_no_tiles_give_diverges() {
+    let (sample, served) = (grown(), Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    served.publish(&sample, 10);
+    let mut watch = watch(&[&served], &sample, folder.path());
+    assert_eq!(kinds(&mut watch, 1).await, []);
+    served.put("checkpoint", b"vermilion.example/audit\n11\nAAAA\n\n".to_vec());
+    assert_eq!(kinds(&mut watch, 2).await, [(Kind::Divergence, "node-0".to_owned())]);
+    served.publish(&sample, 10);
+    assert_eq!(kinds(&mut watch, 3).await, []);
+    served.publish(&sample, 303);
+    let tail = served.files.lock().unwrap()["tile/0/001.p/47"].iter().map(|byte| byte ^ 1).collect();
+    served.put("tile/0/001.p/47", tail);
+    assert_eq!(kinds(&mut watch, 4).await, [(Kind::Divergence, "node-0".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stays_behind_or_away_is_stalled_in_time() {
+    let (sample, a, b, away) = (grown(), Served::start().await, Served::start().await, Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    a.publish(&sample, 303);
+    b.publish(&sample, 10);
+    let mut watch = watch(&[&a, &b, &away], &sample, folder.path());
+    assert_eq!(kinds(&mut watch, 1).await, []);
+    assert_eq!(kinds(&mut watch, 59).await, []);
+    let stalled = |node: &str| (Kind::Stalled, node.to_owned());
+    assert_eq!(kinds(&mut watch, 60).await, [stalled("node-1"), stalled("node-2")]);
+    let figures = metrics(&watch.standing(), &[(Kind::Stalled, 2)].into(), 60_000);
+    for line in [
+        "vermilion_watch_up{node=\"node-2\"} 0",
+        "vermilion_watch_size{node=\"node-0\"} 303",
+        "vermilion_watch_alarm{node=\"node-1\",kind=\"stalled\"} 1",
+        "vermilion_watch_alarm{node=\"node-1\",kind=\"fork\"} 0",
+        "vermilion_watch_alarms_total{kind=\"stalled\"} 2",
+        "vermilion_watch_round_timestamp_seconds 60",
+    ] {
+        assert!(figures.lines().any(|l| l == line), "{line} in {figures}");
+    }
+    b.publish(&sample, 303);
+    assert_eq!(kinds(&mut watch, 61).await, []);
+    assert!(watch.standing()["node-1"].alarms.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_memory_is_refused() {
+    let (sample, served) = (grown(), Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    served.publish(&sample, 303);
+    assert_eq!(kinds(&mut watch(&[&served], &sample, folder.path()), 1).await, []);
+    let file = folder.path().join("newest.note");
+    let mut note = std::fs::read(&file).unwrap();
+    note[30] ^= 1;
+    std::fs::write(&file, note).unwrap();
+    let nodes = vec![("node-0".to_owned(), Web::new(&served.base).unwrap())];
+    assert!(Watch::open(nodes, sample.trust.clone(), folder.path(), Duration::from_secs(1), 0).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_ends_with_the_alarm_and_posts_it() {
+    let (sample, served, hook) = (grown(), Served::start().await, Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let trust = folder.path().join("trust.json");
+    std::fs::write(&trust, serde_json::to_vec(&TrustFile::of(&sample.trust)).unwrap()).unwrap();
+    let figures = folder.path().join("watch.prom");
+    let watch = WatchArgs {
+        watch: true,
+        interval: 1,
+        stall: 60,
+        rounds: Some(2),
+        keep: Some(folder.path().join("kept")),
+        webhook: Some(format!("{}/alarm", hook.base)),
+        metrics: Some(figures.clone()),
+        ..WatchArgs::default()
+    };
+    let args = AuditArgs { tiles: vec![served.base.clone()], trust: Some(trust), watch, ..AuditArgs::default() };
+    served.publish(&sample, 303);
+    assert_eq!(run(AuditArgs { watch: WatchArgs { rounds: Some(1), ..args.watch.clone() }, ..args.clone() }, true, None).await, CLEAN);
+    served.publish(&sample, 10);
+    assert_eq!(run(args.clone(), true, None).await, FOUND);
+    let posted = hook.posted.lock().unwrap().clone();
+    assert_eq!(posted.len(), 1);
+    let alarm: serde_json::Value = serde_json::from_str(&posted[0]).unwrap();
+    assert_eq!((alarm["alarm"].as_str(), alarm["grave"].as_bool()), (Some("rollback"), Some(true)));
+    assert!(std::fs::read_to_string(figures).unwrap().contains("vermilion_watch_alarms_total{kind=\"rollback\"} 1"));
+    assert_eq!(run(AuditArgs { trust: None, ..args }, true, None).await, USAGE);
+}

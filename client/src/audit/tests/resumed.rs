@@ -1,0 +1,76 @@
+//! An audit that is broken off and goes on.
+
+use super::sample::{Memoried, Sample, found};
+use crate::audit::{Keep, Options, Source, audit};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+/// More records than one chunk holds, one of them wrong near the start and one near the end.
+fn long() -> Memoried {
+    let mut sample = Sample::new();
+    sample.commands_a_second = 64;
+    for n in 0..4_300 {
+        sample.issue(&[&format!("N{n}")]);
+        if n == 1000 {
+            sample.erase("N7");
+        }
+        if n % 1500 == 1499 {
+            sample.commit();
+        }
+    }
+    let mut source = sample.source("a");
+    for seq in [100, 4_200] {
+        source.rewrite(seq, |record| record.outcome.as_mut().unwrap().code = 999);
+    }
+    source
+}
+
+fn keep(path: &Path, stop: bool) -> Options {
+    let keep = Keep::new(path);
+    keep.stop().store(stop, Ordering::Relaxed);
+    Options { keep: Some(keep), ..Options::default() }
+}
+
+#[test]
+fn it_finds_what_an_audit_in_one_go_finds() {
+    let source = long();
+    let sources: [&dyn Source; 1] = [&source];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.state");
+    let (whole, codes) = found(&sources, &Options::default());
+    assert!(codes.contains(&("outcome-wrong", Some(100))) && codes.contains(&("outcome-wrong", Some(4_200))), "{codes:?}");
+    let mut rounds = 0;
+    while let Err(broken) = audit(&sources, &keep(&path, true), &|_, _, _, _| {}) {
+        rounds += 1;
+        assert!(broken.why.contains("goes on from there"), "{broken}");
+    }
+    assert_eq!(rounds, 2, "one for each chunk but the last");
+    assert!(!path.exists(), "an audit that came to its end leaves nothing to go on from");
+    assert!(audit(&sources, &keep(&path, true), &|_, _, _, _| {}).is_err());
+    let (resumed, again) = found(&sources, &keep(&path, false));
+    assert_eq!(again, codes);
+    assert_eq!(
+        (resumed.records, resumed.signatures, resumed.licences, resumed.commitments, resumed.covered),
+        (whole.records, whole.signatures, whole.licences, whole.commitments, whole.covered)
+    );
+
+    // Damaged or of another audit: refused.
+    assert!(audit(&sources, &keep(&path, true), &|_, _, _, _| {}).is_err());
+    let kept = std::fs::read(&path).unwrap();
+    let refused = |bytes: &[u8], options: Options, sources: &[&dyn Source]| {
+        std::fs::write(&path, bytes).unwrap();
+        audit(sources, &options, &|_, _, _, _| {}).unwrap_err().why
+    };
+    for at in [0, 9, 40, kept.len() / 2, kept.len() - 1] {
+        let mut bytes = kept.clone();
+        bytes[at] ^= 1;
+        assert!(refused(&bytes, keep(&path, false), &sources).contains("damaged"));
+    }
+    for cut in [0, 7, 8, 16, 47, kept.len() - 1] {
+        assert!(refused(&kept[..cut], keep(&path, false), &sources).contains("damaged"));
+    }
+    let other = Options { signatures: false, ..keep(&path, false) };
+    assert!(refused(&kept, other, &sources).contains("another"));
+    let renamed = Memoried { name: "b".into(), ..source.clone() };
+    assert!(refused(&kept, keep(&path, false), &[&renamed]).contains("another"));
+}

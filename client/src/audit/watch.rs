@@ -1,0 +1,298 @@
+//! `vermilion audit --watch`: stays, asks several nodes for their newest checkpoint again and again, and
+//! has each one proved to continue the one before, from the tiles that the nodes serve. Nothing is
+//! taken on a node's word: a checkpoint counts when trusted keys signed it, and it continues another
+//! when the hashes say so.
+//!
+//! In memory, and kept on disk for the next start: the newest checkpoint that was proved, and the last
+//! one of each node; besides, in memory alone, the newest [`KNOWN`] sizes with their checkpoints.
+
+use super::alarm::{Alarm, Kind, Standing, write_whole};
+use super::tiles::{WebTiles, hashes};
+use super::web::Web;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use vermilion_crypto::{Digest, sha256};
+use vermilion_ledger::{TILE_WIDTH, Tree, Trust, check_consistency, verify};
+
+/// Sizes whose checkpoints are remembered, so that another for the same size is noticed.
+const KNOWN: usize = 4096;
+/// The largest note that is read from the folder, in bytes.
+const MAX_NOTE: u64 = 64 << 10;
+/// The newest checkpoint that was proved, in the folder.
+const NEWEST: &str = "newest.note";
+
+/// A checkpoint whose signatures hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Point {
+    size: u64,
+    root: Digest,
+    note: Vec<u8>,
+}
+
+impl Point {
+    fn of(note: Vec<u8>, trust: &Trust) -> Result<Self, String> {
+        let verified = verify(&note, trust).map_err(|error| error.to_string())?;
+        Ok(Self { size: verified.size, root: verified.root, note })
+    }
+}
+
+/// What the hashes say of an older and a newer checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Continues {
+    Yes,
+    /// The tiles give the newer root, and do not lead to it from the older one.
+    No,
+    /// The tiles that are served do not give the newer root.
+    OtherTiles,
+    /// It could not be found out.
+    Unknown(String),
+}
+
+/// A node that is followed.
+struct Node {
+    name: String,
+    web: Web,
+    last: Option<Point>,
+    /// Since when it has shown the newest checkpoint, or could be asked, last.
+    well_ms: u64,
+    up: bool,
+    standing: BTreeSet<Kind>,
+}
+
+/// A watch over several nodes of one ledger.
+pub struct Watch {
+    trust: Trust,
+    nodes: Vec<Node>,
+    newest: Option<Point>,
+    known: BTreeMap<u64, Point>,
+    stall_ms: u64,
+    folder: PathBuf,
+}
+
+impl Watch {
+    /// Over these nodes, by name and place; goes on from what stands in `folder`. A file there that is
+    /// not a checkpoint of this ledger is refused: what was seen before is what a rollback is known by.
+    pub fn open(nodes: Vec<(String, Web)>, trust: Trust, folder: &Path, stall: Duration, now_ms: u64) -> Result<Self, String> {
+        std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        let newest = kept(&folder.join(NEWEST), &trust)?;
+        let mut known = BTreeMap::new();
+        let mut followed = Vec::with_capacity(nodes.len());
+        for (name, web) in nodes {
+            let last = kept(&folder.join(file_of(&name)), &trust)?;
+            known.extend(last.iter().map(|point| (point.size, point.clone())));
+            followed.push(Node { name, web, last, well_ms: now_ms, up: false, standing: BTreeSet::new() });
+        }
+        known.extend(newest.iter().map(|point| (point.size, point.clone())));
+        let stall_ms = u64::try_from(stall.as_millis()).unwrap_or(u64::MAX);
+        Ok(Self { trust, nodes: followed, newest, known, stall_ms, folder: folder.to_owned() })
+    }
+
+    /// How the nodes stand.
+    #[must_use]
+    pub fn standing(&self) -> BTreeMap<String, Standing> {
+        let standing = |node: &Node| Standing {
+            up: node.up,
+            size: node.last.as_ref().map_or(0, |point| point.size),
+            alarms: node.standing.iter().copied().collect(),
+        };
+        self.nodes.iter().map(|node| (node.name.clone(), standing(node))).collect()
+    }
+
+    /// Records under the newest checkpoint that was proved.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.newest.as_ref().map_or(0, |point| point.size)
+    }
+
+    /// Asks every node once. An alarm that stands already is not raised again until it was gone. An
+    /// error is this machine's: nothing could be kept.
+    pub async fn round(&mut self, now_ms: u64) -> Result<Vec<Alarm>, String> {
+        let asked: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| {
+                let web = node.web.clone();
+                tokio::spawn(async move { web.get("checkpoint").await })
+            })
+            .collect();
+        let mut alarms = Vec::new();
+        for (at, answer) in asked.into_iter().enumerate() {
+            let answer = answer.await.unwrap_or_else(|e| Err(e.to_string()));
+            let found = match answer {
+                Ok(Some(note)) => self.shown(at, note).await?,
+                Ok(None) => Shown::Nothing("it serves no checkpoint".into()),
+                Err(why) => Shown::Nothing(why),
+            };
+            self.judge(at, found, now_ms, &mut alarms);
+        }
+        for alarm in &mut alarms {
+            alarm.keep(&self.folder)?;
+        }
+        Ok(alarms)
+    }
+
+    /// What a node's checkpoint says beside all that is known.
+    async fn shown(&mut self, at: usize, note: Vec<u8>) -> Result<Shown, String> {
+        let Some(node) = self.nodes.get(at) else { return Ok(Shown::Well) };
+        let point = match Point::of(note, &self.trust) {
+            Ok(point) => point,
+            Err(why) => return Ok(Shown::NotSigned(why)),
+        };
+        if let Some(known) = self.known.get(&point.size).filter(|known| known.root != point.root) {
+            return Ok(Shown::Fork(known.clone(), point));
+        }
+        if let Some(last) = node.last.as_ref().filter(|last| last.size > point.size) {
+            return Ok(Shown::Rollback(last.clone(), point));
+        }
+        if !self.known.contains_key(&point.size)
+            && let Some(newest) = &self.newest
+        {
+            let (old, new) = if newest.size < point.size { (newest, &point) } else { (&point, newest) };
+            // Tiles of this node reach as far as its own checkpoint; further ones another must have.
+            let webs = self.nodes.iter().filter(|other| other.last.as_ref().is_some_and(|last| last.size >= new.size));
+            let web = if newest.size < point.size { Some(&node.web) } else { webs.map(|other| &other.web).next() };
+            let continues = match web {
+                Some(web) => continues(web, old, new).await,
+                None => Continues::Unknown("no node serves the newer tree".into()),
+            };
+            match continues {
+                Continues::Yes => {}
+                Continues::No => return Ok(Shown::Fork(old.clone(), new.clone())),
+                Continues::OtherTiles => return Ok(Shown::OtherTiles(point)),
+                Continues::Unknown(why) => return Ok(Shown::Nothing(why)),
+            }
+        }
+        self.take(at, point)?;
+        Ok(Shown::Well)
+    }
+
+    /// Keeps a checkpoint that fits all that is known.
+    fn take(&mut self, at: usize, point: Point) -> Result<(), String> {
+        let Some(node) = self.nodes.get_mut(at) else { return Ok(()) };
+        if node.last.as_ref() != Some(&point) {
+            write_whole(&self.folder.join(file_of(&node.name)), &point.note)?;
+            node.last = Some(point.clone());
+        }
+        if self.newest.as_ref().is_none_or(|newest| newest.size < point.size) {
+            write_whole(&self.folder.join(NEWEST), &point.note)?;
+            self.newest = Some(point.clone());
+        }
+        self.known.insert(point.size, point);
+        while self.known.len() > KNOWN {
+            self.known.pop_first();
+        }
+        Ok(())
+    }
+
+    /// Turns what a node showed into alarms that do not stand yet.
+    fn judge(&mut self, at: usize, shown: Shown, now_ms: u64, alarms: &mut Vec<Alarm>) {
+        let newest = self.newest.as_ref().map_or(0, |point| point.size);
+        let Some(node) = self.nodes.get_mut(at) else { return };
+        node.up = !matches!(shown, Shown::Nothing(_));
+        let shown_size = node.last.as_ref().map_or(0, |point| point.size);
+        if matches!(shown, Shown::Well) && shown_size >= newest {
+            node.well_ms = now_ms;
+        }
+        let mut now: BTreeMap<Kind, (String, String, Option<[Vec<u8>; 2]>)> = BTreeMap::new();
+        let late = now_ms.saturating_sub(node.well_ms) >= self.stall_ms;
+        match shown {
+            Shown::Well if late => {
+                let (en, zh) = (
+                    format!("The node stays at {shown_size} records while {newest} are signed elsewhere."),
+                    format!("节点停留在{shown_size}条记录，而别处已签署{newest}条。"),
+                );
+                now.insert(Kind::Stalled, (en, zh, None));
+            }
+            Shown::Nothing(why) if late => {
+                now.insert(Kind::Stalled, (format!("The node cannot be asked: {why}."), "节点无法应答。".into(), None));
+            }
+            Shown::Well | Shown::Nothing(_) => {}
+            Shown::NotSigned(why) => {
+                let en = format!("The node shows a checkpoint that is not one of this ledger's: {why}.");
+                now.insert(Kind::Divergence, (en, "节点所示检查点并非本账本有效签署的检查点。".into(), None));
+            }
+            Shown::OtherTiles(point) => {
+                let (en, zh) = (
+                    format!("The tiles that the node serves do not give the root that it shows for {} records.", point.size),
+                    format!("节点所提供的瓦片与其对{}条记录所示的树根不符。", point.size),
+                );
+                now.insert(Kind::Divergence, (en, zh, None));
+            }
+            Shown::Rollback(last, point) => {
+                let (en, zh) = (
+                    format!("The node shows {} records; it showed {} before.", point.size, last.size),
+                    format!("节点现示{}条记录，此前曾示{}条。", point.size, last.size),
+                );
+                now.insert(Kind::Rollback, (en, zh, Some([last.note, point.note])));
+            }
+            Shown::Fork(one, other) => {
+                let (en, zh) = (
+                    format!("Signed checkpoints of {} and {} records are not of one history.", one.size, other.size),
+                    format!("对{}条与{}条记录签署的检查点不属于同一历史。", one.size, other.size),
+                );
+                now.insert(Kind::Fork, (en, zh, Some([one.note, other.note])));
+            }
+        }
+        let before = std::mem::replace(&mut node.standing, now.keys().copied().collect());
+        for (kind, (en, zh, evidence)) in now.into_iter().filter(|(kind, _)| !before.contains(kind)) {
+            alarms.push(Alarm { kind, node: node.name.clone(), at_ms: now_ms, en, zh, evidence, files: Vec::new() });
+        }
+    }
+}
+
+/// What a node showed.
+enum Shown {
+    Well,
+    Nothing(String),
+    NotSigned(String),
+    OtherTiles(Point),
+    Rollback(Point, Point),
+    Fork(Point, Point),
+}
+
+/// The file of a node's last checkpoint.
+fn file_of(name: &str) -> String {
+    format!("last-{}.note", hex::encode(sha256(name.as_bytes()).get(..8).unwrap_or_default()))
+}
+
+/// A checkpoint that was kept, if there is one.
+fn kept(path: &Path, trust: &Trust) -> Result<Option<Point>, String> {
+    let say = |why: String| format!("{}: {why}; move it away only if you know why it is so", path.display());
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(say(error.to_string())),
+        Ok(metadata) if metadata.len() > MAX_NOTE => return Err(say("it is too large for a checkpoint".into())),
+        Ok(_) => {}
+    }
+    let note = std::fs::read(path).map_err(|e| say(e.to_string()))?;
+    Point::of(note, trust).map(Some).map_err(say)
+}
+
+/// Whether the older checkpoint's tree is the beginning of the newer one's, by the tiles of a place
+/// that serves the newer tree.
+async fn continues(web: &Web, old: &Point, new: &Point) -> Continues {
+    let width = usize::try_from(new.size % TILE_WIDTH as u64).unwrap_or_default();
+    let tail = match width {
+        0 => Ok(Some(Vec::new())),
+        width => hashes(web, 0, new.size / TILE_WIDTH as u64, width).await,
+    };
+    let tail = match tail {
+        Ok(Some(tail)) => tail,
+        Ok(None) => return Continues::Unknown("the last tile is not served".into()),
+        Err(why) => return Continues::Unknown(why),
+    };
+    let tiles = WebTiles::new(web.clone(), Handle::current());
+    let (old, new) = ((old.size, old.root), (new.size, new.root));
+    let proved = tokio::task::spawn_blocking(move || {
+        let tree = Tree::rebuild(new.0, &tiles, &tail).map_err(|e| e.to_string())?;
+        if tree.root() != new.1 {
+            return Ok(Continues::OtherTiles);
+        }
+        let proof = tree.consistency(&tiles, old.0, new.0).map_err(|e| e.to_string())?;
+        let holds = check_consistency(old.0, &old.1, new.0, &new.1, &proof).is_ok();
+        Ok::<_, String>(if holds { Continues::Yes } else { Continues::No })
+    });
+    proved.await.map_err(|e| e.to_string()).and_then(|proved| proved).unwrap_or_else(Continues::Unknown)
+}

@@ -1,0 +1,131 @@
+//! `vermilion audit --watch`: from arguments to rounds, alarms told everywhere, and an exit code.
+
+use super::alarm::{Alarm, Kind, metrics, write_whole};
+use super::cli::{fail, trusted};
+use super::watch::Watch;
+use super::web::Web;
+use super::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE};
+use crate::clock::now_ms;
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a watch is told.
+#[derive(Args, Clone, Debug, Default)]
+pub struct WatchArgs {
+    /// Stay, follow the nodes' checkpoints, and raise an alarm on a fork, a rollback, a divergence, a stalled node
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds between two rounds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "watch")]
+    pub interval: u64,
+    /// Seconds after which a node that stays behind, or cannot be asked, is stalled
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "watch")]
+    pub stall: u64,
+    /// End after so many rounds
+    #[arg(long, value_name = "N", requires = "watch")]
+    pub rounds: Option<u64>,
+    /// Go on after a grave alarm (fork, rollback, divergence), which else ends the watch
+    #[arg(long, requires = "watch")]
+    pub keep_watching: bool,
+    /// Where to keep what was seen, and the evidence; else in the configuration's state folder
+    #[arg(long, value_name = "DIR", requires = "watch")]
+    pub keep: Option<PathBuf>,
+    /// Where to post every alarm as JSON (http only)
+    #[arg(long, value_name = "URL", requires = "watch")]
+    pub webhook: Option<String>,
+    /// A file of figures in Prometheus' text format, written anew each round
+    #[arg(long, value_name = "FILE", requires = "watch")]
+    pub metrics: Option<PathBuf>,
+}
+
+/// Runs the watch until it is stopped, has done its rounds, or a grave alarm ends it. Exit code 1 if any
+/// alarm was raised.
+pub async fn run(args: &AuditArgs, json: bool, access: &Access) -> u8 {
+    let (mut watch, webhook) = match prepare(args, access) {
+        Ok(prepared) => prepared,
+        Err(why) => return fail(json, USAGE, &why),
+    };
+    let asked = &args.watch;
+    let mut raised: BTreeMap<Kind, u64> = BTreeMap::new();
+    for round in 1u64.. {
+        let alarms = match watch.round(now_ms()).await {
+            Ok(alarms) => alarms,
+            Err(why) => return fail(json, CANNOT_READ, &why),
+        };
+        let grave = alarms.iter().any(|alarm| alarm.kind.is_grave());
+        for alarm in &alarms {
+            *raised.entry(alarm.kind).or_default() += 1;
+            tell(alarm, json, webhook.as_ref()).await;
+        }
+        if let Some(file) = &asked.metrics
+            && let Err(why) = write_whole(file, metrics(&watch.standing(), &raised, now_ms()).as_bytes())
+        {
+            return fail(json, CANNOT_READ, &why);
+        }
+        if grave && !asked.keep_watching || asked.rounds.is_some_and(|rounds| round >= rounds) {
+            break;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(asked.interval.max(1))) => {}
+            _ = tokio::signal::ctrl_c() => break,
+        }
+    }
+    if raised.is_empty() { CLEAN } else { FOUND }
+}
+
+async fn tell(alarm: &Alarm, json: bool, webhook: Option<&Web>) {
+    let object = alarm.to_json().to_string();
+    if json {
+        println!("{object}");
+    } else {
+        println!("{}", alarm.to_text());
+    }
+    // The alarm is told and kept here already: a webhook that is away does not end the watch.
+    if let Some(webhook) = webhook
+        && let Err(why) = webhook.post_json(object).await
+    {
+        eprintln!("audit: the webhook did not take the alarm: {why}");
+    }
+}
+
+fn prepare(args: &AuditArgs, access: &Access) -> Result<(Watch, Option<Web>), String> {
+    if !args.data_dirs.is_empty() {
+        return Err("a watch follows running nodes: leave --data-dir out".into());
+    }
+    let trust = trusted(args, access)?.ok_or("a watch must know whom to trust: give --trust, or a configuration that names one")?;
+    let folder = match (&args.watch.keep, &access.state_dir) {
+        (Some(folder), _) => folder.clone(),
+        (None, Some(state)) => state.join("watch"),
+        (None, None) => return Err("name a folder for what was seen (--keep), or a configuration".into()),
+    };
+    let webhook = args.watch.webhook.as_deref().map(Web::new).transpose()?;
+    let watch = Watch::open(places(args, access)?, trust, &folder, Duration::from_secs(args.watch.stall), now_ms())?;
+    Ok((watch, webhook))
+}
+
+/// The places that are followed: those of tiles, and of nodes by name; given neither, all nodes of the
+/// configuration.
+fn places(args: &AuditArgs, access: &Access) -> Result<Vec<(String, Web)>, String> {
+    let place = |address: &str| Web::new(&if address.contains("://") { address.to_owned() } else { format!("http://{address}") });
+    let mut out = Vec::new();
+    for url in &args.tiles {
+        out.push((url.clone(), place(url)?));
+    }
+    let named = args.nodes.as_deref().unwrap_or_default();
+    for name in named {
+        let (name, http) =
+            access.http.iter().find(|(known, _)| known == name).ok_or(format!("the configuration has no REST address of {name}"))?;
+        out.push((name.clone(), place(http)?));
+    }
+    if named.is_empty() && (args.nodes.is_some() || args.tiles.is_empty()) {
+        for (name, http) in &access.http {
+            out.push((name.clone(), place(http)?));
+        }
+    }
+    if out.is_empty() {
+        return Err("name places of tiles (--tiles), or a configuration whose nodes have REST addresses".into());
+    }
+    Ok(out)
+}

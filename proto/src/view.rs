@@ -1,0 +1,416 @@
+//! Readers of the three wrappers that every record is read through (`StoredRecord`, `Record`,
+//! `Envelope`) that copy nothing. What an audit or a gate does a hundred thousand times a second
+//! should not allocate a dozen pieces of memory to look at one of them.
+//!
+//! They take exactly the bytes that [`crate::canonical`] takes of the same message: fields in
+//! ascending order, each as short as it can be, none that holds its default, none that is unknown.
+//! Property tests hold both against each other.
+
+use crate::{CanonicalError, CommitmentData, Message, Outcome, canonical};
+
+/// A `StoredRecord`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredView<'a> {
+    /// The format version.
+    pub format_version: u32,
+    /// Exact bytes of the record.
+    pub record: &'a [u8],
+    /// The items beside it, in order.
+    pub items: Repeated<'a>,
+    /// The chain hash after it.
+    pub chain: &'a [u8],
+}
+
+/// A `Record`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordView<'a> {
+    /// The format version.
+    pub format_version: u32,
+    /// The sequence number.
+    pub seq: u64,
+    /// The epoch.
+    pub epoch: u64,
+    /// The block's time, Unix milliseconds.
+    pub time_ms: u64,
+    /// The version of the rules.
+    pub rules_version: u32,
+    /// Exact bytes of the envelope.
+    pub envelope: &'a [u8],
+    /// Digest of what travelled beside it.
+    pub beside_digest: &'a [u8],
+    /// The outcome.
+    pub outcome: Option<Outcome>,
+    /// Digest of the effects.
+    pub effects_digest: &'a [u8],
+    /// What a commitment record holds beyond.
+    pub commitment: Option<CommitmentData>,
+}
+
+/// An `Envelope`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EnvelopeView<'a> {
+    /// The payload's type.
+    pub payload_type: &'a str,
+    /// Exact bytes of the command.
+    pub payload: &'a [u8],
+    /// The signatures, each to be read as a [`SignatureView`].
+    pub signatures: Repeated<'a>,
+}
+
+/// A `Signature`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignatureView<'a> {
+    /// The suite.
+    pub suite: u32,
+    /// The key's id.
+    pub key_id: &'a [u8],
+    /// The public key.
+    pub public_key: &'a [u8],
+    /// The signature.
+    pub signature: &'a [u8],
+}
+
+impl<'a> StoredView<'a> {
+    /// Reads one.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, CanonicalError> {
+        let mut fields = Fields(bytes);
+        let parsed = (|| {
+            let out =
+                Self { format_version: fields.number32(1)?, record: fields.bytes(2)?, items: fields.repeated(3)?, chain: fields.bytes(4)? };
+            fields.end(out)
+        })();
+        parsed.ok_or_else(|| why::<crate::StoredRecord>(bytes))
+    }
+}
+
+impl<'a> RecordView<'a> {
+    /// Reads one.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, CanonicalError> {
+        let mut fields = Fields(bytes);
+        let parsed = (|| {
+            let out = Self {
+                format_version: fields.number32(1)?,
+                seq: fields.number(2)?,
+                epoch: fields.number(3)?,
+                time_ms: fields.number(4)?,
+                rules_version: fields.number32(5)?,
+                envelope: fields.bytes(6)?,
+                beside_digest: fields.bytes(7)?,
+                outcome: fields.message(8)?,
+                effects_digest: fields.bytes(9)?,
+                commitment: fields.message(10)?,
+            };
+            fields.end(out)
+        })();
+        parsed.ok_or_else(|| why::<crate::Record>(bytes))
+    }
+}
+
+impl<'a> EnvelopeView<'a> {
+    /// Reads one, its signatures included.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, CanonicalError> {
+        let mut fields = Fields(bytes);
+        let parsed = (|| {
+            let out = Self {
+                payload_type: std::str::from_utf8(fields.bytes(1)?).ok()?,
+                payload: fields.bytes(2)?,
+                signatures: fields.repeated(3)?,
+            };
+            let whole = out.signatures.iter().all(|signature| SignatureView::parse(signature).is_ok());
+            fields.end(out).filter(|_| whole)
+        })();
+        parsed.ok_or_else(|| why::<crate::Envelope>(bytes))
+    }
+}
+
+impl<'a> SignatureView<'a> {
+    /// Reads one.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, CanonicalError> {
+        let mut fields = Fields(bytes);
+        let parsed = (|| {
+            let out =
+                Self { suite: fields.number32(1)?, key_id: fields.bytes(2)?, public_key: fields.bytes(3)?, signature: fields.bytes(4)? };
+            fields.end(out)
+        })();
+        parsed.ok_or_else(|| why::<crate::Signature>(bytes))
+    }
+}
+
+/// Why bytes that a reader refuses are not canonical: the whole decoder says it better.
+fn why<M: Message + Default>(bytes: &[u8]) -> CanonicalError {
+    canonical::<M>(bytes).err().unwrap_or(CanonicalError::NotCanonical)
+}
+
+/// A repeated field's elements, one after the other as they stand in the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated<'a> {
+    /// The elements with their tags and lengths.
+    span: &'a [u8],
+    tag: u8,
+    count: usize,
+}
+
+impl<'a> Repeated<'a> {
+    /// How many elements there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The elements, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let (mut fields, tag) = (Fields(self.span), self.tag);
+        std::iter::from_fn(move || fields.delimited(tag).flatten())
+    }
+}
+
+/// What is left of a message. A field is asked for in the order of numbers; one that is not there has
+/// its default. `None` means that the message is not canonical.
+struct Fields<'a>(&'a [u8]);
+
+const VARINT: u8 = 0;
+const DELIMITED: u8 = 2;
+
+impl<'a> Fields<'a> {
+    /// Takes the field's tag if it comes next. Numbers up to 15 have tags of one byte.
+    fn tag(&mut self, tag: u8) -> bool {
+        match self.0.split_first() {
+            Some((found, rest)) if *found == tag => {
+                self.0 = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A varint in its shortest form.
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0u64;
+        for (n, byte) in self.0.iter().enumerate().take(10) {
+            let part = u64::from(byte & 0x7f);
+            // The tenth byte holds one bit.
+            if n == 9 && part > 1 {
+                return None;
+            }
+            value |= part << (7 * n);
+            if byte & 0x80 == 0 {
+                self.0 = self.0.get(n + 1..)?;
+                return (n == 0 || part != 0).then_some(value);
+            }
+        }
+        None
+    }
+
+    fn number(&mut self, field: u8) -> Option<u64> {
+        if self.tag(field << 3 | VARINT) { self.varint().filter(|value| *value != 0) } else { Some(0) }
+    }
+
+    fn number32(&mut self, field: u8) -> Option<u32> {
+        u32::try_from(self.number(field)?).ok()
+    }
+
+    /// The element behind a tag, if the tag comes next.
+    fn delimited(&mut self, tag: u8) -> Option<Option<&'a [u8]>> {
+        if !self.tag(tag) {
+            return Some(None);
+        }
+        let len = usize::try_from(self.varint()?).ok()?;
+        let (value, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(Some(value))
+    }
+
+    fn bytes(&mut self, field: u8) -> Option<&'a [u8]> {
+        match self.delimited(field << 3 | DELIMITED)? {
+            Some([]) => None,
+            value => Some(value.unwrap_or_default()),
+        }
+    }
+
+    fn repeated(&mut self, field: u8) -> Option<Repeated<'a>> {
+        let (before, tag) = (self.0, field << 3 | DELIMITED);
+        let mut count = 0;
+        while self.delimited(tag)?.is_some() {
+            count += 1;
+        }
+        Some(Repeated { span: before.get(..before.len() - self.0.len())?, tag, count })
+    }
+
+    fn message<M: Message + Default>(&mut self, field: u8) -> Option<Option<M>> {
+        self.delimited(field << 3 | DELIMITED)?.map(|bytes| canonical(bytes).ok()).map_or(Some(None), |message| message.map(Some))
+    }
+
+    fn end<T>(&self, out: T) -> Option<T> {
+        self.0.is_empty().then_some(out)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{Envelope, ItemRefusal, Record, Signature, StoredRecord};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn some() -> impl Strategy<Value = Vec<u8>> {
+        vec(any::<u8>(), 0..40)
+    }
+
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![Just(0), 1..300u64, any::<u64>()]
+    }
+
+    fn record() -> impl Strategy<Value = Record> {
+        let outcome = prop::option::of((any::<u32>(), vec(any::<u32>(), 0..3), prop::option::of(number())));
+        let commitment = prop::option::of((some(), number()));
+        ((0..3u32, number(), number(), number(), any::<u32>()), some(), some(), outcome, some(), commitment).prop_map(
+            |((format_version, seq, epoch, time_ms, rules_version), envelope, beside_digest, outcome, effects_digest, commitment)| Record {
+                format_version,
+                seq,
+                epoch,
+                time_ms,
+                rules_version,
+                envelope: envelope.into(),
+                beside_digest,
+                outcome: outcome.map(|(code, refused, first_status_index)| Outcome {
+                    code,
+                    refused: refused.into_iter().map(|position| ItemRefusal { position, code }).collect(),
+                    first_status_index,
+                    ..Default::default()
+                }),
+                effects_digest,
+                commitment: commitment.map(|(status_root, licence_count)| CommitmentData {
+                    status_root,
+                    licence_count,
+                    ..Default::default()
+                }),
+            },
+        )
+    }
+
+    fn envelope() -> impl Strategy<Value = Envelope> {
+        let signature = (any::<u32>(), some(), some(), some()).prop_map(|(suite, key_id, public_key, signature)| Signature {
+            suite,
+            key_id,
+            public_key,
+            signature,
+        });
+        ("[a-z朱]{0,6}", some(), vec(signature, 0..4)).prop_map(|(payload_type, payload, signatures)| Envelope {
+            payload_type,
+            payload,
+            signatures,
+        })
+    }
+
+    fn stored() -> impl Strategy<Value = StoredRecord> {
+        (0..3u32, some(), vec(some(), 0..4), some()).prop_map(|(format_version, record, items, chain)| StoredRecord {
+            format_version,
+            record: record.into(),
+            items: items.into_iter().map(Into::into).collect(),
+            chain,
+        })
+    }
+
+    fn agree(bytes: &[u8]) -> Result<(), TestCaseError> {
+        match (StoredView::parse(bytes), canonical::<StoredRecord>(bytes)) {
+            (Ok(view), Ok(message)) => {
+                prop_assert_eq!(
+                    (view.format_version, view.record, view.chain),
+                    (message.format_version, &*message.record, &*message.chain)
+                );
+                prop_assert_eq!(
+                    view.items.iter().map(<[u8]>::to_vec).collect::<Vec<_>>(),
+                    message.items.iter().map(|item| item.to_vec()).collect::<Vec<_>>()
+                );
+                prop_assert_eq!((view.items.len(), view.items.is_empty()), (message.items.len(), message.items.is_empty()));
+            }
+            (view, message) => prop_assert_eq!(view.err(), message.err()),
+        }
+        match (RecordView::parse(bytes), canonical::<Record>(bytes)) {
+            (Ok(view), Ok(message)) => {
+                let again = Record {
+                    format_version: view.format_version,
+                    seq: view.seq,
+                    epoch: view.epoch,
+                    time_ms: view.time_ms,
+                    rules_version: view.rules_version,
+                    envelope: view.envelope.to_vec().into(),
+                    beside_digest: view.beside_digest.to_vec(),
+                    outcome: view.outcome,
+                    effects_digest: view.effects_digest.to_vec(),
+                    commitment: view.commitment,
+                };
+                prop_assert_eq!(again, message);
+            }
+            (view, message) => prop_assert_eq!(view.err(), message.err()),
+        }
+        match (EnvelopeView::parse(bytes), canonical::<Envelope>(bytes)) {
+            (Ok(view), Ok(message)) => {
+                prop_assert_eq!((view.payload_type, view.payload), (&*message.payload_type, &*message.payload));
+                prop_assert_eq!(view.signatures.len(), message.signatures.len());
+                for (bytes, message) in view.signatures.iter().zip(&message.signatures) {
+                    let SignatureView { suite, key_id, public_key, signature } = SignatureView::parse(bytes).unwrap();
+                    prop_assert_eq!(
+                        (suite, key_id, public_key, signature),
+                        (message.suite, &*message.key_id, &*message.public_key, &*message.signature)
+                    );
+                }
+            }
+            (view, message) => prop_assert_eq!(view.err(), message.err()),
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn messages_read_alike(record in record(), envelope in envelope(), stored in stored()) {
+            for bytes in [record.encode_to_vec(), envelope.encode_to_vec(), stored.encode_to_vec()] {
+                agree(&bytes)?;
+            }
+            prop_assert!(RecordView::parse(&record.encode_to_vec()).is_ok());
+            prop_assert!(EnvelopeView::parse(&envelope.encode_to_vec()).is_ok());
+            prop_assert!(StoredView::parse(&stored.encode_to_vec()).is_ok());
+        }
+
+        #[test]
+        fn changed_messages_are_taken_and_refused_alike(
+            record in record(), envelope in envelope(), stored in stored(), at: prop::sample::Index, byte: u8, cut: prop::sample::Index, extra in vec(any::<u8>(), 0..4),
+        ) {
+            for bytes in [record.encode_to_vec(), envelope.encode_to_vec(), stored.encode_to_vec()] {
+                if bytes.is_empty() {
+                    continue;
+                }
+                let mut changed = bytes.clone();
+                changed[at.index(bytes.len())] = byte;
+                agree(&changed)?;
+                agree(&bytes[..cut.index(bytes.len())])?;
+                agree(&[bytes.as_slice(), &extra].concat())?;
+                agree(&[extra.as_slice(), &bytes].concat())?;
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_taken_and_refused_alike(bytes in vec(prop_oneof![0u8..100, any::<u8>()], 0..60)) {
+            agree(&bytes)?;
+        }
+    }
+
+    #[test]
+    fn numbers_have_one_encoding() {
+        let long = [&[0x08, 0x81, 0x80, 0x00][..], &[0x08, 0x00], &[0x08, 0x81, 0x80, 0x80, 0x80, 0x10]];
+        for bytes in long {
+            assert_eq!(RecordView::parse(bytes).unwrap_err(), canonical::<Record>(bytes).unwrap_err());
+        }
+        let most = [&[0x10][..], &[0xff; 9], &[1]].concat();
+        assert_eq!(RecordView::parse(&most).unwrap().seq, u64::MAX);
+        let beyond = [&[0x10][..], &[0xff; 9], &[2]].concat();
+        assert!(RecordView::parse(&beyond).is_err() && canonical::<Record>(&beyond).is_err());
+    }
+}
