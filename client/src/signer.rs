@@ -39,7 +39,7 @@ impl Signatory {
 #[must_use]
 pub fn default_rule(kind: Kind) -> &'static str {
     let key = format!("posts.{}", kind.name());
-    policy::TABLE.iter().find(|row| row.key == key).map_or("", |row| row.default)
+    policy::rows().find(|row| row.key == key).map_or("", |row| row.default)
 }
 
 /// Who signs a command of `unit` under a rule such as `maker+checker|approve+operate+verify`: the

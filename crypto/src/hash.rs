@@ -26,6 +26,8 @@ pub const CTX_EFFECTS: &str = "vermilion 2026-11 effects v1";
 pub const CTX_STATE: &str = "vermilion 2026-11 state v1";
 /// Context of key ids.
 pub const CTX_KEY_ID: &str = "vermilion 2026-11 key id v1";
+/// Context of what is kept of an enrolment token.
+pub const CTX_ENROLMENT: &str = "vermilion 2026-11 enrolment token v1";
 /// Context of nodes of the status tree.
 pub const CTX_STATUS: &str = "vermilion 2026-11 status tree v1";
 
@@ -74,6 +76,13 @@ impl Hasher {
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> Digest {
     sha2::Sha256::digest(bytes).into()
+}
+
+/// SHA-1, where RFC 6960 names an authority by it. No security rests on it.
+#[must_use]
+pub fn sha1(bytes: &[u8]) -> [u8; 20] {
+    use sha1::Digest as _;
+    sha1::Sha1::digest(bytes).into()
 }
 
 /// SHA-256 over the concatenation of `parts`.

@@ -1,14 +1,42 @@
-//! Envelopes and who signed them.
+//! Envelopes, and the credentials of whoever connects or signs.
 //!
-//! An envelope is a command's exact bytes with its signatures ([`open`], [`seal`]). Whether the
-//! signers may act is not known here: that is the registry's, from replicated state. Certificates
-//! and the authority that issues them will join this crate with the identity module; until then a
-//! credential is a key in a file, registered by a record.
+//! An envelope is a command's exact bytes with its signatures ([`open`], [`seal`]). A certificate
+//! names a node, a unit's system, an operator or an auditor ([`certificate`]); the ledger's own
+//! authority issues it ([`authority`]) on a request ([`request`]) that an enrolment token allows
+//! ([`enrolment`]), and says what no longer stands ([`revocation`], [`ocsp`]). [`tls`] lets in and
+//! meets nobody else. Whether a signer may act, and whether a certificate still
+//! stands, is not known here: that is the registry's, from replicated state.
 //!
 //! No sockets, no files, no clock.
 
+pub mod authority;
+pub mod authority_certificate;
+pub mod certificate;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod certificate_tests;
+pub mod enrolment;
 mod envelope;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod fixtures;
+pub mod ocsp;
+pub mod request;
+pub mod revocation;
+pub mod second_factor;
+pub mod serial;
+pub mod signer;
+pub mod subject;
+pub mod tls;
 mod token;
+pub mod x509;
 
+pub use authority_certificate::{AuthorityCertificate, AuthorityKind, AuthorityName};
+pub use certificate::{Certificate, CertificateError};
 pub use envelope::{EnvelopeError, MAX_ENVELOPE, MAX_SIGNERS, Opened, command_id, open, seal};
+pub use request::CertificateRequest;
+pub use serial::Serial;
+pub use signer::{Signer, SignerError};
+pub use subject::{Kind, Subject};
 pub use token::{RequestToken, TOKEN_LIFETIME_MS, TokenError};
+pub use x509::Validity;

@@ -189,22 +189,9 @@ impl Applier {
     pub fn replay(&mut self, stored_record: &StoredRecord, checked: Checked, sealed: Sealed) -> Result<(), ApplyError> {
         let open = stored::open_record(stored_record).map_err(|e| ApplyError::Broken(e.to_string()))?;
         let previous = self.tip()?.link;
-        let state = self.store.state();
-        let proposer = query::nodes(&state)?.into_iter().next();
-        let proposer = proposer.ok_or_else(|| ApplyError::Broken("the genesis names no node".into()))?;
+        let (proposer, proposer_key) = self.registry.any_proposer().ok_or_else(|| ApplyError::Broken("no node is connected".into()))?;
         let commands = [checked];
-        let input = BlockInput {
-            hash: previous,
-            previous,
-            proposer_key: proposer
-                .node_key
-                .as_slice()
-                .try_into()
-                .map_err(|_| ApplyError::Broken("a node key has the wrong size".into()))?,
-            proposer: proposer.raft_id,
-            time_ms: open.record.time_ms,
-            commands: &commands,
-        };
+        let input = BlockInput { hash: previous, previous, proposer_key, proposer, time_ms: open.record.time_ms, commands: &commands };
         self.take(None, &input, &commands, vec![sealed], Some(&stored_record.chain))
     }
 

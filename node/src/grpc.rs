@@ -16,8 +16,9 @@ use vermilion_proto::{
     LicenceStatusReply, LicenceStatusRequest, NodeStatus, OperatorState, QueryReply, QueryRequest, Receipt, ReceiptRequest, RecordsRequest,
     StoredRecord, SubmitReply, SubmitRequest, TagsReply, TagsRequest, UseReply,
 };
-use vermilion_registry::query;
+use vermilion_registry::certificates::figures::parse_month;
 use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::{Directory, query};
 
 /// Submissions of one stream under way at once; beyond, the stream is read more slowly.
 const STREAM_UNDER_WAY: usize = 1024;
@@ -257,6 +258,12 @@ impl Ledger for LedgerService {
     }
 }
 
+/// A certificate's serial number, from its hexadecimal digits.
+fn serial(text: &str) -> Result<Vec<u8>, Refusal> {
+    let serial: vermilion_identity::Serial = text.parse().map_err(|_| Refusal::new(Reason::Malformed, "the key is no serial number"))?;
+    Ok(serial.as_bytes().to_vec())
+}
+
 impl Node {
     /// A commitment now: here if this node leads, else at the leader.
     pub async fn commit_anywhere(&self) -> Result<(), String> {
@@ -320,6 +327,25 @@ impl Node {
             "types" => reply.types = query::types(&kv).map_err(fail)?,
             "policy" => reply.policy = query::policy(&kv).map_err(fail)?.iter().cloned().collect(),
             "genesis" => reply.genesis = self.genesis_payload.clone(),
+            "authority" => reply.authority = query::authority(&kv).map_err(fail)?,
+            "certificate" => reply.certificates.extend(query::certificate(&kv, &serial(&request.key)?).map_err(fail)?),
+            "certificates" => {
+                reply.certificates = query::certificates(&kv).map_err(fail)?;
+                reply.certificates.retain(|c| request.key.is_empty() || c.holder.as_ref().is_some_and(|h| h.unit == request.key));
+            }
+            "admission" => {
+                let directory = Directory::load(&kv).map_err(fail)?;
+                reply.admissions.extend(directory.admission(&request.key));
+            }
+            "admissions" => {
+                let directory = Directory::load(&kv).map_err(fail)?;
+                reply.admissions = directory.all_admissions();
+                reply.admissions.retain(|a| request.key.is_empty() || a.unit == request.key);
+            }
+            "certificate-figures" => {
+                let month = parse_month(&request.key).ok_or_else(|| Refusal::new(Reason::Malformed, "the key is no month"))?;
+                reply.figures = query::certificate_figures(&kv, month).map_err(fail)?;
+            }
             "licence" => {
                 let named = self.named(&kv, &request.key)?;
                 let state = query::licence(&kv, &named).map_err(fail)?.ok_or(Reason::UnknownLicence)?;

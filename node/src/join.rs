@@ -106,8 +106,8 @@ async fn ask(address: &str, ledger_id: &Digest, name: &str) -> Result<AdmissionR
     tokio::time::timeout(ANSWER, asked).await.map_err(|_| format!("{address}: no answer"))?.map_err(|e| format!("{address}: {e}"))
 }
 
-/// Whether the entry that the ledger connected is the one that this node is configured as. The answer is another node's word;
-/// once this node has caught up, its own state says the same or it stops.
+/// Whether the entry that the ledger connected is the one that this node is configured as. The answer is another node's
+/// word; a later start compares with what this node's own state says.
 fn is_ours(config: &Config, keys: &NodeKeys, reply: &AdmissionReply) -> Result<(), String> {
     let node = reply.node.as_ref().ok_or("the answer names no node")?;
     if Some(node.raft_id) != config.raft_id {
@@ -129,7 +129,8 @@ fn is_ours(config: &Config, keys: &NodeKeys, reply: &AdmissionReply) -> Result<(
     Ok(())
 }
 
-/// Waits until the ledger has connected this node, unless its directory shows that it has begun before. An error names what of the configuration is not what was applied for.
+/// Waits until the ledger has connected this node, unless its directory shows that it has begun before. An error names what
+/// of the configuration is not what was applied for.
 pub async fn wait_until_admitted(
     config: &Config,
     keys: &NodeKeys,

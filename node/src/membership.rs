@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use vermilion_consensus::{BoxError, Change, ConfState, Entry, MembershipRule, NodeId, Standing, change_of};
 use vermilion_crypto::{Digest, PublicKey, SigningKey, batch::Batch, dsse};
 use vermilion_proto::{CHANGE_TYPE, ChangeBody, ChangeSeal, GenesisNode, Message as _, canonical};
-use vermilion_registry::{Fatal, Kv, keys, query};
+use vermilion_registry::admission::membership::{MembershipChange, approves};
+use vermilion_registry::{Directory, Fatal, Kv, keys, query};
 
 /// The format version of seals.
 const VERSION: u32 = 1;
@@ -74,8 +75,15 @@ pub struct Roster {
 impl Roster {
     /// Reads it from a state.
     pub fn read(kv: &dyn Kv) -> Result<Self, Fatal> {
+        let directory = Directory::load(kv)?;
         let nodes: BTreeMap<NodeId, GenesisNode> = query::nodes(kv)?.into_iter().map(|n| (n.raft_id, n)).collect();
-        let standings = nodes.keys().map(|id| (*id, Standing::Voter)).collect();
+        let standing = |id: NodeId| match directory.node(id) {
+            None => Standing::Out,
+            Some(_) if approves(&directory, MembershipChange::AddLearner(id)).is_ok() => Standing::Voter,
+            // A change was notified: it keeps its access and its place, and gets no more of either.
+            Some(_) => Standing::Kept,
+        };
+        let standings = nodes.keys().map(|id| (*id, standing(*id))).collect();
         Ok(Self { nodes, standings })
     }
 
@@ -93,7 +101,7 @@ impl Roster {
     /// Whether a write of the state can have changed what [`Roster::read`] finds.
     #[must_use]
     pub fn concerns(key: &[u8]) -> bool {
-        key.starts_with(keys::NODES)
+        key.starts_with(keys::NODES) || key.starts_with(keys::ADMISSIONS)
     }
 
     /// The configuration that a proposal gives, or why it has no effect. The same on every node.

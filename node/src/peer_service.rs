@@ -18,6 +18,8 @@ use vermilion_proto::{
     AdmissionReply, AdmissionRequest, CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest,
     Message as _, RaftAck, RaftFrame, Submission, SubmitReply, SubmitRequest, UseReply,
 };
+use vermilion_registry::Directory;
+use vermilion_registry::admission::{State, node_subject};
 use vermilion_registry::submission::open_submission;
 
 /// Records of one catch-up request.
@@ -131,11 +133,13 @@ impl Peer for PeerService {
         if ledger_id != self.0.ledger_id {
             return Err(Status::failed_precondition("the nodes are of different ledgers"));
         }
-        let roster = self.0.peers.roster();
-        let node = roster.present().find(|n| n.name == name).cloned();
-        let state = if node.is_some() { "connected" } else { "unknown" };
+        let directory = Directory::load(&self.0.store.state_snapshot()).map_err(|e| status(&internal(&e)))?;
+        let found = directory.admission(&node_subject(&name));
+        let state = found.as_ref().and_then(|a| State::from_number(a.state));
+        let admitted = state == Some(State::Connected) && found.as_ref().is_some_and(|a| a.access);
+        let node = found.and_then(|a| a.node);
         let voter = node.as_ref().is_some_and(|n| self.0.status().voters.contains(&n.raft_id));
-        Ok(Response::new(AdmissionReply { state: state.into(), admitted: node.is_some(), node, voter }))
+        Ok(Response::new(AdmissionReply { state: state.map_or("unknown", State::name).into(), admitted, node, voter }))
     }
 
     type CatchUpStream = ReplyStream<CatchUpRecord>;

@@ -11,6 +11,7 @@
 //! the single commands say of themselves.
 
 use crate::command::{Checked, Kind};
+use crate::custody;
 use crate::decision::View;
 use crate::directory::Directory;
 use crate::fatal::{Stop, refuse};
@@ -30,11 +31,16 @@ pub const ISSUING: &str = "issuing-unit";
 pub const USING: &str = "using-unit";
 /// An auditor (002-21, 002-26).
 pub const AUDITOR: &str = "auditor";
-/// The roles that this version knows.
+/// A unit that tests nodes and systems before they are connected (004-17). Only where the ledger has
+/// an authority of its own.
+pub const ASSESSOR: &str = "assessor";
+/// The roles that every ledger knows.
 pub const ROLES: [&str; 5] = [MANAGING_CITY, MANAGING_DISTRICT, ISSUING, USING, AUDITOR];
 
 /// The post under which a node signs a commitment.
 pub const LEADER_POST: &str = "leader";
+/// The post under which a node records a certificate that it issued.
+pub const AUTHORITY_POST: &str = "authority";
 
 const MAX_SIGNERS: usize = 16;
 const MAX_LIST: usize = 64;
@@ -85,7 +91,18 @@ pub(crate) fn check_head(view: &View<'_>, head: &Head, kind: Kind) -> Result<(),
 /// Commands that change or use something which must have existed: for these `expected_seq` says
 /// what the signers had seen.
 fn names_what_existed(kind: Kind) -> bool {
-    !matches!(kind, Kind::Genesis | Kind::RegisterUnit | Kind::AddOperator | Kind::Issue | Kind::Commitment)
+    !matches!(
+        kind,
+        Kind::Genesis
+            | Kind::RegisterUnit
+            | Kind::AddOperator
+            | Kind::Issue
+            | Kind::Commitment
+            | Kind::ApplyAdmission
+            | Kind::GrantEnrolment
+            | Kind::ReplaceAuthority
+            | Kind::IssueCertificate
+    )
 }
 
 /// Refuses if what stands under `key` was changed after the record that the signers had seen.
@@ -152,6 +169,9 @@ fn check_signer<'a>(view: &View<'a>, checked: &Checked, head: &Head, signer: &Si
     }
     if !operator.posts.contains(&signer.post) {
         return refuse(Reason::PostNotHeld, "signer.post");
+    }
+    if view.directory.has_authority() {
+        custody::check_signer(signer)?;
     }
     Ok(&operator.person_tag)
 }

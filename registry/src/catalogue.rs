@@ -4,8 +4,10 @@
 //! be a JSON object of bounded size: whether contents fit it is asked at the door, by whoever may
 //! open them.
 
-use crate::authority::{ISSUING, MANAGING_CITY, MANAGING_DISTRICT, check_seen, has_role, may_manage, require_role};
+use crate::authorisation::require;
+use crate::authority::{ISSUING, check_seen, has_role, may_manage};
 use crate::codes::{holder_code, identifier, uscc};
+use crate::command::Kind;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
@@ -28,7 +30,7 @@ const MAX_IMPLEMENTATIONS: usize = 1000;
 
 /// Publishes a type's first or next version, with the units that may issue it (002-9).
 pub(crate) fn publish(view: &View<'_>, acting: &Unit, head: &Head, body: &PublishType) -> Result<Decision, Stop> {
-    require_role(acting, &[MANAGING_CITY])?;
+    require(Kind::PublishType, acting)?;
     let Some(definition) = &body.r#type else { return refuse(Reason::FieldForm, "type") };
     check_definition(definition)?;
     check_seen(view, head, &keys::licence_type(&definition.code))?;
@@ -47,7 +49,7 @@ pub(crate) fn publish(view: &View<'_>, acting: &Unit, head: &Head, body: &Publis
 /// Adds, replaces and removes the units that issue a type (002-9). A district's managing unit does
 /// so for units of its district.
 pub(crate) fn implement(view: &View<'_>, acting: &Unit, head: &Head, body: &PublishImplementation) -> Result<Decision, Stop> {
-    require_role(acting, &[MANAGING_CITY, MANAGING_DISTRICT])?;
+    require(Kind::PublishImplementation, acting)?;
     let Some(state) = view.directory.licence_type(&body.type_code) else { return refuse(Reason::UnknownType, "type_code") };
     for uscc in body.add.iter().map(|i| &i.unit).chain(&body.remove_units) {
         let Some(UnitState { unit: Some(unit), .. }) = view.directory.unit(uscc) else {

@@ -3,7 +3,9 @@
 //! The change names its legal basis and its reason as codes, and takes effect now or in the past
 //! (`effective_ms`, 0 for now): what was recorded when and from when it holds are kept apart.
 
-use crate::authority::{ISSUING, check_seen_seq, require_role};
+use crate::authorisation::require;
+use crate::authority::check_seen_seq;
+use crate::command::Kind;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::history;
@@ -15,7 +17,7 @@ use vermilion_proto::{ChangeStatus, Head, LicenceState, StatusChange, Unit};
 
 /// Decides a change of status: by the licence's own issuing unit alone (002-7).
 pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeStatus) -> Result<Decision, Stop> {
-    require_role(acting, &[ISSUING])?;
+    require(Kind::ChangeStatus, acting)?;
     let Found { named, state: old, is_current } = licence::find(view.kv, &body.licence, &body.licence_tag)?;
     if old.unit != acting.uscc {
         return refuse(Reason::IssuerNotAuthorised, "the licence is another unit's");

@@ -1,5 +1,6 @@
 //! A command as it comes from the gate, and the kinds of command there are.
 
+use crate::certificates::KEY_COMPROMISE;
 use vermilion_crypto::KeyId;
 use vermilion_proto::{Command, LicenceItem, body::Of};
 
@@ -56,11 +57,41 @@ pub enum Kind {
     SetPolicy,
     /// The leader's empty command.
     Commitment,
+    /// Applies for a node's or a system's connection (004-17).
+    ApplyAdmission,
+    /// Files the report of a security test (004-17).
+    ReportTest,
+    /// Approves the connection (004-17).
+    ApproveAdmission,
+    /// Connects what is approved (004-17).
+    ConnectSystem,
+    /// Notifies of a major change (004-19).
+    NotifyChange,
+    /// Bans or disconnects, by the risk's grade (004-20).
+    BanSystem,
+    /// Says that the security problem is remedied (004-20).
+    RemedySystem,
+    /// Ends a connection for good.
+    RetireSystem,
+    /// Grants one certificate to one applicant (001-18).
+    GrantEnrolment,
+    /// Replaces the issuing certificate.
+    ReplaceAuthority,
+    /// Revokes a certificate (001-13).
+    RevokeCertificate,
+    /// Revokes, at once, a certificate whose key is lost or no longer secret (001-23).
+    RevokeLostKey,
+    /// Suspends a certificate (001-13).
+    SuspendCertificate,
+    /// Restores a suspended certificate (001-13: 解锁).
+    RestoreCertificate,
+    /// Records a certificate that the authority issued; signed by a node (001-13).
+    IssueCertificate,
 }
 
 impl Kind {
     /// Every kind that posts of operators sign.
-    pub const SIGNED_BY_POSTS: [Kind; 12] = [
+    pub const SIGNED_BY_POSTS: [Kind; 26] = [
         Kind::RegisterUnit,
         Kind::ChangeUnit,
         Kind::AddOperator,
@@ -73,7 +104,28 @@ impl Kind {
         Kind::Use,
         Kind::Erase,
         Kind::SetPolicy,
+        Kind::ApplyAdmission,
+        Kind::ReportTest,
+        Kind::ApproveAdmission,
+        Kind::ConnectSystem,
+        Kind::NotifyChange,
+        Kind::BanSystem,
+        Kind::RemedySystem,
+        Kind::RetireSystem,
+        Kind::GrantEnrolment,
+        Kind::ReplaceAuthority,
+        Kind::RevokeCertificate,
+        Kind::RevokeLostKey,
+        Kind::SuspendCertificate,
+        Kind::RestoreCertificate,
     ];
+
+    /// Whether it belongs to identity and admission: only a ledger whose genesis names an authority
+    /// takes such commands.
+    #[must_use]
+    pub fn is_of_identity(self) -> bool {
+        self >= Self::ApplyAdmission
+    }
 
     /// The kind of a body.
     #[must_use]
@@ -93,6 +145,22 @@ impl Kind {
             Of::EraseContent(_) => Self::Erase,
             Of::SetPolicy(_) => Self::SetPolicy,
             Of::Commitment(_) => Self::Commitment,
+            Of::ApplyAdmission(_) => Self::ApplyAdmission,
+            Of::ReportTest(_) => Self::ReportTest,
+            Of::ApproveAdmission(_) => Self::ApproveAdmission,
+            Of::ConnectSystem(_) => Self::ConnectSystem,
+            Of::NotifyChange(_) => Self::NotifyChange,
+            Of::BanSystem(_) => Self::BanSystem,
+            Of::RemedySystem(_) => Self::RemedySystem,
+            Of::RetireSystem(_) => Self::RetireSystem,
+            Of::GrantEnrolment(_) => Self::GrantEnrolment,
+            Of::ReplaceAuthority(_) => Self::ReplaceAuthority,
+            Of::IssueCertificate(_) => Self::IssueCertificate,
+            // Who loses a key must not have to find three people first.
+            Of::RevokeCertificate(body) if body.reason == KEY_COMPROMISE => Self::RevokeLostKey,
+            Of::RevokeCertificate(_) => Self::RevokeCertificate,
+            Of::SuspendCertificate(_) => Self::SuspendCertificate,
+            Of::RestoreCertificate(_) => Self::RestoreCertificate,
         }
     }
 
@@ -114,6 +182,21 @@ impl Kind {
             Self::Erase => "erase",
             Self::SetPolicy => "set-policy",
             Self::Commitment => "commitment",
+            Self::ApplyAdmission => "apply-admission",
+            Self::ReportTest => "report-test",
+            Self::ApproveAdmission => "approve-admission",
+            Self::ConnectSystem => "connect-system",
+            Self::NotifyChange => "notify-change",
+            Self::BanSystem => "ban-system",
+            Self::RemedySystem => "remedy-system",
+            Self::RetireSystem => "retire-system",
+            Self::GrantEnrolment => "grant-enrolment",
+            Self::ReplaceAuthority => "replace-authority",
+            Self::RevokeCertificate => "revoke-certificate",
+            Self::RevokeLostKey => "revoke-lost-key",
+            Self::SuspendCertificate => "suspend-certificate",
+            Self::RestoreCertificate => "restore-certificate",
+            Self::IssueCertificate => "issue-certificate",
         }
     }
 }

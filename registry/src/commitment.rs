@@ -11,7 +11,7 @@ use vermilion_proto::{Commitment, Head, SignerKind};
 /// A time-stamp token (RFC 3161) with its certificates.
 const MAX_TOKEN: usize = 64 * 1024;
 
-/// Decides a commitment: one node of the genesis has signed, in the post of leader. Whether it
+/// Decides a commitment: one node that is connected has signed, in the post of leader. Whether it
 /// leads is Raft's to know; a commitment of another node says nothing false.
 pub(crate) fn commit(view: &View<'_>, checked: &Checked, head: &Head, body: &Commitment) -> Result<Decision, Stop> {
     let [signer] = head.signers.as_slice() else { return refuse(Reason::SignerKind, "a commitment has one signer, the leader") };
@@ -22,7 +22,7 @@ pub(crate) fn commit(view: &View<'_>, checked: &Checked, head: &Head, body: &Com
         return refuse(Reason::Incomplete, "a signer named has not signed");
     }
     if view.directory.node_of_key(&signer.key_id).is_none() {
-        return refuse(Reason::UnknownSigner, "signer.key_id is no node of the genesis");
+        return refuse(Reason::UnknownSigner, "signer.key_id is no node that is connected");
     }
     if body.timestamp_token.len() > MAX_TOKEN {
         return refuse(Reason::TooLarge, "timestamp_token");

@@ -2,6 +2,7 @@
 //! in the decision's changes, so a refusal cannot have an effect.
 
 use crate::block::Erase;
+use crate::certificates::{self, Standing};
 use crate::directory::{self, Directory};
 use crate::fatal::Fatal;
 use crate::keys;
@@ -11,7 +12,10 @@ use crate::policy::Policy;
 use crate::status::State;
 use crate::value;
 use vermilion_crypto::Tag;
-use vermilion_proto::{GenesisNode, LicenceState, OperatorState, Outcome, PolicyEntry, StatusChange, TypeState, UnitState};
+use vermilion_proto::{
+    AdmissionState, AuthorityState, CertificateFigures, CertificateState, EnrolmentState, GenesisNode, LicenceState, OperatorState,
+    Outcome, PolicyEntry, StatusChange, TypeState, UnitState,
+};
 
 /// What a command is decided on: the state after the record before it.
 pub(crate) struct View<'a> {
@@ -32,6 +36,13 @@ pub(crate) struct View<'a> {
 pub(crate) enum Change {
     Genesis(Vec<u8>),
     Node(GenesisNode),
+    /// The authority's root.
+    Root(AuthorityState),
+    Issuing(AuthorityState),
+    Admission(AdmissionState),
+    Enrolment(EnrolmentState),
+    Certificate(CertificateState),
+    Figures(CertificateFigures),
     Unit(UnitState),
     Operator(OperatorState),
     Type(TypeState),
@@ -81,6 +92,36 @@ pub(crate) fn write(change: Change, seq: u64, directory: &mut Directory, writes:
         Change::Node(node) => {
             put(keys::node(node.raft_id), value::encode(&node));
             directory.nodes.insert(node.raft_id, node);
+        }
+        Change::Root(state) => {
+            put(keys::root(), value::encode(&state));
+            directory.root = Some(state);
+        }
+        Change::Issuing(state) => {
+            put(keys::issuing(state.from_seq), value::encode(&state));
+            directory.issuing.push(state);
+        }
+        Change::Admission(state) => {
+            let key = keys::admission(&state.subject);
+            let (changed_key, number) = changed(&key);
+            put(key, value::encode(&state));
+            put(changed_key, number);
+            directory.admissions.insert(state.subject.clone(), state);
+        }
+        Change::Enrolment(state) => {
+            let hash = state.grant.as_ref().map(|g| g.token_hash.as_slice()).unwrap_or_default();
+            put(keys::enrolment(hash), value::encode(&state));
+        }
+        Change::Figures(state) => put(keys::figures(state.month, &state.authority, &state.unit), value::encode(&state)),
+        Change::Certificate(state) => {
+            let key = keys::certificate(&state.serial);
+            let (changed_key, number) = changed(&key);
+            put(changed_key, number);
+            let holder = state.holder.as_ref().map(certificates::holder).unwrap_or_default();
+            put(keys::certificate_of(&holder, &state.serial), vec![value::VERSION]);
+            let mark = (state.standing != Standing::Good.number()).then(|| vec![value::VERSION]);
+            put(key, value::encode(&state));
+            writes.push((keys::revoked(&state.serial), mark));
         }
         Change::Unit(state) => {
             let uscc = directory::unit_of(&state);

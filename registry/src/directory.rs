@@ -2,14 +2,16 @@
 //! command asks for several, and only records change them; so the registry keeps them whole, as of
 //! the last record decided.
 
+use crate::admission;
+use crate::authority::{MANAGING_CITY, has_role};
 use crate::fatal::Fatal;
 use crate::keys;
 use crate::kv::Kv;
 use crate::policy::Entries;
 use crate::value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use vermilion_crypto::{KeyId, PublicKey};
-use vermilion_proto::{GenesisNode, OperatorState, PolicyEntry, TypeState, UnitState};
+use vermilion_proto::{AdmissionState, AuthorityState, GenesisNode, OperatorState, PolicyEntry, TypeState, UnitState};
 
 /// Who and what there is, besides licences.
 #[derive(Clone, Default, Debug)]
@@ -19,6 +21,11 @@ pub struct Directory {
     pub(crate) types: BTreeMap<String, TypeState>,
     pub(crate) nodes: BTreeMap<u64, GenesisNode>,
     pub(crate) policy: Entries,
+    /// By subject. Nodes of the genesis have none until a record changes that.
+    pub(crate) admissions: BTreeMap<String, AdmissionState>,
+    pub(crate) root: Option<AuthorityState>,
+    /// By age; the last one issues.
+    pub(crate) issuing: Vec<AuthorityState>,
 }
 
 impl Directory {
@@ -55,6 +62,18 @@ impl Directory {
             out.policy.insert(entry);
             true
         })?;
+        value::scan(kv, keys::ADMISSIONS, |_, state: AdmissionState| {
+            out.admissions.insert(state.subject.clone(), state);
+            true
+        })?;
+        value::scan(kv, keys::AUTHORITY, |key, state: AuthorityState| {
+            if key == keys::root() {
+                out.root = Some(state);
+            } else {
+                out.issuing.push(state);
+            }
+            true
+        })?;
         match misplaced {
             Some(key) => Err(Fatal::Undecodable { key, why: "the operator has no key id".into() }),
             None => Ok(out),
@@ -79,16 +98,82 @@ impl Directory {
         self.types.get(code)
     }
 
-    /// A node of the genesis, by Raft id.
+    /// A node that is connected, by Raft id: its blocks count, and its cosignatures.
     #[must_use]
     pub fn node(&self, raft_id: u64) -> Option<&GenesisNode> {
-        self.nodes.get(&raft_id)
+        self.nodes.get(&raft_id).filter(|n| self.is_connected(n))
     }
 
-    /// A node of the genesis, by the id of its node key.
+    /// A node that is connected, by the id of its node key.
     #[must_use]
     pub fn node_of_key(&self, key_id: &[u8]) -> Option<&GenesisNode> {
-        self.nodes.values().find(|n| PublicKey::from_slice(&n.node_key).is_ok_and(|k| k.id() == key_id))
+        self.active_nodes().find(|n| PublicKey::from_slice(&n.node_key).is_ok_and(|k| k.id() == key_id))
+    }
+
+    /// Every node that is connected, by Raft id. There is always one: the city's last is never cut off.
+    pub fn active_nodes(&self) -> impl Iterator<Item = &GenesisNode> {
+        self.nodes.values().filter(|n| self.is_connected(n))
+    }
+
+    fn is_connected(&self, node: &GenesisNode) -> bool {
+        let admission = self.admissions.get(&admission::node_subject(&node.name));
+        admission.is_none_or(|a| a.access && a.node.as_ref().is_some_and(|n| n.raft_id == node.raft_id))
+    }
+
+    /// Whether a key belongs, belonged, or is to belong to a node.
+    #[must_use]
+    pub fn is_key_of_a_node(&self, key_id: &[u8]) -> bool {
+        admission::is_key_of_a_node(self, key_id)
+    }
+
+    /// How a node's or a system's admission stands. A node of the genesis is connected, run by the
+    /// city's managing unit, until a record says otherwise.
+    #[must_use]
+    pub fn admission(&self, subject: &str) -> Option<AdmissionState> {
+        if let Some(state) = self.admissions.get(subject) {
+            return Some(state.clone());
+        }
+        let node = self.nodes.values().find(|n| admission::node_subject(&n.name) == subject)?;
+        let city = self.units.values().filter_map(|s| s.unit.as_ref()).find(|u| has_role(u, MANAGING_CITY))?;
+        Some(AdmissionState {
+            subject: subject.to_owned(),
+            state: admission::State::Connected.number(),
+            unit: city.uscc.clone(),
+            node: Some(node.clone()),
+            access: true,
+            ..AdmissionState::default()
+        })
+    }
+
+    /// The admission of a node, by the Raft id that it has now or asks for.
+    #[must_use]
+    pub fn admission_of_node(&self, raft_id: u64) -> Option<AdmissionState> {
+        let asks = |a: &&AdmissionState| a.node.as_ref().is_some_and(|n| n.raft_id == raft_id);
+        if let Some(state) = self.admissions.values().find(asks) {
+            return Some(state.clone());
+        }
+        let node = self.nodes.get(&raft_id)?;
+        self.admission(&admission::node_subject(&node.name)).filter(|a| asks(&a))
+    }
+
+    /// Every admission, by subject; the nodes of the genesis are among them.
+    #[must_use]
+    pub fn all_admissions(&self) -> Vec<AdmissionState> {
+        let founding = self.nodes.values().map(|n| admission::node_subject(&n.name));
+        let subjects: BTreeSet<String> = self.admissions.keys().cloned().chain(founding).collect();
+        subjects.iter().filter_map(|s| self.admission(s)).collect()
+    }
+
+    /// Whether the ledger has a certificate authority of its own.
+    #[must_use]
+    pub fn has_authority(&self) -> bool {
+        self.root.is_some()
+    }
+
+    /// The authority's certificates: the root, and the issuing ones by age, of which the last issues.
+    #[must_use]
+    pub fn authority(&self) -> Option<(&AuthorityState, &[AuthorityState])> {
+        self.root.as_ref().map(|root| (root, self.issuing.as_slice()))
     }
 
     /// Every policy entry.

@@ -2,9 +2,11 @@
 //! (销毁) after retention, against the archive's receipt (002-12, 002-21). Chain, digests and
 //! status stay; the record says that it was done, why, and on what basis.
 
-use crate::authority::{ISSUING, MANAGING_CITY, check_seen_seq, require_role};
+use crate::authorisation::require;
+use crate::authority::{MANAGING_CITY, check_seen_seq, require_role};
 use crate::block::Erase;
 use crate::codes::dates;
+use crate::command::Kind;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::keys;
@@ -20,7 +22,10 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
         "destruction" => true,
         _ => return refuse(Reason::FieldForm, "kind"),
     };
-    require_role(acting, if destruction { &[MANAGING_CITY] } else { &[ISSUING, MANAGING_CITY] })?;
+    require(Kind::Erase, acting)?;
+    if destruction {
+        require_role(acting, &[MANAGING_CITY])?;
+    }
     let Found { named, state, .. } = licence::find(view.kv, &body.licence, &body.licence_tag)?;
     let Some(current) = licence::current(view.kv, &named.series)? else {
         return Err(Fatal::Broken("a licence found has no current version".into()).into());

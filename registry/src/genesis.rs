@@ -5,8 +5,10 @@
 //! The payload is a canonical `Command` whose head carries format version and suite alone.
 
 use crate::authority::{MANAGING_CITY, has_role};
+use crate::certificates;
 use crate::codes::{dates, division};
 use crate::command::Kind;
+use crate::custody;
 use crate::decision::Change;
 use crate::fatal::Stop;
 use crate::operators;
@@ -43,6 +45,7 @@ pub(crate) fn changes(payload: &[u8], genesis: &Genesis) -> Result<Vec<Change>, 
     let operators = operators_of(genesis, unit, &policy)?;
 
     let mut out = vec![Change::Genesis(payload.to_vec())];
+    out.extend(certificates::genesis_changes(genesis)?);
     out.extend(genesis.nodes.iter().cloned().map(Change::Node));
     out.push(Change::Unit(UnitState { unit: Some(unit.clone()), suspended: false, registered_seq: 0 }));
     out.extend(operators.into_iter().map(|o| operators::added(o, 0)));
@@ -111,13 +114,15 @@ fn managing_unit(genesis: &Genesis) -> Result<&Unit, Stop> {
     if division::area(&unit.area) != Some(division::Area::Division) {
         return Err(Refusal::new(Reason::Area, "managing_unit.area").into());
     }
-    units::check(unit, &unit.area)?;
+    units::check(unit, &unit.area, has_authority(genesis))?;
     if has_role(unit, MANAGING_CITY) { Ok(unit) } else { Err(Refusal::new(Reason::UnitRole, "managing_unit").into()) }
 }
 
 /// The defaults, and over them what the genesis says otherwise.
 fn policy_entries(genesis: &Genesis) -> Result<Vec<PolicyEntry>, Stop> {
-    let mut by_key: BTreeMap<(String, u64), PolicyEntry> = policy::defaults().into_iter().map(|e| ((e.key.clone(), 0), e)).collect();
+    let has_authority = has_authority(genesis);
+    let defaults = policy::defaults(has_authority);
+    let mut by_key: BTreeMap<(String, u64), PolicyEntry> = defaults.into_iter().map(|e| ((e.key.clone(), 0), e)).collect();
     let defined = |of: &BTreeMap<(String, u64), PolicyEntry>| {
         of.get(&("posts.defined".to_owned(), 0)).and_then(|e| crate::posts::parse_list(&e.value)).unwrap_or_default()
     };
@@ -125,7 +130,7 @@ fn policy_entries(genesis: &Genesis) -> Result<Vec<PolicyEntry>, Stop> {
     // Posts first: the other entries may name them.
     let (posts, others): (Vec<_>, Vec<_>) = genesis.policy.iter().partition(|e| e.key == "posts.defined");
     for entry in posts.into_iter().chain(others) {
-        set_policy::check(entry, &known)?;
+        set_policy::check(entry, &known, has_authority)?;
         by_key.insert((entry.key.clone(), entry.effective_from_ms), entry.clone());
         known = defined(&by_key);
     }
@@ -147,6 +152,9 @@ fn operators_of<'a>(genesis: &'a Genesis, unit: &Unit, policy: &Policy) -> Resul
         if !ids.insert(&operator.key_id) || node_keys.contains(&operator.key_id) {
             return Err(Refusal::new(Reason::AlreadyExists, "an operator's key is used twice").into());
         }
+        if has_authority(genesis) {
+            custody::check_operator(operator, out.iter().copied())?;
+        }
         if persons.insert(&operator.person_tag) {
             posts.extend(operator.posts.iter().map(String::as_str));
         }
@@ -155,6 +163,10 @@ fn operators_of<'a>(genesis: &'a Genesis, unit: &Unit, policy: &Policy) -> Resul
     // One person fills one post at a time; of people with several posts this asks less than it could.
     let enough = policy.posts(Kind::AddOperator).is_some_and(|rule| rule.is_met(&posts) && rule.smallest() <= persons.len());
     if enough { Ok(out) } else { Err(Refusal::new(Reason::PostMissing, "the first operators cannot admit others").into()) }
+}
+
+fn has_authority(genesis: &Genesis) -> bool {
+    !genesis.root_certificate.is_empty()
 }
 
 fn ill_formed(what: &str) -> Refusal {

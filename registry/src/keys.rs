@@ -4,7 +4,15 @@
 //! |---|---|
 //! | `h` | `LedgerHead` |
 //! | `g` | the genesis payload, exact bytes |
-//! | `n/` raft id (8) | `GenesisNode` |
+//! | `n/` raft id (8) | `GenesisNode`: of the genesis, or connected since, whether or not it still is |
+//! | `m/` subject | `AdmissionState` |
+//! | `a/r` | `AuthorityState` of the root |
+//! | `a/i` sequence number (8) | `AuthorityState` of an issuing certificate, by the record that brought it |
+//! | `e/` token hash (32) | `EnrolmentState` |
+//! | `x/` serial number | `CertificateState` |
+//! | `xh/` holder `/` serial number | nothing; the holder is a certificate's SPIFFE path |
+//! | `f/` month (4) issuing certificate's SHA-256 (32) USCC | `CertificateFigures` |
+//! | `xr/` serial number | nothing; there while the certificate is revoked or suspended |
 //! | `u/` USCC | `UnitState` |
 //! | `o/` key id (16) | `OperatorState` |
 //! | `t/` type code | `TypeState`, the current version |
@@ -42,6 +50,15 @@ pub const TYPES: &[u8] = b"t/";
 pub const POLICY: &[u8] = b"p/";
 /// Prefix of the status chunks.
 pub const CHUNKS: &[u8] = b"s/";
+
+/// Prefix of what applied for admission.
+pub const ADMISSIONS: &[u8] = b"m/";
+/// Prefix of the authority's certificates.
+pub const AUTHORITY: &[u8] = b"a/";
+/// Prefix of the certificates.
+pub const CERTIFICATES: &[u8] = b"x/";
+/// Prefix of the numbers of certificates that are revoked or suspended.
+pub const REVOKED: &[u8] = b"xr/";
 
 /// Key of a node.
 #[must_use]
@@ -149,6 +166,66 @@ pub fn held(tag: &[u8], series: &Series) -> Vec<u8> {
 #[must_use]
 pub fn chunk(number: u64) -> Vec<u8> {
     [CHUNKS, &number.to_be_bytes()].concat()
+}
+
+/// Key of what applied for admission.
+#[must_use]
+pub fn admission(subject: &str) -> Vec<u8> {
+    [ADMISSIONS, subject.as_bytes()].concat()
+}
+
+/// Key of the root certificate.
+#[must_use]
+pub fn root() -> Vec<u8> {
+    [AUTHORITY, b"r"].concat()
+}
+
+/// Key of an issuing certificate.
+#[must_use]
+pub fn issuing(seq: u64) -> Vec<u8> {
+    [AUTHORITY, b"i", &seq.to_be_bytes()[..]].concat()
+}
+
+/// Prefix of the figures of a month.
+#[must_use]
+pub fn figures_of(month: u32) -> Vec<u8> {
+    [&b"f/"[..], &month.to_be_bytes()].concat()
+}
+
+/// Key of the figures of a month, an authority and a unit.
+#[must_use]
+pub fn figures(month: u32, authority: &[u8], unit: &str) -> Vec<u8> {
+    [&figures_of(month), authority, unit.as_bytes()].concat()
+}
+
+/// Key of a grant of enrolment.
+#[must_use]
+pub fn enrolment(token_hash: &[u8]) -> Vec<u8> {
+    [&b"e/"[..], token_hash].concat()
+}
+
+/// Key of a certificate.
+#[must_use]
+pub fn certificate(serial: &[u8]) -> Vec<u8> {
+    [CERTIFICATES, serial].concat()
+}
+
+/// Prefix of the certificates of a holder.
+#[must_use]
+pub fn certificates_of(holder: &str) -> Vec<u8> {
+    [b"xh/", holder.as_bytes(), b"/"].concat()
+}
+
+/// Key of one certificate of a holder.
+#[must_use]
+pub fn certificate_of(holder: &str, serial: &[u8]) -> Vec<u8> {
+    [&certificates_of(holder), serial].concat()
+}
+
+/// Key of the mark of a certificate that is revoked or suspended.
+#[must_use]
+pub fn revoked(serial: &[u8]) -> Vec<u8> {
+    [REVOKED, serial].concat()
 }
 
 /// What a scan found under a prefix, for messages: the key in hex.

@@ -17,14 +17,18 @@
 //! successors and mergers of units, archive copies. Objections, deadlines in working days, rate
 //! limits and the two consents to publication (002-5) have no command yet.
 
+pub mod admission;
+pub mod authorisation;
 pub mod authority;
 mod block;
 mod catalogue;
+pub mod certificates;
 mod change_status;
 pub mod codes;
 mod command;
 mod commitment;
 pub mod content;
+mod custody;
 pub mod days;
 mod decision;
 mod directory;

@@ -4,6 +4,8 @@
 //! Not yet honoured: `certificate_digest` (external certificates).
 
 use crate::authority::{check_seen, may_manage};
+use crate::certificates;
+use crate::custody;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
@@ -12,6 +14,8 @@ use std::collections::BTreeSet;
 use vermilion_crypto::{SUITE_1, check_registrable};
 use vermilion_proto::{AddOperator, Head, Operator, OperatorState, RevokeOperator, Unit, UnitState};
 
+/// RFC 5280: the holder no longer belongs where the certificate says.
+const AFFILIATION_CHANGED: u32 = 3;
 const MAX_SERIAL: usize = 128;
 
 /// Registers an operator's key (002-21).
@@ -22,8 +26,11 @@ pub(crate) fn add(view: &View<'_>, acting: &Unit, body: &AddOperator) -> Result<
     };
     may_manage(acting, unit)?;
     check(operator, &view.policy.defined_posts)?;
-    if view.directory.operator(&operator.key_id).is_some() || view.directory.node_of_key(&operator.key_id).is_some() {
+    if view.directory.operator(&operator.key_id).is_some() || view.directory.is_key_of_a_node(&operator.key_id) {
         return refuse(Reason::AlreadyExists, "operator.key_id");
+    }
+    if view.directory.has_authority() {
+        custody::check_operator(operator, custody::in_force(view.directory))?;
     }
     Ok(Decision::of(vec![added(operator, view.seq)]))
 }
@@ -79,8 +86,13 @@ pub(crate) fn revoke(view: &View<'_>, acting: &Unit, head: &Head, body: &RevokeO
         operator.posts.retain(|p| !body.posts.contains(p));
         state.revoked = body.posts.is_empty() || operator.posts.is_empty();
     }
+    let mut decision = Decision::default();
     if state.revoked {
         state.revoked_ms = view.now_ms;
+        // Whoever may no longer act is no longer shown as good to those who ask by certificate.
+        let holders = ["operator", "auditor"].map(|kind| format!("{kind}/{}/{}", operator.unit, hex::encode(&operator.key_id)));
+        decision = certificates::revoke_all(view, &holders, AFFILIATION_CHANGED)?;
     }
-    Ok(Decision::of(vec![Change::Operator(state)]))
+    decision.changes.push(Change::Operator(state));
+    Ok(decision)
 }

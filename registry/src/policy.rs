@@ -18,7 +18,21 @@
 //! | `use.search.max` | licences that a search by holder lists, at most | 100 |
 //! | `retention.years.min` | years from issue before content may be destroyed, at least | 20 |
 //! | `transition.<from>.<to>` | whether one state may follow another ([`crate::transition`]) | see there |
+//!
+//! In a ledger with an authority of its own, besides ([`IDENTITY`]):
+//!
+//! | key | value | default |
+//! |---|---|---|
+//! | `enrolment.hours.max` | hours from the grant of an enrolment to its end, at most | 24 |
+//! | `certificate.days.<kind>` | days for which a certificate is issued, at most | see there |
+//! | `admission.report.days` | days by which a security test may lie back | 365 |
+//! | `admission.ban.grades` | grades of risk for which a system is banned; for the others it is disconnected | `critical high` |
+//! | `admission.<from>.<to>` | whether one state of an admission may follow another ([`crate::admission`]) | see there |
+//!
+//! A ledger without one does not know these keys, as it does not know the commands: its old records
+//! are decided as they were.
 
+use crate::admission;
 use crate::command::Kind;
 use crate::fatal::Fatal;
 use crate::posts::{self, PostRule};
@@ -78,20 +92,71 @@ pub const TABLE: &[Row] = &[
     number("retention.years.min", "20", (20, 1000), "002-21"),
 ];
 
-/// Whether there is a policy of this key.
+const THREE: &str = "approve+operate+verify";
+const ISSUED: &str = "001-13;001-18";
+
+/// The keys that a ledger with an authority knows besides, apart from the steps of admission, whose
+/// defaults are [`admission::DEFAULTS`].
+pub const IDENTITY: &[Row] = &[
+    text("posts.apply-admission", "maker|operate|system-admin|user", "004-17;004-21"),
+    text("posts.report-test", "operate|tester", "004-17;004-19;004-20"),
+    text("posts.approve-admission", THREE, "004-11;004-17"),
+    text("posts.connect-system", "system-admin", "004-11;004-17"),
+    text("posts.notify-change", "maker|operate|system-admin|user", "004-19"),
+    text("posts.ban-system", "security-admin", "004-20"),
+    text("posts.remedy-system", "maker|operate|system-admin|user", "004-20"),
+    text("posts.retire-system", "approve+operate+verify|system-admin", "004-6;004-22"),
+    text("posts.grant-enrolment", THREE, ISSUED),
+    text("posts.replace-authority", "approve+operate+verify+security-admin", "001-13;004-11"),
+    text("posts.revoke-certificate", THREE, ISSUED),
+    text(
+        "posts.revoke-lost-key",
+        "approve|audit-admin|auditor|checker|issuer|maker|operate|security-admin|system-admin|tester|user|verify",
+        "001-23",
+    ),
+    text("posts.suspend-certificate", THREE, "001-13"),
+    text("posts.restore-certificate", THREE, "001-13"),
+    number("enrolment.hours.max", "24", (1, 24), "001-18"),
+    number("certificate.days.node", "90", (1, 1_200), "001-13"),
+    number("certificate.days.unit-system", "180", (1, 1_200), "001-13"),
+    number("certificate.days.operator", "400", (1, 1_200), "001-13"),
+    number("certificate.days.auditor", "400", (1, 1_200), "001-13"),
+    number("admission.report.days", "365", (1, 3_650), "004-17"),
+    text(BAN_GRADES, "critical high", "004-20"),
+];
+
+const BAN_GRADES: &str = "admission.ban.grades";
+/// The posts of a ledger with an authority: the others, and those of administration and of testing.
+const IDENTITY_POSTS: &str = "approve audit-admin auditor checker issuer maker operate security-admin system-admin tester user verify";
+
+/// Whether there is a policy of this key, in a ledger with or without an authority.
 #[must_use]
-pub fn is_known(key: &str) -> bool {
-    row(key).is_some() || transition::pair(key).is_some()
+pub fn is_known(key: &str, has_authority: bool) -> bool {
+    let core = TABLE.iter().any(|r| r.key == key) || transition::pair(key).is_some();
+    core || (has_authority && (IDENTITY.iter().any(|r| r.key == key) || admission::pair(key).is_some()))
+}
+
+/// Every row of both tables.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    TABLE.iter().chain(IDENTITY)
 }
 
 fn row(key: &str) -> Option<&'static Row> {
-    TABLE.iter().find(|r| r.key == key)
+    rows().find(|r| r.key == key)
+}
+
+fn grades(value: &str) -> Option<BTreeSet<String>> {
+    posts::parse_list(value).filter(|set| set.iter().all(|g| admission::GRADES.contains(&g.as_str())))
 }
 
 /// Whether a known key may have this value, with the posts that are defined.
 #[must_use]
-pub fn is_valid(key: &str, value: &str, defined: &BTreeSet<String>) -> bool {
-    let known = |rule: &PostRule| rule.posts().all(|p| defined.contains(p));
+pub fn is_valid(key: &str, value: &str, defined: &BTreeSet<String>, has_authority: bool) -> bool {
+    let most = if has_authority { usize::MAX } else { 8 };
+    let known = |rule: &PostRule| rule.alternatives() <= most && rule.posts().all(|p| defined.contains(p));
+    if admission::pair(key).is_some() {
+        return Transition::parse(value).is_some_and(|t| t.posts.as_ref().is_none_or(known));
+    }
     if let Some((from, to)) = transition::pair(key) {
         return Transition::parse(value).is_some_and(|t| {
             // What has been superseded stays so: its successor has the licence's place.
@@ -102,6 +167,7 @@ pub fn is_valid(key: &str, value: &str, defined: &BTreeSet<String>) -> bool {
     }
     match row(key) {
         Some(Row { range: Some((low, high)), .. }) => parse_number(value).is_some_and(|n| (*low..=*high).contains(&n)),
+        Some(Row { key: BAN_GRADES, .. }) => grades(value).is_some(),
         Some(Row { key: "posts.defined", .. }) => posts::parse_list(value).is_some_and(|set| set.is_superset(&required_posts())),
         Some(_) => PostRule::parse(value).is_some_and(|rule| known(&rule)),
         None => false,
@@ -119,9 +185,9 @@ fn required_posts() -> BTreeSet<String> {
     row("posts.defined").and_then(|r| posts::parse_list(r.default)).unwrap_or_default()
 }
 
-/// The entries that the genesis writes: every default, in order of keys.
+/// The entries that the genesis writes, with or without an authority: every default, in order of keys.
 #[must_use]
-pub fn defaults() -> Vec<PolicyEntry> {
+pub fn defaults(has_authority: bool) -> Vec<PolicyEntry> {
     let entry = |key: String, value: &str, citation: &str| PolicyEntry {
         key,
         value: value.to_owned(),
@@ -131,6 +197,11 @@ pub fn defaults() -> Vec<PolicyEntry> {
     };
     let mut out: Vec<PolicyEntry> = TABLE.iter().map(|r| entry(r.key.to_owned(), r.default, r.citation)).collect();
     out.extend(transition::DEFAULTS.iter().map(|(from, to, value, citation)| entry(transition::key(*from, *to), value, citation)));
+    if has_authority {
+        out.iter_mut().filter(|e| e.key == "posts.defined").for_each(|e| IDENTITY_POSTS.clone_into(&mut e.value));
+        out.extend(IDENTITY.iter().map(|r| entry(r.key.to_owned(), r.default, r.citation)));
+        out.extend(admission::DEFAULTS.iter().map(|(from, to, value, citation)| entry(admission::key(*from, *to), value, citation)));
+    }
     out.sort_by(|a, b| a.key.cmp(&b.key));
     out
 }
@@ -188,7 +259,18 @@ pub struct Policy {
     /// Years from issue before content may be destroyed, at least.
     pub retention_years_min: u32,
     transitions: BTreeMap<(State, State), Transition>,
+    /// From grant to its end, at most.
+    pub enrolment_max_ms: u64,
+    /// Days by which a security test may lie back.
+    pub report_max_days: u32,
+    /// Grades of risk that ban.
+    pub ban_grades: BTreeSet<String>,
+    certificates: BTreeMap<&'static str, u64>,
+    admissions: BTreeMap<(admission::State, admission::State), Transition>,
 }
+
+/// The kinds of holder that `certificate.days.<kind>` names.
+const HOLDERS: [&str; 4] = ["node", "unit-system", "operator", "auditor"];
 
 impl Policy {
     /// Reads what holds at a moment. A value that its own rules refuse is a broken invariant: none
@@ -214,7 +296,25 @@ impl Policy {
                 transitions.insert(pair, Transition::parse(&entry.value).ok_or_else(|| broken(key))?);
             }
         }
+        let mut admissions = BTreeMap::new();
+        for (from, to, default, _) in admission::DEFAULTS {
+            admissions.insert((*from, *to), Transition::parse(default).ok_or_else(|| broken("admission"))?);
+        }
+        for key in entries.by_key.keys() {
+            if let (Some(pair), Some(entry)) = (admission::pair(key), entries.at(key, time_ms)) {
+                admissions.insert(pair, Transition::parse(&entry.value).ok_or_else(|| broken(key))?);
+            }
+        }
+        let mut certificates = BTreeMap::new();
+        for kind in HOLDERS {
+            certificates.insert(kind, number(&format!("certificate.days.{kind}"))? * crate::days::DAY_MS);
+        }
         Ok(Self {
+            enrolment_max_ms: number("enrolment.hours.max")? * 3_600_000,
+            report_max_days: small("admission.report.days")?,
+            ban_grades: grades(&value(BAN_GRADES)?).ok_or_else(|| broken(BAN_GRADES))?,
+            certificates,
+            admissions,
             until_ms: entries.next_change(time_ms),
             posts,
             defined_posts: posts::parse_list(&value("posts.defined")?).ok_or_else(|| broken("posts.defined"))?,
@@ -233,6 +333,18 @@ impl Policy {
     #[must_use]
     pub fn posts(&self, kind: Kind) -> Option<&PostRule> {
         self.posts.get(&kind)
+    }
+
+    /// For how long a certificate of a kind of holder is issued, at most; 0 of an unknown kind.
+    #[must_use]
+    pub fn certificate_max_ms(&self, kind: &str) -> u64 {
+        self.certificates.get(kind).copied().unwrap_or_default()
+    }
+
+    /// What policy says of one state of an admission following another; `None` is refused.
+    #[must_use]
+    pub fn admission(&self, from: admission::State, to: admission::State) -> Option<&Transition> {
+        self.admissions.get(&(from, to)).filter(|t| t.allowed)
     }
 
     /// What policy says of one state following another; `None` is refused.
@@ -255,8 +367,12 @@ mod tests {
     fn every_default_is_valid_and_cited() {
         let defined = required_posts();
         let mut keys = BTreeSet::new();
-        for entry in defaults() {
-            assert!(is_known(&entry.key) && is_valid(&entry.key, &entry.value, &defined), "{}", entry.key);
+        for entry in defaults(false) {
+            assert!(is_known(&entry.key, false) && is_valid(&entry.key, &entry.value, &defined, false), "{}", entry.key);
+        }
+        let defined = posts::parse_list(IDENTITY_POSTS).unwrap();
+        for entry in defaults(true) {
+            assert!(is_known(&entry.key, true) && is_valid(&entry.key, &entry.value, &defined, true), "{}", entry.key);
             assert!(!entry.citation.is_empty() && keys.insert(entry.key));
         }
         for kind in Kind::SIGNED_BY_POSTS {
@@ -296,10 +412,24 @@ mod tests {
             ("transition.valid.frozen", "allowed posts=clerk"),
             ("transition.superseded.valid", "allowed"),
             ("unheard-of", "1"),
+            ("admission.ban.grades", "terrible"),
+            ("admission.applied.tested", "perhaps"),
         ] {
-            assert!(!is_valid(key, value, &defined), "{key} {value}");
+            assert!(!is_valid(key, value, &defined, true), "{key} {value}");
         }
-        assert!(is_valid("transition.cancelled.valid", "allowed reasons=court-decision", &defined));
-        assert!(!is_known("transition.valid.valid") && !is_known("posts.genesis"));
+        assert!(is_valid("transition.cancelled.valid", "allowed reasons=court-decision", &defined, false));
+        assert!(!is_known("transition.valid.valid", true) && !is_known("posts.genesis", true));
+    }
+
+    #[test]
+    fn without_an_authority_a_ledger_knows_what_it_always_knew() {
+        let defined = required_posts();
+        assert_eq!(defaults(false).len(), TABLE.len() + transition::DEFAULTS.len());
+        for row in IDENTITY {
+            assert!(is_known(row.key, true) && !is_known(row.key, false), "{}", row.key);
+        }
+        assert!(is_known("admission.applied.tested", true) && !is_known("admission.applied.tested", false));
+        let nine = ["maker"; 9].join("|");
+        assert!(is_valid("posts.issue", &nine, &defined, true) && !is_valid("posts.issue", &nine, &defined, false));
     }
 }

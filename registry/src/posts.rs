@@ -14,17 +14,22 @@ pub struct PostRule {
 
 impl PostRule {
     /// Reads a rule. `None` unless every post is a name of 1 to 32 lower-case letters, digits and
-    /// hyphens, with at most 8 posts in each of at most 8 alternatives.
+    /// hyphens, with at most 8 posts in each of at most 16 alternatives.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let alternatives: Vec<Vec<String>> = text.split('|').map(|a| a.split('+').map(str::to_owned).collect()).collect();
-        let fits = alternatives.len() <= 8 && alternatives.iter().all(|a| a.len() <= 8 && a.iter().all(|p| is_post_name(p)));
+        let fits = alternatives.len() <= 16 && alternatives.iter().all(|a| a.len() <= 8 && a.iter().all(|p| is_post_name(p)));
         fits.then_some(Self { alternatives })
     }
 
     /// Every post that the rule names.
     pub fn posts(&self) -> impl Iterator<Item = &str> {
         self.alternatives.iter().flatten().map(String::as_str)
+    }
+
+    /// How many alternatives there are.
+    pub(crate) fn alternatives(&self) -> usize {
+        self.alternatives.len()
     }
 
     /// How many must sign at least.

@@ -14,8 +14,8 @@ use crate::status::{Flag, Shown, State, VERIFY_NO_RECORD, shown};
 use crate::value;
 use vermilion_crypto::Tag;
 use vermilion_proto::{
-    Command, Genesis, GenesisNode, LedgerHead, LicenceState, LicenceType, Message, OperatorState, PolicyEntry, StatusAnswer, StatusChange,
-    TypeState, Unit, UnitState, Use, body::Of,
+    AdmissionState, AuthorityState, CertificateFigures, CertificateState, Command, EnrolmentState, Genesis, GenesisNode, LedgerHead,
+    LicenceState, LicenceType, Message, OperatorState, PolicyEntry, StatusAnswer, StatusChange, TypeState, Unit, UnitState, Use, body::Of,
 };
 
 /// The head; none before the genesis.
@@ -39,7 +39,8 @@ pub fn genesis(kv: &dyn Kv) -> Result<Option<Genesis>, Fatal> {
     }
 }
 
-/// Every node of the genesis, by Raft id.
+/// Every node of the genesis or connected since, by Raft id, also those that are no longer connected:
+/// [`crate::Directory::active_nodes`] says which are.
 pub fn nodes(kv: &dyn Kv) -> Result<Vec<GenesisNode>, Fatal> {
     all(kv, keys::NODES)
 }
@@ -95,6 +96,62 @@ pub fn policy(kv: &dyn Kv) -> Result<Entries, Fatal> {
         true
     })?;
     Ok(out)
+}
+
+/// The authority's certificates: the root first, then the issuing ones by age. Empty if the ledger
+/// has no authority.
+pub fn authority(kv: &dyn Kv) -> Result<Vec<AuthorityState>, Fatal> {
+    let mut out: Vec<AuthorityState> = all(kv, keys::AUTHORITY)?;
+    // The root's key sorts behind the issuing ones.
+    let root = usize::from(!out.is_empty());
+    out.rotate_right(root);
+    Ok(out)
+}
+
+/// A certificate, by serial number.
+pub fn certificate(kv: &dyn Kv, serial: &[u8]) -> Result<Option<CertificateState>, Fatal> {
+    value::get(kv, &keys::certificate(serial))
+}
+
+/// Every certificate, by serial number.
+pub fn certificates(kv: &dyn Kv) -> Result<Vec<CertificateState>, Fatal> {
+    all(kv, keys::CERTIFICATES)
+}
+
+/// The certificates of a holder ([`crate::certificates::holder`]), by serial number.
+pub fn certificates_of(kv: &dyn Kv, holder: &str) -> Result<Vec<CertificateState>, Fatal> {
+    marked(kv, &keys::certificates_of(holder))
+}
+
+/// Every certificate that is revoked or suspended, by serial number: what a revocation list holds.
+/// Those whose time is over are among them.
+pub fn revoked_certificates(kv: &dyn Kv) -> Result<Vec<CertificateState>, Fatal> {
+    marked(kv, keys::REVOKED)
+}
+
+fn marked(kv: &dyn Kv, prefix: &[u8]) -> Result<Vec<CertificateState>, Fatal> {
+    let mut serials = Vec::new();
+    kv.scan(prefix, &mut |key, _| {
+        serials.push(key.get(prefix.len()..).unwrap_or_default().to_vec());
+        true
+    })?;
+    let found = serials.iter().map(|s| certificate(kv, s)?.ok_or_else(|| Fatal::Broken("a certificate that is marked is missing".into())));
+    found.collect()
+}
+
+/// The figures of a month ([`crate::certificates::figures::parse_month`]), by authority and unit.
+pub fn certificate_figures(kv: &dyn Kv, month: u32) -> Result<Vec<CertificateFigures>, Fatal> {
+    all(kv, &keys::figures_of(month))
+}
+
+/// A grant of enrolment, by the hash of its token.
+pub fn enrolment(kv: &dyn Kv, token_hash: &[u8]) -> Result<Option<EnrolmentState>, Fatal> {
+    value::get(kv, &keys::enrolment(token_hash))
+}
+
+/// Every admission that a record began or changed, by subject.
+pub fn admissions(kv: &dyn Kv) -> Result<Vec<AdmissionState>, Fatal> {
+    all(kv, keys::ADMISSIONS)
 }
 
 /// The entry of a policy key that holds at a moment.

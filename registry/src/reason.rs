@@ -128,6 +128,38 @@ reasons! {
     ChallengeFailed = 118, "challenge-failed", "核对信息不一致", "The field given does not match.";
     WrapMissing = 119, "wrap-missing", "未加密给保管密钥", "The content is not wrapped to the vault keys that must open it.";
     Internal = 120, "internal", "节点内部错误", "The node could not answer; its log says why.";
+    // 130-149: certificates and enrolment
+    NoAuthority = 130, "no-authority", "账本未设证书签发机构", "The ledger has no certificate authority of its own.";
+    BadCertificate = 131, "bad-certificate", "证书不符合规范", "The certificate is outside the profile.";
+    WrongIssuer = 132, "wrong-issuer", "证书不是由现行签发机构签发", "The certificate was not issued by the authority that issues now.";
+    SerialUsed = 133, "serial-used", "证书序列号已使用", "The certificate's serial number was used before.";
+    CertificateTerm = 134, "certificate-term", "证书有效期不符合规定", "The certificate's dates do not fit the time of issue or the longest term.";
+    CertificateSubject = 135, "certificate-subject", "证书内容与登记信息不一致", "The certificate says something else than the register.";
+    UnknownCertificate = 136, "unknown-certificate", "证书不存在", "There is no such certificate.";
+    CertificateRevoked = 137, "certificate-revoked", "证书已注销", "The certificate is revoked.";
+    CertificateSuspended = 138, "certificate-suspended", "证书已暂停使用", "The certificate is suspended.";
+    CertificateExpired = 139, "certificate-expired", "证书不在有效期内", "The certificate is not yet or no longer valid.";
+    RevocationReason = 140, "revocation-reason", "注销原因代码不适用", "The reason for revoking is not one that applies here.";
+    UnknownGrant = 141, "unknown-grant", "注册授权不存在", "There is no grant of enrolment for this token.";
+    GrantUsed = 142, "grant-used", "注册授权已使用", "The grant of enrolment was used before.";
+    GrantExpired = 143, "grant-expired", "注册授权已过期", "The grant of enrolment has expired.";
+    GrantApplicant = 144, "grant-applicant", "注册授权不属于该申请人", "The grant of enrolment is for another applicant.";
+    GrantTerm = 145, "grant-term", "注册授权期限不符合规定", "The grant would end in the past, or last too long.";
+    RenewedAlready = 146, "renewed-already", "证书已更新", "The certificate was renewed before.";
+    // 150-164: admission
+    UnknownSystem = 150, "unknown-system", "节点或系统未申请接入", "No node or system of this name has applied.";
+    AdmissionNotAllowed = 151, "admission-not-allowed", "当前接入状态不允许此操作", "The state of admission does not allow this step.";
+    NotAdmitted = 152, "not-admitted", "尚未获准接入", "The node or system is not admitted.";
+    RaftIdUsed = 153, "raft-id-used", "节点编号已使用,不得重复使用", "The node's id was used before; no id is used again.";
+    Assessor = 154, "assessor", "检测单位不符合要求", "The report must be of an assessor that is not the applicant.";
+    TestNotPassed = 155, "test-not-passed", "安全检测未通过", "The security test was not passed.";
+    ReportDate = 156, "report-date", "检测日期不符合要求", "The test lies in the future or too long ago.";
+    RiskGrade = 157, "risk-grade", "风险等级未定义", "The risk's grade is not defined.";
+    LastCityNode = 158, "last-city-node", "不得断开最后一个市级节点", "The last node of the city stays connected.";
+    PlanMissing = 159, "plan-missing", "缺少接入方案或安全能力评估报告", "A third party's system needs its access plan and its capability report.";
+    // 165-169: administration
+    SecondFactorMissing = 165, "second-factor-missing", "缺少第二认证因素", "This post signs only with a second factor.";
+    PostsIncompatible = 166, "posts-incompatible", "系统、安全、审计管理岗位不得兼任", "System, security and audit administration are held by different people.";
 }
 
 impl std::fmt::Display for Reason {

@@ -338,6 +338,13 @@ impl Registry {
         &self.directory
     }
 
+    /// A node whose blocks count as things stand, with its key: for a replay of records, which do not
+    /// say who proposed them. The rules ask that such a node did; which one leaves no trace.
+    #[must_use]
+    pub fn any_proposer(&self) -> Option<(u64, Digest)> {
+        self.directory.active_nodes().find_map(|n| Some((n.raft_id, n.node_key.as_slice().try_into().ok()?)))
+    }
+
     /// The policy in force at the time of the last command.
     #[must_use]
     pub fn policy(&self) -> &Policy {

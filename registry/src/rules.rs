@@ -7,7 +7,10 @@ use crate::command::{Checked, Kind};
 use crate::decision::{Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::reason::Reason;
-use crate::{catalogue, change_status, commitment, erase, issue, operators, set_policy, supersede, units, use_licences};
+use crate::{
+    admission, authorisation, catalogue, certificates, change_status, commitment, erase, issue, operators, set_policy, supersede, units,
+    use_licences,
+};
 use vermilion_proto::{Head, body::Of};
 
 /// The version under which new records are decided.
@@ -34,9 +37,16 @@ fn version_1(view: &View<'_>, checked: &Checked, head: &Head) -> Result<Decision
     match body {
         Of::Genesis(_) => return refuse(Reason::AlreadyExists, "the ledger has its genesis"),
         Of::Commitment(body) => return commitment::commit(view, checked, head, body),
+        Of::IssueCertificate(body) if view.directory.has_authority() => return certificates::issue(view, checked, head, body),
         _ => {}
     }
+    if kind.is_of_identity() && !view.directory.has_authority() {
+        return refuse(Reason::NoAuthority, Reason::NoAuthority.english());
+    }
     let unit = authority::check_signers(view, checked, head, kind)?;
+    if kind.is_of_identity() {
+        authorisation::require(kind, unit)?;
+    }
     match body {
         Of::RegisterUnit(body) => units::register(view, unit, body),
         Of::ChangeUnit(body) => units::change(view, unit, head, body),
@@ -50,6 +60,19 @@ fn version_1(view: &View<'_>, checked: &Checked, head: &Head) -> Result<Decision
         Of::Use(body) => use_licences::decide(view, unit, head, body),
         Of::EraseContent(body) => erase::erase(view, unit, head, body),
         Of::SetPolicy(body) => set_policy::set(view, unit, head, body),
-        Of::Genesis(_) | Of::Commitment(_) => refuse(Reason::Malformed, "body"),
+        Of::ApplyAdmission(body) => admission::apply(view, unit, body),
+        Of::ReportTest(body) => admission::report(view, unit, head, body),
+        Of::ApproveAdmission(body) => admission::approve(view, head, body),
+        Of::ConnectSystem(body) => admission::connect(view, head, body),
+        Of::NotifyChange(body) => admission::notify(view, unit, head, body),
+        Of::BanSystem(body) => admission::ban(view, head, body),
+        Of::RemedySystem(body) => admission::remedy(view, unit, head, body),
+        Of::RetireSystem(body) => admission::retire(view, unit, head, body),
+        Of::GrantEnrolment(body) => certificates::grant(view, unit, body),
+        Of::ReplaceAuthority(body) => certificates::replace(view, body),
+        Of::RevokeCertificate(body) => certificates::revoke(view, unit, head, body),
+        Of::SuspendCertificate(body) => certificates::suspend(view, unit, head, body),
+        Of::RestoreCertificate(body) => certificates::restore(view, unit, head, body),
+        Of::Genesis(_) | Of::Commitment(_) | Of::IssueCertificate(_) => refuse(Reason::Malformed, "body"),
     }
 }

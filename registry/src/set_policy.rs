@@ -1,6 +1,8 @@
 //! Setting policy: by the city's managing unit, with the article that each entry rests on.
 
-use crate::authority::{MANAGING_CITY, check_seen, require_role};
+use crate::authorisation::require;
+use crate::authority::check_seen;
+use crate::command::Kind;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
@@ -15,7 +17,7 @@ const MAX_TEXT: usize = 4096;
 /// Decides new policy entries. An entry without a beginning, or with one that has passed, holds
 /// from the block on.
 pub(crate) fn set(view: &View<'_>, acting: &Unit, head: &Head, body: &SetPolicy) -> Result<Decision, Stop> {
-    require_role(acting, &[MANAGING_CITY])?;
+    require(Kind::SetPolicy, acting)?;
     if body.entries.is_empty() {
         return refuse(Reason::NothingToChange, "entries");
     }
@@ -25,7 +27,7 @@ pub(crate) fn set(view: &View<'_>, acting: &Unit, head: &Head, body: &SetPolicy)
     let mut keys_set = BTreeSet::new();
     let mut changes = Vec::with_capacity(body.entries.len());
     for entry in &body.entries {
-        check(entry, &view.policy.defined_posts)?;
+        check(entry, &view.policy.defined_posts, view.directory.has_authority())?;
         check_seen(view, head, &keys::policy_entries(&entry.key))?;
         let entry = PolicyEntry { effective_from_ms: entry.effective_from_ms.max(view.now_ms), ..entry.clone() };
         if !keys_set.insert((entry.key.clone(), entry.effective_from_ms)) {
@@ -36,9 +38,9 @@ pub(crate) fn set(view: &View<'_>, acting: &Unit, head: &Head, body: &SetPolicy)
     Ok(Decision::of(changes))
 }
 
-/// Checks an entry by itself.
-pub(crate) fn check(entry: &PolicyEntry, defined_posts: &BTreeSet<String>) -> Result<(), Stop> {
-    if !policy::is_known(&entry.key) {
+/// Checks an entry by itself, for a ledger with or without an authority.
+pub(crate) fn check(entry: &PolicyEntry, defined_posts: &BTreeSet<String>, has_authority: bool) -> Result<(), Stop> {
+    if !policy::is_known(&entry.key, has_authority) {
         return refuse(Reason::UnknownPolicy, "entry.key");
     }
     if entry.citation.is_empty() {
@@ -47,7 +49,7 @@ pub(crate) fn check(entry: &PolicyEntry, defined_posts: &BTreeSet<String>) -> Re
     if [&entry.value, &entry.citation, &entry.profile].into_iter().any(|t| t.len() > MAX_TEXT) {
         return refuse(Reason::TooLarge, entry.key.clone());
     }
-    if !policy::is_valid(&entry.key, &entry.value, defined_posts) {
+    if !policy::is_valid(&entry.key, &entry.value, defined_posts, has_authority) {
         return refuse(Reason::PolicyValue, entry.key.clone());
     }
     Ok(())

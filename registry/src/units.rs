@@ -2,7 +2,7 @@
 //!
 //! Not yet honoured: `merged_into`, `succeeds`, `entrusted_by`, `admission`.
 
-use crate::authority::{MANAGING_CITY, MANAGING_DISTRICT, ROLES, check_seen, has_role, may_manage, require_role};
+use crate::authority::{ASSESSOR, MANAGING_CITY, MANAGING_DISTRICT, ROLES, check_seen, has_role, may_manage, require_role};
 use crate::codes::{division, uscc};
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
@@ -17,7 +17,7 @@ const MAX_NAME: usize = 200;
 pub(crate) fn register(view: &View<'_>, acting: &Unit, body: &RegisterUnit) -> Result<Decision, Stop> {
     let Some(unit) = &body.unit else { return refuse(Reason::FieldForm, "unit") };
     let city = view.directory.units.values().filter_map(|s| s.unit.as_ref()).find(|u| has_role(u, MANAGING_CITY));
-    check(unit, city.map_or("", |u| u.area.as_str()))?;
+    check(unit, city.map_or("", |u| u.area.as_str()), view.directory.has_authority())?;
     may_manage(acting, unit)?;
     if has_role(unit, MANAGING_DISTRICT) {
         // Who manages a district is the city's to say.
@@ -29,9 +29,13 @@ pub(crate) fn register(view: &View<'_>, acting: &Unit, body: &RegisterUnit) -> R
     Ok(Decision::of(vec![Change::Unit(UnitState { unit: Some(unit.clone()), suspended: false, registered_seq: view.seq })]))
 }
 
+fn is_role(role: &str, has_authority: bool) -> bool {
+    ROLES.contains(&role) || (has_authority && role == ASSESSOR)
+}
+
 /// Checks a unit by itself: its code, names, roles, and that area and level fit. `city_area` is the
 /// city's own area.
-pub(crate) fn check(unit: &Unit, city_area: &str) -> Result<(), Stop> {
+pub(crate) fn check(unit: &Unit, city_area: &str, has_authority: bool) -> Result<(), Stop> {
     // A lawful code that fails the check needs a manual confirmation, which this command cannot carry.
     if !uscc::is_valid(&unit.uscc) {
         return refuse(Reason::UnitCode, "unit.uscc");
@@ -44,7 +48,7 @@ pub(crate) fn check(unit: &Unit, city_area: &str) -> Result<(), Stop> {
         return refuse(Reason::FieldForm, "a name of the unit is missing or too long");
     }
     let distinct: BTreeSet<_> = unit.roles.iter().collect();
-    if distinct.is_empty() || distinct.len() != unit.roles.len() || !unit.roles.iter().all(|r| ROLES.contains(&r.as_str())) {
+    if distinct.is_empty() || distinct.len() != unit.roles.len() || !unit.roles.iter().all(|r| is_role(r, has_authority)) {
         return refuse(Reason::UnknownRole, "unit.roles");
     }
     if !matches!(unit.responsible_leader_digest.len(), 0 | 32) {

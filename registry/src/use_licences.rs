@@ -8,7 +8,9 @@
 //!
 //! Not yet honoured: delivery of an archive copy, `copy_id`, `watermark_digest` (002-16).
 
-use crate::authority::{ISSUING, MANAGING_CITY, MANAGING_DISTRICT, USING, check_seen_seq, require_role};
+use crate::authorisation::require;
+use crate::authority::check_seen_seq;
+use crate::command::Kind;
 use crate::decision::{Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::licence;
@@ -22,7 +24,7 @@ const MAX_CODE: usize = 256;
 
 /// Decides a use.
 pub(crate) fn decide(view: &View<'_>, acting: &Unit, head: &Head, body: &Use) -> Result<Decision, Stop> {
-    require_role(acting, &[USING, ISSUING, MANAGING_CITY, MANAGING_DISTRICT])?;
+    require(Kind::Use, acting)?;
     check_shape(view, body)?;
     let mut asked = Vec::with_capacity(body.licences.len());
     for reference in &body.licences {

@@ -4,9 +4,8 @@
 mod common;
 
 use common::licences::{holder, issue_body, item, personal, with_health};
-use common::{CITY, DAY, START, World, checked, node_key};
+use common::{CITY, DAY, START, World, checked, node_key, replay};
 use proptest::prelude::*;
-use vermilion_crypto::hash;
 use vermilion_proto::{
     ChangeStatus, Commitment, Head, LicenceRef, Message, PolicyEntry, Record, SetPolicy, Signer, SignerKind, SupersedeLicence, Use,
     body::Of,
@@ -45,38 +44,6 @@ fn commit(world: &mut World) {
         ..Default::default()
     }];
     world.must(head, Of::Commitment(Commitment::default()), vec![]);
-}
-
-/// Replays a world's blocks over its genesis, reopening the registry before every `reopen`th block.
-fn replay(world: &World, reopen: usize) -> (Memory, Vec<Vec<u8>>) {
-    let mut kv = Memory::new();
-    let first = Registry::genesis(&world.genesis, &kv).unwrap();
-    kv.write(first.writes);
-    let mut records: Vec<Vec<u8>> = first.records.into_iter().map(|r| r.bytes).collect();
-    let mut registry = Registry::open(&kv).unwrap();
-    for (n, (time_ms, commands)) in world.blocks.iter().enumerate() {
-        if n % reopen == 0 {
-            registry = Registry::open(&kv).unwrap().with_rules(1).unwrap();
-        }
-        let previous: [u8; 32] = registry.head().block.as_slice().try_into().unwrap();
-        let hash = hash::derive(hash::CTX_BLOCK, &[&previous, &time_ms.to_be_bytes(), &(n as u64).to_be_bytes()]);
-        // Whether the vault's contents are at hand decides nothing.
-        let commands: Vec<_> = commands
-            .iter()
-            .cloned()
-            .map(|mut c| {
-                c.has_vault = false;
-                c
-            })
-            .collect();
-        let input =
-            BlockInput { hash, previous, proposer_key: node_key(1).public().0, proposer: 1, time_ms: *time_ms, commands: &commands };
-        let effects = registry.apply_block(&kv, &input).unwrap();
-        assert!(effects.writes.is_sorted_by(|a, b| a.0 < b.0));
-        kv.write(effects.writes);
-        records.extend(effects.records.into_iter().map(|r| r.bytes));
-    }
-    (kv, records)
 }
 
 #[test]

@@ -9,8 +9,36 @@ use common::script::Script;
 use std::collections::BTreeSet;
 use vermilion_registry::Reason;
 
-const SCRIPTS: [&str; 12] =
-    ["catalogue", "erase", "head", "issue", "operators", "personal", "policy", "signers", "status", "supersede", "units", "use"];
+const SCRIPTS: [&str; 13] = [
+    "catalogue",
+    "erase",
+    "head",
+    "issue",
+    "no-authority",
+    "operators",
+    "personal",
+    "policy",
+    "signers",
+    "status",
+    "supersede",
+    "units",
+    "use",
+];
+
+/// Over a ledger with an authority of its own.
+const IDENTITY: [&str; 5] = ["admission", "admission-nodes", "certificates", "custody", "enrolment"];
+
+#[test]
+fn transcripts_of_identity_hold() {
+    for name in IDENTITY {
+        let mut script = Script::with_authority();
+        goldenscript::run(&mut script, format!("tests/scripts/{name}")).unwrap();
+        // What a transcript did, any node does again.
+        let (kv, records) = common::replay(&script.world, 7);
+        assert!(kv == script.world.kv, "{name}: another state");
+        assert!(records.iter().eq(script.world.records.iter().map(|r| &r.bytes)), "{name}: other records");
+    }
+}
 
 #[test]
 fn transcripts_hold() {
@@ -43,7 +71,7 @@ const ELSEWHERE: &[Reason] = &[
 
 #[test]
 fn every_reason_of_the_rules_stands_in_a_transcript() {
-    let all: String = SCRIPTS.iter().map(|n| std::fs::read_to_string(format!("tests/scripts/{n}")).unwrap()).collect();
+    let all: String = SCRIPTS.iter().chain(&IDENTITY).map(|n| std::fs::read_to_string(format!("tests/scripts/{n}")).unwrap()).collect();
     let missing: BTreeSet<&str> = Reason::ALL
         .iter()
         .filter(|r| !ELSEWHERE.contains(r))
@@ -53,6 +81,7 @@ fn every_reason_of_the_rules_stands_in_a_transcript() {
                 && !all.contains(&format!("warning {name}:"))
                 && !all.contains(&format!("withheld {name}:"))
                 && !all.contains(&format!("no record: {name}"))
+                && !all.contains(&format!("no: {name}:"))
         })
         .collect();
     assert!(missing.is_empty(), "no transcript shows {missing:?}");

@@ -20,12 +20,17 @@ use vermilion_client::audit::TrustFile;
 use vermilion_client::config::{Config, NodeEntry, OperatorEntry, UnitEntry};
 use vermilion_client::keyring::{Passphrase, read_secret, write_secret};
 use vermilion_crypto::{LookupKey, SUITE_1, SigningKey, VaultSecretKey, random};
+use vermilion_identity::authority::{make_issuing, make_root};
+use vermilion_identity::{AuthorityName, Serial, Validity};
 use vermilion_proto::{
     AddOperator, Body, CalendarYear, Command, Genesis, GenesisNode, Head, Message as _, Operator, RegisterUnit, Unit, VaultKey, body::Of,
 };
 
 /// The ledger's name in checkpoints.
 pub const ORIGIN: &str = "vermilion.example/sample-city";
+/// The trust domain of its certificates.
+const TRUST_DOMAIN: &str = "vermilion.example";
+const DAY_MS: u64 = 86_400_000;
 /// The city's code.
 const CITY: &str = "440300";
 /// The city node's name, and the districts' in the order in which they are taken.
@@ -253,6 +258,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
             }
         }
     }
+    let authority = make_authority(dir, &city_unit.uscc)?;
     let genesis = Genesis {
         format_version: 1,
         suite: SUITE_1,
@@ -272,6 +278,8 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
         policy: Vec::new(),
         calendar: vec![calendar()],
         lookup_key_digest: lookup.commitment().to_vec(),
+        root_certificate: authority.root,
+        issuing_certificate: authority.issuing,
     };
     let head = Head { format_version: 1, suite: SUITE_1, ..Default::default() };
     let payload = Command { head: Some(head), body: Some(Body { of: Some(Of::Genesis(genesis.clone())) }) }.encode_to_vec();
@@ -286,6 +294,29 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
     let testnet = Testnet { nodes: test_nodes, client: dir.join("client.toml") };
     testnet.save(dir)?;
     Ok(Founding { testnet, operators: later })
+}
+
+/// The certificates of a ledger's own authority, DER.
+struct Authority {
+    root: Vec<u8>,
+    issuing: Vec<u8>,
+}
+
+/// Makes the ledger's authority. A real one's root key is made offline and kept encrypted; this one lies in `keys`.
+fn make_authority(dir: &Path, unit: &str) -> Result<Authority, TestnetError> {
+    let setup = |e: &dyn std::fmt::Display| TestnetError::Setup(format!("the authority: {e}"));
+    let (root_key, issuing_key) = (SigningKey::generate().map_err(|e| setup(&e))?, SigningKey::generate().map_err(|e| setup(&e))?);
+    write_secret(&dir.join("keys/authority-root.pem"), &root_key.seed(), None)?;
+    write_secret(&dir.join("keys/authority-issuing.pem"), &issuing_key.seed(), None)?;
+    let name = |name: &str| AuthorityName { trust_domain: TRUST_DOMAIN.into(), unit: unit.into(), name: name.into() };
+    // Whole seconds, as X.509 has them, and a little back, for clocks that differ.
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() * 1000).saturating_sub(3_600_000);
+    let for_days = |days: u64| Validity { not_before_ms: now_ms, not_after_ms: now_ms + days * DAY_MS };
+    let serial = || Serial::random().map_err(|e| setup(&e));
+    let root = make_root(&root_key, &name("朱印根"), &serial()?, for_days(3650)).map_err(|e| setup(&e))?;
+    let issuing = make_issuing(&root_key, &root, issuing_key.public(), &name("朱印签发"), &serial()?, for_days(1825));
+    let issuing = issuing.map_err(|e| setup(&e))?;
+    Ok(Authority { root: root.der().to_vec(), issuing: issuing.der().to_vec() })
 }
 
 /// The person in a sample post: the word stands for a person's code.

@@ -7,7 +7,7 @@ use super::memory::ReplayState;
 use std::collections::BTreeMap;
 use vermilion_ledger::leaf_hash;
 use vermilion_proto::{Envelope, Record, canonical};
-use vermilion_registry::{BlockEffects, BlockInput, Checked, CommandResult, Fatal, RULES_VERSION, Registry, query};
+use vermilion_registry::{BlockEffects, BlockInput, Checked, CommandResult, Fatal, RULES_VERSION, Registry};
 
 /// A replay under way. Its state is what the records read so far give.
 pub struct Replay {
@@ -15,7 +15,6 @@ pub struct Replay {
     /// None once the replay has stopped.
     registry: Option<Registry>,
     rules: u32,
-    proposer: (u64, [u8; 32]),
     /// Vault content that was erased, with the number of the record that ordered it, or of an
     /// earlier one of the same run.
     erased: BTreeMap<(u64, u32), u64>,
@@ -43,12 +42,8 @@ impl Replay {
         }
         state.write(effects.writes);
         let registry = Registry::open(&state).map_err(fatal)?;
-        // The rules ask that a node of the genesis proposed a block; which one leaves no trace.
-        let nodes = query::nodes(&state).map_err(fatal)?;
-        let proposer = nodes.iter().find_map(|n| Some((n.raft_id, n.node_key.as_slice().try_into().ok()?)));
-        let proposer = proposer.ok_or("the genesis names no node")?;
         // An opened registry has this build's rules.
-        Ok(Self { state, registry: Some(registry), rules: RULES_VERSION, proposer, erased: BTreeMap::new() })
+        Ok(Self { state, registry: Some(registry), rules: RULES_VERSION, erased: BTreeMap::new() })
     }
 
     /// The state so far.
@@ -124,7 +119,8 @@ impl Replay {
             self.rules = head.rules;
         }
         let previous = registry.head().block.as_slice().try_into().map_err(|_| Fatal::Broken("the head names no block".into()))?;
-        let (proposer, proposer_key) = self.proposer;
+        let may_propose = registry.any_proposer().ok_or_else(|| Fatal::Broken("no node is connected".into()))?;
+        let (proposer, proposer_key) = may_propose;
         let input = BlockInput { hash: previous, previous, proposer_key, proposer, time_ms: head.time_ms, commands };
         let effects = registry.apply_block(&self.state, &input)?;
         Ok((registry, effects))

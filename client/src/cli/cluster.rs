@@ -44,8 +44,10 @@ pub async fn run_cluster(context: &Context, verb: ClusterVerb) -> Result<Exit, C
             Ok(Exit::Yes)
         }
         ClusterVerb::Transfer { to } => {
-            let node = client.genesis().nodes.iter().find(|n| n.name == to);
-            let node = node.ok_or_else(|| ClientError::Usage(format!("the ledger has no node {to}")))?.raft_id;
+            // Also one that joined after the genesis.
+            let nodes = client.connection.cluster().await?.nodes;
+            let node = nodes.iter().find(|n| n.name == to);
+            let node = node.ok_or_else(|| ClientError::Usage(format!("the ledger has no node {to}")))?.id;
             let asker = client.asker(Some(client.managing_unit()))?;
             client.connection.control(&asker, "transfer", node).await?;
             for _ in 0..50 {

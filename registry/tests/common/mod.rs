@@ -2,6 +2,7 @@
 //! keys and codes, and one block for each command.
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod identity;
 pub mod licences;
 pub mod script;
 
@@ -93,7 +94,7 @@ pub fn genesis() -> Genesis {
                 cosigning_key: key(&format!("cosigner {n}")).public().0.to_vec(),
                 district: if n == 1 { "440300".into() } else { format!("44030{}", n + 2) },
                 city: n == 1,
-                peer_address: String::new(),
+                ..Default::default()
             })
             .collect(),
         ledger_key: key("ledger").public().0.to_vec(),
@@ -106,6 +107,7 @@ pub fn genesis() -> Genesis {
         policy: Vec::new(),
         calendar: Vec::new(),
         lookup_key_digest: vec![7; 32],
+        ..Default::default()
     }
 }
 
@@ -116,7 +118,12 @@ pub fn genesis_payload(genesis: Genesis) -> Vec<u8> {
 
 impl World {
     pub fn new() -> Self {
-        let payload = genesis_payload(genesis());
+        Self::with(genesis())
+    }
+
+    /// A world that begins with this genesis.
+    pub fn with(genesis: Genesis) -> Self {
+        let payload = genesis_payload(genesis);
         let mut kv = Memory::new();
         let effects = Registry::genesis(&payload, &kv).unwrap();
         kv.write(effects.writes);
@@ -219,6 +226,38 @@ impl World {
         self.must(head, Of::AddOperator(AddOperator { operator: Some(operator(name, name, unit, posts)) }), vec![]);
         self.people.insert(name.to_owned(), person(name, unit, posts[0]));
     }
+}
+
+/// Replays a world's blocks over its genesis, reopening the registry before every `reopen`th block.
+pub fn replay(world: &World, reopen: usize) -> (Memory, Vec<Vec<u8>>) {
+    let mut kv = Memory::new();
+    let first = Registry::genesis(&world.genesis, &kv).unwrap();
+    kv.write(first.writes);
+    let mut records: Vec<Vec<u8>> = first.records.into_iter().map(|r| r.bytes).collect();
+    let mut registry = Registry::open(&kv).unwrap();
+    for (n, (time_ms, commands)) in world.blocks.iter().enumerate() {
+        if n % reopen == 0 {
+            registry = Registry::open(&kv).unwrap().with_rules(1).unwrap();
+        }
+        let previous: [u8; 32] = registry.head().block.as_slice().try_into().unwrap();
+        let hash = hash::derive(hash::CTX_BLOCK, &[&previous, &time_ms.to_be_bytes(), &(n as u64).to_be_bytes()]);
+        // Whether the vault's contents are at hand decides nothing.
+        let commands: Vec<_> = commands
+            .iter()
+            .cloned()
+            .map(|mut c| {
+                c.has_vault = false;
+                c
+            })
+            .collect();
+        let input =
+            BlockInput { hash, previous, proposer_key: node_key(1).public().0, proposer: 1, time_ms: *time_ms, commands: &commands };
+        let effects = registry.apply_block(&kv, &input).unwrap();
+        assert!(effects.writes.is_sorted_by(|a, b| a.0 < b.0));
+        kv.write(effects.writes);
+        records.extend(effects.records.into_iter().map(|r| r.bytes));
+    }
+    (kv, records)
 }
 
 /// A command as the gate hands it over.

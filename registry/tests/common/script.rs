@@ -17,12 +17,12 @@ use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::status::{Flag, Shown, State};
 use vermilion_registry::{Named, days, query};
 
-type Answer = Result<String, Box<dyn Error>>;
+pub type Answer = Result<String, Box<dyn Error>>;
 /// A body, its items, and who signs if the line does not say.
-type Asked = (Of, Vec<LicenceItem>, &'static [&'static str]);
+pub type Asked = (Of, Vec<LicenceItem>, &'static [&'static str]);
 
 pub struct Script {
-    world: World,
+    pub world: World,
     /// Licences by serial and version: as they were issued.
     licences: BTreeMap<String, LicenceItem>,
 }
@@ -30,6 +30,11 @@ pub struct Script {
 impl Script {
     pub fn new() -> Self {
         Self { world: World::new(), licences: BTreeMap::new() }
+    }
+
+    /// Over a ledger with an authority of its own.
+    pub fn with_authority() -> Self {
+        Self { world: World::with(super::identity::genesis_with_authority()), licences: BTreeMap::new() }
     }
 }
 
@@ -44,7 +49,10 @@ impl Runner for Script {
             "history" => self.history(&mut args),
             "at" => self.at(&mut args),
             "search" => self.search(&mut args),
-            name => self.submit(name, &mut args),
+            name => match super::identity::ask(self, name, &mut args) {
+                Some(answer) => answer,
+                None => self.submit(name, &mut args),
+            },
         }?;
         args.reject_next()?;
         Ok(answer)
@@ -72,6 +80,10 @@ impl Script {
         }
         if name == "commitment" {
             head.signers = sign.iter().map(|n| node_signer(n)).collect();
+            head.unit.clear();
+        }
+        if name == "certify" && sign.iter().any(|n| n.starts_with("node")) {
+            head.signers = sign.iter().map(|n| Signer { post: "authority".into(), ..node_signer(n) }).collect();
             head.unit.clear();
         }
         let kept = items.clone();
@@ -152,11 +164,11 @@ impl Script {
                 (Of::EraseContent(EraseContent { licence, licence_tag, kind, archive_receipt }), vec![], ISSUERS)
             }
             "use" => (Of::Use(self.use_of(args)?), vec![], &["una"]),
-            other => return Err(format!("no command {other}").into()),
+            other => return super::identity::body(self, other, args),
         })
     }
 
-    fn unit(&self, name: &str) -> String {
+    pub fn unit(&self, name: &str) -> String {
         self.world.units.get(name).cloned().unwrap_or_else(|| name.to_owned())
     }
 
@@ -412,8 +424,9 @@ impl Script {
     }
 }
 
-const HEAD_KEYS: [&str; 12] = [
+const HEAD_KEYS: [&str; 13] = [
     "sign",
+    "second",
     "in",
     "basis",
     "reason",
@@ -429,6 +442,11 @@ const HEAD_KEYS: [&str; 12] = [
 
 fn bend(head: &mut Head, key: &str, value: &str) -> Result<(), Box<dyn Error>> {
     match key {
+        "second" => {
+            let second_factor = u32::from(value == "totp");
+            let authentication = vermilion_proto::Authentication { factor: 1, second_factor, ..Default::default() };
+            head.signers.iter_mut().for_each(|s| s.authentication = Some(authentication.clone()));
+        }
         "basis" => head.legal_basis = list(Some(value)),
         "reason" => head.reason = value.into(),
         "head.version" => head.format_version = value.parse()?,
@@ -519,16 +537,19 @@ fn set_policy(args: &mut ArgumentConsumer<'_>) -> Result<Of, Box<dyn Error>> {
     Ok(Of::SetPolicy(SetPolicy { entries }))
 }
 
-fn list(text: Option<&str>) -> Vec<String> {
+pub fn list(text: Option<&str>) -> Vec<String> {
     text.filter(|t| !t.is_empty()).map(|t| t.split(',').map(str::to_owned).collect()).unwrap_or_default()
+}
+
+/// A reason in both languages.
+pub fn told_reason(code: u32) -> String {
+    Reason::from_number(code).map_or_else(|| code.to_string(), |r| format!("{}: {} {}", r.name(), r.chinese(), r.english()))
 }
 
 /// What became of a command, as an import report would say it.
 fn told(record: &NewRecord, items: &[LicenceItem]) -> String {
     let outcome = &record.outcome;
-    let reason = |code: u32| {
-        Reason::from_number(code).map_or_else(|| code.to_string(), |r| format!("{}: {} {}", r.name(), r.chinese(), r.english()))
-    };
+    let reason = told_reason;
     let mut out = match outcome.code {
         0 => format!("record {}: accepted", record.seq),
         code => format!("record {}: refused {}", record.seq, reason(code)),

@@ -1,0 +1,92 @@
+//! Configurations for rustls: TLS 1.3 alone, no resumption, no early data.
+
+use crate::tls::{
+    credential::CredentialSlot,
+    judge::{Expected, Standing},
+    verifier::Verifier,
+};
+use rustls::{
+    ClientConfig, ServerConfig,
+    client::Resumption,
+    crypto::{CryptoProvider, ring},
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    time_provider::TimeProvider,
+    version::TLS13,
+};
+use std::sync::Arc;
+
+/// A configuration that rustls refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("TLS cannot be configured: {0}")]
+pub struct TlsError(String);
+
+impl From<rustls::Error> for TlsError {
+    fn from(error: rustls::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Whether clients must show a certificate.
+#[derive(Debug, Clone)]
+pub enum ClientAuth {
+    /// Always.
+    Required(Arc<dyn Standing>),
+    /// They may come without; one that is shown must stand.
+    Optional(Arc<dyn Standing>),
+    /// Never asked: for the enrolment listener, whose clients have none yet.
+    None,
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// A server's configuration. `protocols` are ALPN names in order of preference.
+pub fn server_config(
+    credential: Arc<CredentialSlot>,
+    clients: ClientAuth,
+    protocols: &[&[u8]],
+    clock: Arc<dyn TimeProvider>,
+) -> Result<ServerConfig, TlsError> {
+    let verifier = match clients {
+        ClientAuth::None => WebPkiClientVerifier::no_client_auth(),
+        ClientAuth::Required(standing) => Arc::new(Verifier { standing, expected: Expected::Anyone, optional: false }),
+        ClientAuth::Optional(standing) => Arc::new(Verifier { standing, expected: Expected::Anyone, optional: true }),
+    };
+    let mut config = ServerConfig::builder_with_details(provider(), clock)
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(credential);
+    // A resumed session would bring back a client that was judged yesterday.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+    Ok(config)
+}
+
+/// A client's configuration. The server must be a node of this ledger, `expected` says which.
+/// Without a credential the client shows no certificate.
+pub fn client_config(
+    credential: Option<Arc<CredentialSlot>>,
+    standing: Arc<dyn Standing>,
+    expected: Expected,
+    protocols: &[&[u8]],
+    clock: Arc<dyn TimeProvider>,
+) -> Result<ClientConfig, TlsError> {
+    let expected = if expected == Expected::Anyone { Expected::Node } else { expected };
+    let builder = ClientConfig::builder_with_details(provider(), clock)
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier { standing, expected, optional: false }));
+    let mut config = match credential {
+        Some(credential) => builder.with_client_cert_resolver(credential),
+        None => builder.with_no_client_auth(),
+    };
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    // A node is known by its certificate, not by the name under which it was reached.
+    config.enable_sni = false;
+    config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+    Ok(config)
+}

@@ -1,0 +1,99 @@
+//! Revoking, suspending and restoring (001-13; 001-23).
+
+use super::figures::{self, Event};
+use super::{CERTIFICATE_HOLD, KEY_COMPROMISE, REVOCATION_REASONS, Standing};
+use crate::authority::{check_seen, may_manage};
+use crate::custody::SECURITY_ADMIN;
+use crate::decision::{Change, Decision, View};
+use crate::fatal::{Fatal, Stop, refuse};
+use crate::keys;
+use crate::reason::Reason;
+use crate::value;
+use vermilion_proto::{CertificateState, Head, RestoreCertificate, RevokeCertificate, SuspendCertificate, Unit, UnitState};
+
+/// Revokes a certificate. A lost key is revoked at once, by anyone of the holder's own unit or by
+/// security administration of who manages it (001-23); every other reason is for who manages the unit.
+pub(crate) fn revoke(view: &View<'_>, acting: &Unit, head: &Head, body: &RevokeCertificate) -> Result<Decision, Stop> {
+    let (state, unit) = find(view, head, &body.serial)?;
+    let own_loss = body.reason == KEY_COMPROMISE && acting.uscc == unit.uscc;
+    if !own_loss {
+        may_manage(acting, unit)?;
+        if body.reason == KEY_COMPROMISE && head.signers.iter().all(|s| s.post != SECURITY_ADMIN) {
+            return refuse(Reason::PostMissing, "for another unit's key, security administration signs");
+        }
+    }
+    if !REVOCATION_REASONS.iter().any(|(number, _)| *number == body.reason) {
+        return refuse(Reason::RevocationReason, "reason");
+    }
+    match standing(&state)? {
+        Standing::Revoked => refuse(Reason::CertificateRevoked, "serial"),
+        Standing::Good | Standing::Suspended => changed(view, vec![state], Standing::Revoked, body.reason, Event::Revoked),
+    }
+}
+
+/// Suspends a certificate that is good.
+pub(crate) fn suspend(view: &View<'_>, acting: &Unit, head: &Head, body: &SuspendCertificate) -> Result<Decision, Stop> {
+    let (state, unit) = find(view, head, &body.serial)?;
+    may_manage(acting, unit)?;
+    match standing(&state)? {
+        Standing::Good => changed(view, vec![state], Standing::Suspended, CERTIFICATE_HOLD, Event::Suspended),
+        Standing::Suspended => refuse(Reason::CertificateSuspended, "serial"),
+        Standing::Revoked => refuse(Reason::CertificateRevoked, "serial"),
+    }
+}
+
+/// Restores a suspended certificate (解锁).
+pub(crate) fn restore(view: &View<'_>, acting: &Unit, head: &Head, body: &RestoreCertificate) -> Result<Decision, Stop> {
+    let (state, unit) = find(view, head, &body.serial)?;
+    may_manage(acting, unit)?;
+    match standing(&state)? {
+        Standing::Suspended => changed(view, vec![state], Standing::Good, 0, Event::Restored),
+        Standing::Good => refuse(Reason::NothingToChange, "the certificate is good"),
+        Standing::Revoked => refuse(Reason::CertificateRevoked, "serial"),
+    }
+}
+
+/// Revokes whatever certificates these holders have whose time is not over.
+pub(crate) fn revoke_all(view: &View<'_>, holders: &[String], reason: u32) -> Result<Decision, Stop> {
+    let mut serials = Vec::new();
+    for holder in holders {
+        let prefix = keys::certificates_of(holder);
+        view.kv.scan(&prefix, &mut |key, _| {
+            serials.push(key.get(prefix.len()..).unwrap_or_default().to_vec());
+            true
+        })?;
+    }
+    let mut found = Vec::new();
+    for serial in serials {
+        let Some(state) = value::get::<CertificateState>(view.kv, &keys::certificate(&serial))? else {
+            return Err(Fatal::Broken("a holder's certificate is missing".into()).into());
+        };
+        if standing(&state)? != Standing::Revoked && state.not_after_ms > view.now_ms {
+            found.push(state);
+        }
+    }
+    changed(view, found, Standing::Revoked, reason, Event::Revoked)
+}
+
+fn find<'a>(view: &View<'a>, head: &Head, serial: &[u8]) -> Result<(CertificateState, &'a Unit), Stop> {
+    let key = keys::certificate(serial);
+    let found: Option<CertificateState> = value::get(view.kv, &key)?;
+    let Some(state) = found else { return refuse(Reason::UnknownCertificate, "serial") };
+    let uscc = state.holder.as_ref().map(|h| h.unit.as_str()).unwrap_or_default();
+    let Some(UnitState { unit: Some(unit), .. }) = view.directory.unit(uscc) else {
+        return refuse(Reason::UnknownUnit, "the holder's unit");
+    };
+    check_seen(view, head, &key)?;
+    Ok((state, unit))
+}
+
+fn standing(state: &CertificateState) -> Result<Standing, Fatal> {
+    Standing::from_number(state.standing).ok_or_else(|| Fatal::Broken(format!("certificate standing {} is unknown", state.standing)))
+}
+
+fn changed(view: &View<'_>, states: Vec<CertificateState>, to: Standing, reason: u32, event: Event) -> Result<Decision, Stop> {
+    let mut changes = figures::counted(view, states.iter().map(|state| (event, state)))?;
+    let (standing, changed_seq, changed_ms) = (to.number(), view.seq, view.now_ms);
+    changes.extend(states.into_iter().map(|s| Change::Certificate(CertificateState { standing, reason, changed_seq, changed_ms, ..s })));
+    Ok(Decision::of(changes))
+}
