@@ -8,6 +8,7 @@
 mod damage;
 mod door;
 mod fixtures;
+mod join;
 mod kill;
 mod left_behind;
 mod privacy;

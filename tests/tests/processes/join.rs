@@ -1,0 +1,224 @@
+//! A fourth node: admitted step by step, joined under kills, promoted, made leader, banned, and back under a new id.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+use vermilion_client::manage::NewOperator;
+use vermilion_client::signer::Signatory;
+use vermilion_crypto::SigningKey;
+use vermilion_proto::body::Of;
+use vermilion_proto::peer_client::PeerClient;
+use vermilion_proto::{
+    ApplyAdmission, ApproveAdmission, BanSystem, Body, Command, CommandState, ConnectSystem, CosignRequest, GenesisNode, Head,
+    RemedySystem, ReportTest, Submission, TestReport, Unit,
+};
+use vermilion_registry::Kind;
+use vermilion_registry::codes::uscc;
+use vermilion_tests::{Ledger, Rows, until};
+
+const NAME: &str = "luohu";
+const DISTRICT: &str = "440303";
+const SUBJECT: &str = "node/luohu";
+
+/// The code of a made-up testing laboratory.
+fn lab() -> String {
+    uscc::build("91", "440300", "MALAB001").unwrap()
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+/// The city's managing unit, with those of its people who admit and ban.
+struct City {
+    unit: String,
+    system_admin: SigningKey,
+    security_admin: SigningKey,
+}
+
+impl City {
+    async fn of(ledger: &Ledger) -> Self {
+        let unit = ledger.client.managing_unit().to_owned();
+        let lab = Unit {
+            uscc: lab(),
+            name_zh: "检测实验室".into(),
+            area: "440300".into(),
+            level: "city".into(),
+            roles: vec!["assessor".into()],
+            ..Unit::default()
+        };
+        ledger.client.register_unit(&unit, lab, None).await.unwrap();
+        let asker = ledger.client.asker(Some(&unit)).unwrap();
+        let mut keys = Vec::new();
+        for post in ["system-admin", "security-admin"] {
+            let key = SigningKey::generate().unwrap();
+            let person = ledger.client.person_tag(&asker, "999", &format!("sample-person-{post}")).await.unwrap();
+            let operator = NewOperator {
+                unit: unit.clone(),
+                key: key.public(),
+                posts: vec![post.into()],
+                person,
+                name: None,
+                from_ms: 0,
+                until_ms: 0,
+            };
+            ledger.client.add_operator(&unit, &operator).await.unwrap();
+            keys.push(key);
+        }
+        let security_admin = keys.pop().unwrap();
+        Self { unit, system_admin: keys.pop().unwrap(), security_admin }
+    }
+
+    fn admin(&self, post: &str) -> Vec<Signatory> {
+        let key = if post == "system-admin" { &self.system_admin } else { &self.security_admin };
+        vec![Signatory { unit: self.unit.clone(), post: post.into(), key: key.clone() }]
+    }
+
+    /// Signs a command, with a second factor, and sends it until it is recorded. It must be accepted.
+    async fn command(&self, ledger: &Ledger, of: Of, signers: &[Signatory]) {
+        let line = |s: &Signatory| {
+            let mut line = s.head_line();
+            line.authentication.as_mut().unwrap().second_factor = 1;
+            line
+        };
+        let head = Head {
+            format_version: 1,
+            suite: vermilion_crypto::SUITE_1,
+            ledger_id: ledger.client.ledger_id().to_vec(),
+            nonce: vermilion_crypto::random::<16>().unwrap().to_vec(),
+            signers: signers.iter().map(line).collect(),
+            not_after_ms: now_ms() + 60_000,
+            unit: self.unit.clone(),
+            ..Head::default()
+        };
+        let command = Command { head: Some(head), body: Some(Body { of: Some(of) }) };
+        let keys: Vec<&SigningKey> = signers.iter().map(|s| &s.key).collect();
+        let (_, envelope) = vermilion_identity::seal(&command, &keys);
+        let reply = until("a record of the command", async || {
+            let reply = ledger.send(0, Submission { envelope: envelope.clone(), beside: None }).await;
+            assert_ne!(reply.state(), CommandState::RefusedAtDoor, "{reply:?}");
+            (reply.state() == CommandState::Committed).then_some(reply)
+        })
+        .await;
+        assert_eq!(reply.outcome.as_ref().map(|o| o.code), Some(0), "{reply:?}");
+    }
+
+    /// As the posts that a kind of command takes sign it.
+    async fn by_posts(&self, ledger: &Ledger, kind: Kind, of: Of) {
+        let signers = ledger.client.signers(&self.unit, kind).await.unwrap();
+        self.command(ledger, of, &signers).await;
+    }
+
+    async fn apply(&self, ledger: &Ledger, node: &GenesisNode) {
+        let body = ApplyAdmission { subject: SUBJECT.into(), unit: self.unit.clone(), node: Some(node.clone()), ..Default::default() };
+        self.by_posts(ledger, Kind::ApplyAdmission, Of::ApplyAdmission(body)).await;
+    }
+
+    /// Tested and approved; then connected.
+    async fn admit(&self, ledger: &Ledger) {
+        let report = TestReport { digest: vec![6; 32], assessor: lab(), tested_on: vermilion_registry::days::of(now_ms()), passed: true };
+        let body = ReportTest { subject: SUBJECT.into(), report: Some(report) };
+        self.by_posts(ledger, Kind::ReportTest, Of::ReportTest(body)).await;
+        self.by_posts(ledger, Kind::ApproveAdmission, Of::ApproveAdmission(ApproveAdmission { subject: SUBJECT.into() })).await;
+        let body = Of::ConnectSystem(ConnectSystem { subject: SUBJECT.into() });
+        self.command(ledger, body, &self.admin("system-admin")).await;
+    }
+
+    async fn ban(&self, ledger: &Ledger) {
+        let body = Of::BanSystem(BanSystem { subject: SUBJECT.into(), risk_grade: "critical".into() });
+        self.command(ledger, body, &self.admin("security-admin")).await;
+    }
+
+    async fn remedy(&self, ledger: &Ledger, node: &GenesisNode) {
+        let body = RemedySystem { subject: SUBJECT.into(), remedy_digest: vec![7; 32], node: Some(node.clone()) };
+        self.by_posts(ledger, Kind::RemedySystem, Of::RemedySystem(body)).await;
+    }
+}
+
+async fn told(ledger: &Ledger, what: &str) {
+    until(what, async || ledger.log(NAME).contains(what).then_some(())).await;
+}
+
+/// Rows in parts: of one seed, since two seeds may make the same identifier.
+fn parts(ledger: &Ledger, sizes: [usize; 4]) -> [Rows; 4] {
+    let all = Rows::fresh(ledger.dir(), &ledger.sample, sizes.iter().sum::<usize>() as u64);
+    let text = std::fs::read_to_string(&all.path).unwrap();
+    let mut lines = text.lines().map(str::to_owned);
+    let mut part = 0;
+    sizes.map(|size| {
+        part += 1;
+        Rows::write(ledger.dir().join(format!("part-{part}.jsonl")), lines.by_ref().take(size).collect::<Vec<_>>())
+    })
+}
+
+fn step(word: &str) -> String {
+    format!("\"step\":\"{word}\"")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
+    let mut ledger = Ledger::start().await;
+    let city = City::of(&ledger).await;
+    let rows = parts(&ledger, [300, 100, 100, 100]);
+    ledger.issue_all(&rows[0]).await;
+
+    // Applied for, it gets nothing; connected, it joins. It is killed on the way, at whatever it is doing.
+    let node = ledger.join(4, NAME, DISTRICT);
+    told(&ledger, "\"admission\":\"unknown\"").await;
+    city.apply(&ledger, &node).await;
+    told(&ledger, "\"admission\":\"applied\"").await;
+    assert!(!ledger.node(NAME).data_dir.exists(), "it has nothing before it is connected");
+    city.admit(&ledger).await;
+    for word in ["admitted", "started"] {
+        told(&ledger, &step(word)).await;
+        ledger.kill(NAME);
+        ledger.go_on_joining(NAME);
+    }
+    told(&ledger, &step("voter")).await;
+    let size = ledger.settled().await;
+    assert!(size > 1, "{size}");
+
+    // It can lead. Others apply what it orders.
+    let asker = ledger.client.asker(Some(&city.unit)).unwrap();
+    until("the newcomer's lead", async || {
+        let _ = ledger.client.connection.control(&asker, "transfer", 4).await;
+        (ledger.leader().await == NAME).then_some(())
+    })
+    .await;
+    ledger.issue_all(&rows[1]).await;
+
+    // Banned while it leads: another leads, it is out of the group, and nothing is taken from it any more.
+    city.ban(&ledger).await;
+    let founders: Vec<String> = ledger.names().into_iter().filter(|n| n != NAME).collect();
+    for name in &founders {
+        until("a group without the banned node", async || ledger.log(name).contains("change=Remove(4)").then_some(())).await;
+    }
+    until("another leader", async || {
+        let leader = ledger.status_of(&founders[0]).await?.leader;
+        (leader != 0 && leader != 4).then_some(())
+    })
+    .await;
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", ledger.node(&founders[0]).grpc)).unwrap().connect_lazy();
+    let refused = PeerClient::new(channel).cosign(CosignRequest { from: 4, note: Vec::new() }).await;
+    assert_eq!(refused.unwrap_err().code(), tonic::Code::PermissionDenied);
+    ledger.kill(NAME);
+    ledger.issue_all(&rows[2]).await;
+    ledger.settled().await;
+
+    // Its id is spent; under a new one, with new keys and an empty directory, it comes back.
+    let node = ledger.join(5, NAME, DISTRICT);
+    told(&ledger, "\"admission\":\"banned\"").await;
+    city.remedy(&ledger, &node).await;
+    told(&ledger, "\"admission\":\"remedied\"").await;
+    city.admit(&ledger).await;
+    until("its vote", async || {
+        let status = ledger.status_of(NAME).await?;
+        (status.id == 5 && status.role == "follower").then_some(())
+    })
+    .await;
+    ledger.issue_all(&rows[3]).await;
+    ledger.settled().await;
+    for name in ledger.names() {
+        assert!(!ledger.log(&name).contains("nobody approved"), "{name} refused a change that somebody proposed");
+    }
+    ledger.stop_all();
+    ledger.audit(&ledger.data_dirs()).assert_clean();
+}
