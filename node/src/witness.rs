@@ -25,6 +25,8 @@ use vermilion_storage::Store;
 
 /// Notes of others for sizes that this node has not applied yet; the farthest are dropped.
 const AHEAD: usize = 64;
+/// How soon a node that was no witness looks again whether it is one.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// Bytes of a note that is taken from another node.
 const MAX_NOTE: usize = 16 << 10;
 
@@ -333,10 +335,23 @@ impl WitnessOffice {
 
     /// Cosigns what comes from the applier and exchanges it with the others, until the node stops.
     pub async fn run(self: Arc<Self>, id: u64, peers: Peers, mut points: mpsc::UnboundedReceiver<CommitmentPoint>) {
-        while let Some(point) = points.recv().await {
-            // After a restart the log's last part is applied again; newer trees were cosigned before. And a node that is
-            // not admitted yet, or no more, is no witness.
-            if point.size < *self.latest.borrow() || !self.counts() {
+        let mut held = None;
+        loop {
+            let point = match tokio::time::timeout(LOOK_AGAIN, points.recv()).await {
+                Ok(Some(point)) => point,
+                Ok(None) => return,
+                Err(_) => match held.take() {
+                    Some(point) => point,
+                    None => continue,
+                },
+            };
+            // After a restart the log's last part is applied again; newer trees were cosigned before.
+            if point.size < *self.latest.borrow() {
+                continue;
+            }
+            // A node that is not admitted yet, or no more, is no witness. Its admission may come in the same batch.
+            if !self.counts() {
+                held = Some(point);
                 continue;
             }
             let note = match self.own(&point) {

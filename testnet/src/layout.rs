@@ -184,6 +184,13 @@ pub fn newcomer(dir: &Path, testnet: &mut Testnet, node: (u64, &str, &str), base
     let none = Passphrase::new(None);
     let (lookup, vault) = (read_secret(&home.join("lookup.pem"), &none)?, read_secret(&home.join("vault-city.pem"), &none)?);
     let secrets = Secrets { lookup: &lookup, vault: &vault, ledger: None };
+    // The keys of the id that it had before are spent.
+    for file in ["node.pem", "cosigning.pem", "lookup.pem", "vault-city.pem"] {
+        let path = Testnet::node_dir(dir, node.1).join(file);
+        if path.exists() {
+            std::fs::remove_file(&path).map_err(|e| TestnetError::File(path, e))?;
+        }
+    }
     let addresses = (format!("127.0.0.1:{}", ports[0]), format!("127.0.0.1:{}", ports[1]));
     let (entry, test_node) = write_node(dir, node, addresses, &secrets, true)?;
     // One that comes back under another id has a new folder's worth of keys, and its old place in the list.

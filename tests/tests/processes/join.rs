@@ -139,6 +139,18 @@ async fn told(ledger: &Ledger, what: &str) {
     until(what, async || ledger.log(NAME).contains(what).then_some(())).await;
 }
 
+/// Rows in parts: of one seed, since two seeds may make the same identifier.
+fn parts(ledger: &Ledger, sizes: [usize; 4]) -> [Rows; 4] {
+    let all = Rows::fresh(ledger.dir(), &ledger.sample, sizes.iter().sum::<usize>() as u64);
+    let text = std::fs::read_to_string(&all.path).unwrap();
+    let mut lines = text.lines().map(str::to_owned);
+    let mut part = 0;
+    sizes.map(|size| {
+        part += 1;
+        Rows::write(ledger.dir().join(format!("part-{part}.jsonl")), lines.by_ref().take(size).collect::<Vec<_>>())
+    })
+}
+
 fn step(word: &str) -> String {
     format!("\"step\":\"{word}\"")
 }
@@ -147,8 +159,8 @@ fn step(word: &str) -> String {
 async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
     let mut ledger = Ledger::start().await;
     let city = City::of(&ledger).await;
-    let rows = Rows::fresh(ledger.dir(), &ledger.sample, 300);
-    ledger.issue_all(&rows).await;
+    let rows = parts(&ledger, [300, 100, 100, 100]);
+    ledger.issue_all(&rows[0]).await;
 
     // Applied for, it gets nothing; connected, it joins. It is killed on the way, at whatever it is doing.
     let node = ledger.join(4, NAME, DISTRICT);
@@ -173,8 +185,7 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
         (ledger.leader().await == NAME).then_some(())
     })
     .await;
-    let rows = Rows::fresh(ledger.dir(), &ledger.sample, 100);
-    ledger.issue_all(&rows).await;
+    ledger.issue_all(&rows[1]).await;
 
     // Banned while it leads: another leads, it is out of the group, and nothing is taken from it any more.
     city.ban(&ledger).await;
@@ -191,8 +202,7 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
     let refused = PeerClient::new(channel).cosign(CosignRequest { from: 4, note: Vec::new() }).await;
     assert_eq!(refused.unwrap_err().code(), tonic::Code::PermissionDenied);
     ledger.kill(NAME);
-    let rows = Rows::fresh(ledger.dir(), &ledger.sample, 100);
-    ledger.issue_all(&rows).await;
+    ledger.issue_all(&rows[2]).await;
     ledger.settled().await;
 
     // Its id is spent; under a new one, with new keys and an empty directory, it comes back.
@@ -206,8 +216,7 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
         (status.id == 5 && status.role == "follower").then_some(())
     })
     .await;
-    let rows = Rows::fresh(ledger.dir(), &ledger.sample, 100);
-    ledger.issue_all(&rows).await;
+    ledger.issue_all(&rows[3]).await;
     ledger.settled().await;
     for name in ledger.names() {
         assert!(!ledger.log(&name).contains("nobody approved"), "{name} refused a change that somebody proposed");
