@@ -208,7 +208,7 @@ impl Config {
         let closed = self.witnesses.filter(|rule| rule.otherwise == Otherwise::Closed);
         Policy {
             city: Vec::new(),
-            outside: self.witness.iter().map(|witness| Self::outside(witness)).collect(),
+            outside: self.witness.iter().map(Self::outside).collect(),
             outside_need: closed.map_or(0, |rule| rule.need),
         }
     }

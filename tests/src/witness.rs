@@ -82,7 +82,7 @@ async fn add_checkpoint(State(log): State<Arc<Mutex<Option<Log>>>>, body: String
     let checkpoint = Checkpoint::parse(note.body()).unwrap();
     let id = key_id(&checkpoint.origin, KeyKind::Note, &log.ledger);
     let signed = note.lines().iter().find(|l| l.id() == id);
-    if !signed.is_some_and(|l| log.ledger.verify(note.body().as_bytes(), l.signature()).is_ok()) {
+    if signed.is_none_or(|l| log.ledger.verify(note.body().as_bytes(), l.signature()).is_err()) {
         return StatusCode::FORBIDDEN.into_response();
     }
     if old > checkpoint.size {

@@ -169,6 +169,7 @@ pub fn run<W, T: Send, R: Send>(
 mod tests {
     use super::*;
 
+    #[allow(clippy::type_complexity)] // A reader of records is what the pipeline takes.
     fn read(count: u64) -> impl FnOnce(&mut dyn FnMut(u64, &[u8]) -> bool) -> u64 + Send {
         move |give| (0..count).take_while(|n| give(*n, &vec![0; (*n % 999) as usize])).count() as u64
     }

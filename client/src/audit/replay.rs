@@ -144,8 +144,6 @@ impl Replay {
     }
 }
 
-/// The rules ask that a node of the genesis proposed a block; which one leaves no trace.
-
 /// Compares a record with what the replay gives, and says in what they differ.
 fn compare(found: &[u8], seq: u64, due: &[u8], findings: &mut Findings) {
     if found == due {

@@ -324,7 +324,7 @@ fn decode(bytes: &[u8], bound: &Digest) -> Result<(Progress, Option<Replay>), St
 }
 
 /// Key and value of each entry.
-fn state_entries(mut bytes: &[u8]) -> Option<Vec<(Vec<u8>, Option<Vec<u8>>)>> {
+fn state_entries(mut bytes: &[u8]) -> Option<Vec<vermilion_registry::kv::Write>> {
     let mut out = Vec::new();
     while !bytes.is_empty() {
         let (key_len, rest) = bytes.split_first_chunk::<4>()?;

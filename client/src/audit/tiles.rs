@@ -14,6 +14,9 @@ use tokio::task::JoinHandle;
 use vermilion_crypto::Digest;
 use vermilion_ledger::{FullTile, Leaf, TILE_LEN, TILE_WIDTH, TileStore, Tree, Trust, leaf_hash, tile_path, verify};
 
+/// A bundle that was asked for, under way: `None` if the server has none.
+type Answer = JoinHandle<Result<Option<Vec<u8>>, String>>;
+
 /// Bundles that are asked for ahead.
 const AHEAD: u64 = 32;
 
@@ -144,7 +147,7 @@ impl Walk<'_> {
     /// Goes through the leaves of a tree of `size`; answers whether all could be taken.
     async fn entries(&mut self, size: u64, advance: &Advance<'_>) -> Result<bool, String> {
         let bundles = size.div_ceil(WIDTH);
-        let mut ahead: VecDeque<(u64, usize, JoinHandle<Result<Option<Vec<u8>>, String>>)> = VecDeque::new();
+        let mut ahead: VecDeque<(u64, usize, Answer)> = VecDeque::new();
         let mut asked = 0;
         let mut whole = true;
         while whole && (asked < bundles || !ahead.is_empty()) {

@@ -23,6 +23,9 @@ const MAX_NOTE: u64 = 64 << 10;
 /// The newest checkpoint that was proved, in the folder.
 const NEWEST: &str = "newest.note";
 
+/// What an alarm says, in English and Chinese, and the two notes that prove it.
+type Said = (String, String, Option<[Vec<u8>; 2]>);
+
 /// A checkpoint whose signatures hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Point {
@@ -195,7 +198,7 @@ impl Watch {
         if matches!(shown, Shown::Well) && shown_size >= newest {
             node.well_ms = now_ms;
         }
-        let mut now: BTreeMap<Kind, (String, String, Option<[Vec<u8>; 2]>)> = BTreeMap::new();
+        let mut now: BTreeMap<Kind, Said> = BTreeMap::new();
         let late = now_ms.saturating_sub(node.well_ms) >= self.stall_ms;
         match shown {
             Shown::Well if late => {
