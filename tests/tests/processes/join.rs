@@ -1,6 +1,6 @@
 //! A fourth node: admitted step by step, joined under kills, promoted, made leader, banned, and back under a new id.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use vermilion_client::clock::now_ms;
 use vermilion_client::manage::NewOperator;
 use vermilion_client::signer::Signatory;
 use vermilion_crypto::SigningKey;
@@ -22,10 +22,6 @@ const SUBJECT: &str = "node/luohu";
 /// The code of a made-up testing laboratory.
 fn lab() -> String {
     uscc::build("91", "440300", "MALAB001").unwrap()
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 /// The city's managing unit, with those of its people who admit and ban.
