@@ -98,6 +98,8 @@ impl Ledger {
     /// The same, its nodes' configurations ending with `more`.
     pub async fn start_with(more: &str) -> Self {
         let mut ledger = Self::start().await;
+        // With its first checkpoint published.
+        ledger.settled().await;
         ledger.stop_all();
         for node in &ledger.testnet.nodes {
             let path = ledger.node_dir(&node.name).join("node.toml");

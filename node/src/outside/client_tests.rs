@@ -230,6 +230,8 @@ async fn a_witness_that_is_silent_or_away_is_not_waited_for() {
     let slow = format!("http://{}/w1", listener.local_addr().unwrap());
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
+        // Before there is a question an answer would be no answer.
+        tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 1024]).await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n").await.unwrap();
         std::future::pending::<()>().await;
     });

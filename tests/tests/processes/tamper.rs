@@ -218,7 +218,7 @@ async fn what_is_changed_on_one_node_is_found_there_and_by_comparing() {
         raw.put("records", &key, &stored.encode_to_vec());
     });
     assert_has(&alone(&outcome), &["outcome-wrong"]);
-    assert_has(&found(&[ledger.node(&ledger.names()[0]).data_dir.clone(), outcome], &ledger), &["sources-differ"]);
+    assert_has(&found(&[ledger.node(&ledger.names()[0]).data_dir.clone(), outcome], &ledger), &["chain-broken"]);
 
     for (column, code) in [("tiles", "tile-differs"), ("checkpoints", "checkpoint-invalid"), ("vault", "content-differs")] {
         let dir = change(column, &|raw| {
