@@ -31,7 +31,7 @@ pub const MAX_STATUS: u8 = 15;
 /// is copied where it is shared with a view, a chunk and the nodes above it for each changed chunk.
 /// So proofs as of a past commitment need neither a lock nor a second vector.
 ///
-/// In memory: some 0.9 bytes for each licence. A change forgets the hashes above its chunk;
+/// In memory: 0.83 bytes for each licence. A change forgets the hashes above its chunk;
 /// [`StatusTree::root`] then makes those anew, each once.
 ///
 /// Invariants: the peaks are the perfect trees of an RFC 6962 tree over as many chunks as `count`
