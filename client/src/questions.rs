@@ -201,6 +201,24 @@ impl Connection {
     }
 }
 
+fn status_request(identifier: &str, challenge: Option<(&str, &str)>) -> LicenceStatusRequest {
+    let (field, value) = challenge.unwrap_or_default();
+    LicenceStatusRequest {
+        identifier: identifier.to_owned(),
+        local: false,
+        challenge_field: field.to_owned(),
+        challenge_value: value.to_owned(),
+    }
+}
+
+fn status_or_refusal<T>(code: u32, status: Option<T>) -> Result<T, ClientError> {
+    match (code, status) {
+        (0, Some(status)) => Ok(status),
+        (0, None) => Err(ClientError::BadAnswer("a status without its status".into())),
+        (code, _) => Err(refusal_of_number(code, String::new()).into()),
+    }
+}
+
 impl Client {
     /// One unit.
     pub async fn unit(&self, uscc: &str) -> Result<Option<UnitState>, ClientError> {
@@ -242,49 +260,28 @@ impl Client {
     /// A licence's status: asked openly, and if it is closed, as its issuing unit when a key of that
     /// unit is here.
     pub async fn licence_status(&self, identifier: &str, challenge: Option<(&str, &str)>) -> Result<StatusAnswer, ClientError> {
-        let (field, value) = challenge.unwrap_or_default();
-        let request = LicenceStatusRequest {
-            identifier: identifier.to_owned(),
-            local: false,
-            challenge_field: field.to_owned(),
-            challenge_value: value.to_owned(),
-        };
+        let request = status_request(identifier, challenge);
         let mut reply = self.connection.licence_status(&request, None).await?;
-        if reply.code == Reason::StatusClosed.number()
-            && let Ok(identifier) = Identifier::parse(identifier)
-            && let Ok(asker) = self.asker(Some(identifier.authority()))
-        {
-            reply = self.connection.licence_status(&request, Some(&asker)).await?;
+        if let Some(issuer) = self.issuer_if_closed(reply.code, identifier) {
+            reply = self.connection.licence_status(&request, Some(&issuer)).await?;
         }
-        match (reply.code, reply.status) {
-            (0, Some(status)) => Ok(status),
-            (0, None) => Err(ClientError::BadAnswer("a status without its status".into())),
-            (code, _) => Err(refusal_of_number(code, String::new()).into()),
-        }
+        status_or_refusal(reply.code, reply.status)
     }
 
-    /// A licence's status under a node's signature, for a QR code: asked openly, and if it is closed, as
-    /// its issuing unit when a key of that unit is here.
+    /// A licence's status under a node's signature, for a QR code: asked in the same way.
     pub async fn signed_status(&self, identifier: &str, challenge: Option<(&str, &str)>) -> Result<SignedQr, ClientError> {
-        let (field, value) = challenge.unwrap_or_default();
-        let request = LicenceStatusRequest {
-            identifier: identifier.to_owned(),
-            local: false,
-            challenge_field: field.to_owned(),
-            challenge_value: value.to_owned(),
-        };
+        let request = status_request(identifier, challenge);
         let mut reply = self.connection.sign_status(&request, None).await?;
-        if reply.code == Reason::StatusClosed.number()
-            && let Ok(identifier) = Identifier::parse(identifier)
-            && let Ok(asker) = self.asker(Some(identifier.authority()))
-        {
-            reply = self.connection.sign_status(&request, Some(&asker)).await?;
+        if let Some(issuer) = self.issuer_if_closed(reply.code, identifier) {
+            reply = self.connection.sign_status(&request, Some(&issuer)).await?;
         }
-        match (reply.code, reply.signed) {
-            (0, Some(signed)) => Ok(signed),
-            (0, None) => Err(ClientError::BadAnswer("a signed status without its status".into())),
-            (code, _) => Err(refusal_of_number(code, String::new()).into()),
-        }
+        status_or_refusal(reply.code, reply.signed)
+    }
+
+    /// Where a status is closed: a key of the licence's issuing unit, if one is here.
+    fn issuer_if_closed(&self, code: u32, identifier: &str) -> Option<SigningKey> {
+        let closed = code == Reason::StatusClosed.number();
+        closed.then(|| self.asker(Some(Identifier::parse(identifier).ok()?.authority())).ok()).flatten()
     }
 
     /// How commands name a licence: by its identifier, or by the keyed tag of a personal one.

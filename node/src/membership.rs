@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vermilion_consensus::{BoxError, Change, ConfState, Entry, MembershipRule, NodeId, Standing, change_of};
 use vermilion_crypto::{Digest, PublicKey, SigningKey, batch::Batch, dsse};
 use vermilion_proto::{CHANGE_TYPE, ChangeBody, ChangeSeal, GenesisNode, Message as _, canonical};
-use vermilion_registry::admission::membership::{MembershipChange, approves};
+use vermilion_registry::admission::membership;
 use vermilion_registry::{Directory, Fatal, Kv, keys, query};
 
 /// The format version of seals.
@@ -77,11 +77,12 @@ impl Roster {
     pub fn read(kv: &dyn Kv) -> Result<Self, Fatal> {
         let directory = Directory::load(kv)?;
         let nodes: BTreeMap<NodeId, GenesisNode> = query::nodes(kv)?.into_iter().map(|n| (n.raft_id, n)).collect();
-        let standing = |id: NodeId| match directory.node(id) {
-            None => Standing::Out,
-            Some(_) if approves(&directory, MembershipChange::AddLearner(id)).is_ok() => Standing::Voter,
+        let standing = |id: NodeId| match membership::standing(&directory, id) {
+            membership::Standing::Unknown => Standing::Unknown,
+            membership::Standing::Connected => Standing::Voter,
             // A change was notified: it keeps its access and its place, and gets no more of either.
-            Some(_) => Standing::Kept,
+            membership::Standing::Kept => Standing::Kept,
+            membership::Standing::Out => Standing::Out,
         };
         let standings = nodes.keys().map(|id| (*id, standing(*id))).collect();
         Ok(Self { nodes, standings })

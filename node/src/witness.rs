@@ -106,8 +106,9 @@ impl WitnessOffice {
 
     /// From here on these nodes' cosignatures count.
     pub fn follow(&self, roster: &Roster) {
-        let genesis = Genesis { nodes: roster.present().cloned().collect(), ..self.genesis.clone() };
-        match pinned::trust_of(&genesis, self.ledger_id, None, true).and_then(|trust| trust.with_policy(self.policy.clone())) {
+        match pinned::trust_in(&self.genesis, roster.present(), self.ledger_id, None, true)
+            .and_then(|trust| trust.with_policy(self.policy.clone()))
+        {
             Ok(trust) => *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust),
             Err(error) => tracing::error!(%error, "the nodes' cosigning keys do not make a trust: those of before count"),
         }

@@ -270,6 +270,25 @@ pub struct Policy {
     admissions: BTreeMap<(admission::State, admission::State), Transition>,
 }
 
+/// What may follow what at a moment: the defaults of a table, and what entries say of its pairs.
+fn table<S: Copy + Ord>(
+    entries: &Entries,
+    time_ms: u64,
+    defaults: &[(S, S, &str, &str)],
+    pair: impl Fn(&str) -> Option<(S, S)>,
+) -> Result<BTreeMap<(S, S), Transition>, Fatal> {
+    let mut out = BTreeMap::new();
+    for (from, to, default, _) in defaults {
+        out.insert((*from, *to), Transition::parse(default).ok_or_else(|| broken(default))?);
+    }
+    for key in entries.by_key.keys() {
+        if let (Some(pair), Some(entry)) = (pair(key), entries.at(key, time_ms)) {
+            out.insert(pair, Transition::parse(&entry.value).ok_or_else(|| broken(key))?);
+        }
+    }
+    Ok(out)
+}
+
 /// The kinds of holder that `certificate.days.<kind>` names.
 const HOLDERS: [&str; 4] = ["node", "unit-system", "operator", "auditor"];
 
@@ -288,24 +307,8 @@ impl Policy {
             let key = format!("posts.{}", kind.name());
             posts.insert(kind, PostRule::parse(&value(&key)?).ok_or_else(|| broken(&key))?);
         }
-        let mut transitions = BTreeMap::new();
-        for (from, to, default, _) in transition::DEFAULTS {
-            transitions.insert((*from, *to), Transition::parse(default).ok_or_else(|| broken("transition"))?);
-        }
-        for key in entries.by_key.keys() {
-            if let (Some(pair), Some(entry)) = (transition::pair(key), entries.at(key, time_ms)) {
-                transitions.insert(pair, Transition::parse(&entry.value).ok_or_else(|| broken(key))?);
-            }
-        }
-        let mut admissions = BTreeMap::new();
-        for (from, to, default, _) in admission::DEFAULTS {
-            admissions.insert((*from, *to), Transition::parse(default).ok_or_else(|| broken("admission"))?);
-        }
-        for key in entries.by_key.keys() {
-            if let (Some(pair), Some(entry)) = (admission::pair(key), entries.at(key, time_ms)) {
-                admissions.insert(pair, Transition::parse(&entry.value).ok_or_else(|| broken(key))?);
-            }
-        }
+        let transitions = table(entries, time_ms, transition::DEFAULTS, transition::pair)?;
+        let admissions = table(entries, time_ms, admission::DEFAULTS, admission::pair)?;
         let mut certificates = BTreeMap::new();
         for kind in HOLDERS {
             certificates.insert(kind, number(&format!("certificate.days.{kind}"))? * crate::days::DAY_MS);

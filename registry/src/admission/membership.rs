@@ -3,8 +3,6 @@
 
 use super::State;
 use crate::directory::Directory;
-use crate::fatal::Fatal;
-use crate::kv::Kv;
 use crate::reason::{Reason, Refusal};
 
 /// A proposed change of the Raft group, by Raft id.
@@ -79,9 +77,4 @@ pub fn approves(directory: &Directory, change: MembershipChange) -> Result<(), R
 #[must_use]
 pub fn must_leave(directory: &Directory) -> Vec<u64> {
     directory.nodes.keys().copied().filter(|id| directory.node(*id).is_none()).collect()
-}
-
-/// [`approves`] for who holds a state and no registry.
-pub fn approves_in(kv: &dyn Kv, change: MembershipChange) -> Result<Result<(), Refusal>, Fatal> {
-    Ok(approves(&Directory::load(kv)?, change))
 }
