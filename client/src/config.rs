@@ -21,6 +21,7 @@
 //! name = "maker"
 //! posts = ["maker"]
 //! key = "keys/maker.pem"
+//! certificate = "keys/maker.cert.pem"  # of that key: shown to nodes whose ledger has an authority
 //! ```
 
 use crate::error::ClientError;
@@ -54,6 +55,9 @@ pub struct OperatorEntry {
     pub posts: Vec<String>,
     /// The key file.
     pub key: PathBuf,
+    /// The certificate of that key, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
 }
 
 /// One unit whose secret is here.
@@ -115,7 +119,10 @@ impl Config {
         config.state_dir = Some(folder.join(config.state_dir.as_deref().unwrap_or(Path::new("state"))));
         config.passphrase_file = config.passphrase_file.map(|p| folder.join(p));
         config.units.iter_mut().for_each(|u| u.secret = folder.join(&u.secret));
-        config.operators.iter_mut().for_each(|o| o.key = folder.join(&o.key));
+        for operator in &mut config.operators {
+            operator.key = folder.join(&operator.key);
+            operator.certificate = operator.certificate.take().map(|p| folder.join(p));
+        }
         Ok(config)
     }
 

@@ -102,6 +102,7 @@ pub struct OperatorKey {
     /// The posts that it holds.
     pub posts: Vec<String>,
     path: PathBuf,
+    certificate: Option<PathBuf>,
     opened: OnceLock<SigningKey>,
 }
 
@@ -121,6 +122,7 @@ impl Keyring {
             name: o.name.clone(),
             posts: o.posts.clone(),
             path: o.key.clone(),
+            certificate: o.certificate.clone(),
             opened: OnceLock::new(),
         };
         Self {
@@ -143,6 +145,13 @@ impl Keyring {
         }
         let key = SigningKey::from_seed(&*read_secret(&operator.path, &self.passphrase)?);
         Ok(operator.opened.get_or_init(|| key).clone())
+    }
+
+    /// The certificates of a unit's operators that are here, with their keys; of every unit if none is
+    /// named. None is read yet.
+    pub fn certified<'a>(&'a self, unit: Option<&'a str>) -> impl Iterator<Item = (&'a OperatorKey, &'a Path)> {
+        let of_unit = self.operators.iter().filter(move |o| unit.is_none_or(|unit| o.unit == unit));
+        of_unit.filter_map(|o| Some((o, o.certificate.as_deref()?)))
     }
 
     /// Opens a unit's secret.

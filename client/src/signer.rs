@@ -96,7 +96,13 @@ mod tests {
         let operators = operators.iter().enumerate().map(|(n, (unit, posts))| {
             let key = folder.join(n.to_string());
             write_secret(&key, &[n as u8 + 1; 32], None).unwrap();
-            OperatorEntry { unit: (*unit).into(), name: String::new(), posts: posts.iter().map(|p| (*p).into()).collect(), key }
+            OperatorEntry {
+                unit: (*unit).into(),
+                name: String::new(),
+                posts: posts.iter().map(|p| (*p).into()).collect(),
+                key,
+                certificate: None,
+            }
         });
         Keyring::new(&Config {
             ledger_id: String::new(),

@@ -18,6 +18,14 @@ pub struct Metrics {
     pub gate_refused: IntCounter,
     /// Uses whose content was disclosed.
     pub disclosed: IntCounter,
+    /// Connections refused at the handshake.
+    pub connections_refused: IntCounter,
+    /// Open connections cut because their credential no longer stands.
+    pub connections_cut: IntCounter,
+    /// Public questions over REST turned away because their address asked too many.
+    pub rate_limited: IntCounter,
+    /// Seconds until the node's certificate expires; 0 without one.
+    pub certificate_seconds: IntGauge,
     term: IntGauge,
     leader: IntGauge,
     commit: IntGauge,
@@ -42,6 +50,10 @@ impl Metrics {
             busy: IntCounter::new("vermilion_busy_total", "requests turned away because a queue was full")?,
             gate_refused: IntCounter::new("vermilion_gate_refused_total", "peer messages refused by the gate")?,
             disclosed: IntCounter::new("vermilion_disclosures_total", "uses whose content was disclosed")?,
+            connections_refused: IntCounter::new("vermilion_connections_refused_total", "peers refused at the handshake")?,
+            connections_cut: IntCounter::new("vermilion_connections_cut_total", "connections cut after their credential fell")?,
+            rate_limited: IntCounter::new("vermilion_rest_rate_limited_total", "public questions turned away")?,
+            certificate_seconds: IntGauge::new("vermilion_certificate_expires_seconds", "until the node's certificate expires")?,
             term: IntGauge::new("vermilion_raft_term", "Raft term")?,
             leader: IntGauge::new("vermilion_raft_leader", "Raft id of the leader, 0 when there is none")?,
             commit: IntGauge::new("vermilion_raft_commit_index", "committed through")?,
@@ -52,10 +64,18 @@ impl Metrics {
         r.register(Box::new(metrics.submitted.clone()))?;
         r.register(Box::new(metrics.submit_seconds.clone()))?;
         r.register(Box::new(metrics.apply_seconds.clone()))?;
-        for counter in [&metrics.records, &metrics.busy, &metrics.gate_refused, &metrics.disclosed] {
+        for counter in [
+            &metrics.records,
+            &metrics.busy,
+            &metrics.gate_refused,
+            &metrics.disclosed,
+            &metrics.connections_refused,
+            &metrics.connections_cut,
+            &metrics.rate_limited,
+        ] {
             r.register(Box::new(counter.clone()))?;
         }
-        for gauge in [&metrics.size, &metrics.term, &metrics.leader, &metrics.commit, &metrics.applied] {
+        for gauge in [&metrics.certificate_seconds, &metrics.size, &metrics.term, &metrics.leader, &metrics.commit, &metrics.applied] {
             r.register(Box::new(gauge.clone()))?;
         }
         r.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;

@@ -1,6 +1,7 @@
 //! The other nodes: Raft messages out, and the questions that nodes ask each other.
 
 use crate::runtime::{Event, is_snapshot};
+use crate::tls::{NodeTls, dial};
 use raft::eraftpb::Message;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,27 +51,31 @@ struct Forwarder {
 
 impl Peers {
     /// Connects, lazily, to every node of the genesis but this one. `addresses` override those of
-    /// the genesis, by name.
+    /// the genesis, by name. With `tls`, each must show the certificate of the node that it should be.
     pub fn new(
         id: NodeId,
         ledger_id: [u8; 32],
         nodes: &[GenesisNode],
         addresses: &BTreeMap<String, String>,
         events: SyncSender<Event>,
+        tls: Option<&NodeTls>,
     ) -> Result<(Self, Vec<impl Future<Output = ()> + use<>>), String> {
         let mut peers = BTreeMap::new();
         let mut senders = Vec::new();
         for node in nodes.iter().filter(|n| n.raft_id != id) {
             let address = addresses.get(&node.name).unwrap_or(&node.peer_address);
-            let channel = Endpoint::from_shared(format!("http://{address}"))
+            let endpoint = Endpoint::from_shared(format!("http://{address}"))
                 .map_err(|e| format!("the address of node {}: {e}", node.name))?
                 .connect_timeout(CONNECT)
                 .tcp_nodelay(true)
                 .http2_keep_alive_interval(Duration::from_secs(5))
                 .keep_alive_while_idle(true)
                 .initial_stream_window_size(8 << 20)
-                .initial_connection_window_size(16 << 20)
-                .connect_lazy();
+                .initial_connection_window_size(16 << 20);
+            let channel = match tls {
+                None => endpoint.connect_lazy(),
+                Some(tls) => dial(&endpoint, tls.towards(node.raft_id).map_err(|e| e.to_string())?),
+            };
             let (outbox, frames) = mpsc::channel(OUTBOX);
             senders.push(send_loop(id, node.raft_id, ledger_id, channel.clone(), frames, events.clone()));
             peers.insert(node.raft_id, Peer { node: node.clone(), channel, outbox, forward: tokio::sync::Mutex::default() });

@@ -35,6 +35,7 @@ pub(crate) fn read(payload: &[u8]) -> Result<Genesis, Refusal> {
 pub(crate) fn changes(payload: &[u8], genesis: &Genesis) -> Result<Vec<Change>, Stop> {
     check_keys(genesis)?;
     check_calendar(genesis)?;
+    crate::founding::Founding::read(genesis)?;
     let unit = managing_unit(genesis)?;
     let entries = policy_entries(genesis)?;
     let mut in_force = Entries::default();

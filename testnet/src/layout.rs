@@ -6,10 +6,12 @@
 //! D/testnet.json         where the nodes are, for scripts
 //! D/client.toml          the client's configuration, with every sample operator's key
 //! D/trust.json           what `receipt check` pins
-//! D/keys/                operators' keys and units' secrets
+//! D/authority/           the authority's keys and certificates
+//! D/keys/                operators' keys and certificates, units' secrets
 //! D/nodes/NAME/          node.toml, keys, data, log
 //! ```
 
+use crate::authority::TestAuthority;
 use crate::error::TestnetError;
 use crate::sample::SampleUnit;
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,8 @@ use vermilion_proto::{
 pub const ORIGIN: &str = "vermilion.example/sample-city";
 /// The city's code.
 const CITY: &str = "440300";
+/// Public questions a second from one address: all tests come from one.
+const REST_RATE: u32 = 1000;
 /// The city node's name, and the districts' in the order in which they are taken.
 const DISTRICTS: [(&str, &str); 9] = [
     ("futian", "440304"),
@@ -122,6 +126,7 @@ fn free_ports(count: usize, base: Option<u16>) -> Result<Vec<u16>, TestnetError>
 struct NodeKeys {
     node: SigningKey,
     cosigning: SigningKey,
+    tls: SigningKey,
 }
 
 /// Makes the folder of a new ledger of `nodes` nodes: one of the city and the others of districts.
@@ -137,10 +142,17 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
     let names: Vec<(&str, &str)> = std::iter::once(("city", CITY)).chain(DISTRICTS).take(nodes).collect();
     let (ledger, lookup, vault) =
         (SigningKey::generate().map_err(crypto)?, LookupKey::generate().map_err(crypto)?, VaultSecretKey::generate().map_err(crypto)?);
+    let city_unit = units
+        .iter()
+        .find(|u| u.roles.iter().any(|r| r == "managing-unit-city"))
+        .ok_or_else(|| TestnetError::Setup("the sample data has no managing unit of the city".into()))?;
+    let time_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+    let mut authority = TestAuthority::found(dir, &city_unit.uscc, time_ms)?;
     let mut genesis_nodes = Vec::new();
     let mut test_nodes = Vec::new();
     for (n, (name, district)) in names.iter().enumerate() {
-        let keys = NodeKeys { node: SigningKey::generate().map_err(crypto)?, cosigning: SigningKey::generate().map_err(crypto)? };
+        let generate = || SigningKey::generate().map_err(crypto);
+        let keys = NodeKeys { node: generate()?, cosigning: generate()?, tls: generate()? };
         let home = Testnet::node_dir(dir, name);
         mkdir(&home)?;
         let address = |port: u16| format!("127.0.0.1:{port}");
@@ -151,12 +163,14 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
         // With one city node, a ledger whose districts cannot open the city's content stands still
         // whenever that node is down. So every node of a test ledger holds the city's vault key.
         write_secret(&home.join("vault-city.pem"), vault.bytes(), None)?;
+        write_secret(&home.join("tls-key.pem"), &keys.tls.seed(), None)?;
+        authority.issue_node(n as u64 + 1, name, district, keys.tls.public(), &home.join("tls.pem"))?;
         let city = *district == CITY;
         if city {
             write_secret(&home.join("ledger.pem"), &ledger.seed(), None)?;
         }
         let toml = format!(
-            "name = \"{name}\"\ndata_dir = \"data\"\ngenesis = \"../../genesis.bin\"\ngrpc = \"{grpc}\"\nhttp = \"{http}\"\n\n[keys]\nnode = \"node.pem\"\ncosigning = \"cosigning.pem\"\nlookup = \"lookup.pem\"\nvault = [\"vault-city.pem\"]\n{}",
+            "name = \"{name}\"\ndata_dir = \"data\"\ngenesis = \"../../genesis.bin\"\ngrpc = \"{grpc}\"\nhttp = \"{http}\"\n\n[keys]\nnode = \"node.pem\"\ncosigning = \"cosigning.pem\"\nlookup = \"lookup.pem\"\nvault = [\"vault-city.pem\"]\n{}\n[tls]\ncertificate = \"tls.pem\"\nkey = \"tls-key.pem\"\nrest_rate = {REST_RATE}\n",
             if city { "ledger = \"ledger.pem\"\n" } else { "" }
         );
         let path = home.join("node.toml");
@@ -172,10 +186,6 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
         });
         test_nodes.push(TestNode { name: (*name).into(), grpc, http, pid: 0, data_dir: home.join("data") });
     }
-    let city_unit = units
-        .iter()
-        .find(|u| u.roles.iter().any(|r| r == "managing-unit-city"))
-        .ok_or_else(|| TestnetError::Setup("the sample data has no managing unit of the city".into()))?;
     let mut config = Config {
         ledger_id: String::new(),
         genesis: "genesis.bin".into(),
@@ -200,11 +210,14 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
             let key = SigningKey::generate().map_err(crypto)?;
             let file = format!("keys/{}-{post}.pem", unit.uscc);
             write_secret(&dir.join(&file), &key.seed(), None)?;
+            let certificate = format!("keys/{}-{post}.cert.pem", unit.uscc);
+            authority.issue_operator(unit, post, key.public(), &dir.join(&certificate))?;
             config.operators.push(OperatorEntry {
                 unit: unit.uscc.clone(),
                 name: String::new(),
                 posts: vec![(*post).into()],
                 key: file.into(),
+                certificate: Some(certificate.into()),
             });
             if unit.uscc == city_unit.uscc && MANAGING_POSTS.contains(post) {
                 founding.push(AddOperator { operator: Some(operator(&unit.uscc, post, &key, &lookup)) });
@@ -217,7 +230,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
         format_version: 1,
         suite: SUITE_1,
         origin: ORIGIN.into(),
-        time_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
+        time_ms,
         nonce: random::<16>().map_err(crypto)?.to_vec(),
         nodes: genesis_nodes,
         ledger_key: ledger.public().0.to_vec(),
@@ -232,6 +245,9 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
         policy: Vec::new(),
         calendar: vec![calendar()],
         lookup_key_digest: lookup.commitment().to_vec(),
+        root_certificate: authority.root.der().to_vec(),
+        issuing_certificate: authority.issuing.der().to_vec(),
+        certificates: authority.leaves,
     };
     let head = Head { format_version: 1, suite: SUITE_1, ..Default::default() };
     let payload = Command { head: Some(head), body: Some(Body { of: Some(Of::Genesis(genesis.clone())) }) }.encode_to_vec();

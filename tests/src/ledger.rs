@@ -10,13 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use vermilion_client::audit::{Directory, Options, ReadError, Source, TrustFile, Unopened, audit};
 use vermilion_client::issue::{IssueOptions, RowReport, Summary, issue_file};
 use vermilion_client::{Client, Prepared};
 use vermilion_ledger::Trust;
 use vermilion_proto::ledger_client::LedgerClient;
-use vermilion_proto::{ClusterRequest, CommandStatusRequest, NodeStatus, Submission, SubmitReply, SubmitRequest};
+use vermilion_proto::{ClusterRequest, CommandStatusRequest, Envelope, Message as _, NodeStatus, Submission, SubmitReply, SubmitRequest};
 use vermilion_testnet::cluster::{self, Up};
 use vermilion_testnet::layout::{TestNode, Testnet};
 use vermilion_testnet::processes;
@@ -92,6 +92,9 @@ impl Ledger {
             }
         };
         let client = Client::open(&testnet.client).unwrap();
+        for node in &testnet.nodes {
+            http::know(&node.http, client.connection.dialer());
+        }
         Self { folder: Some(folder), testnet, client, sample: Sample::load().unwrap() }
     }
 
@@ -280,14 +283,23 @@ impl Ledger {
 
     /// Sends bytes to one node as they are, once.
     pub async fn send(&self, node: usize, submission: Submission) -> SubmitReply {
-        let mut client = self.client.connection.client_of(node).unwrap();
+        let mut client = self.client_for(node, &submission);
         client.submit(SubmitRequest { tag: 7, submission: Some(submission) }).await.unwrap().into_inner()
+    }
+
+    /// A client of one node over the connection of a submission's unit, if its certificate is here.
+    #[must_use]
+    pub fn client_for(&self, node: usize, submission: &Submission) -> LedgerClient<Channel> {
+        let unit = acting_unit(submission).filter(|unit| self.client.keyring().certified(Some(unit)).next().is_some());
+        let connection = &self.client.connection;
+        unit.map_or_else(|| connection.client_of(node), |unit| connection.client_for(node, &unit)).unwrap()
     }
 
     /// A client of one node that knows no bounds.
     pub async fn unbounded(&self, node: usize) -> LedgerClient<Channel> {
-        let address = format!("http://{}", self.testnet.nodes[node].grpc);
-        LedgerClient::connect(address).await.unwrap().max_encoding_message_size(usize::MAX).max_decoding_message_size(usize::MAX)
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.testnet.nodes[node].grpc)).unwrap();
+        let channel = self.client.connection.dialer().channel(&endpoint, None, None).unwrap();
+        LedgerClient::new(channel).max_encoding_message_size(usize::MAX).max_decoding_message_size(usize::MAX)
     }
 
     /// What one node knows of a command.
@@ -343,6 +355,12 @@ impl Drop for Ledger {
             eprintln!("--- kept: {}", folder.keep().display());
         }
     }
+}
+
+/// The unit for which a submission acts, if it can be read.
+fn acting_unit(submission: &Submission) -> Option<String> {
+    let envelope = Envelope::decode(submission.envelope.as_slice()).ok()?;
+    Some(vermilion_proto::Command::decode(envelope.payload.as_slice()).ok()?.head?.unit)
 }
 
 fn tail(log: &str) -> String {

@@ -10,6 +10,7 @@
 //!
 //! With `--json` standard output is JSON alone; errors are one JSON object on standard error.
 
+mod authority;
 mod catalogue;
 mod cluster;
 mod issue;
@@ -67,6 +68,9 @@ enum Noun {
     /// Operators 操作人员: keys, add, revoke, list
     #[command(subcommand)]
     Operator(operators::OperatorVerb),
+    /// The ledger's own authority 证书机构: make a root, make an issuing certificate
+    #[command(subcommand)]
+    Authority(authority::AuthorityVerb),
     /// Licence types 证照类型: publish, show, list
     #[command(subcommand)]
     Type(catalogue::TypeVerb),
@@ -126,6 +130,7 @@ pub async fn main() -> Exit {
     let result = match cli.noun {
         Noun::Unit(verb) => units::run(&context, verb).await,
         Noun::Operator(verb) => operators::run(&context, verb).await,
+        Noun::Authority(verb) => authority::run(&context, verb),
         Noun::Type(verb) => catalogue::run_type(&context, verb).await,
         Noun::Policy(verb) => catalogue::run_policy(&context, verb).await,
         Noun::Licence(verb) => licence::run(&context, verb).await,
@@ -164,12 +169,16 @@ fn access(path: &std::path::Path) -> Result<audit::Access, ClientError> {
     let config = Config::load(path)?;
     let nodes = config.nodes.iter().map(|n| (n.name.clone(), n.grpc.clone())).collect();
     let genesis = Some(config.genesis.clone());
-    let keyring = crate::keyring::Keyring::new(&config);
+    let keyring = Arc::new(crate::keyring::Keyring::new(&config));
+    let payload = std::fs::read(&config.genesis).map_err(|e| ClientError::file(&config.genesis, e))?;
+    let read = vermilion_registry::pinned::read_genesis(&payload);
+    let read = read.ok_or_else(|| ClientError::config("genesis", "the file is no genesis payload"))?;
+    let dialer = Some(crate::tls::Dialer::new(&read, Some(Arc::clone(&keyring)))?);
     let make: audit::MakeToken = Box::new(move |ledger_id, what| {
         let key = keyring.open(keyring.operators().first()?).ok()?;
         Some(vermilion_identity::RequestToken::make(&key, ledger_id, what, crate::clock::now_ms()))
     });
-    Ok(audit::Access { nodes, genesis, token: Some(Arc::new(make)) })
+    Ok(audit::Access { nodes, genesis, token: Some(Arc::new(make)), dialer })
 }
 
 #[cfg(test)]

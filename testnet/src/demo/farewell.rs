@@ -1,6 +1,7 @@
 //! How to talk to a cluster that was left up.
 
 use super::show::Show;
+use crate::authority::TRUST_DOMAIN;
 use crate::layout::Testnet;
 use std::path::{Path, PathBuf};
 use vermilion_client::client::Client;
@@ -16,6 +17,10 @@ fn beside(name: &str) -> String {
 pub fn say(show: &Show, dir: &Path, testnet: &Testnet, client: &Client, identifier: &str, command: &Digest) {
     let vermilion = format!("{} --config {}", beside("vermilion"), testnet.client.display());
     let http = testnet.nodes.first().map_or("", |n| n.http.as_str());
+    let name = testnet.nodes.first().map_or("", |n| n.name.as_str());
+    // curl compares names: the node's own, wherever it is reached.
+    let root = dir.join("authority/root.pem");
+    let curl = format!("curl --cacert {} --connect-to ::{http} https://{name}.{TRUST_DOMAIN}", root.display());
     let command = hex::encode(command);
     show.line("\n集群仍在运行  The cluster is up. To talk to it:\n");
     for rest in [
@@ -39,9 +44,9 @@ pub fn say(show: &Show, dir: &Path, testnet: &Testnet, client: &Client, identifi
         "ready".to_owned(),
         "openapi.json".to_owned(),
     ] {
-        show.line(&format!("curl http://{http}/v1/{path}"));
+        show.line(&format!("{curl}/v1/{path}"));
     }
-    show.line(&format!("curl http://{http}/metrics"));
+    show.line(&format!("{curl}/metrics"));
     show.line(&format!("\n账本  ledger {}", hex::encode(client.ledger_id())));
     show.line("\n停止  To stop it (the data stays):\n");
     show.line(&format!("{} down --dir {}", beside("vermilion-testnet"), dir.display()));

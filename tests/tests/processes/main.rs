@@ -5,6 +5,7 @@
 // A test's failed expectation is its result.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod connections;
 mod damage;
 mod door;
 mod fixtures;
