@@ -25,7 +25,8 @@ pub const MAX_UNDER_WAY: usize = 8192;
 /// Their bytes together: beyond, the answer is busy too.
 pub const MAX_UNDER_WAY_BYTES: usize = 96 << 20;
 
-fn refused(id: &[u8], refusal: &Refusal) -> SubmitReply {
+/// The answer for what the door refuses.
+pub(crate) fn refused(id: &[u8], refusal: &Refusal) -> SubmitReply {
     SubmitReply {
         state: CommandState::RefusedAtDoor.into(),
         command_id: id.to_vec(),

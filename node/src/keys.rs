@@ -17,6 +17,8 @@ pub struct NodeKeys {
     pub lookup: LookupKey,
     /// Vault keys that this node may open.
     pub vault: Vec<VaultSecretKey>,
+    /// The TLS key and the certificate's DER, where the configuration has TLS.
+    pub tls: Option<(SigningKey, Vec<u8>)>,
 }
 
 impl NodeKeys {
@@ -40,6 +42,10 @@ impl NodeKeys {
             ledger: config.keys.ledger.as_deref().map(&secret).transpose()?.map(|s| SigningKey::from_seed(&s)),
             lookup: LookupKey::from_bytes(*secret(&config.keys.lookup)?),
             vault: config.keys.vault.iter().map(|p| Ok(VaultSecretKey::from_bytes(*secret(p)?))).collect::<Result<_, ConfigError>>()?,
+            tls: match &config.tls {
+                None => None,
+                Some(tls) => Some((SigningKey::from_seed(&*secret(&tls.key)?), crate::tls::read_certificate(&tls.certificate)?)),
+            },
         })
     }
 }

@@ -14,6 +14,8 @@ use vermilion_node::keys::NodeKeys;
 use vermilion_node::node::{Node, Start, Started, read_genesis};
 use vermilion_node::peer_service::PeerService;
 use vermilion_node::peers::MAX_PEER_MESSAGE;
+use vermilion_node::rate::RateLimit;
+use vermilion_node::tls::{Caller, TlsListener};
 use vermilion_proto::ledger_server::LedgerServer;
 use vermilion_proto::peer_server::PeerServer;
 
@@ -93,6 +95,10 @@ fn main() -> ExitCode {
         println!("{} is a usable configuration of node {}", path.display(), config.name);
         return ExitCode::SUCCESS;
     }
+    if matches!(how, How::Join { .. }) && config.tls.is_some() {
+        eprintln!("vermiliond: tls: a node cannot join over TLS yet");
+        return ExitCode::from(BAD_CONFIG);
+    }
     start_logging(&config.log);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -164,7 +170,12 @@ async fn serve(config: Config, started: Started) -> ExitCode {
         let _ = stopping.wait_for(|stop| *stop).await;
     };
     let grpc = tokio::spawn(serve_grpc(config.grpc.clone(), Arc::clone(&node), wait(stopping.clone())));
-    let rest = tokio::spawn(serve_rest(config.http.clone(), Arc::clone(&node), wait(stopping)));
+    let rest = tokio::spawn(serve_rest(
+        config.http.clone(),
+        config.tls.as_ref().map_or(0, |tls| tls.rest_rate),
+        Arc::clone(&node),
+        wait(stopping),
+    ));
     tracing::info!(node = config.name, grpc = config.grpc, http = config.http, ledger = hex::encode(node.ledger_id), "the node runs");
     let mut grpc = std::pin::pin!(grpc);
     let mut rest = std::pin::pin!(rest);
@@ -210,8 +221,7 @@ fn listener_ended(which: &str, ended: Result<Result<(), String>, tokio::task::Jo
 }
 
 async fn serve_grpc(address: String, node: Arc<Node>, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
-    let address = address.parse().map_err(|e| format!("grpc: {e}"))?;
-    tonic::transport::Server::builder()
+    let server = tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
@@ -222,16 +232,42 @@ async fn serve_grpc(address: String, node: Arc<Node>, stop: impl Future<Output =
                 .max_encoding_message_size(MAX_REQUEST),
         )
         .add_service(
-            PeerServer::new(PeerService(node)).max_decoding_message_size(MAX_PEER_MESSAGE).max_encoding_message_size(MAX_PEER_MESSAGE),
-        )
-        .serve_with_shutdown(address, stop)
-        .await
-        .map_err(|e| e.to_string())
+            PeerServer::new(PeerService(Arc::clone(&node)))
+                .max_decoding_message_size(MAX_PEER_MESSAGE)
+                .max_encoding_message_size(MAX_PEER_MESSAGE),
+        );
+    let served = match &node.tls {
+        None => server.serve_with_shutdown(address.parse().map_err(|e| format!("grpc: {e}"))?, stop).await,
+        Some(tls) => {
+            let config = tls.grpc().map_err(|e| e.to_string())?;
+            let listener = TlsListener::bind(&address, config, Arc::clone(&tls.connections)).await?;
+            server.serve_with_incoming_shutdown(listener.into_stream(), stop).await
+        }
+    };
+    served.map_err(|e| e.to_string())
 }
 
-async fn serve_rest(address: String, node: Arc<Node>, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
-    let listener = tokio::net::TcpListener::bind(&address).await.map_err(|e| format!("http: {address}: {e}"))?;
-    axum::serve(listener, vermilion_node::rest::router(node)).with_graceful_shutdown(stop).await.map_err(|e| e.to_string())
+async fn serve_rest(
+    address: String,
+    rest_rate: u32,
+    node: Arc<Node>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), String> {
+    let routes = vermilion_node::rest::router(Arc::clone(&node));
+    let served = match &node.tls {
+        None => {
+            let listener = tokio::net::TcpListener::bind(&address).await.map_err(|e| format!("http: {address}: {e}"))?;
+            axum::serve(listener, routes).with_graceful_shutdown(stop).await
+        }
+        Some(tls) => {
+            let config = tls.rest().map_err(|e| e.to_string())?;
+            let listener = TlsListener::bind(&address, config, Arc::clone(&tls.connections)).await?;
+            let limit = RateLimit::new(rest_rate, Arc::clone(&node));
+            let routes = routes.layer(axum::middleware::from_fn_with_state(limit, vermilion_node::rate::limit));
+            axum::serve(listener, routes.into_make_service_with_connect_info::<Caller>()).with_graceful_shutdown(stop).await
+        }
+    };
+    served.map_err(|e| e.to_string())
 }
 
 /// SIGTERM or SIGINT.

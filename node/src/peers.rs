@@ -2,10 +2,11 @@
 
 use crate::membership::Roster;
 use crate::runtime::{Event, is_snapshot};
+use crate::tls::{NodeTls, dial};
 use raft::eraftpb::Message;
 use std::collections::BTreeMap;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
@@ -40,6 +41,16 @@ struct Peer {
 #[derive(Clone)]
 pub struct Peers(Arc<Inner>);
 
+/// Who has left, asked without keeping the table alive: the connections in it hold whoever asks.
+pub(crate) struct Left(Weak<Inner>);
+
+impl Left {
+    /// Whether a node has left, as [`Peers::has_left`] says.
+    pub(crate) fn has(&self, id: NodeId) -> bool {
+        self.0.upgrade().is_some_and(|inner| Peers(inner).has_left(id))
+    }
+}
+
 struct Inner {
     me: NodeId,
     ledger_id: [u8; 32],
@@ -49,6 +60,7 @@ struct Inner {
     addresses: BTreeMap<String, String>,
     events: SyncSender<Event>,
     runtime: tokio::runtime::Handle,
+    tls: Option<Arc<NodeTls>>,
     table: RwLock<Table>,
 }
 
@@ -67,7 +79,8 @@ struct Forwarder {
 }
 
 impl Peers {
-    /// Knows nobody yet: see [`Peers::follow`]. `addresses` override those of the state, by name.
+    /// Knows nobody yet: see [`Peers::follow`]. `addresses` override those of the state, by name. With `tls`, each must show the
+    /// certificate of the node that it should be.
     #[must_use]
     pub fn new(
         me: &GenesisNode,
@@ -75,9 +88,10 @@ impl Peers {
         addresses: BTreeMap<String, String>,
         events: SyncSender<Event>,
         runtime: tokio::runtime::Handle,
+        tls: Option<Arc<NodeTls>>,
     ) -> Self {
         let (me, address) = (me.raft_id, me.peer_address.clone());
-        Self(Arc::new(Inner { me, ledger_id, address, addresses, events, runtime, table: RwLock::default() }))
+        Self(Arc::new(Inner { me, ledger_id, address, addresses, events, runtime, tls, table: RwLock::default() }))
     }
 
     fn table(&self) -> RwLockReadGuard<'_, Table> {
@@ -137,6 +151,11 @@ impl Peers {
         id != self.0.me && table.roster.nodes.contains_key(&id) && !table.peers.contains_key(&id)
     }
 
+    /// The same question, to keep.
+    pub(crate) fn left(&self) -> Left {
+        Left(Arc::downgrade(&self.0))
+    }
+
     /// What the state says of the nodes.
     #[must_use]
     pub fn roster(&self) -> Arc<Roster> {
@@ -154,14 +173,21 @@ impl Peers {
                 return None;
             }
         };
-        let channel = endpoint
+        let endpoint = endpoint
             .connect_timeout(CONNECT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_while_idle(true)
             .initial_stream_window_size(8 << 20)
-            .initial_connection_window_size(16 << 20)
-            .connect_lazy();
+            .initial_connection_window_size(16 << 20);
+        let channel = match self.0.tls.as_ref().map(|tls| tls.towards(node.raft_id)) {
+            None => endpoint.connect_lazy(),
+            Some(Ok(config)) => dial(&endpoint, config),
+            Some(Err(error)) => {
+                tracing::error!(node = node.name, %error, "a node cannot be reached over TLS");
+                return None;
+            }
+        };
         let (outbox, frames) = mpsc::channel(OUTBOX);
         self.0.runtime.spawn(send_loop(self.sender(), node.raft_id, channel.clone(), frames));
         Some(Peer { node, channel, outbox, forward: tokio::sync::Mutex::default() })

@@ -11,6 +11,7 @@ use crate::command::Kind;
 use crate::custody;
 use crate::decision::Change;
 use crate::fatal::Stop;
+use crate::founding::Founding;
 use crate::operators;
 use crate::policy::{self, Entries, Policy};
 use crate::reason::{Reason, Refusal};
@@ -46,6 +47,7 @@ pub(crate) fn changes(payload: &[u8], genesis: &Genesis) -> Result<Vec<Change>, 
 
     let mut out = vec![Change::Genesis(payload.to_vec())];
     out.extend(certificates::genesis_changes(genesis)?);
+    Founding::read(genesis)?;
     out.extend(genesis.nodes.iter().cloned().map(Change::Node));
     out.push(Change::Unit(UnitState { unit: Some(unit.clone()), suspended: false, registered_seq: 0 }));
     out.extend(operators.into_iter().map(|o| operators::added(o, 0)));

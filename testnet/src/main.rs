@@ -37,6 +37,9 @@ enum Command {
         /// First of two ports for each node; free ones otherwise.
         #[arg(long)]
         base_port: Option<u16>,
+        /// Nodes and clients connect over TLS 1.3, with certificates of the ledger's own authority. Nobody can join.
+        #[arg(long)]
+        tls: bool,
         /// Register nothing.
         #[arg(long)]
         empty: bool,
@@ -104,8 +107,8 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> Result<ExitCode, TestnetError> {
     let mut say = |what: &str| eprintln!("{what} …");
     match command {
-        Command::Up { dir, nodes, base_port, empty } => {
-            let testnet = cluster::up(&dir, &Up { nodes, base_port, empty }, &mut say).await?;
+        Command::Up { dir, nodes, base_port, tls, empty } => {
+            let testnet = cluster::up(&dir, &Up { nodes, base_port, tls, empty }, &mut say).await?;
             println!("{} nodes are ready; the client's configuration is {}", testnet.nodes.len(), testnet.client.display());
         }
         Command::Bench { dir, etcd, seconds, bulk, audit_records, licences, only } => {

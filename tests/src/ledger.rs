@@ -80,8 +80,17 @@ fn end(nodes: &mut [TestNode]) {
 impl Ledger {
     /// Starts one with the sample units, their operators and the catalogue.
     pub async fn start() -> Self {
+        Self::start_over(false).await
+    }
+
+    /// The same, its nodes and clients connecting over TLS.
+    pub async fn start_with_tls() -> Self {
+        Self::start_over(true).await
+    }
+
+    async fn start_over(tls: bool) -> Self {
         let folder = TempDir::with_prefix("vermilion-test-").unwrap();
-        let up = Up { nodes: NODES, base_port: Some(free_ports(2 * NODES as u16)), empty: false };
+        let up = Up { nodes: NODES, base_port: Some(free_ports(2 * NODES as u16)), tls, empty: false };
         let testnet = match cluster::up(folder.path(), &up, &mut |_| {}).await {
             Ok(testnet) => testnet,
             Err(error) => {
@@ -92,6 +101,9 @@ impl Ledger {
             }
         };
         let client = Client::open(&testnet.client).unwrap();
+        for node in &testnet.nodes {
+            http::know(&node.http, client.connection.dialer());
+        }
         Self { folder: Some(folder), testnet, client, sample: Sample::load().unwrap() }
     }
 
@@ -216,8 +228,8 @@ impl Ledger {
 
     /// What a node says of itself; none if it does not answer.
     pub async fn status_of(&self, name: &str) -> Option<NodeStatus> {
-        let channel = Endpoint::from_shared(format!("http://{}", self.node(name).grpc)).unwrap().connect_lazy();
-        let mut node = LedgerClient::new(channel);
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.node(name).grpc)).unwrap();
+        let mut node = LedgerClient::new(self.client.connection.dialer().channel(&endpoint, None, None).unwrap());
         let asked = tokio::time::timeout(QUESTION, node.cluster(ClusterRequest { only_this: true })).await;
         asked.ok()?.ok()?.into_inner().nodes.into_iter().next()
     }
@@ -300,8 +312,9 @@ impl Ledger {
 
     /// A client of one node that knows no bounds.
     pub async fn unbounded(&self, node: usize) -> LedgerClient<Channel> {
-        let address = format!("http://{}", self.testnet.nodes[node].grpc);
-        LedgerClient::connect(address).await.unwrap().max_encoding_message_size(usize::MAX).max_decoding_message_size(usize::MAX)
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.testnet.nodes[node].grpc)).unwrap();
+        let channel = self.client.connection.dialer().channel(&endpoint, None, None).unwrap();
+        LedgerClient::new(channel).max_encoding_message_size(usize::MAX).max_decoding_message_size(usize::MAX)
     }
 
     /// What one node knows of a command.
