@@ -7,6 +7,7 @@ use crate::connection::{Connection, Recorded};
 use crate::error::ClientError;
 use crate::keyring::Keyring;
 use crate::signer::{self, Signatory, default_rule};
+use crate::tls::Dialer;
 use crate::vault::{VaultSession, one_session, vault_keys};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use vermilion_registry::{Kind, ledger_id};
 
 struct Inner {
     config: Config,
-    keyring: Keyring,
+    keyring: Arc<Keyring>,
     genesis: Genesis,
     policy: OnceCell<Vec<PolicyEntry>>,
     tags: crate::tags::TagCache,
@@ -47,8 +48,9 @@ impl Client {
         if ledger_id(&payload) != id {
             return Err(ClientError::config("ledger_id", "it is not the hash of the genesis that the configuration names"));
         }
-        let connection = Connection::new(&config.nodes, id, &genesis)?;
-        let keyring = Keyring::new(&config);
+        let keyring = Arc::new(Keyring::new(&config));
+        let dialer = Dialer::new(&genesis, Some(Arc::clone(&keyring)))?;
+        let connection = Connection::new(&config.nodes, id, &genesis, dialer)?;
         let inner = Inner { config, keyring, genesis, policy: OnceCell::new(), tags: crate::tags::TagCache::default() };
         Ok(Self { inner: Arc::new(inner), connection })
     }

@@ -19,6 +19,8 @@ pub const LIFETIME_MS: u64 = 10 * 60 * 1000;
 pub struct Prepared {
     /// The command's id.
     pub id: Digest,
+    /// USCC of the unit for which it acts.
+    pub unit: String,
     /// After that no block takes it.
     pub not_after_ms: u64,
     /// What travels: an encoded `Submission`.
@@ -99,7 +101,7 @@ impl Draft {
             nonce: self.nonce.to_vec(),
             signers: signers.iter().map(Signatory::head_line).collect(),
             not_after_ms: self.not_after_ms,
-            unit: self.unit,
+            unit: self.unit.clone(),
             relates_to: self.relates_to.iter().map(|d| d.to_vec()).collect(),
             evidence: self.evidence,
             legal_basis: self.legal_basis,
@@ -117,7 +119,7 @@ impl Draft {
         if submission.len() > MAX_SUBMISSION {
             return Err(Reason::TooLarge.into());
         }
-        Ok(Prepared { id, not_after_ms: self.not_after_ms, submission })
+        Ok(Prepared { id, unit: self.unit, not_after_ms: self.not_after_ms, submission })
     }
 }
 

@@ -22,6 +22,7 @@
 //! posts = ["maker"]
 //! key = "keys/maker.pem"
 //! second_factor = "one-time-password"   # or "second-key": what this key's use is guarded by besides
+//! certificate = "keys/maker.cert.pem"  # of that key: shown where the ledger connects over TLS
 //! ```
 
 use crate::error::ClientError;
@@ -55,6 +56,9 @@ pub struct OperatorEntry {
     pub posts: Vec<String>,
     /// The key file.
     pub key: PathBuf,
+    /// The certificate of that key, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
     /// What guards the key's use besides the file. It is stated in what the key signs, and the posts of
     /// administration sign nothing without; that it is really asked for is the workplace's to see to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,7 +134,10 @@ impl Config {
         config.state_dir = Some(folder.join(config.state_dir.as_deref().unwrap_or(Path::new("state"))));
         config.passphrase_file = config.passphrase_file.map(|p| folder.join(p));
         config.units.iter_mut().for_each(|u| u.secret = folder.join(&u.secret));
-        config.operators.iter_mut().for_each(|o| o.key = folder.join(&o.key));
+        for operator in &mut config.operators {
+            operator.key = folder.join(&operator.key);
+            operator.certificate = operator.certificate.take().map(|p| folder.join(p));
+        }
         Ok(config)
     }
 

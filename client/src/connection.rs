@@ -1,4 +1,5 @@
-//! Connections to all nodes: one channel and one submit stream each.
+//! Connections to all nodes: one channel and one submit stream each, and for each unit its own where
+//! nodes ask for certificates.
 //!
 //! A request to any node works; the leader is preferred once it is known, because it saves the hop.
 //! A node that does not answer is left alone for a moment and the next one is asked. What was sent
@@ -9,8 +10,9 @@ use crate::clock::now_ms;
 use crate::command::Prepared;
 use crate::config::NodeEntry;
 use crate::error::{ClientError, is_passing, refusal_of};
-use crate::stream::{Lost, SubmitLine};
-use std::collections::HashMap;
+use crate::stream::SubmitLine;
+use crate::tls::Dialer;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -106,14 +108,23 @@ pub fn refusal_of_number(code: u32, detail: String) -> Refusal {
 struct Link {
     name: String,
     raft_id: u64,
+    endpoint: Endpoint,
+    rests_until_ms: AtomicU64,
+}
+
+/// The way to one node for one unit.
+struct Wire {
     channel: Channel,
     line: RwLock<Option<Arc<SubmitLine>>>,
     opening: tokio::sync::Mutex<()>,
-    rests_until_ms: AtomicU64,
 }
 
 struct Inner {
     links: Vec<Link>,
+    /// By unit and link, once used. Empty is the unit of questions, and of everything where nodes ask
+    /// for no certificates.
+    wires: Mutex<BTreeMap<(String, usize), Arc<Wire>>>,
+    dialer: Dialer,
     preferred: AtomicUsize,
     ledger_id: Digest,
     tokens: Mutex<Tokens>,
@@ -134,7 +145,7 @@ pub struct Connection {
 
 impl Connection {
     /// For these nodes of a ledger. Connects when first used, within a Tokio runtime.
-    pub fn new(nodes: &[NodeEntry], ledger_id: Digest, genesis: &Genesis) -> Result<Self, ClientError> {
+    pub fn new(nodes: &[NodeEntry], ledger_id: Digest, genesis: &Genesis, dialer: Dialer) -> Result<Self, ClientError> {
         let link = |(n, node): (usize, &NodeEntry)| {
             let address = if node.grpc.contains("://") { node.grpc.clone() } else { format!("http://{}", node.grpc) };
             let endpoint = Endpoint::from_shared(address).map_err(|e| ClientError::config(format!("nodes[{n}].grpc"), e.to_string()))?;
@@ -148,9 +159,7 @@ impl Connection {
             Ok(Link {
                 name: node.name.clone(),
                 raft_id: genesis.nodes.iter().find(|g| g.name == node.name).map_or(0, |g| g.raft_id),
-                channel: endpoint.connect_lazy(),
-                line: RwLock::new(None),
-                opening: tokio::sync::Mutex::new(()),
+                endpoint,
                 rests_until_ms: AtomicU64::new(0),
             })
         };
@@ -158,7 +167,8 @@ impl Connection {
         if links.is_empty() {
             return Err(ClientError::config("nodes", "there is no node"));
         }
-        let inner = Inner { links, preferred: AtomicUsize::new(0), ledger_id, tokens: Mutex::default() };
+        let (wires, preferred, tokens) = (Mutex::default(), AtomicUsize::new(0), Mutex::default());
+        let inner = Inner { links, wires, dialer, preferred, ledger_id, tokens };
         Ok(Self { inner: Arc::new(inner), ask_patience: Duration::from_secs(10), submit_patience: Duration::from_secs(30) })
     }
 
@@ -182,7 +192,34 @@ impl Connection {
     /// A client of one node, by its place in the configuration.
     #[must_use]
     pub fn client_of(&self, node: usize) -> Option<LedgerClient<Channel>> {
-        self.inner.links.get(node).map(client)
+        self.wire(node, None).ok().map(|wire| client(&wire))
+    }
+
+    /// A client of one node over the connection of a unit.
+    #[must_use]
+    pub fn client_for(&self, node: usize, unit: &str) -> Option<LedgerClient<Channel>> {
+        self.wire(node, self.inner.dialer.is_tls().then_some(unit)).ok().map(|wire| client(&wire))
+    }
+
+    /// What makes the connections.
+    #[must_use]
+    pub fn dialer(&self) -> &Dialer {
+        &self.inner.dialer
+    }
+
+    /// The way to a node: for a command the unit's own, where nodes ask for certificates.
+    fn wire(&self, at: usize, unit: Option<&str>) -> Result<Arc<Wire>, ClientError> {
+        let name = (unit.unwrap_or_default().to_owned(), at);
+        let mut wires = self.inner.wires.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = wires.get(&name) {
+            return Ok(Arc::clone(known));
+        }
+        let link = self.inner.links.get(at).ok_or_else(|| ClientError::Unreachable("there is no such node".into()))?;
+        let expected = Some(link.raft_id).filter(|id| *id != 0);
+        let channel = self.inner.dialer.channel(&link.endpoint, unit, expected)?;
+        let made = Arc::new(Wire { channel, line: RwLock::new(None), opening: tokio::sync::Mutex::new(()) });
+        wires.insert(name, Arc::clone(&made));
+        Ok(made)
     }
 
     /// Sends a command until it is answered, with the patience that is set.
@@ -195,9 +232,11 @@ impl Connection {
     pub async fn submit_within(&self, prepared: &Prepared, patience: Duration) -> Result<Answer, ClientError> {
         let mut attempts = Attempts::new(patience);
         let mut passing = 0;
+        let unit = self.inner.dialer.is_tls().then_some(prepared.unit.as_str());
         loop {
             let at = self.pick();
-            let why = match self.exchange(at, prepared).await {
+            let wire = self.wire(at, unit)?;
+            let why = match exchange(&wire, prepared).await {
                 Ok(reply) => {
                     self.note_leader(reply.leader_hint);
                     match settle(prepared.id, reply) {
@@ -221,9 +260,9 @@ impl Connection {
                         }
                     }
                 }
-                Err(lost) => {
+                Err(why) => {
                     self.let_rest(at);
-                    lost.to_string()
+                    why
                 }
             };
             if !attempts.pause().await {
@@ -232,29 +271,26 @@ impl Connection {
         }
     }
 
-    async fn exchange(&self, at: usize, prepared: &Prepared) -> Result<SubmitReply, Lost> {
-        let line = self.line(at).await.ok_or(Lost::Connection)?;
-        line.exchange(prepared.submission.clone(), EXCHANGE).await
-    }
-
-    /// The open stream to a node, opened once for all who want it.
-    async fn line(&self, at: usize) -> Option<Arc<SubmitLine>> {
-        let link = self.inner.links.get(at)?;
-        let open = || link.line.read().unwrap_or_else(PoisonError::into_inner).clone().filter(|l| l.is_open());
-        if let Some(line) = open() {
-            return Some(line);
-        }
-        let _opening = link.opening.lock().await;
-        if let Some(line) = open() {
-            return Some(line);
-        }
-        let line = Arc::new(tokio::time::timeout(EXCHANGE, SubmitLine::open(client(link))).await.ok()?.ok()?);
-        *link.line.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&line));
-        Some(line)
-    }
-
     /// Asks one node after the other until one answers. Refusals that will not pass are the answer.
     pub async fn ask<T, F, Fut>(&self, call: F) -> Result<T, ClientError>
+    where
+        F: Fn(LedgerClient<Channel>) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.ask_over(None, call).await
+    }
+
+    /// The same for a prepared command, over its unit's connection.
+    pub async fn ask_with<T, F, Fut>(&self, prepared: &Prepared, call: F) -> Result<T, ClientError>
+    where
+        F: Fn(LedgerClient<Channel>) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let unit = self.inner.dialer.is_tls().then_some(prepared.unit.as_str());
+        self.ask_over(unit, call).await
+    }
+
+    async fn ask_over<T, F, Fut>(&self, unit: Option<&str>, call: F) -> Result<T, ClientError>
     where
         F: Fn(LedgerClient<Channel>) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
@@ -263,7 +299,8 @@ impl Connection {
         loop {
             let at = self.pick();
             let Some(link) = self.inner.links.get(at) else { return Err(ClientError::Unreachable("there is no node".into())) };
-            let status = match tokio::time::timeout(EXCHANGE, call(client(link))).await {
+            let wire = self.wire(at, unit)?;
+            let status = match tokio::time::timeout(EXCHANGE, call(client(&wire))).await {
                 Ok(Ok(reply)) => return Ok(reply.into_inner()),
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded("no answer in time"),
@@ -279,7 +316,7 @@ impl Connection {
             if !attempts.pause().await {
                 return Err(match refusal_of(&status) {
                     Some(refusal) => refusal.into(),
-                    None => ClientError::Unreachable(format!("{}: {}", link.name, status.message())),
+                    None => ClientError::Unreachable(format!("{}: {}", link.name, whole_message(&status))),
                 });
             }
         }
@@ -343,8 +380,41 @@ impl Connection {
     }
 }
 
-fn client(link: &Link) -> LedgerClient<Channel> {
-    LedgerClient::new(link.channel.clone()).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+/// A status with what lies behind it: that a node refused the certificate stands in the last source.
+pub(crate) fn whole_message(status: &Status) -> String {
+    let mut message = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        message = format!("{message}: {error}");
+        source = error.source();
+    }
+    message
+}
+
+/// One exchange; the error says in words why there was no answer.
+async fn exchange(wire: &Wire, prepared: &Prepared) -> Result<SubmitReply, String> {
+    let line = line(wire).await.map_err(|status| whole_message(&status))?;
+    line.exchange(prepared.submission.clone(), EXCHANGE).await.map_err(|lost| lost.to_string())
+}
+
+/// The open stream to a node, opened once for all who want it.
+async fn line(wire: &Wire) -> Result<Arc<SubmitLine>, Status> {
+    let open = || wire.line.read().unwrap_or_else(PoisonError::into_inner).clone().filter(|l| l.is_open());
+    if let Some(line) = open() {
+        return Ok(line);
+    }
+    let _opening = wire.opening.lock().await;
+    if let Some(line) = open() {
+        return Ok(line);
+    }
+    let opened = tokio::time::timeout(EXCHANGE, SubmitLine::open(client(wire))).await;
+    let line = Arc::new(opened.map_err(|_| Status::deadline_exceeded("no connection in time"))??);
+    *wire.line.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&line));
+    Ok(line)
+}
+
+fn client(wire: &Wire) -> LedgerClient<Channel> {
+    LedgerClient::new(wire.channel.clone()).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
 }
 
 /// What a reply means for whoever sent.
@@ -429,7 +499,7 @@ mod tests {
                 .collect(),
             ..Default::default()
         };
-        Connection::new(&nodes, [1; 32], &genesis).unwrap()
+        Connection::new(&nodes, [1; 32], &genesis, Dialer::new(&genesis, None).unwrap()).unwrap()
     }
 
     #[tokio::test]
@@ -455,7 +525,7 @@ mod tests {
     async fn nobody_there_is_unknown_for_a_command_and_unreachable_for_a_question() {
         let mut c = connection(&["a", "b"]);
         c.ask_patience = Duration::from_millis(100);
-        let prepared = Prepared { id: [7; 32], not_after_ms: 0, submission: Default::default() };
+        let prepared = Prepared { id: [7; 32], unit: String::new(), not_after_ms: 0, submission: Default::default() };
         assert!(
             matches!(c.submit_within(&prepared, Duration::from_millis(100)).await, Err(ClientError::Unknown { id, .. }) if id == [7; 32])
         );

@@ -104,6 +104,7 @@ pub struct OperatorKey {
     /// What guards its use besides the file; 0: nothing.
     pub second_factor: u32,
     path: PathBuf,
+    certificate: Option<PathBuf>,
     opened: OnceLock<SigningKey>,
 }
 
@@ -124,6 +125,7 @@ impl Keyring {
             posts: o.posts.clone(),
             second_factor: o.second_factor.map_or(0, |f| f as u32),
             path: o.key.clone(),
+            certificate: o.certificate.clone(),
             opened: OnceLock::new(),
         };
         Self {
@@ -146,6 +148,13 @@ impl Keyring {
         }
         let key = SigningKey::from_seed(&*read_secret(&operator.path, &self.passphrase)?);
         Ok(operator.opened.get_or_init(|| key).clone())
+    }
+
+    /// The certificates of a unit's operators that are here, with their keys; of every unit if none is
+    /// named. None is read yet.
+    pub fn certified<'a>(&'a self, unit: Option<&'a str>) -> impl Iterator<Item = (&'a OperatorKey, &'a Path)> {
+        let of_unit = self.operators.iter().filter(move |o| unit.is_none_or(|unit| o.unit == unit));
+        of_unit.filter_map(|o| Some((o, o.certificate.as_deref()?)))
     }
 
     /// Opens a unit's secret.

@@ -44,6 +44,7 @@ pub mod signer;
 pub mod single;
 mod stream;
 pub mod tags;
+pub mod tls;
 pub mod types;
 pub mod use_licence;
 pub mod vault;

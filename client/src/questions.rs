@@ -1,7 +1,7 @@
 //! Questions to the nodes. Answers are linearizable: as new as the moment of asking.
 
 use crate::client::Client;
-use crate::connection::{Answer, Connection, Recorded, refusal_of_number};
+use crate::connection::{Answer, Connection, Recorded, refusal_of_number, whole_message};
 use crate::error::ClientError;
 use crate::types::Types;
 use std::time::{Duration, Instant};
@@ -131,7 +131,7 @@ impl Connection {
                 Err(_) => last = Status::deadline_exceeded("no answer in time"),
             }
         }
-        leaderless.ok_or_else(|| ClientError::Unreachable(last.message().to_owned()))
+        leaderless.ok_or_else(|| ClientError::Unreachable(whole_message(&last)))
     }
 
     /// Asks the leader to do something to the group: `transfer`, `distrust`, `trust`.

@@ -104,6 +104,7 @@ mod tests {
                 posts: posts.iter().map(|p| (*p).into()).collect(),
                 key,
                 second_factor: None,
+                certificate: None,
             }
         });
         Keyring::new(&Config {

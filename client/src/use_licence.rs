@@ -185,7 +185,7 @@ impl UseDesk {
         let request = SubmitRequest { tag: 0, submission: prepared.prepared.submission.clone() };
         loop {
             let asked = connection
-                .ask(|mut node| {
+                .ask_with(&prepared.prepared, |mut node| {
                     let request = request.clone();
                     async move { node.r#use(request).await }
                 })

@@ -4,9 +4,11 @@
 //! token can enrol in the applicant's name, so it is handed over out of band, lives shortly, and
 //! only its hash is kept.
 
+use crate::authority_certificate::AuthorityCertificate;
+use crate::certificate::{Certificate, CertificateError};
 use crate::subject::Subject;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use vermilion_crypto::{CryptoError, Digest, equal_secret, hash, random, sha256};
+use vermilion_crypto::{CryptoError, Digest, PublicKey, equal_secret, hash, random, sha256};
 use zeroize::Zeroizing;
 
 /// The longest time for which a token may be made, in milliseconds: a day.
@@ -88,6 +90,25 @@ impl std::fmt::Debug for EnrolmentToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("EnrolmentToken(…)")
     }
+}
+
+/// Checks what an applicant was given, leaf and issuing certificate in DER: it is of the root that the
+/// applicant trusts, for the subject and the key that were asked for.
+pub fn accept(
+    leaf: &[u8],
+    issuing: &[u8],
+    root: &AuthorityCertificate,
+    subject: &Subject,
+    key: &PublicKey,
+) -> Result<(Certificate, AuthorityCertificate), CertificateError> {
+    let issuing = AuthorityCertificate::parse(issuing)?;
+    issuing.verify_issued_by(root)?;
+    let leaf = Certificate::parse(leaf)?;
+    leaf.verify_issued_by(&issuing)?;
+    if leaf.key != *key {
+        return Err(CertificateError::Key);
+    }
+    if leaf.subject == *subject { Ok((leaf, issuing)) } else { Err(CertificateError::Subject("name")) }
 }
 
 /// What the authority keeps of a token: for whom, until when, and whether it was used.

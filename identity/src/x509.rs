@@ -208,6 +208,12 @@ pub fn from_pem(text: &str) -> Result<Vec<u8>, CertificateError> {
     if label == PEM_LABEL { Ok(der.as_bytes().to_vec()) } else { Err(CertificateError::Malformed("it is no certificate".into())) }
 }
 
+/// Every certificate of a PEM file, DER, in its order.
+pub fn chain_from_pem(text: &str) -> Result<Vec<Vec<u8>>, CertificateError> {
+    let end = format!("-----END {PEM_LABEL}-----");
+    text.split_inclusive(&end).map(str::trim).filter(|part| !part.is_empty()).map(|part| from_pem(&format!("{part}\n"))).collect()
+}
+
 /// A certificate's PEM.
 pub fn to_pem(der: &[u8]) -> Result<String, CertificateError> {
     Ok(der::Document::try_from(der)?.to_pem(PEM_LABEL, der::pem::LineEnding::LF)?)

@@ -58,6 +58,8 @@ pub struct Config {
     pub peers: std::collections::BTreeMap<String, String>,
     /// Keys.
     pub keys: Keys,
+    /// TLS at every listener and towards every peer. Without it nothing is encrypted and nobody is known.
+    pub tls: Option<Tls>,
     /// How often the leader proposes a commitment when there are new records, in milliseconds.
     #[serde(default = "default_checkpoint_ms")]
     pub checkpoint_ms: u64,
@@ -131,6 +133,32 @@ pub enum Otherwise {
     Closed,
 }
 
+/// The node's certificate, from the authority that the genesis names.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, PEM. Renewals are written here.
+    pub certificate: PathBuf,
+    /// Its key: PKCS#8, opened as the other keys.
+    pub key: PathBuf,
+    /// The issuing certificate's key, on the city's nodes that issue certificates.
+    pub issuing_key: Option<PathBuf>,
+    /// `host:port` to listen on for enrolment and renewal, where the issuing key is.
+    pub enrolment: Option<String>,
+    /// `host:port` of the enrolment listeners where this node asks for its own certificate.
+    #[serde(default)]
+    pub authority: Vec<String>,
+    /// Public questions a second that one address may ask over REST without a certificate.
+    #[serde(default = "default_rest_rate")]
+    pub rest_rate: u32,
+    /// Answer the public's questions over REST in the clear as well, as behind a proxy that has a public certificate.
+    #[serde(default)]
+    pub rest_plain: bool,
+}
+
+/// Questions a second that one address may ask without a certificate, if the configuration does not say.
+pub const DEFAULT_REST_RATE: u32 = 20;
+
 /// How much of the Raft log stays behind the applied index.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -166,6 +194,10 @@ impl Default for Log {
     }
 }
 
+fn default_rest_rate() -> u32 {
+    DEFAULT_REST_RATE
+}
+
 fn default_checkpoint_ms() -> u64 {
     1000
 }
@@ -189,6 +221,13 @@ impl Config {
             .chain(&mut config.keys.ledger)
             .chain(&mut config.keys.vault)
             .chain(&mut config.keys.passphrase_file)
+            .chain(
+                config
+                    .tls
+                    .as_mut()
+                    .into_iter()
+                    .flat_map(|tls| [&mut tls.certificate, &mut tls.key].into_iter().chain(&mut tls.issuing_key)),
+            )
         {
             *file = base.join(&*file);
         }
@@ -225,6 +264,12 @@ impl Config {
         }
         if self.raft_id == Some(0) {
             return value("raft_id", "is never 0");
+        }
+        if self.tls.as_ref().is_some_and(|tls| !(1..=100_000).contains(&tls.rest_rate)) {
+            return value("tls.rest_rate", "must lie between 1 and 100000");
+        }
+        if self.tls.as_ref().is_some_and(|tls| tls.enrolment.is_some() && tls.issuing_key.is_none()) {
+            return value("tls.enrolment", "is for nodes that have tls.issuing_key");
         }
         if !(10..=10_000).contains(&self.tick_ms) {
             return value("tick_ms", "must lie between 10 and 10000");
@@ -299,6 +344,9 @@ lookup = "lookup.pem"
             ("[keys]", "colour = 1\n[keys]", "colour"),
             ("[keys]", "raft_id = 0\n[keys]", "raft_id"),
             ("[keys]", "tick_ms = 1\n[keys]", "tick_ms"),
+            ("[keys]", "[tls]\ncertificate = \"c\"\n[keys]", "key"),
+            ("[keys]", "[tls]\ncertificate = \"c\"\nkey = \"k\"\nrest_rate = 0\n[keys]", "tls.rest_rate"),
+            ("[keys]", "[tls]\ncertificate = \"c\"\nkey = \"k\"\nenrolment = \"127.0.0.1:0\"\n[keys]", "tls.enrolment"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");

@@ -1,6 +1,7 @@
 //! The door: where a submission comes in. It is opened, its signatures and content are checked, and
 //! it goes to the leader, one hop. What the door refuses leaves no record.
 
+use crate::caller::may_submit;
 use crate::gate::VerifiedCache;
 use crate::node::Node;
 use crate::runtime::{Event, now_ms};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use vermilion_consensus::SubmitError;
 use vermilion_crypto::Digest;
+use vermilion_identity::Certificate;
 use vermilion_proto::{Bytes, CommandState, SubmitReply, body::Of};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::{Submitted, open_submission, submission_digest};
@@ -63,20 +65,20 @@ fn unknown(id: &[u8]) -> SubmitReply {
 }
 
 /// Whether a submission came from a client or was forwarded by a node that checked it at its door.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum From {
-    /// A client: every check.
-    Client,
+#[derive(Clone, Copy)]
+pub enum From<'a> {
+    /// A client, over a connection with this certificate: every check.
+    Client(Option<&'a Certificate>),
     /// A node of the group: signatures are checked again, content is not.
     Node,
-    /// This node's own commitment.
+    /// This node's own: a commitment, a certificate.
     Own,
 }
 
 impl Node {
     /// Takes a submission in and answers when it is applied, refused, or not known.
-    pub async fn submit(&self, submission: Bytes, from: From) -> SubmitReply {
-        if from == From::Own {
+    pub async fn submit(&self, submission: Bytes, from: From<'_>) -> SubmitReply {
+        if matches!(from, From::Own) {
             // A full door must not keep the ledger from being committed to.
             return self.take_in(submission, from).await;
         }
@@ -91,7 +93,7 @@ impl Node {
         reply
     }
 
-    async fn take_in(&self, bytes: Bytes, from: From) -> SubmitReply {
+    async fn take_in(&self, bytes: Bytes, from: From<'_>) -> SubmitReply {
         let digest = submission_digest(&bytes);
         let submitted = match beside_others(bytes.len(), || open_submission(&bytes)) {
             Ok(submitted) => submitted,
@@ -115,16 +117,21 @@ impl Node {
     }
 
     /// What can be told before any signature is checked.
-    fn screen(&self, submitted: &Submitted, from: From) -> Result<(), Box<SubmitReply>> {
+    fn screen(&self, submitted: &Submitted, from: From<'_>) -> Result<(), Box<SubmitReply>> {
         let id = submitted.checked.id;
         let command = &submitted.checked.command;
         let Some(head) = &command.head else { return Err(Box::new(refused(&id, &Reason::Malformed.into()))) };
         if head.ledger_id != self.ledger_id {
             return Err(Box::new(refused(&id, &Reason::WrongLedger.into())));
         }
+        if let From::Client(Some(certificate)) = from
+            && let Err(refusal) = may_submit(certificate, head)
+        {
+            return Err(Box::new(refused(&id, &refusal)));
+        }
         match command.body.as_ref().and_then(|b| b.of.as_ref()) {
             Some(Of::Genesis(_)) => return Err(Box::new(refused(&id, &Refusal::new(Reason::NotAuthorised, "a ledger has one genesis")))),
-            Some(Of::Commitment(_)) if from == From::Client => {
+            Some(Of::Commitment(_)) if matches!(from, From::Client(_)) => {
                 return Err(Box::new(refused(&id, &Refusal::new(Reason::NotAuthorised, "only a leading node commits"))));
             }
             _ => {}
@@ -146,7 +153,7 @@ impl Node {
         }
         let state = self.store.state();
         let unknown = |key: &[u8]| query::operator(&state, key).is_ok_and(|o| o.is_none());
-        if from == From::Client && head.signers.iter().all(|s| unknown(&s.key_id)) {
+        if matches!(from, From::Client(_)) && head.signers.iter().all(|s| unknown(&s.key_id)) {
             // Strangers leave no records: what a registered key signs in vain is one.
             return Err(Box::new(refused(&id, &Reason::UnknownSigner.into())));
         }
@@ -154,7 +161,7 @@ impl Node {
     }
 
     /// Signatures, then content.
-    async fn check(&self, submitted: Submitted, submission: &Bytes, from: From) -> Result<Submitted, Box<SubmitReply>> {
+    async fn check(&self, submitted: Submitted, submission: &Bytes, from: From<'_>) -> Result<Submitted, Box<SubmitReply>> {
         let Submitted { signed, checked, sealed } = submitted;
         let id = checked.id;
         let Some((signed, verdict)) = self.verifier.verify(signed).await else {
@@ -162,7 +169,7 @@ impl Node {
         };
         verdict.map_err(|e| Box::new(refused(&id, &e.into())))?;
         let submitted = Submitted { signed, checked, sealed };
-        if from != From::Client {
+        if !matches!(from, From::Client(_)) {
             return Ok(submitted);
         }
         let report = match self.check_content(&submitted, submission).await {
@@ -208,11 +215,11 @@ impl Node {
     }
 
     /// To the leader, here or one hop away.
-    async fn route(&self, id: Digest, bytes: Bytes, from: From) -> SubmitReply {
+    async fn route(&self, id: Digest, bytes: Bytes, from: From<'_>) -> SubmitReply {
         let leader = self.status().leader;
         match leader {
             Some(leader) if leader == self.id => self.propose(id, bytes).await,
-            Some(leader) if from == From::Client => match self.peers.forward(leader, bytes).await {
+            Some(leader) if !matches!(from, From::Node) => match self.peers.forward(leader, bytes).await {
                 Ok(mut reply) => {
                     reply.leader_hint = leader;
                     reply

@@ -1,6 +1,7 @@
 //! The gRPC service for clients. What is not public asks for a request token of a registered key.
 
 use crate::answers::internal;
+use crate::caller;
 use crate::door::From;
 use crate::node::Node;
 use crate::runtime::Event;
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 use vermilion_consensus::Role;
+use vermilion_identity::Certificate;
 use vermilion_proto::ledger_server::Ledger;
 use vermilion_proto::{
     CheckpointReply, CheckpointRequest, ClusterReply, ClusterRequest, CommandStatusRequest, ControlReply, ControlRequest, CoseReceiptReply,
@@ -67,18 +69,36 @@ impl LedgerService {
     }
 }
 
+/// By which service a submission came.
+#[derive(Clone)]
+pub enum Door {
+    /// The clients', over a connection with this certificate.
+    Client(Option<Arc<Certificate>>),
+    /// The nodes'.
+    Node,
+}
+
+impl Door {
+    fn from(&self) -> From<'_> {
+        match self {
+            Self::Client(certificate) => From::Client(certificate.as_deref()),
+            Self::Node => From::Node,
+        }
+    }
+}
+
 type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Runs every submission of a stream, in no particular order, a bounded number at once.
-pub fn submit_all(node: Arc<Node>, mut requests: Streaming<SubmitRequest>, from: From) -> ReplyStream<SubmitReply> {
+pub fn submit_all(node: Arc<Node>, mut requests: Streaming<SubmitRequest>, from: Door) -> ReplyStream<SubmitReply> {
     let (replies, out) = mpsc::channel(STREAM_UNDER_WAY);
     let room = Arc::new(tokio::sync::Semaphore::new(STREAM_UNDER_WAY));
     tokio::spawn(async move {
         while let Ok(Some(request)) = requests.message().await {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            let (node, replies) = (Arc::clone(&node), replies.clone());
+            let (node, replies, from) = (Arc::clone(&node), replies.clone(), from.clone());
             tokio::spawn(async move {
-                let reply = node.submit(request.submission, from).await;
+                let reply = node.submit(request.submission, from.from()).await;
                 // A client that went away does not wait.
                 let _ = replies.send(Ok(SubmitReply { tag: request.tag, ..reply })).await;
                 drop(permit);
@@ -91,15 +111,17 @@ pub fn submit_all(node: Arc<Node>, mut requests: Streaming<SubmitRequest>, from:
 #[tonic::async_trait]
 impl Ledger for LedgerService {
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<SubmitReply>, Status> {
+        let certificate = caller::certificate(&request);
         let request = request.into_inner();
-        let reply = self.0.submit(request.submission, From::Client).await;
+        let reply = self.0.submit(request.submission, From::Client(certificate.as_deref())).await;
         Ok(Response::new(SubmitReply { tag: request.tag, ..reply }))
     }
 
     type SubmitStreamStream = ReplyStream<SubmitReply>;
 
     async fn submit_stream(&self, request: Request<Streaming<SubmitRequest>>) -> Result<Response<Self::SubmitStreamStream>, Status> {
-        Ok(Response::new(submit_all(Arc::clone(&self.0), request.into_inner(), From::Client)))
+        let from = Door::Client(caller::certificate(&request));
+        Ok(Response::new(submit_all(Arc::clone(&self.0), request.into_inner(), from)))
     }
 
     async fn command_status(&self, request: Request<CommandStatusRequest>) -> Result<Response<SubmitReply>, Status> {
@@ -115,7 +137,8 @@ impl Ledger for LedgerService {
     }
 
     async fn r#use(&self, request: Request<SubmitRequest>) -> Result<Response<UseReply>, Status> {
-        let reply = self.0.submit(request.into_inner().submission, From::Client).await;
+        let certificate = caller::certificate(&request);
+        let reply = self.0.submit(request.into_inner().submission, From::Client(certificate.as_deref())).await;
         // The record may have been applied by the leader alone so far.
         if reply.state() == vermilion_proto::CommandState::Committed {
             self.0.read_barrier().await.map_err(|r| status(&r))?;
@@ -320,6 +343,7 @@ impl Node {
             grpc: self.me.peer_address.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             time_ms: head.time_ms,
+            certificate_not_after_ms: self.tls.as_ref().map_or(0, |tls| tls.certificate().validity.not_after_ms),
         })
     }
 

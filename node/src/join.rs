@@ -5,21 +5,18 @@
 //! vote when it has caught up. What it shows is read off its own state. It can be killed at any point and started again.
 
 use crate::config::Config;
-use crate::keys::NodeKeys;
+use crate::enrolment::applicant::{Applicant, EnrolError, keep, subject};
+use crate::keys::{NodeKeys, TlsKeys};
 use crate::node::Node;
-use crate::peers::MAX_PEER_MESSAGE;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tonic::transport::Endpoint;
-use vermilion_crypto::Digest;
-use vermilion_proto::peer_client::PeerClient;
-use vermilion_proto::{AdmissionReply, AdmissionRequest, Genesis};
+use vermilion_identity::enrolment::EnrolmentToken;
+use vermilion_proto::AdmissionReply;
+use vermilion_registry::admission::State;
+use vermilion_registry::reason::Reason;
 
 /// How often the admission is asked for, and progress looked at.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(3);
 
 /// Where a join is. Each is told once, when it is reached; catching up whenever it has come further.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +25,10 @@ pub enum Step {
     NobodyAnswers,
     /// The admission is in this state; the node waits for it to be connected.
     Waiting(String),
+    /// It asks for its certificate, and was put off or refused: why.
+    NoCertificate(String),
+    /// It has its certificate.
+    Certified,
     /// The ledger has connected the node; it starts.
     Admitted,
     /// It runs, and waits to be let into the group.
@@ -52,6 +53,8 @@ impl Step {
         match self {
             Self::NobodyAnswers => "nobody-answers",
             Self::Waiting(_) => "waiting",
+            Self::NoCertificate(_) => "no-certificate",
+            Self::Certified => "certified",
             Self::Admitted => "admitted",
             Self::Started => "started",
             Self::CatchingUp { .. } => "catching-up",
@@ -67,6 +70,7 @@ impl Step {
             let mut object = serde_json::json!({ "node": node, "step": self.word() });
             match self {
                 Self::Waiting(state) => object["admission"] = state.as_str().into(),
+                Self::NoCertificate(why) => object["why"] = why.as_str().into(),
                 Self::CatchingUp { at, of } => {
                     object["records"] = (*at).into();
                     object["of"] = (*of).into();
@@ -79,6 +83,8 @@ impl Step {
             Self::NobodyAnswers => format!("{node}: no node of the ledger answers; asking again"),
             Self::Waiting(state) if state == "unknown" => format!("{node}: nobody has applied for this node yet; waiting"),
             Self::Waiting(state) => format!("{node}: the admission is {state}; waiting for it to be connected"),
+            Self::NoCertificate(why) => format!("{node}: no certificate yet ({why}); asking again"),
+            Self::Certified => format!("{node}: this node has its certificate"),
             Self::Admitted => format!("{node}: the ledger has connected this node"),
             Self::Started => format!("{node}: running; waiting for the leader to let it into the group"),
             Self::CatchingUp { at, of } => format!("{node}: catching up, {at} of {of} records"),
@@ -86,24 +92,6 @@ impl Step {
             Self::Voter => format!("{node}: caught up, and has its vote: the join is done"),
         }
     }
-}
-
-/// Whom to ask: the nodes of the genesis, where the configuration says or else where the genesis says, and whoever else the
-/// configuration names.
-fn addresses(config: &Config, genesis: &Genesis) -> BTreeSet<String> {
-    let founders = genesis.nodes.iter().filter(|n| !config.peers.contains_key(&n.name)).map(|n| n.peer_address.clone());
-    founders.chain(config.peers.values().cloned()).collect()
-}
-
-async fn ask(address: &str, ledger_id: &Digest, name: &str) -> Result<AdmissionReply, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| format!("{address}: {e}"))?;
-    let asked = async {
-        let channel = endpoint.connect().await.map_err(|e| e.to_string())?;
-        let mut client = PeerClient::new(channel).max_decoding_message_size(MAX_PEER_MESSAGE);
-        let request = AdmissionRequest { ledger_id: ledger_id.to_vec(), name: name.into() };
-        Ok::<_, String>(client.admission(request).await.map_err(|status| status.to_string())?.into_inner())
-    };
-    tokio::time::timeout(ANSWER, asked).await.map_err(|_| format!("{address}: no answer"))?.map_err(|e| format!("{address}: {e}"))
 }
 
 /// Whether the entry that the ledger connected is the one that this node is configured as. The answer is another node's
@@ -129,39 +117,100 @@ fn is_ours(config: &Config, keys: &NodeKeys, reply: &AdmissionReply) -> Result<(
     Ok(())
 }
 
-/// Waits until the ledger has connected this node, unless its directory shows that it has begun before. An error names what
-/// of the configuration is not what was applied for.
+/// How this node's admission stands: of the addresses that answer, whoever knows most is believed, since one node may lag
+/// behind another.
+async fn standing(applicant: &Applicant, name: &str) -> Option<AdmissionReply> {
+    let mut best: Option<AdmissionReply> = None;
+    for address in applicant.addresses() {
+        match applicant.admission(address, name).await {
+            Ok(reply) if reply.admitted => return Some(reply),
+            Ok(reply) if best.as_ref().is_none_or(|_| reply.state != "unknown") => best = Some(reply),
+            Ok(_) => {}
+            Err(why) => tracing::debug!(address, why, "a node did not answer"),
+        }
+    }
+    best
+}
+
+/// Gets the node its certificate, where the ledger connects over TLS and there is none yet: the key is made here, and the
+/// token, which the operator was handed, pays for the certificate as soon as the admission is approved. A token that is
+/// refused for good is an error.
+async fn certify(
+    config: &Config,
+    applicant: &Applicant,
+    reply: &AdmissionReply,
+    token: Option<&str>,
+    tell: &mut impl FnMut(Step),
+) -> Result<bool, String> {
+    let (Some(tls), Some(root)) = (&config.tls, applicant.root()) else { return Ok(true) };
+    if tls.certificate.exists() {
+        return Ok(true);
+    }
+    // Before it is approved nobody may grant it one.
+    let approved = State::from_name(&reply.state).is_some_and(State::may_be_certified);
+    let Some(subject) = subject(root, reply).filter(|_| approved) else {
+        tell(Step::Waiting(reply.state.clone()));
+        return Ok(false);
+    };
+    let Some(token) = token else {
+        tell(Step::NoCertificate("start again with --token-file and the token of `vermilion enrolment grant`".into()));
+        return Ok(false);
+    };
+    match EnrolmentToken::parse(token) {
+        Err(error) => return Err(format!("--token-file: {error}")),
+        Ok(token) if token.authority != root.fingerprint => return Err("--token-file: the token is of another ledger's authority".into()),
+        Ok(_) => {}
+    }
+    let key = TlsKeys::key_for(config, &tls.key).map_err(|e| e.to_string())?;
+    match applicant.enrol(token, &subject, &key).await {
+        Ok(given) => {
+            keep(&tls.certificate, &given.der, given.issuing.der()).map_err(|e| e.to_string())?;
+            tell(Step::Certified);
+            Ok(true)
+        }
+        // What a later record may change is waited for.
+        Err(error @ (EnrolError::Nobody(_) | EnrolError::Refused(Some(Reason::UnknownGrant | Reason::NotAdmitted), _))) => {
+            tell(Step::NoCertificate(error.to_string()));
+            Ok(false)
+        }
+        Err(error) => Err(format!("--token-file: {error}")),
+    }
+}
+
+/// Waits until the ledger has connected this node and, over TLS, given it a certificate, unless its directory shows that it
+/// has begun before. An error names what of the configuration is not what was applied for.
 pub async fn wait_until_admitted(
     config: &Config,
     keys: &NodeKeys,
-    genesis: &Genesis,
-    ledger_id: &Digest,
+    applicant: &Applicant,
+    token: Option<&str>,
     mut tell: impl FnMut(Step),
 ) -> Result<(), String> {
     // It was admitted when it began.
     if config.data_dir.join("db").exists() {
         return Ok(());
     }
-    let addresses = addresses(config, genesis);
     let mut told = None;
-    loop {
-        let mut step = Step::NobodyAnswers;
-        for address in &addresses {
-            match ask(address, ledger_id, &config.name).await {
-                Ok(reply) if reply.admitted => {
-                    is_ours(config, keys, &reply)?;
-                    tell(Step::Admitted);
-                    return Ok(());
-                }
-                // One node may lag behind another: whoever knows most is believed.
-                Ok(reply) if step == Step::NobodyAnswers || reply.state != "unknown" => step = Step::Waiting(reply.state),
-                Ok(_) => {}
-                Err(why) => tracing::debug!(address, why, "a node did not answer"),
-            }
-        }
+    let mut tell_once = |step: Step| {
         if told.as_ref() != Some(&step) {
             tell(step.clone());
             told = Some(step);
+        }
+    };
+    loop {
+        match standing(applicant, &config.name).await {
+            None => tell_once(Step::NobodyAnswers),
+            Some(reply) => {
+                let certified = certify(config, applicant, &reply, token, &mut tell_once).await?;
+                if reply.admitted && certified {
+                    is_ours(config, keys, &reply)?;
+                    tell_once(Step::Admitted);
+                    return Ok(());
+                }
+                if certified {
+                    tell_once(Step::Waiting(reply.state));
+                }
+            }
         }
         tokio::time::sleep(LOOK).await;
     }

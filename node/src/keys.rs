@@ -1,9 +1,28 @@
 //! A node's keys, read from their files.
 
 use crate::config::{Config, ConfigError};
-use std::path::Path;
-use vermilion_crypto::{LookupKey, SigningKey, VaultSecretKey, decode_secret};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use vermilion_crypto::{LookupKey, SigningKey, VaultSecretKey, decode_secret, encode_secret};
+use vermilion_identity::x509;
 use zeroize::Zeroizing;
+
+/// The environment variable that may hold the passphrase of key files.
+pub const PASSPHRASE_VARIABLE: &str = "VERMILION_PASSPHRASE";
+/// The name of the systemd credential that may hold it.
+const PASSPHRASE_CREDENTIAL: &str = "vermilion-passphrase";
+
+/// A node's TLS key and certificate.
+#[derive(Debug)]
+pub struct TlsKeys {
+    /// The key.
+    pub key: SigningKey,
+    /// The certificate, DER.
+    pub leaf: Vec<u8>,
+    /// The issuing certificate above it, DER, if the file has it; else the one of the genesis is.
+    pub above: Option<Vec<u8>>,
+}
 
 /// The keys of one node.
 pub struct NodeKeys {
@@ -17,31 +36,78 @@ pub struct NodeKeys {
     pub lookup: LookupKey,
     /// Vault keys that this node may open.
     pub vault: Vec<VaultSecretKey>,
+    /// What TLS shows, where the configuration has it.
+    pub tls: Option<TlsKeys>,
+    /// The authority's issuing key.
+    pub issuing: Option<SigningKey>,
 }
 
 impl NodeKeys {
-    /// Reads every key that the configuration names.
+    /// Reads every key that the configuration names, but those of TLS: a node that joins has none yet.
     pub fn load(config: &Config) -> Result<Self, ConfigError> {
-        let passphrase = match &config.keys.passphrase_file {
-            None => None,
-            Some(path) => {
-                let text = Zeroizing::new(read(path)?);
-                Some(Zeroizing::new(text.lines().next().unwrap_or_default().as_bytes().to_vec()))
-            }
-        };
-        let secret = |path: &Path| -> Result<Zeroizing<[u8; 32]>, ConfigError> {
-            let text = Zeroizing::new(read(path)?);
-            decode_secret(&text, passphrase.as_ref().map(|p| p.as_slice()))
-                .map_err(|e| ConfigError::Parse { path: path.into(), why: e.to_string() })
-        };
+        let passphrase = passphrase(config)?;
+        let secret = |path: &Path| secret(path, passphrase.as_ref());
         Ok(Self {
             node: SigningKey::from_seed(&*secret(&config.keys.node)?),
             cosigning: SigningKey::from_seed(&*secret(&config.keys.cosigning)?),
             ledger: config.keys.ledger.as_deref().map(&secret).transpose()?.map(|s| SigningKey::from_seed(&s)),
             lookup: LookupKey::from_bytes(*secret(&config.keys.lookup)?),
             vault: config.keys.vault.iter().map(|p| Ok(VaultSecretKey::from_bytes(*secret(p)?))).collect::<Result<_, ConfigError>>()?,
+            issuing: match config.tls.as_ref().and_then(|tls| tls.issuing_key.as_deref()) {
+                None => None,
+                Some(path) => Some(SigningKey::from_seed(&*secret(path)?)),
+            },
+            tls: None,
         })
     }
+}
+
+impl TlsKeys {
+    /// Reads what the configuration names, if it has TLS.
+    pub fn load(config: &Config) -> Result<Option<Self>, ConfigError> {
+        let Some(tls) = &config.tls else { return Ok(None) };
+        let key = SigningKey::from_seed(&*secret(&tls.key, passphrase(config)?.as_ref())?);
+        let unreadable = |why: String| ConfigError::Parse { path: tls.certificate.clone(), why };
+        let mut chain = x509::chain_from_pem(&read(&tls.certificate)?).map_err(|e| unreadable(e.to_string()))?.into_iter();
+        let leaf = chain.next().ok_or_else(|| unreadable("it is empty".into()))?;
+        Ok(Some(Self { key, leaf, above: chain.next() }))
+    }
+
+    /// The TLS key of a node that joins: made here if it is not there yet, encrypted like the others.
+    pub fn key_for(config: &Config, path: &Path) -> Result<SigningKey, ConfigError> {
+        let passphrase = passphrase(config)?;
+        if !path.exists() {
+            let refused = |e: vermilion_crypto::CryptoError| ConfigError::Parse { path: path.into(), why: e.to_string() };
+            let key = SigningKey::generate().map_err(refused)?;
+            let text = encode_secret(&key.seed(), passphrase.as_ref().map(|p| p.as_slice())).map_err(refused)?;
+            let write = || {
+                let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+                file.write_all(text.as_bytes())?;
+                file.sync_all()
+            };
+            write().map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        }
+        Ok(SigningKey::from_seed(&*secret(path, passphrase.as_ref())?))
+    }
+}
+
+/// The passphrase of the key files: from the file that the configuration names, else systemd's
+/// credential, else the environment.
+fn passphrase(config: &Config) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
+    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| PathBuf::from(dir).join(PASSPHRASE_CREDENTIAL));
+    let file = config.keys.passphrase_file.clone().or(credential.filter(|path| path.exists()));
+    Ok(match file {
+        Some(path) => {
+            let text = Zeroizing::new(read(&path)?);
+            Some(Zeroizing::new(text.lines().next().unwrap_or_default().as_bytes().to_vec()))
+        }
+        None => std::env::var(PASSPHRASE_VARIABLE).ok().map(|text| Zeroizing::new(text.into_bytes())),
+    })
+}
+
+fn secret(path: &Path, passphrase: Option<&Zeroizing<Vec<u8>>>) -> Result<Zeroizing<[u8; 32]>, ConfigError> {
+    let text = Zeroizing::new(read(path)?);
+    decode_secret(&text, passphrase.map(|p| p.as_slice())).map_err(|e| ConfigError::Parse { path: path.into(), why: e.to_string() })
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

@@ -3,19 +3,25 @@
 #![allow(clippy::disallowed_methods, reason = "this crate has the clock")]
 
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use vermilion_node::config::{Config, Log};
+use vermilion_node::config::{Config, DEFAULT_REST_RATE, Log, Tls};
+use vermilion_node::enrolment::EnrolmentService;
+use vermilion_node::enrolment::applicant::Applicant;
 use vermilion_node::grpc::LedgerService;
 use vermilion_node::join::{self, Step};
-use vermilion_node::keys::NodeKeys;
+use vermilion_node::keys::{NodeKeys, TlsKeys};
 use vermilion_node::node::{Node, Start, Started, read_genesis};
 use vermilion_node::peer_service::PeerService;
 use vermilion_node::peers::MAX_PEER_MESSAGE;
+use vermilion_node::rate::RateLimit;
+use vermilion_node::tls::{Caller, TlsListener};
+use vermilion_proto::enrolment_server::EnrolmentServer;
 use vermilion_proto::ledger_server::LedgerServer;
 use vermilion_proto::peer_server::PeerServer;
+use zeroize::Zeroizing;
 
 /// Blocks and submissions are many small pieces of memory: a tenth of the time went into glibc's allocator.
 #[global_allocator]
@@ -23,6 +29,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// The largest request of a client, in bytes: a submission and its framing.
 const MAX_REQUEST: usize = 9 << 20;
+/// The largest request of an applicant, in bytes.
+const MAX_APPLICATION: usize = 64 << 10;
 /// How long a stop waits for requests under way.
 const DRAIN: Duration = Duration::from_secs(5);
 /// The exit code when the node stopped itself: sysexits' EX_SOFTWARE.
@@ -49,11 +57,14 @@ enum Command {
     /// Join a ledger: wait until it has connected this node, catch up, get a vote, and go on as a node.
     ///
     /// Begins with an empty directory, and can be killed and started again at any point.
-    #[command(after_help = "Example:\n  vermiliond join --config /etc/vermilion/node.toml")]
+    #[command(after_help = "Example:\n  vermiliond join --config /etc/vermilion/node.toml --token-file token")]
     Join {
         /// The node's configuration, with the raft_id it was applied for under, and peers that can be asked.
         #[arg(long)]
         config: PathBuf,
+        /// A file with the enrolment token, where the ledger connects over TLS: needed until the node has its certificate.
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
         /// Progress as JSON lines.
         #[arg(long)]
         json: bool,
@@ -68,27 +79,33 @@ enum Command {
 }
 
 /// What is asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum How {
     Run,
-    Join { json: bool },
+    Join { token_file: Option<PathBuf>, json: bool },
     Check,
 }
 
 fn main() -> ExitCode {
     let (path, how) = match Args::parse().command {
         Command::Run { config } => (config, How::Run),
-        Command::Join { config, json } => (config, How::Join { json }),
+        Command::Join { config, token_file, json } => (config, How::Join { token_file, json }),
         Command::Check { config } => (config, How::Check),
     };
     let loaded = Config::load(&path).and_then(|config| NodeKeys::load(&config).map(|keys| (config, keys)));
-    let (config, keys) = match loaded {
+    let (config, mut keys) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("vermiliond: {error}");
             return ExitCode::from(BAD_CONFIG);
         }
     };
+    if !matches!(how, How::Join { .. })
+        && let Err(why) = load_tls(&config, &mut keys)
+    {
+        eprintln!("vermiliond: {why}");
+        return ExitCode::from(BAD_CONFIG);
+    }
     if how == How::Check {
         println!("{} is a usable configuration of node {}", path.display(), config.name);
         return ExitCode::SUCCESS;
@@ -101,8 +118,9 @@ fn main() -> ExitCode {
             return ExitCode::from(STOPPED_ITSELF);
         }
     };
-    if let How::Join { json } = how
-        && let Err(why) = runtime.block_on(wait_to_join(&config, &keys, json))
+    if let How::Join { token_file, json } = &how
+        && let Err(why) =
+            runtime.block_on(wait_to_join(&config, &keys, token_file.as_deref(), *json)).and_then(|()| load_tls(&config, &mut keys))
     {
         eprintln!("vermiliond: {why}");
         return ExitCode::from(BAD_CONFIG);
@@ -120,7 +138,7 @@ fn main() -> ExitCode {
             return ExitCode::from(STOPPED_ITSELF);
         }
     };
-    if let How::Join { json } = how {
+    if let How::Join { json, .. } = how {
         let name = config.name.clone();
         runtime.spawn(join::watch(Arc::clone(&started.node), move |step| tell(&name, json, &step)));
     }
@@ -131,11 +149,19 @@ fn main() -> ExitCode {
     code
 }
 
+fn load_tls(config: &Config, keys: &mut NodeKeys) -> Result<(), String> {
+    keys.tls = TlsKeys::load(config).map_err(|e| e.to_string())?;
+    Ok(())
+}
+
 /// Waits until the ledger has connected this node, or SIGTERM or SIGINT ends the process.
-async fn wait_to_join(config: &Config, keys: &NodeKeys, json: bool) -> Result<(), String> {
+async fn wait_to_join(config: &Config, keys: &NodeKeys, token_file: Option<&Path>, json: bool) -> Result<(), String> {
     let (payload, genesis) = read_genesis(config)?;
-    let ledger_id = vermilion_registry::ledger_id(&payload);
-    join::wait_until_admitted(config, keys, &genesis, &ledger_id, |step| tell(&config.name, json, &step)).await
+    let applicant = Applicant::new(config, &genesis, vermilion_registry::ledger_id(&payload))?;
+    let token = token_file.map(|path| std::fs::read_to_string(path).map_err(|e| format!("--token-file: {}: {e}", path.display())));
+    let token = token.transpose()?.map(Zeroizing::new);
+    let tell = |step| tell(&config.name, json, &step);
+    join::wait_until_admitted(config, keys, &applicant, token.as_ref().map(|t| t.as_str()), tell).await
 }
 
 /// A line of a join's progress.
@@ -164,10 +190,12 @@ async fn serve(config: Config, started: Started) -> ExitCode {
         let _ = stopping.wait_for(|stop| *stop).await;
     };
     let grpc = tokio::spawn(serve_grpc(config.grpc.clone(), Arc::clone(&node), wait(stopping.clone())));
-    let rest = tokio::spawn(serve_rest(config.http.clone(), Arc::clone(&node), wait(stopping)));
+    let rest = tokio::spawn(serve_rest(config.clone(), Arc::clone(&node), wait(stopping.clone())));
+    let enrolment = tokio::spawn(serve_enrolment(config.clone(), Arc::clone(&node), wait(stopping)));
     tracing::info!(node = config.name, grpc = config.grpc, http = config.http, ledger = hex::encode(node.ledger_id), "the node runs");
     let mut grpc = std::pin::pin!(grpc);
     let mut rest = std::pin::pin!(rest);
+    let mut enrolment = std::pin::pin!(enrolment);
     let code = tokio::select! {
         Some(stopped) = fatal.recv() => {
             tracing::error!(why = stopped.0, "the node stops");
@@ -177,6 +205,7 @@ async fn serve(config: Config, started: Started) -> ExitCode {
         }
         ended = &mut grpc => listener_ended("gRPC", ended),
         ended = &mut rest => listener_ended("REST", ended),
+        ended = &mut enrolment => listener_ended("enrolment", ended),
         () = signalled() => ExitCode::SUCCESS,
     };
     tracing::info!("stopping: requests under way are finished");
@@ -210,8 +239,7 @@ fn listener_ended(which: &str, ended: Result<Result<(), String>, tokio::task::Jo
 }
 
 async fn serve_grpc(address: String, node: Arc<Node>, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
-    let address = address.parse().map_err(|e| format!("grpc: {e}"))?;
-    tonic::transport::Server::builder()
+    let server = tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20)
@@ -222,16 +250,57 @@ async fn serve_grpc(address: String, node: Arc<Node>, stop: impl Future<Output =
                 .max_encoding_message_size(MAX_REQUEST),
         )
         .add_service(
-            PeerServer::new(PeerService(node)).max_decoding_message_size(MAX_PEER_MESSAGE).max_encoding_message_size(MAX_PEER_MESSAGE),
-        )
-        .serve_with_shutdown(address, stop)
-        .await
-        .map_err(|e| e.to_string())
+            PeerServer::new(PeerService(Arc::clone(&node)))
+                .max_decoding_message_size(MAX_PEER_MESSAGE)
+                .max_encoding_message_size(MAX_PEER_MESSAGE),
+        );
+    let served = match &node.tls {
+        None => {
+            let limit = RateLimit::new(DEFAULT_REST_RATE, Arc::clone(&node));
+            let service = EnrolmentServer::new(EnrolmentService { node: Arc::clone(&node), limit });
+            let server = server.add_service(service.max_decoding_message_size(MAX_APPLICATION));
+            server.serve_with_shutdown(address.parse().map_err(|e| format!("grpc: {e}"))?, stop).await
+        }
+        Some(tls) => {
+            let config = tls.grpc().map_err(|e| e.to_string())?;
+            let listener = TlsListener::bind(&address, config, Arc::clone(&tls.connections), false).await?;
+            server.serve_with_incoming_shutdown(listener.into_stream(), stop).await
+        }
+    };
+    served.map_err(|e| e.to_string())
 }
 
-async fn serve_rest(address: String, node: Arc<Node>, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
-    let listener = tokio::net::TcpListener::bind(&address).await.map_err(|e| format!("http: {address}: {e}"))?;
-    axum::serve(listener, vermilion_node::rest::router(node)).with_graceful_shutdown(stop).await.map_err(|e| e.to_string())
+async fn serve_rest(config: Config, node: Arc<Node>, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
+    let address = &config.http;
+    let routes = vermilion_node::rest::router(Arc::clone(&node));
+    let served = match (&node.tls, &config.tls) {
+        (None, _) | (_, None) => {
+            let listener = tokio::net::TcpListener::bind(address).await.map_err(|e| format!("http: {address}: {e}"))?;
+            axum::serve(listener, routes).with_graceful_shutdown(stop).await
+        }
+        (Some(tls), Some(Tls { rest_rate, rest_plain, .. })) => {
+            let server = tls.rest().map_err(|e| e.to_string())?;
+            let listener = TlsListener::bind(address, server, Arc::clone(&tls.connections), *rest_plain).await?;
+            let limit = RateLimit::new(*rest_rate, Arc::clone(&node));
+            let routes = routes.layer(axum::middleware::from_fn_with_state(limit, vermilion_node::rate::limit));
+            axum::serve(listener, routes.into_make_service_with_connect_info::<Caller>()).with_graceful_shutdown(stop).await
+        }
+    };
+    served.map_err(|e| e.to_string())
+}
+
+/// The listener for applicants, where the configuration has one. Without it there is nothing to wait for.
+async fn serve_enrolment(config: Config, node: Arc<Node>, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
+    let (Some(tls), Some(Tls { enrolment: Some(address), rest_rate, .. })) = (&node.tls, &config.tls) else {
+        stop.await;
+        return Ok(());
+    };
+    let server = tls.enrolment().map_err(|e| e.to_string())?;
+    let listener = TlsListener::bind(address, server, Arc::clone(&tls.connections), false).await?;
+    let limit = RateLimit::new(*rest_rate, Arc::clone(&node));
+    let service = EnrolmentServer::new(EnrolmentService { node: Arc::clone(&node), limit }).max_decoding_message_size(MAX_APPLICATION);
+    let server = tonic::transport::Server::builder().add_service(service);
+    server.serve_with_incoming_shutdown(listener.into_stream(), stop).await.map_err(|e| e.to_string())
 }
 
 /// SIGTERM or SIGINT.

@@ -21,6 +21,14 @@ pub struct Metrics {
     published: IntGauge,
     outside_size: IntGaugeVec,
     outside_failed: IntCounterVec,
+    /// Connections refused at the handshake.
+    pub connections_refused: IntCounter,
+    /// Open connections cut because their credential no longer stands.
+    pub connections_cut: IntCounter,
+    /// Public questions over REST turned away because their address asked too many.
+    pub rate_limited: IntCounter,
+    /// Seconds until the node's certificate expires; 0 without one.
+    pub certificate_seconds: IntGauge,
     term: IntGauge,
     leader: IntGauge,
     commit: IntGauge,
@@ -54,6 +62,10 @@ impl Metrics {
                 Opts::new("vermilion_outside_witness_failures_total", "checkpoints that an outside witness did not cosign, by reason"),
                 &["witness", "reason"],
             )?,
+            connections_refused: IntCounter::new("vermilion_connections_refused_total", "peers refused at the handshake")?,
+            connections_cut: IntCounter::new("vermilion_connections_cut_total", "connections cut after their credential fell")?,
+            rate_limited: IntCounter::new("vermilion_rest_rate_limited_total", "public questions turned away")?,
+            certificate_seconds: IntGauge::new("vermilion_certificate_expires_seconds", "until the node's certificate expires")?,
             term: IntGauge::new("vermilion_raft_term", "Raft term")?,
             leader: IntGauge::new("vermilion_raft_leader", "Raft id of the leader, 0 when there is none")?,
             commit: IntGauge::new("vermilion_raft_commit_index", "committed through")?,
@@ -66,10 +78,26 @@ impl Metrics {
         r.register(Box::new(metrics.apply_seconds.clone()))?;
         r.register(Box::new(metrics.outside_size.clone()))?;
         r.register(Box::new(metrics.outside_failed.clone()))?;
-        for counter in [&metrics.records, &metrics.busy, &metrics.gate_refused, &metrics.disclosed] {
+        for counter in [
+            &metrics.records,
+            &metrics.busy,
+            &metrics.gate_refused,
+            &metrics.disclosed,
+            &metrics.connections_refused,
+            &metrics.connections_cut,
+            &metrics.rate_limited,
+        ] {
             r.register(Box::new(counter.clone()))?;
         }
-        for gauge in [&metrics.size, &metrics.published, &metrics.term, &metrics.leader, &metrics.commit, &metrics.applied] {
+        for gauge in [
+            &metrics.certificate_seconds,
+            &metrics.size,
+            &metrics.published,
+            &metrics.term,
+            &metrics.leader,
+            &metrics.commit,
+            &metrics.applied,
+        ] {
             r.register(Box::new(gauge.clone()))?;
         }
         r.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;

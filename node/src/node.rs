@@ -6,6 +6,8 @@ use crate::catchup::{CatchUp, Follow, Progress};
 use crate::config::Config;
 use crate::door::{From, MAX_UNDER_WAY, MAX_UNDER_WAY_BYTES};
 use crate::edge::Edge;
+use crate::enrolment::Renewal;
+use crate::enrolment::applicant::Applicant;
 use crate::gate::VerifiedCache;
 use crate::keys::NodeKeys;
 use crate::metrics::Metrics;
@@ -14,6 +16,7 @@ use crate::outside;
 use crate::peers::Peers;
 use crate::recent::Recent;
 use crate::runtime::{Event, FatalStop, Parts, Runtime, now_ms};
+use crate::tls::{NodeTls, StateStanding};
 use crate::verify::Verifier;
 use crate::waiters::Waiters;
 use crate::witness::WitnessOffice;
@@ -25,9 +28,13 @@ use vermilion_consensus::{Role, Status};
 use vermilion_crypto::Digest;
 use vermilion_proto::{Body, Command, Commitment, Genesis, GenesisNode, Head, LedgerHead, Message as _, Signer, SignerKind, body::Of};
 use vermilion_registry::submission::{Sealed, encode_submission};
-use vermilion_registry::{Registry, pinned, query};
+use vermilion_registry::{Registry, founding::Founding, pinned, query};
 use vermilion_storage::{Commit, Mode, Store, Truncation};
 
+/// How often the node looks whether the state has changed, and with it who may stay connected.
+const JUDGE: Duration = Duration::from_millis(200);
+/// After this many milliseconds it looks anyway: certificates expire without a record.
+const LOOK_ANYWAY_MS: u64 = 1000;
 /// How long a commitment may wait for its block.
 const COMMITMENT_LIFETIME_MS: u64 = 30_000;
 
@@ -67,13 +74,17 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     /// To the driver.
     pub events: SyncSender<Event>,
+    /// TLS, where the configuration has it.
+    pub tls: Option<Arc<NodeTls>>,
+    /// The authority's issuing key, where this node holds it.
+    pub issuing_key: Option<vermilion_crypto::SigningKey>,
     /// Bounds what is under way at the door.
     pub under_way: Semaphore,
     /// Bounds its bytes.
     pub under_way_bytes: Semaphore,
     status: watch::Receiver<Status>,
     catching_up: watch::Receiver<Option<Progress>>,
-    node_key: vermilion_crypto::SigningKey,
+    pub(crate) node_key: vermilion_crypto::SigningKey,
     checkpoint_ms: u64,
 }
 
@@ -130,7 +141,11 @@ impl Node {
         let metrics = Arc::new(Metrics::new().map_err(|e| e.to_string())?);
         // Peers need the driver's channel and the catch-up needs peers, before the driver starts: a relay.
         let (relay, relayed) = std::sync::mpsc::sync_channel(1024);
-        let peers = Peers::new(&me, ledger_id, config.peers.clone(), relay, handle.clone());
+        let tls = start_tls(&keys, &genesis, &store, &metrics, &me)?;
+        let peers = Peers::new(&me, ledger_id, config.peers.clone(), relay, handle.clone(), tls.clone());
+        if let Some(tls) = &tls {
+            tls.standing.follow(peers.whereabout());
+        }
         let policy = config.outside_policy();
         let office =
             WitnessOffice::new(store.clone(), (&genesis, ledger_id), policy, Arc::clone(&edge), &me.name, &keys, fatal_in.clone())?;
@@ -186,6 +201,8 @@ impl Node {
             bundling: Semaphore::new(1),
             metrics,
             events: runtime.events.clone(),
+            tls,
+            issuing_key: keys.issuing,
             under_way: Semaphore::new(MAX_UNDER_WAY),
             under_way_bytes: Semaphore::new(MAX_UNDER_WAY_BYTES),
             status: runtime.status.clone(),
@@ -194,6 +211,11 @@ impl Node {
             checkpoint_ms: config.checkpoint_ms,
         });
         handle.spawn(Arc::clone(&node).commit_on_schedule());
+        handle.spawn(Arc::clone(&node).judge_connections());
+        if let (Some(tls), Some(mine)) = (&config.tls, keys.tls) {
+            let applicant = Applicant::new(config, &node.genesis, ledger_id)?;
+            handle.spawn(Arc::clone(&node).renew_by_itself(Renewal { path: tls.certificate.clone(), key: mine.key, applicant }));
+        }
         Ok(Started { node, runtime, fatal })
     }
 
@@ -241,6 +263,32 @@ impl Node {
         }
     }
 
+    /// Looks at the open connections after every change of the state, and once a second for the dates.
+    async fn judge_connections(self: Arc<Self>) {
+        let Some(tls) = self.tls.clone() else { return };
+        let mut every = tokio::time::interval(JUDGE);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut seen, mut looked_ms) = (0, 0);
+        loop {
+            every.tick().await;
+            let (size, now) = (self.head().map_or(0, |h| h.size), now_ms());
+            let status = self.status();
+            if status.leader.is_none() || self.catching_up().is_some() {
+                tls.standing.set_caught_up(false);
+            } else if status.applied >= status.commit {
+                tls.standing.set_caught_up(true);
+            }
+            let left = tls.certificate().validity.not_after_ms.saturating_sub(now) / 1000;
+            self.metrics.certificate_seconds.set(i64::try_from(left).unwrap_or(i64::MAX));
+            if size == seen && now.abs_diff(looked_ms) < LOOK_ANYWAY_MS {
+                continue;
+            }
+            (seen, looked_ms) = (size, now);
+            let cut = tokio::task::block_in_place(|| tls.connections.judge_all(&tls.standing, now));
+            self.metrics.connections_cut.inc_by(cut as u64);
+        }
+    }
+
     /// While this node leads: a commitment whenever there are records that none covers.
     async fn commit_on_schedule(self: Arc<Self>) {
         let mut every = tokio::time::interval(Duration::from_millis(self.checkpoint_ms));
@@ -266,6 +314,24 @@ pub fn read_genesis(config: &Config) -> Result<(Vec<u8>, Genesis), String> {
     let payload = std::fs::read(path).map_err(|e| format!("cannot read the genesis {}: {e}", path.display()))?;
     let genesis = pinned::read_genesis(&payload).ok_or_else(|| format!("{} is no genesis", path.display()))?;
     Ok((payload, genesis))
+}
+
+/// TLS with the certificate that the configuration names, under the authority of the genesis.
+fn start_tls(
+    keys: &NodeKeys,
+    genesis: &Genesis,
+    store: &Store,
+    metrics: &Arc<Metrics>,
+    me: &GenesisNode,
+) -> Result<Option<Arc<NodeTls>>, String> {
+    let Some(mine) = &keys.tls else {
+        tracing::warn!("there is no [tls]: nothing is encrypted, and nobody who connects is known");
+        return Ok(None);
+    };
+    let founding = Founding::read(genesis).map_err(|e| e.to_string())?;
+    let founding = founding.ok_or("tls: the genesis names no authority")?;
+    let standing = StateStanding::new(store.clone(), Arc::clone(metrics));
+    NodeTls::new(mine, &founding.issuing, standing, me).map(|tls| Some(Arc::new(tls)))
 }
 
 /// Evidence of a conflict, on which the node stopped before.

@@ -1,10 +1,11 @@
-//! The gRPC service for nodes. Certificates on these connections come with the identity module;
-//! until then the listener belongs on a network of the nodes' own.
+//! The gRPC service for nodes: with TLS for their certificates alone, and for each under its own id.
+//! Without TLS the listener belongs on a network of the nodes' own.
 
 use crate::answers::internal;
-use crate::door::{From, beside_others};
+use crate::caller;
+use crate::door::beside_others;
 use crate::gate::NodeGate;
-use crate::grpc::{status, submit_all};
+use crate::grpc::{Door, status, submit_all};
 use crate::node::Node;
 use crate::runtime::{Event, now_ms};
 use std::pin::Pin;
@@ -16,11 +17,9 @@ use tonic::{Request, Response, Status, Streaming};
 use vermilion_consensus::{Gate as _, Millis, Refusal as GateRefusal};
 use vermilion_proto::peer_server::Peer;
 use vermilion_proto::{
-    AdmissionReply, AdmissionRequest, CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest,
-    Message as _, RaftAck, RaftFrame, SubmitReply, SubmitRequest, UseReply,
+    CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, Message as _, RaftAck, RaftFrame,
+    SubmitReply, SubmitRequest, UseReply,
 };
-use vermilion_registry::Directory;
-use vermilion_registry::admission::{State, node_subject};
 use vermilion_registry::submission::open_submission;
 
 /// Records of one catch-up request.
@@ -85,12 +84,14 @@ fn hand_over(events: &SyncSender<Event>, event: Event) -> Result<(), Status> {
 #[tonic::async_trait]
 impl Peer for PeerService {
     async fn raft(&self, request: Request<Streaming<RaftFrame>>) -> Result<Response<RaftAck>, Status> {
+        let peer = caller::peer(&self.0, &request)?;
         let mut frames = request.into_inner();
         let gate = NodeGate::new(Arc::clone(&self.0.cache), self.0.ledger_id, self.0.peers.clone());
         while let Some(frame) = frames.message().await? {
             if frame.ledger_id != self.0.ledger_id {
                 return Err(Status::failed_precondition("the nodes are of different ledgers"));
             }
+            caller::check_from(peer, frame.from)?;
             self.present(frame.from)?;
             self.0.peers.heard(frame.from, &frame.address);
             self.take(&gate, frame).await?;
@@ -101,10 +102,12 @@ impl Peer for PeerService {
     type ForwardStream = ReplyStream<SubmitReply>;
 
     async fn forward(&self, request: Request<Streaming<SubmitRequest>>) -> Result<Response<Self::ForwardStream>, Status> {
-        Ok(Response::new(submit_all(Arc::clone(&self.0), request.into_inner(), From::Node)))
+        caller::peer(&self.0, &request)?;
+        Ok(Response::new(submit_all(Arc::clone(&self.0), request.into_inner(), Door::Node)))
     }
 
     async fn check_content(&self, request: Request<SubmitRequest>) -> Result<Response<CheckContentReply>, Status> {
+        caller::peer(&self.0, &request)?;
         let bytes = request.into_inner().submission;
         let node = &self.0;
         let report = tokio::task::block_in_place(|| {
@@ -118,6 +121,7 @@ impl Peer for PeerService {
     }
 
     async fn disclose(&self, request: Request<DiscloseRequest>) -> Result<Response<UseReply>, Status> {
+        caller::peer(&self.0, &request)?;
         let id = request.into_inner().command_id;
         self.0.read_barrier().await.map_err(|r| status(&r))?;
         let contents = tokio::task::block_in_place(|| self.0.contents(&id)).map_err(|r| status(&r))?;
@@ -125,29 +129,17 @@ impl Peer for PeerService {
     }
 
     async fn cosign(&self, request: Request<CosignRequest>) -> Result<Response<CosignReply>, Status> {
+        caller::check_from(caller::peer(&self.0, &request)?, request.get_ref().from)?;
         let CosignRequest { from, note } = request.into_inner();
         self.present(from)?;
         let note = tokio::task::block_in_place(|| self.0.witness.take(&note)).map_err(Status::invalid_argument)?;
         Ok(Response::new(CosignReply { note }))
     }
 
-    async fn admission(&self, request: Request<AdmissionRequest>) -> Result<Response<AdmissionReply>, Status> {
-        let AdmissionRequest { ledger_id, name } = request.into_inner();
-        if ledger_id != self.0.ledger_id {
-            return Err(Status::failed_precondition("the nodes are of different ledgers"));
-        }
-        let directory = Directory::load(&self.0.store.state_snapshot()).map_err(|e| status(&internal(&e)))?;
-        let found = directory.admission(&node_subject(&name));
-        let state = found.as_ref().and_then(|a| State::from_number(a.state));
-        let admitted = state == Some(State::Connected) && found.as_ref().is_some_and(|a| a.access);
-        let node = found.and_then(|a| a.node);
-        let voter = node.as_ref().is_some_and(|n| self.0.status().voters.contains(&n.raft_id));
-        Ok(Response::new(AdmissionReply { state: state.map_or("unknown", State::name).into(), admitted, node, voter }))
-    }
-
     type CatchUpStream = ReplyStream<CatchUpRecord>;
 
     async fn catch_up(&self, request: Request<CatchUpRequest>) -> Result<Response<Self::CatchUpStream>, Status> {
+        caller::peer(&self.0, &request)?;
         let CatchUpRequest { from, to } = request.into_inner();
         let to = to.min(from.saturating_add(MAX_CATCH_UP));
         let (sender, out) = mpsc::channel(16);

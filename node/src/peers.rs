@@ -2,14 +2,15 @@
 
 use crate::membership::Roster;
 use crate::runtime::{Event, is_snapshot};
+use crate::tls::{NodeTls, dial};
 use raft::eraftpb::Message;
 use std::collections::BTreeMap;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
-use vermilion_consensus::{ConfState, NodeId, Transport};
+use vermilion_consensus::{ConfState, NodeId, Standing, Transport};
 use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{
     Bytes, CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, GenesisNode, RaftFrame,
@@ -40,6 +41,30 @@ struct Peer {
 #[derive(Clone)]
 pub struct Peers(Arc<Inner>);
 
+/// Where a node is, as the state and the group say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whereabouts {
+    /// The state does not know it yet.
+    Unknown,
+    /// It has access.
+    Present,
+    /// It lost its access, and its removal from the group is not applied yet: it is still heard, because
+    /// without its voice the others may be unable to decide that it leaves.
+    Leaving,
+    /// It lost its access and has left the group.
+    Left,
+}
+
+/// The question for a node's whereabouts, kept without keeping the table alive: the connections in it hold whoever asks.
+pub(crate) struct Whereabout(Weak<Inner>);
+
+impl Whereabout {
+    /// Where a node is.
+    pub(crate) fn of(&self, id: NodeId) -> Whereabouts {
+        self.0.upgrade().map_or(Whereabouts::Unknown, |inner| Peers(inner).whereabouts(id))
+    }
+}
+
 struct Inner {
     me: NodeId,
     ledger_id: [u8; 32],
@@ -49,6 +74,7 @@ struct Inner {
     addresses: BTreeMap<String, String>,
     events: SyncSender<Event>,
     runtime: tokio::runtime::Handle,
+    tls: Option<Arc<NodeTls>>,
     table: RwLock<Table>,
 }
 
@@ -67,7 +93,8 @@ struct Forwarder {
 }
 
 impl Peers {
-    /// Knows nobody yet: see [`Peers::follow`]. `addresses` override those of the state, by name.
+    /// Knows nobody yet: see [`Peers::follow`]. `addresses` override those of the state, by name. With `tls`, each must show the
+    /// certificate of the node that it should be.
     #[must_use]
     pub fn new(
         me: &GenesisNode,
@@ -75,9 +102,10 @@ impl Peers {
         addresses: BTreeMap<String, String>,
         events: SyncSender<Event>,
         runtime: tokio::runtime::Handle,
+        tls: Option<Arc<NodeTls>>,
     ) -> Self {
         let (me, address) = (me.raft_id, me.peer_address.clone());
-        Self(Arc::new(Inner { me, ledger_id, address, addresses, events, runtime, table: RwLock::default() }))
+        Self(Arc::new(Inner { me, ledger_id, address, addresses, events, runtime, tls, table: RwLock::default() }))
     }
 
     fn table(&self) -> RwLockReadGuard<'_, Table> {
@@ -137,6 +165,21 @@ impl Peers {
         id != self.0.me && table.roster.nodes.contains_key(&id) && !table.peers.contains_key(&id)
     }
 
+    fn whereabouts(&self, id: NodeId) -> Whereabouts {
+        let table = self.table();
+        match table.roster.standings.get(&id) {
+            None | Some(Standing::Unknown) => Whereabouts::Unknown,
+            Some(Standing::Learner | Standing::Voter | Standing::Kept) => Whereabouts::Present,
+            Some(Standing::Out) if id == self.0.me || table.peers.contains_key(&id) => Whereabouts::Leaving,
+            Some(Standing::Out) => Whereabouts::Left,
+        }
+    }
+
+    /// The question for a node's whereabouts, to keep.
+    pub(crate) fn whereabout(&self) -> Whereabout {
+        Whereabout(Arc::downgrade(&self.0))
+    }
+
     /// What the state says of the nodes.
     #[must_use]
     pub fn roster(&self) -> Arc<Roster> {
@@ -154,14 +197,21 @@ impl Peers {
                 return None;
             }
         };
-        let channel = endpoint
+        let endpoint = endpoint
             .connect_timeout(CONNECT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_while_idle(true)
             .initial_stream_window_size(8 << 20)
-            .initial_connection_window_size(16 << 20)
-            .connect_lazy();
+            .initial_connection_window_size(16 << 20);
+        let channel = match self.0.tls.as_ref().map(|tls| tls.towards(node.raft_id)) {
+            None => endpoint.connect_lazy(),
+            Some(Ok(config)) => dial(&endpoint, config),
+            Some(Err(error)) => {
+                tracing::error!(node = node.name, %error, "a node cannot be reached over TLS");
+                return None;
+            }
+        };
         let (outbox, frames) = mpsc::channel(OUTBOX);
         self.0.runtime.spawn(send_loop(self.sender(), node.raft_id, channel.clone(), frames));
         Some(Peer { node, channel, outbox, forward: tokio::sync::Mutex::default() })

@@ -18,7 +18,20 @@ use vermilion_registry::{query, status::Flag, status::State as LicenceStateName,
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Vermilion 朱印", description = "The ledger under a city's electronic licences: public questions.", version = "1"),
-    paths(licence_status, record, receipt, checkpoint, consistency, crate::tiles::checkpoint, crate::tiles::tile, health, ready, metrics),
+    paths(
+        licence_status,
+        record,
+        receipt,
+        checkpoint,
+        consistency,
+        crate::tiles::checkpoint,
+        crate::tiles::tile,
+        health,
+        ready,
+        metrics,
+        crate::revoked::crl,
+        crate::revoked::ocsp_answer
+    ),
     components(schemas(Status, Record, Consistency, Problem, Health))
 )]
 struct Api;
@@ -294,6 +307,8 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/records/{command_id}", get(record))
         .route("/v1/receipts/{command_id}", get(receipt))
         .route("/v1/checkpoint", get(checkpoint))
+        .route("/v1/authority/revoked.crl", get(crate::revoked::crl))
+        .route("/v1/authority/ocsp", axum::routing::post(crate::revoked::ocsp_answer))
         .route("/v1/consistency", get(consistency))
         .route("/checkpoint", get(crate::tiles::checkpoint))
         .route("/tile/{*path}", get(crate::tiles::tile))

@@ -34,6 +34,7 @@ mod decision;
 mod directory;
 mod erase;
 mod fatal;
+pub mod founding;
 mod genesis;
 pub mod history;
 mod issue;

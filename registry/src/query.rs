@@ -151,6 +151,11 @@ pub fn enrolment(kv: &dyn Kv, token_hash: &[u8]) -> Result<Option<EnrolmentState
     value::get(kv, &keys::enrolment(token_hash))
 }
 
+/// The admission of one subject, if a record speaks of it; nodes of the genesis have none before that.
+pub fn admission(kv: &dyn Kv, subject: &str) -> Result<Option<AdmissionState>, Fatal> {
+    value::get(kv, &keys::admission(subject))
+}
+
 /// Every admission that a record began or changed, by subject.
 pub fn admissions(kv: &dyn Kv) -> Result<Vec<AdmissionState>, Fatal> {
     all(kv, keys::ADMISSIONS)

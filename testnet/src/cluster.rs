@@ -13,8 +13,10 @@ use vermilion_client::manage::NewOperator;
 pub struct Up {
     /// How many nodes.
     pub nodes: usize,
-    /// The first of the ports, two for each node; free ones otherwise.
+    /// The first of the ports, two for each node and one for enrolment; free ones otherwise.
     pub base_port: Option<u16>,
+    /// Have nodes and clients connect over TLS.
+    pub tls: bool,
     /// Leave the ledger without units and catalogue.
     pub empty: bool,
 }
@@ -38,7 +40,7 @@ pub async fn up(dir: &Path, options: &Up, say: &mut dyn FnMut(&str)) -> Result<T
 /// Founds a new ledger in `dir` and starts its nodes; nothing is registered yet.
 pub async fn create(dir: &Path, options: &Up, sample: &Sample, say: &mut dyn FnMut(&str)) -> Result<Founding, TestnetError> {
     say("making keys, genesis and configurations");
-    let mut founding = layout::found(dir, options.nodes, options.base_port, sample.units())?;
+    let mut founding = layout::found(dir, options.nodes, options.base_port, options.tls, sample.units())?;
     say("starting the nodes");
     start(dir, &mut founding.testnet).await?;
     Ok(founding)

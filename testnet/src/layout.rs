@@ -6,10 +6,12 @@
 //! D/testnet.json         where the nodes are, for scripts
 //! D/client.toml          the client's configuration, with every sample operator's key
 //! D/trust.json           what `receipt check` pins
-//! D/keys/                operators' keys and units' secrets
+//! D/authority/           the authority's keys and certificates
+//! D/keys/                operators' keys and certificates, units' secrets
 //! D/nodes/NAME/          node.toml, keys, data, log
 //! ```
 
+use crate::authority::TestAuthority;
 use crate::error::TestnetError;
 use crate::sample::SampleUnit;
 use serde::{Deserialize, Serialize};
@@ -20,19 +22,16 @@ use vermilion_client::audit::TrustFile;
 use vermilion_client::config::{Config, NodeEntry, OperatorEntry, UnitEntry};
 use vermilion_client::keyring::{Passphrase, read_secret, write_secret};
 use vermilion_crypto::{LookupKey, SUITE_1, SigningKey, VaultSecretKey, random};
-use vermilion_identity::authority::{make_issuing, make_root};
-use vermilion_identity::{AuthorityName, Serial, Validity};
 use vermilion_proto::{
     AddOperator, Body, CalendarYear, Command, Genesis, GenesisNode, Head, Message as _, Operator, RegisterUnit, Unit, VaultKey, body::Of,
 };
 
 /// The ledger's name in checkpoints.
 pub const ORIGIN: &str = "vermilion.example/sample-city";
-/// The trust domain of its certificates.
-const TRUST_DOMAIN: &str = "vermilion.example";
-const DAY_MS: u64 = 86_400_000;
 /// The city's code.
 const CITY: &str = "440300";
+/// Public questions a second from one address: all tests come from one.
+const REST_RATE: u32 = 1000;
 /// The city node's name, and the districts' in the order in which they are taken.
 const DISTRICTS: [(&str, &str); 9] = [
     ("futian", "440304"),
@@ -72,6 +71,9 @@ pub struct Testnet {
     pub nodes: Vec<TestNode>,
     /// Path of the client's configuration.
     pub client: PathBuf,
+    /// Where certificates are asked for; none of a ledger without TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<String>,
 }
 
 impl Testnet {
@@ -174,6 +176,30 @@ fn write_node(
     Ok((entry, TestNode { name: name.into(), grpc, http, pid: 0, data_dir: home.join(data) }))
 }
 
+/// Has a node's configuration name its certificate and key. One of the city issues others' as well.
+fn configure_tls(home: &Path, files: (&str, &str), enrolment: &str, city: bool) -> Result<(), TestnetError> {
+    use std::io::Write as _;
+    let path = home.join("node.toml");
+    let (certificate, key) = files;
+    let mut toml = format!(
+        "\n[tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\nauthority = [\"{enrolment}\"]\nrest_rate = {REST_RATE}\nrest_plain = true\n"
+    );
+    if city {
+        toml.push_str(&format!("issuing_key = \"../../authority/issuing-key.pem\"\nenrolment = \"{enrolment}\"\n"));
+    }
+    let written = std::fs::OpenOptions::new().append(true).open(&path).and_then(|mut file| file.write_all(toml.as_bytes()));
+    written.map_err(|e| TestnetError::File(path, e))
+}
+
+/// Gives a founder's folder a certificate and its key. `node`: Raft id, name, district.
+fn give_certificate(dir: &Path, node: (u64, &str, &str), enrolment: &str, authority: &mut TestAuthority) -> Result<(), TestnetError> {
+    let home = Testnet::node_dir(dir, node.1);
+    let key = SigningKey::generate().map_err(|e| TestnetError::Setup(e.to_string()))?;
+    write_secret(&home.join("tls-key.pem"), &key.seed(), None)?;
+    authority.issue_node(node.0, node.1, node.2, key.public(), &home.join("tls.pem"))?;
+    configure_tls(&home, ("tls.pem", "tls-key.pem"), enrolment, node.2 == CITY)
+}
+
 /// Makes the folder of a node that is to join a ledger that is there: as its district applies for it. It is given the lookup
 /// key and the city's vault key, as every node of a test ledger.
 pub fn newcomer(dir: &Path, testnet: &mut Testnet, node: (u64, &str, &str), base_port: Option<u16>) -> Result<GenesisNode, TestnetError> {
@@ -193,6 +219,11 @@ pub fn newcomer(dir: &Path, testnet: &mut Testnet, node: (u64, &str, &str), base
     }
     let addresses = (format!("127.0.0.1:{}", ports[0]), format!("127.0.0.1:{}", ports[1]));
     let (entry, test_node) = write_node(dir, node, addresses, &secrets, true)?;
+    if let Some(enrolment) = &testnet.enrolment {
+        // Made when it joins, and other ones for another id.
+        let files = (&*format!("tls-{}.pem", node.0), &*format!("tls-key-{}.pem", node.0));
+        configure_tls(&Testnet::node_dir(dir, node.1), files, enrolment, false)?;
+    }
     // One that comes back under another id has a new folder's worth of keys, and its old place in the list.
     testnet.nodes.retain(|n| n.name != entry.name);
     testnet.nodes.push(test_node);
@@ -200,8 +231,9 @@ pub fn newcomer(dir: &Path, testnet: &mut Testnet, node: (u64, &str, &str), base
     Ok(entry)
 }
 
-/// Makes the folder of a new ledger of `nodes` nodes: one of the city and the others of districts.
-pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUnit]) -> Result<Founding, TestnetError> {
+/// Makes the folder of a new ledger of `nodes` nodes: one of the city and the others of districts. With `tls` its nodes and
+/// operators have certificates, and connect over TLS alone.
+pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: bool, units: &[SampleUnit]) -> Result<Founding, TestnetError> {
     if !(1..=DISTRICTS.len() + 1).contains(&nodes) {
         return Err(TestnetError::Setup("there can be 1 to 10 nodes".into()));
     }
@@ -209,10 +241,18 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
     let dir = &std::path::absolute(dir).map_err(|e| TestnetError::File(dir.into(), e))?;
     let mkdir = |path: &Path| std::fs::create_dir_all(path).map_err(|e| TestnetError::File(path.into(), e));
     mkdir(&dir.join("keys"))?;
-    let ports = free_ports(nodes * 2, base_port)?;
+    // Two for each node, and one for enrolment at the city's.
+    let ports = free_ports(nodes * 2 + 1, base_port)?;
+    let enrolment = format!("127.0.0.1:{}", ports[nodes * 2]);
     let names: Vec<(&str, &str)> = std::iter::once(("city", CITY)).chain(DISTRICTS).take(nodes).collect();
     let (ledger, lookup, vault) =
         (SigningKey::generate().map_err(crypto)?, LookupKey::generate().map_err(crypto)?, VaultSecretKey::generate().map_err(crypto)?);
+    let city_unit = units
+        .iter()
+        .find(|u| u.roles.iter().any(|r| r == "managing-unit-city"))
+        .ok_or_else(|| TestnetError::Setup("the sample data has no managing unit of the city".into()))?;
+    let time_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+    let mut authority = TestAuthority::found(dir, &city_unit.uscc, time_ms)?;
     let mut genesis_nodes = Vec::new();
     let mut test_nodes = Vec::new();
     for (n, (name, district)) in names.iter().enumerate() {
@@ -221,13 +261,12 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
         let secrets = Secrets { lookup: lookup.bytes(), vault: vault.bytes(), ledger: (*district == CITY).then_some(&ledger) };
         let node = (n as u64 + 1, *name, *district);
         let (entry, test_node) = write_node(dir, node, (grpc, http), &secrets, false)?;
+        if tls {
+            give_certificate(dir, node, &enrolment, &mut authority)?;
+        }
         genesis_nodes.push(entry);
         test_nodes.push(test_node);
     }
-    let city_unit = units
-        .iter()
-        .find(|u| u.roles.iter().any(|r| r == "managing-unit-city"))
-        .ok_or_else(|| TestnetError::Setup("the sample data has no managing unit of the city".into()))?;
     let mut config = Config {
         ledger_id: String::new(),
         genesis: "genesis.bin".into(),
@@ -252,12 +291,17 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
             let key = SigningKey::generate().map_err(crypto)?;
             let file = format!("keys/{}-{post}.pem", unit.uscc);
             write_secret(&dir.join(&file), &key.seed(), None)?;
+            let certificate = tls.then(|| PathBuf::from(format!("keys/{}-{post}.cert.pem", unit.uscc)));
+            if let Some(certificate) = &certificate {
+                authority.issue_operator(unit, post, key.public(), &dir.join(certificate))?;
+            }
             config.operators.push(OperatorEntry {
                 second_factor: None,
                 unit: unit.uscc.clone(),
                 name: String::new(),
                 posts: vec![(*post).into()],
                 key: file.into(),
+                certificate,
             });
             if unit.uscc == city_unit.uscc && MANAGING_POSTS.contains(post) {
                 founding.push(AddOperator { operator: Some(operator(&unit.uscc, post, &key, &lookup)) });
@@ -266,12 +310,11 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
             }
         }
     }
-    let authority = make_authority(dir, &city_unit.uscc)?;
     let genesis = Genesis {
         format_version: 1,
         suite: SUITE_1,
         origin: ORIGIN.into(),
-        time_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
+        time_ms,
         nonce: random::<16>().map_err(crypto)?.to_vec(),
         nodes: genesis_nodes,
         ledger_key: ledger.public().0.to_vec(),
@@ -286,8 +329,10 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
         policy: Vec::new(),
         calendar: vec![calendar()],
         lookup_key_digest: lookup.commitment().to_vec(),
-        root_certificate: authority.root,
-        issuing_certificate: authority.issuing,
+        root_certificate: authority.root.der().to_vec(),
+        issuing_certificate: authority.issuing.der().to_vec(),
+        // Those who connect over TLS: without any the ledger is plain.
+        certificates: if tls { authority.leaves } else { Vec::new() },
     };
     let head = Head { format_version: 1, suite: SUITE_1, ..Default::default() };
     let payload = Command { head: Some(head), body: Some(Body { of: Some(Of::Genesis(genesis.clone())) }) }.encode_to_vec();
@@ -299,32 +344,9 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, units: &[SampleUn
     let trust = vermilion_registry::pinned::trust_of(&genesis, id, None, true).map_err(|e| TestnetError::Setup(e.to_string()))?;
     let text = serde_json::to_string_pretty(&TrustFile::of(&trust)).map_err(|e| TestnetError::Setup(e.to_string()))?;
     write("trust.json", text.as_bytes())?;
-    let testnet = Testnet { nodes: test_nodes, client: dir.join("client.toml") };
+    let testnet = Testnet { nodes: test_nodes, client: dir.join("client.toml"), enrolment: tls.then_some(enrolment) };
     testnet.save(dir)?;
     Ok(Founding { testnet, operators: later })
-}
-
-/// The certificates of a ledger's own authority, DER.
-struct Authority {
-    root: Vec<u8>,
-    issuing: Vec<u8>,
-}
-
-/// Makes the ledger's authority. A real one's root key is made offline and kept encrypted; this one lies in `keys`.
-fn make_authority(dir: &Path, unit: &str) -> Result<Authority, TestnetError> {
-    let setup = |e: &dyn std::fmt::Display| TestnetError::Setup(format!("the authority: {e}"));
-    let (root_key, issuing_key) = (SigningKey::generate().map_err(|e| setup(&e))?, SigningKey::generate().map_err(|e| setup(&e))?);
-    write_secret(&dir.join("keys/authority-root.pem"), &root_key.seed(), None)?;
-    write_secret(&dir.join("keys/authority-issuing.pem"), &issuing_key.seed(), None)?;
-    let name = |name: &str| AuthorityName { trust_domain: TRUST_DOMAIN.into(), unit: unit.into(), name: name.into() };
-    // Whole seconds, as X.509 has them, and a little back, for clocks that differ.
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() * 1000).saturating_sub(3_600_000);
-    let for_days = |days: u64| Validity { not_before_ms: now_ms, not_after_ms: now_ms + days * DAY_MS };
-    let serial = || Serial::random().map_err(|e| setup(&e));
-    let root = make_root(&root_key, &name("朱印根"), &serial()?, for_days(3650)).map_err(|e| setup(&e))?;
-    let issuing = make_issuing(&root_key, &root, issuing_key.public(), &name("朱印签发"), &serial()?, for_days(1825));
-    let issuing = issuing.map_err(|e| setup(&e))?;
-    Ok(Authority { root: root.der().to_vec(), issuing: issuing.der().to_vec() })
 }
 
 /// The person in a sample post: the word stands for a person's code.

@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "this crate has the clock")]
 
+pub mod authority;
 pub mod bench;
 pub mod cluster;
 pub mod demo;

@@ -34,9 +34,12 @@ enum Command {
         /// Nodes: one of the city, the others of districts.
         #[arg(long, default_value_t = 3)]
         nodes: usize,
-        /// First of two ports for each node; free ones otherwise.
+        /// First of two ports for each node, and one more for enrolment; free ones otherwise.
         #[arg(long)]
         base_port: Option<u16>,
+        /// Without TLS: nothing is encrypted, and nobody who connects is known.
+        #[arg(long)]
+        plain: bool,
         /// Register nothing.
         #[arg(long)]
         empty: bool,
@@ -104,8 +107,8 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> Result<ExitCode, TestnetError> {
     let mut say = |what: &str| eprintln!("{what} …");
     match command {
-        Command::Up { dir, nodes, base_port, empty } => {
-            let testnet = cluster::up(&dir, &Up { nodes, base_port, empty }, &mut say).await?;
+        Command::Up { dir, nodes, base_port, plain, empty } => {
+            let testnet = cluster::up(&dir, &Up { nodes, base_port, tls: !plain, empty }, &mut say).await?;
             println!("{} nodes are ready; the client's configuration is {}", testnet.nodes.len(), testnet.client.display());
         }
         Command::Bench { dir, etcd, seconds, bulk, audit_records, licences, only } => {

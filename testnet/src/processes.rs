@@ -8,6 +8,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use vermilion_client::tls::Dialer;
+use vermilion_registry::pinned::read_genesis;
 
 /// How long a cluster may take to become ready.
 const READY: Duration = Duration::from_secs(60);
@@ -44,15 +46,17 @@ pub fn runs(node: &TestNode) -> bool {
 
 /// Starts one node's process; its output goes to `log` in its folder.
 pub fn start(dir: &Path, node: &mut TestNode) -> Result<(), TestnetError> {
-    launch(dir, node, &["run"])
+    launch(dir, node, &["run"], None)
 }
 
-/// Starts the process of a node that is to join; its progress goes to `log` too, as JSON lines.
+/// Starts the process of a node that is to join; its progress goes to `log` too, as JSON lines. If its folder has a
+/// `token`, it enrols with that.
 pub fn join(dir: &Path, node: &mut TestNode) -> Result<(), TestnetError> {
-    launch(dir, node, &["join", "--json"])
+    let token = Testnet::node_dir(dir, &node.name).join("token");
+    launch(dir, node, &["join", "--json"], Some(token).filter(|path| path.exists()))
 }
 
-fn launch(dir: &Path, node: &mut TestNode, how: &[&str]) -> Result<(), TestnetError> {
+fn launch(dir: &Path, node: &mut TestNode, how: &[&str], token: Option<PathBuf>) -> Result<(), TestnetError> {
     if runs(node) {
         return Ok(());
     }
@@ -62,7 +66,14 @@ fn launch(dir: &Path, node: &mut TestNode, how: &[&str]) -> Result<(), TestnetEr
     let error_log = log.try_clone().map_err(|e| TestnetError::File(log_path, e))?;
     let program = vermiliond()?;
     let mut command = Command::new(&program);
-    command.args(how).arg("--config").arg(home.join("node.toml")).stdin(Stdio::null()).stdout(log).stderr(error_log);
+    command
+        .args(how)
+        .args(token.iter().flat_map(|path| ["--token-file".as_ref(), path.as_os_str()]))
+        .arg("--config")
+        .arg(home.join("node.toml"))
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(error_log);
     // Its own group: a Ctrl-C at the terminal is for the one who typed it.
     command.process_group(0);
     let child = command.spawn().map_err(|e| TestnetError::File(program, e))?;
@@ -118,8 +129,12 @@ fn wait_gone(node: &mut TestNode, patience: Duration) -> Result<(), TestnetError
 /// Waits until every node answers and knows a leader.
 pub async fn wait_ready(dir: &Path, nodes: &[TestNode]) -> Result<(), TestnetError> {
     let until = Instant::now() + READY;
+    let genesis_path = dir.join("genesis.bin");
+    let payload = std::fs::read(&genesis_path).map_err(|e| TestnetError::File(genesis_path, e))?;
+    let genesis = read_genesis(&payload).ok_or_else(|| TestnetError::Setup("genesis.bin is no genesis".into()))?;
+    let dialer = Dialer::new(&genesis, None)?;
     for node in nodes {
-        while !ready(&node.http).await {
+        while !ready(&dialer, &node.http).await {
             if !runs(node) || Instant::now() > until {
                 let log = std::fs::read_to_string(Testnet::node_dir(dir, &node.name).join("log")).unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(5).collect();
@@ -137,10 +152,10 @@ pub async fn wait_ready(dir: &Path, nodes: &[TestNode]) -> Result<(), TestnetErr
 }
 
 /// One question to `/v1/ready`, by hand: a client library for one line would be a waste.
-async fn ready(address: &str) -> bool {
+async fn ready(dialer: &Dialer, address: &str) -> bool {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let ask = async {
-        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        let mut stream = dialer.public(address).await.map_err(std::io::Error::other)?;
         stream.write_all(format!("GET /v1/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await?;

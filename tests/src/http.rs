@@ -1,9 +1,21 @@
 //! Questions to a node's REST side, by hand: HTTP/1.0, one question a connection.
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use vermilion_client::tls::Dialer;
+
+/// Which ledger listens where: a question goes to an address, and who answers must be that ledger's node. Elsewhere questions
+/// are plain.
+static LEDGERS: Mutex<BTreeMap<String, Dialer>> = Mutex::new(BTreeMap::new());
+
+/// Notes that a ledger's node listens at an address.
+pub fn know(address: &str, dialer: &Dialer) {
+    LEDGERS.lock().unwrap().insert(address.to_owned(), dialer.clone());
+}
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -51,10 +63,26 @@ pub async fn get(address: &str, path: &str) -> Answer {
 /// Asks for a path with a request token.
 pub async fn get_with(address: &str, path: &str, token: Option<&str>) -> Answer {
     let token = token.map_or(String::new(), |t| format!("Authorization: {t}\r\n"));
-    let mut stream = TcpStream::connect(address).await.expect("the REST side does not listen");
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{token}\r\n").as_bytes()).await.unwrap();
+    exchange(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{token}\r\n"), &[]).await
+}
+
+/// Sends a body to a path.
+pub async fn post(address: &str, path: &str, body: &[u8]) -> Answer {
+    exchange(address, &format!("POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n\r\n", body.len()), body).await
+}
+
+async fn exchange(address: &str, head: &str, body: &[u8]) -> Answer {
+    let dialer = LEDGERS.lock().unwrap().get(address).cloned();
+    let mut stream = match dialer {
+        Some(dialer) => dialer.public(address).await.expect("the REST side does not listen"),
+        None => Box::new(TcpStream::connect(address).await.expect("the REST side does not listen")),
+    };
+    stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
     let mut whole = Vec::new();
-    stream.read_to_end(&mut whole).await.unwrap();
+    // A server that ends without TLS's own goodbye has said what its HTTP says.
+    if let Err(error) = stream.read_to_end(&mut whole).await {
+        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{error}");
+    }
     let end = whole.windows(4).position(|w| w == b"\r\n\r\n").expect("the answer has no head");
     let head = std::str::from_utf8(&whole[..end]).unwrap();
     let code = head.split(' ').nth(1).and_then(|c| c.parse().ok()).unwrap_or_else(|| panic!("no status in {head:?}"));

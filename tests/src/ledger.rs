@@ -17,6 +17,7 @@ use vermilion_client::{Client, Prepared};
 use vermilion_ledger::Trust;
 use vermilion_proto::ledger_client::LedgerClient;
 use vermilion_proto::{Bytes, ClusterRequest, CommandStatusRequest, GenesisNode, NodeStatus, SubmitReply, SubmitRequest};
+use vermilion_registry::submission::open_submission;
 use vermilion_testnet::cluster::{self, Up};
 use vermilion_testnet::layout::{self, TestNode, Testnet};
 use vermilion_testnet::processes;
@@ -80,8 +81,17 @@ fn end(nodes: &mut [TestNode]) {
 impl Ledger {
     /// Starts one with the sample units, their operators and the catalogue.
     pub async fn start() -> Self {
+        Self::start_over(true).await
+    }
+
+    /// The same without TLS.
+    pub async fn start_plain() -> Self {
+        Self::start_over(false).await
+    }
+
+    async fn start_over(tls: bool) -> Self {
         let folder = TempDir::with_prefix("vermilion-test-").unwrap();
-        let up = Up { nodes: NODES, base_port: Some(free_ports(2 * NODES as u16)), empty: false };
+        let up = Up { nodes: NODES, base_port: Some(free_ports(2 * NODES as u16 + 1)), tls, empty: false };
         let testnet = match cluster::up(folder.path(), &up, &mut |_| {}).await {
             Ok(testnet) => testnet,
             Err(error) => {
@@ -92,6 +102,9 @@ impl Ledger {
             }
         };
         let client = Client::open(&testnet.client).unwrap();
+        for node in &testnet.nodes {
+            http::know(&node.http, client.connection.dialer());
+        }
         Self { folder: Some(folder), testnet, client, sample: Sample::load().unwrap() }
     }
 
@@ -186,8 +199,16 @@ impl Ledger {
     pub fn join(&mut self, raft_id: u64, name: &str, district: &str) -> GenesisNode {
         let dir = self.dir().to_owned();
         let node = layout::newcomer(&dir, &mut self.testnet, (raft_id, name, district), Some(free_ports(2))).unwrap();
+        http::know(&self.node(name).http, self.client.connection.dialer());
         self.go_on_joining(name);
         node
+    }
+
+    /// Hands a node that joins its token: it begins anew with that.
+    pub fn hand_token(&mut self, name: &str, token: &str) {
+        std::fs::write(self.node_dir(name).join("token"), token).unwrap();
+        self.kill(name);
+        self.go_on_joining(name);
     }
 
     /// Starts a node again that was killed while it joined.
@@ -218,8 +239,8 @@ impl Ledger {
 
     /// What a node says of itself; none if it does not answer.
     pub async fn status_of(&self, name: &str) -> Option<NodeStatus> {
-        let channel = Endpoint::from_shared(format!("http://{}", self.node(name).grpc)).unwrap().connect_lazy();
-        let mut node = LedgerClient::new(channel);
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.node(name).grpc)).unwrap();
+        let mut node = LedgerClient::new(self.client.connection.dialer().channel(&endpoint, None, None).unwrap());
         let asked = tokio::time::timeout(QUESTION, node.cluster(ClusterRequest { only_this: true })).await;
         asked.ok()?.ok()?.into_inner().nodes.into_iter().next()
     }
@@ -296,14 +317,22 @@ impl Ledger {
 
     /// Sends bytes to one node as they are, once.
     pub async fn send(&self, node: usize, submission: Bytes) -> SubmitReply {
-        let mut client = self.client.connection.client_of(node).unwrap();
+        let mut client = self.client_for(node, &submission);
         client.submit(SubmitRequest { tag: 7, submission }).await.unwrap().into_inner()
+    }
+
+    /// A client of one node with a certificate of the unit that a submission names, if it names one.
+    pub fn client_for(&self, node: usize, submission: &Bytes) -> LedgerClient<Channel> {
+        let unit = open_submission(submission).ok().and_then(|s| s.checked.command.head).map(|head| head.unit);
+        let known = unit.filter(|unit| self.client.keyring().certified(Some(unit)).next().is_some());
+        known.map_or_else(|| self.client.connection.client_of(node), |unit| self.client.connection.client_for(node, &unit)).unwrap()
     }
 
     /// A client of one node that knows no bounds.
     pub async fn unbounded(&self, node: usize) -> LedgerClient<Channel> {
-        let address = format!("http://{}", self.testnet.nodes[node].grpc);
-        LedgerClient::connect(address).await.unwrap().max_encoding_message_size(usize::MAX).max_decoding_message_size(usize::MAX)
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.testnet.nodes[node].grpc)).unwrap();
+        let channel = self.client.connection.dialer().channel(&endpoint, None, None).unwrap();
+        LedgerClient::new(channel).max_encoding_message_size(usize::MAX).max_decoding_message_size(usize::MAX)
     }
 
     /// What one node knows of a command.

@@ -69,6 +69,8 @@ pub struct Access {
     pub genesis: Option<PathBuf>,
     /// Makes request tokens of a registered operator, from ledger id and name of the request.
     pub token: Option<Arc<MakeToken>>,
+    /// Makes the connections.
+    pub dialer: Option<crate::tls::Dialer>,
 }
 
 /// Runs the command; the summary, or with `json` one object, goes to standard output.
@@ -152,7 +154,9 @@ async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options)
     }
     for address in addresses {
         let token = access.token.clone().map(|token| -> MakeToken { Box::new(move |id, what| token(id, what)) });
-        let node = NodeSource::connect(&address, token).await.map_err(|error| (CANNOT_READ, format!("{address}: {error}")))?;
+        let node = NodeSource::connect(&address, access.dialer.as_ref(), token)
+            .await
+            .map_err(|error| (CANNOT_READ, format!("{address}: {error}")))?;
         sources.push(Box::new(node));
     }
     Ok((

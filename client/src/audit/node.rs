@@ -1,6 +1,7 @@
 //! A running node as a source: its records, streamed, and its checkpoints, asked for one by one.
 
 use super::source::{ReadError, Source};
+use crate::tls::Dialer;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tonic::metadata::AsciiMetadataValue;
@@ -39,11 +40,16 @@ fn unreachable(status: &Status) -> ReadError {
 }
 
 impl NodeSource {
-    /// Connects to `host:port` or a URL and asks how far the node is.
-    pub async fn connect(address: &str, token: Option<MakeToken>) -> Result<Self, ReadError> {
+    /// Connects to `host:port` or a URL and asks how far the node is: over TLS by the dialer of a
+    /// configuration, without TLS if there is none.
+    pub async fn connect(address: &str, dialer: Option<&Dialer>, token: Option<MakeToken>) -> Result<Self, ReadError> {
         let fail = |error: tonic::transport::Error| ReadError::Unreachable(format!("cannot connect: {error}"));
         let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-        let channel = Endpoint::from_shared(url).map_err(fail)?.connect_timeout(CONNECT).connect().await.map_err(fail)?;
+        let endpoint = Endpoint::from_shared(url).map_err(fail)?.connect_timeout(CONNECT);
+        let channel = match dialer {
+            None => endpoint.connect().await.map_err(fail)?,
+            Some(dialer) => dialer.channel(&endpoint, None, None).map_err(|e| ReadError::Unreachable(e.to_string()))?,
+        };
         Self::over(address, channel, token).await
     }
 

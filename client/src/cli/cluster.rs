@@ -63,12 +63,17 @@ pub async fn run_cluster(context: &Context, verb: ClusterVerb) -> Result<Exit, C
     }
 }
 
+/// Until when the certificate is valid that a node shows; none without TLS.
+fn until(node: &NodeStatus) -> Option<String> {
+    (node.certificate_not_after_ms > 0).then(|| show_ms(node.certificate_not_after_ms))
+}
+
 fn cluster_json(reply: &ClusterReply) -> Value {
     let node = |n: &NodeStatus| {
         json!({
             "name": n.name, "role": n.role, "applied": n.applied, "size": n.size, "commit": n.commit, "term": n.term,
             "checkpoint_size": n.checkpoint_size, "chain": hex::encode(&n.chain), "pending": n.pending, "time": show_ms(n.time_ms),
-            "grpc": n.grpc, "version": n.version,
+            "grpc": n.grpc, "version": n.version, "certificate_until": until(n),
         })
     };
     let leader = (!reply.leader.is_empty()).then_some(&reply.leader);
@@ -85,11 +90,12 @@ fn cluster_text(reply: &ClusterReply) -> String {
             n.size.to_string(),
             n.checkpoint_size.to_string(),
             show_ms(n.time_ms),
+            until(n).unwrap_or_else(|| "无 none".into()),
         ]
     };
     let leader = if reply.leader.is_empty() { "无 none" } else { &reply.leader };
     let nodes = table(
-        &["节点 node", "角色 role", "term", "applied", "记录 records", "checkpoint", "时间 time"],
+        &["节点 node", "角色 role", "term", "applied", "记录 records", "checkpoint", "时间 time", "证书至 certificate until"],
         &reply.nodes.iter().map(row).collect::<Vec<_>>(),
     );
     format!("账本 ledger {}\n主节点 leader {leader}\n{nodes}", hex::encode(&reply.ledger_id))

@@ -13,6 +13,7 @@
 //! With `--json` standard output is JSON alone; errors are one JSON object on standard error.
 
 mod admission;
+mod authority;
 mod catalogue;
 mod certificates;
 mod cluster;
@@ -87,6 +88,9 @@ enum Noun {
     /// Figures 统计
     #[command(subcommand)]
     Report(report::ReportVerb),
+    /// The ledger's own authority 证书机构: make a root, make an issuing certificate
+    #[command(subcommand)]
+    Authority(authority::AuthorityVerb),
     /// Licence types 证照类型: publish, show, list
     #[command(subcommand)]
     Type(catalogue::TypeVerb),
@@ -153,6 +157,7 @@ pub async fn main() -> Exit {
         Noun::Enrolment(verb) => certificates::run_enrolment(&context, verb).await,
         Noun::Admission(verb) => admission::run(&context, verb).await,
         Noun::Report(verb) => report::run(&context, verb).await,
+        Noun::Authority(verb) => authority::run(&context, verb),
         Noun::Type(verb) => catalogue::run_type(&context, verb).await,
         Noun::Policy(verb) => catalogue::run_policy(&context, verb).await,
         Noun::Licence(verb) => licence::run(&context, verb).await,
@@ -193,12 +198,16 @@ fn access(path: &std::path::Path) -> Result<audit::Access, ClientError> {
     let nodes = config.nodes.iter().map(|n| (n.name.clone(), n.grpc.clone())).collect();
     let http = config.nodes.iter().filter(|n| !n.http.is_empty()).map(|n| (n.name.clone(), n.http.clone())).collect();
     let (genesis, trust, state_dir) = (Some(config.genesis.clone()), config.trust.clone(), config.state_dir.clone());
-    let keyring = crate::keyring::Keyring::new(&config);
+    let keyring = Arc::new(crate::keyring::Keyring::new(&config));
+    let payload = std::fs::read(&config.genesis).map_err(|e| ClientError::file(&config.genesis, e))?;
+    let read = vermilion_registry::pinned::read_genesis(&payload);
+    let read = read.ok_or_else(|| ClientError::config("genesis", "the file is no genesis payload"))?;
+    let dialer = Some(crate::tls::Dialer::new(&read, Some(Arc::clone(&keyring)))?);
     let make: audit::MakeToken = Box::new(move |ledger_id, what| {
         let key = keyring.open(keyring.operators().first()?).ok()?;
         Some(vermilion_identity::RequestToken::make(&key, ledger_id, what, crate::clock::now_ms()))
     });
-    Ok(audit::Access { nodes, http, trust, state_dir, genesis, token: Some(Arc::new(make)) })
+    Ok(audit::Access { nodes, http, trust, state_dir, genesis, token: Some(Arc::new(make)), dialer })
 }
 
 #[cfg(test)]

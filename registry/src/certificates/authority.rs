@@ -1,22 +1,46 @@
 //! The authority: one root for the life of the ledger, and issuing certificates under it.
 
+use super::{Standing, applicant_of};
 use crate::decision::{Change, Decision, View};
 use crate::directory::Directory;
 use crate::fatal::{Fatal, Stop, refuse};
+use crate::founding::Founding;
 use crate::reason::{Reason, Refusal};
-use vermilion_identity::{AuthorityCertificate, AuthorityKind};
-use vermilion_proto::{AuthorityState, Genesis, ReplaceAuthority};
+use vermilion_identity::{AuthorityCertificate, AuthorityKind, Certificate};
+use vermilion_proto::{AuthorityState, CertificateState, Genesis, ReplaceAuthority};
 
-/// What the genesis says of the authority: nothing, or a root and an issuing certificate of it.
+/// What the genesis says of the authority: nothing, or a root, an issuing certificate of it, and the
+/// certificates with which the ledger begins.
 pub(crate) fn genesis_changes(genesis: &Genesis) -> Result<Vec<Change>, Stop> {
     let (root, issuing) = (&genesis.root_certificate, &genesis.issuing_certificate);
-    if root.is_empty() && issuing.is_empty() {
+    if root.is_empty() && issuing.is_empty() && genesis.certificates.is_empty() {
         return Ok(Vec::new());
     }
     let parsed = parse(root, AuthorityKind::Root, "root_certificate")?;
     check_issuing(&parsed, issuing, genesis.time_ms)?;
     let state = |certificate: &Vec<u8>| AuthorityState { certificate: certificate.clone(), from_seq: 0, from_ms: genesis.time_ms };
-    Ok(vec![Change::Root(state(root)), Change::Issuing(state(issuing))])
+    let mut out = vec![Change::Root(state(root)), Change::Issuing(state(issuing))];
+    if let Some(founding) = Founding::read(genesis)? {
+        let leaves = founding.certificates.iter().zip(&genesis.certificates);
+        out.extend(leaves.map(|(leaf, der)| Change::Certificate(founded(leaf, der, &founding.issuing, genesis.time_ms))));
+    }
+    Ok(out)
+}
+
+/// A certificate with which the ledger begins: good, on the word of the genesis. No month counts it.
+fn founded(leaf: &Certificate, der: &[u8], issuing: &AuthorityCertificate, time_ms: u64) -> CertificateState {
+    CertificateState {
+        certificate: der.to_vec(),
+        serial: leaf.serial.as_bytes().to_vec(),
+        holder: Some(applicant_of(&leaf.subject)),
+        not_before_ms: leaf.validity.not_before_ms,
+        not_after_ms: leaf.validity.not_after_ms,
+        issuer: issuing.fingerprint.to_vec(),
+        issued_ms: time_ms,
+        standing: Standing::Good.number(),
+        changed_ms: time_ms,
+        ..CertificateState::default()
+    }
 }
 
 /// Replaces the issuing certificate: what is issued from now on is of the new one. Leaves of the old

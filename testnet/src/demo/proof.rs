@@ -147,7 +147,7 @@ pub async fn audit_directories(dir: &Path, testnet: &Testnet, show: &Show) -> Re
 pub async fn audit_nodes(dir: &Path, client: &Client, testnet: &Testnet, show: &Show) -> Result<Report, TestnetError> {
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     for node in &testnet.nodes {
-        let source = NodeSource::connect(&node.grpc, Some(token(client))).await;
+        let source = NodeSource::connect(&node.grpc, Some(client.connection.dialer()), Some(token(client))).await;
         sources.push(Box::new(source.map_err(|e| deviation(format!("{}: {e}", node.name)))?));
     }
     audit(dir, testnet, sources, show).await

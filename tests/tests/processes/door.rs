@@ -547,7 +547,7 @@ async fn an_id_has_one_outcome_whatever_is_sent_under_it() {
     let one = desk.issue(2).await;
     let sent: Vec<_> = (0..99)
         .map(|n| {
-            let mut client = desk.ledger.client.connection.client_of(n % 3).unwrap();
+            let mut client = desk.ledger.client_for(n % 3, &one.submission);
             let request = vermilion_proto::SubmitRequest { tag: n as u64, submission: one.submission.clone() };
             tokio::spawn(async move { client.submit(request).await.unwrap().into_inner() })
         })

@@ -1,14 +1,14 @@
 //! A fourth node: admitted step by step, joined under kills, promoted, made leader, banned, and back under a new id.
 
+use crate::connections::{answered, channel, credential};
 use vermilion_client::clock::now_ms;
 use vermilion_client::manage::NewOperator;
 use vermilion_client::signer::Signatory;
 use vermilion_crypto::SigningKey;
 use vermilion_proto::body::Of;
-use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{
-    ApplyAdmission, ApproveAdmission, BanSystem, Body, Command, CommandState, ConnectSystem, CosignRequest, GenesisNode, Head,
-    RemedySystem, ReportTest, TestReport, Unit,
+    ApplyAdmission, ApproveAdmission, BanSystem, Body, Command, CommandState, ConnectSystem, GenesisNode, Head, RemedySystem, ReportTest,
+    TestReport, Unit,
 };
 use vermilion_registry::Kind;
 use vermilion_registry::codes::uscc;
@@ -110,12 +110,22 @@ impl City {
         self.by_posts(ledger, Kind::ApplyAdmission, Of::ApplyAdmission(body)).await;
     }
 
-    /// Tested and approved; then connected.
-    async fn admit(&self, ledger: &Ledger) {
+    /// Tested and approved.
+    async fn approve(&self, ledger: &Ledger) {
         let report = TestReport { digest: vec![6; 32], assessor: lab(), tested_on: vermilion_registry::days::of(now_ms()), passed: true };
         let body = ReportTest { subject: SUBJECT.into(), report: Some(report) };
         self.by_posts(ledger, Kind::ReportTest, Of::ReportTest(body)).await;
         self.by_posts(ledger, Kind::ApproveAdmission, Of::ApproveAdmission(ApproveAdmission { subject: SUBJECT.into() })).await;
+    }
+
+    /// Grants the node its certificate: the token, as it is handed over.
+    async fn token(&self, ledger: &Ledger) -> String {
+        let applicant = ledger.client.applicant(SUBJECT, &[]).await.unwrap();
+        let granted = ledger.client.grant_enrolment(Some(&self.unit), applicant, now_ms() + 3_600_000).await.unwrap();
+        granted.0.text().to_string()
+    }
+
+    async fn connect(&self, ledger: &Ledger) {
         let body = Of::ConnectSystem(ConnectSystem { subject: SUBJECT.into() });
         self.command(ledger, body, &self.admin("system-admin")).await;
     }
@@ -164,7 +174,15 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
     city.apply(&ledger, &node).await;
     told(&ledger, "\"admission\":\"applied\"").await;
     assert!(!ledger.node(NAME).data_dir.exists(), "it has nothing before it is connected");
-    city.admit(&ledger).await;
+    city.approve(&ledger).await;
+    told(&ledger, &step("no-certificate")).await;
+    ledger.hand_token(NAME, &city.token(&ledger).await);
+    told(&ledger, &step("certified")).await;
+    ledger.kill(NAME);
+    ledger.go_on_joining(NAME);
+    told(&ledger, "\"admission\":\"approved\"").await;
+    assert!(!ledger.node(NAME).data_dir.exists(), "it has a certificate, and nothing else before it is connected");
+    city.connect(&ledger).await;
     for word in ["admitted", "started"] {
         told(&ledger, &step(word)).await;
         ledger.kill(NAME);
@@ -194,9 +212,13 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
         (leader != 0 && leader != 4).then_some(())
     })
     .await;
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", ledger.node(&founders[0]).grpc)).unwrap().connect_lazy();
-    let refused = PeerClient::new(channel).cosign(CosignRequest { from: 4, note: Vec::new() }).await;
-    assert_eq!(refused.unwrap_err().code(), tonic::Code::PermissionDenied);
+    // Its certificate went with it: no founder lets it in again.
+    let home = ledger.node_dir(NAME);
+    let banned = credential(&ledger, &home.join("tls-4.pem"), &home.join("tls-key-4.pem"));
+    for node in 0..founders.len() {
+        let said = answered(channel(&ledger, node, Some(banned.clone()))).await.unwrap_err();
+        assert!(said.contains("CertificateRevoked"), "{said}");
+    }
     ledger.kill(NAME);
     ledger.issue_all(&rows[2]).await;
     ledger.settled().await;
@@ -206,7 +228,9 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
     told(&ledger, "\"admission\":\"banned\"").await;
     city.remedy(&ledger, &node).await;
     told(&ledger, "\"admission\":\"remedied\"").await;
-    city.admit(&ledger).await;
+    city.approve(&ledger).await;
+    ledger.hand_token(NAME, &city.token(&ledger).await);
+    city.connect(&ledger).await;
     until("its vote", async || {
         let status = ledger.status_of(NAME).await?;
         (status.id == 5 && status.role == "follower").then_some(())

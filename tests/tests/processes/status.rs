@@ -85,7 +85,7 @@ async fn a_command_is_pending_while_there_is_no_majority_and_committed_once_ther
     let followers: Vec<String> = ledger.names().into_iter().filter(|n| *n != leader).collect();
     followers.iter().for_each(|name| ledger.kill(name));
 
-    let mut node = ledger.client.connection.client_of(at).unwrap();
+    let mut node = ledger.client_for(at, &prepared.submission);
     let request = vermilion_proto::SubmitRequest { tag: 0, submission: prepared.submission.clone() };
     let waiting = tokio::spawn(async move { node.submit(request).await });
     until("a pending command", async || (ledger.known(at, &prepared).await.state() == CommandState::Pending).then_some(())).await;

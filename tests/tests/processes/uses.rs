@@ -97,7 +97,7 @@ async fn own_use(ledger: &Ledger, row: &Value) -> OwnUse {
 }
 
 async fn send(ledger: &Ledger, node: usize, own: &OwnUse) -> Result<UseReply, tonic::Status> {
-    let mut client = ledger.client.connection.client_of(node).unwrap();
+    let mut client = ledger.client_for(node, &own.prepared.submission);
     let request = SubmitRequest { tag: 0, submission: own.prepared.submission.clone() };
     Ok(client.r#use(request).await?.into_inner())
 }

@@ -1,0 +1,123 @@
+//! `vermilion authority …`: the ledger's own authority, made offline.
+
+use super::Context;
+use crate::clock::{DAY_MS, now_ms, show_ms};
+use crate::error::{ClientError, Exit};
+use crate::keyring::{Passphrase, read_secret, write_secret};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use vermilion_crypto::SigningKey;
+use vermilion_identity::{AuthorityCertificate, AuthorityName, CertificateError, Serial, Validity, authority, x509};
+
+/// Days of a year, for lifetimes.
+const YEAR: u64 = 365;
+
+#[derive(Subcommand, Debug)]
+pub enum AuthorityVerb {
+    /// Make a root: do it on a machine without a network, and keep the key away from nodes
+    #[command(
+        after_help = "Example:\n  vermilion authority root --trust-domain ledger.example --unit 11440300MB0X010112 --name \"City Root\" --out root\n\nwrites root/root-key.pem, encrypted under a passphrase, and root/root.pem."
+    )]
+    Root {
+        /// The ledger's domain of trust: a DNS name in lower case
+        #[arg(long, value_name = "NAME")]
+        trust_domain: String,
+        /// USCC of the unit that runs the authority
+        #[arg(long, value_name = "USCC")]
+        unit: String,
+        #[command(flatten)]
+        made: Made,
+    },
+    /// Make an issuing certificate under a root, with a key of its own
+    #[command(after_help = "Example:\n  vermilion authority issuing --root root --name \"City Issuing\" --years 5 --out issuing")]
+    Issuing {
+        /// The root's folder, with its key
+        #[arg(long, value_name = "DIR")]
+        root: PathBuf,
+        #[command(flatten)]
+        made: Made,
+    },
+}
+
+/// What both are told.
+#[derive(Args, Debug)]
+pub struct Made {
+    /// The authority's name
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// For how long
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=50))]
+    years: u64,
+    /// The folder for key and certificate; nothing in it is overwritten
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// A file whose first line is the passphrase of the keys
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl Made {
+    fn validity(&self) -> Validity {
+        let from = now_ms() / 1000 * 1000;
+        Validity { not_before_ms: from, not_after_ms: from + self.years * YEAR * DAY_MS }
+    }
+
+    /// Writes the new key, encrypted.
+    fn keep(&self, file: &str, key: &SigningKey, passphrase: &Passphrase) -> Result<(), ClientError> {
+        std::fs::create_dir_all(&self.out).map_err(|e| ClientError::file(&self.out, e))?;
+        write_secret(&self.out.join(file), &key.seed(), Some(passphrase.get_new()?))
+    }
+}
+
+fn refused(error: CertificateError) -> ClientError {
+    ClientError::Usage(error.to_string())
+}
+
+pub fn run(context: &Context, verb: AuthorityVerb) -> Result<Exit, ClientError> {
+    let key = SigningKey::generate()?;
+    let serial = Serial::random()?;
+    match verb {
+        AuthorityVerb::Root { trust_domain, unit, made } => {
+            let name = AuthorityName { trust_domain, unit, name: made.name.clone() };
+            let root = authority::make_root(&key, &name, &serial, made.validity()).map_err(refused)?;
+            made.keep("root-key.pem", &key, &Passphrase::new(made.passphrase_file.clone()))?;
+            tell(context, &made.out.join("root.pem"), &root)
+        }
+        AuthorityVerb::Issuing { root, made } => {
+            let passphrase = Passphrase::new(made.passphrase_file.clone());
+            let above = read(&root.join("root.pem"))?;
+            let root_key = SigningKey::from_seed(&*read_secret(&root.join("root-key.pem"), &passphrase)?);
+            let name = AuthorityName { name: made.name.clone(), ..above.name.clone() };
+            let issuing = authority::make_issuing(&root_key, &above, key.public(), &name, &serial, made.validity()).map_err(refused)?;
+            made.keep("issuing-key.pem", &key, &passphrase)?;
+            tell(context, &made.out.join("issuing.pem"), &issuing)
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<AuthorityCertificate, ClientError> {
+    let text = std::fs::read_to_string(path).map_err(|e| ClientError::file(path, e))?;
+    let parsed = x509::from_pem(&text).and_then(|der| AuthorityCertificate::parse(&der));
+    parsed.map_err(|e| ClientError::config(path.display().to_string(), e.to_string()))
+}
+
+/// Writes the certificate and says what it is.
+fn tell(context: &Context, path: &Path, made: &AuthorityCertificate) -> Result<Exit, ClientError> {
+    let pem = x509::to_pem(made.der()).map_err(refused)?;
+    let mut options = std::fs::OpenOptions::new();
+    let written = options.write(true).create_new(true).open(path).and_then(|mut file| std::io::Write::write_all(&mut file, pem.as_bytes()));
+    written.map_err(|e| ClientError::file(path, e))?;
+    let (fingerprint, until) = (hex::encode(made.fingerprint), show_ms(made.validity.not_after_ms));
+    let value = json!({
+        "file": path.display().to_string(), "serial": made.serial.to_string(), "fingerprint": fingerprint, "until": until,
+    });
+    context.out.answer(&value, || {
+        format!(
+            "{}\n  序列号 serial       {}\n  指纹 fingerprint    {fingerprint}\n  有效至 until        {until}",
+            path.display(),
+            made.serial
+        )
+    });
+    Ok(Exit::Yes)
+}

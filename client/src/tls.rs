@@ -1,0 +1,156 @@
+//! Connections to nodes: over TLS where the genesis names the certificates of those who connect.
+//!
+//! The root of the genesis is pinned, and with it the ledger id pins who may be a node. Which
+//! certificate the client shows depends on the unit for which it asks.
+
+use crate::error::ClientError;
+use crate::keyring::Keyring;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName, time_provider::DefaultTimeProvider};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tonic::transport::{Channel, Endpoint, Uri};
+use vermilion_identity::AuthorityCertificate;
+use vermilion_identity::tls::{Credential, CredentialSlot, Expected, Pinned, client_config};
+use vermilion_identity::x509::from_pem;
+use vermilion_proto::Genesis;
+use vermilion_registry::founding::Founding;
+
+/// ALPN of gRPC.
+const H2: &[u8] = b"h2";
+/// ALPN of REST.
+const HTTP1: &[u8] = b"http/1.1";
+
+struct Authority {
+    issuing: AuthorityCertificate,
+    pins: Arc<Pinned>,
+    /// Credentials by unit, once opened.
+    opened: Mutex<BTreeMap<String, Option<Arc<CredentialSlot>>>>,
+}
+
+/// Makes connections to the nodes of one ledger. Cheap to clone.
+#[derive(Clone)]
+pub struct Dialer {
+    authority: Option<Arc<Authority>>,
+    keyring: Option<Arc<Keyring>>,
+    managing_unit: String,
+    shown: Option<Arc<CredentialSlot>>,
+}
+
+fn tls_error(error: &impl std::fmt::Display) -> ClientError {
+    ClientError::config("operators.certificate", error.to_string())
+}
+
+impl Dialer {
+    /// For the ledger of a genesis, with the certificates of a keyring; without one it shows none.
+    pub fn new(genesis: &Genesis, keyring: Option<Arc<Keyring>>) -> Result<Self, ClientError> {
+        let founding = Founding::read(genesis).map_err(|e| ClientError::config("genesis", e.to_string()))?;
+        // The ledger id pins this too: nobody on the way can make a ledger plain.
+        let authority = founding.filter(|founding| !founding.certificates.is_empty()).map(|founding| {
+            Arc::new(Authority { issuing: founding.issuing, pins: Arc::new(Pinned { root: founding.root }), opened: Mutex::default() })
+        });
+        let managing_unit = genesis.managing_unit.as_ref().and_then(|r| r.unit.as_ref()).map(|u| u.uscc.clone());
+        Ok(Self { authority, keyring, managing_unit: managing_unit.unwrap_or_default(), shown: None })
+    }
+
+    /// For a program that has one credential and shows it always, as a unit's system does.
+    pub fn showing(genesis: &Genesis, credential: Arc<CredentialSlot>) -> Result<Self, ClientError> {
+        Ok(Self { shown: Some(credential), ..Self::new(genesis, None)? })
+    }
+
+    /// Whether connections are over TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.authority.is_some()
+    }
+
+    /// The first certificate of the unit's operators that is here. If no unit is named, one of the
+    /// city's managing unit, which a ledger knows from its beginning; else any.
+    fn credential(&self, authority: &Authority, unit: Option<&str>) -> Result<Option<Arc<CredentialSlot>>, ClientError> {
+        if self.shown.is_some() {
+            return Ok(self.shown.clone());
+        }
+        let name = unit.unwrap_or_default().to_owned();
+        let mut opened = authority.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = opened.get(&name) {
+            return Ok(known.clone());
+        }
+        let managing = unit.is_none().then_some(self.managing_unit.as_str());
+        let first = |ring: &'_ Arc<Keyring>| -> Result<Option<Arc<CredentialSlot>>, ClientError> {
+            let found = ring.certified(unit.or(managing)).next().or_else(|| ring.certified(unit).next());
+            found.map(|(operator, path)| Self::open(authority, ring.open(operator)?, path)).transpose()
+        };
+        let found = self.keyring.as_ref().map(first).transpose()?.flatten();
+        opened.insert(name, found.clone());
+        Ok(found)
+    }
+
+    fn open(authority: &Authority, key: vermilion_crypto::SigningKey, path: &Path) -> Result<Arc<CredentialSlot>, ClientError> {
+        let text = std::fs::read_to_string(path).map_err(|e| ClientError::file(path, e))?;
+        let leaf = from_pem(&text).map_err(|e| tls_error(&e))?;
+        let credential = Credential::new(&leaf, &authority.issuing, Arc::new(key)).map_err(|e| tls_error(&e))?;
+        Ok(CredentialSlot::new(credential))
+    }
+
+    /// `expected` is the node's Raft id, if it is known.
+    fn config(
+        &self,
+        authority: &Authority,
+        unit: Option<&str>,
+        expected: Option<u64>,
+        protocol: &[u8],
+    ) -> Result<ClientConfig, ClientError> {
+        let credential = self.credential(authority, unit)?;
+        let expected = expected.map_or(Expected::Node, Expected::ThisNode);
+        client_config(credential, authority.pins.clone(), expected, &[protocol], Arc::new(DefaultTimeProvider)).map_err(|e| tls_error(&e))
+    }
+
+    /// A channel for gRPC that connects when it is used, for questions and commands of this unit.
+    pub fn channel(&self, endpoint: &Endpoint, unit: Option<&str>, expected: Option<u64>) -> Result<Channel, ClientError> {
+        let Some(authority) = &self.authority else { return Ok(endpoint.connect_lazy()) };
+        let connector = TlsConnector::from(Arc::new(self.config(authority, unit, expected, H2)?));
+        Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |uri: Uri| {
+            let connector = connector.clone();
+            async move {
+                let address = uri.authority().ok_or_else(|| io::Error::other("the address has no host"))?.as_str().to_owned();
+                // A server judges the client's certificate after the client's handshake is done. It speaks
+                // first once it is content: waiting for that, a refusal is told as such.
+                let mut stream = BufReader::new(shake(&connector, &address).await?);
+                stream.fill_buf().await?;
+                Ok::<_, io::Error>(TokioIo::new(stream))
+            }
+        })))
+    }
+
+    /// One connection to a node's REST side, without a certificate: as the public comes.
+    pub async fn public(&self, address: &str) -> Result<Stream, ClientError> {
+        let unreachable = |e: io::Error| ClientError::Unreachable(format!("{address}: {e}"));
+        let Some(authority) = &self.authority else {
+            return Ok(Box::new(TcpStream::connect(address).await.map_err(unreachable)?));
+        };
+        let config = client_config(None, authority.pins.clone(), Expected::Node, &[HTTP1], Arc::new(DefaultTimeProvider));
+        let connector = TlsConnector::from(Arc::new(config.map_err(|e| tls_error(&e))?));
+        Ok(Box::new(shake(&connector, address).await.map_err(unreachable)?))
+    }
+}
+
+/// A connection, encrypted or not.
+pub type Stream = Box<dyn ReadWrite>;
+
+/// Bytes both ways.
+pub trait ReadWrite: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> ReadWrite for T {}
+
+async fn shake(connector: &TlsConnector, address: &str) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    // Not sent and not compared: a node is known by its certificate.
+    connector.connect(ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()), stream).await
+}

@@ -1,0 +1,87 @@
+//! The gRPC service for applicants.
+
+use super::Issued;
+use crate::answers::internal;
+use crate::caller;
+use crate::grpc::status;
+use crate::node::Node;
+use crate::rate::RateLimit;
+use crate::tls::Caller;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+use vermilion_identity::CertificateRequest;
+use vermilion_identity::enrolment::EnrolmentToken;
+use vermilion_proto::enrolment_server::Enrolment;
+use vermilion_proto::{AdmissionReply, AdmissionRequest, EnrolReply, EnrolRequest, RenewRequest};
+use vermilion_registry::Directory;
+use vermilion_registry::admission::{State, node_subject};
+use vermilion_registry::reason::{Reason, Refusal};
+
+/// The service.
+pub struct EnrolmentService {
+    /// The node.
+    pub node: Arc<Node>,
+    /// How often an address may ask.
+    pub limit: RateLimit,
+}
+
+fn reply(result: Result<Issued, Refusal>) -> Response<EnrolReply> {
+    Response::new(match result {
+        Ok(Issued { certificate, issuing, seq }) => EnrolReply { certificate, issuing, seq, ..EnrolReply::default() },
+        Err(refusal) => EnrolReply { code: refusal.reason.number(), detail: refusal.detail, ..EnrolReply::default() },
+    })
+}
+
+fn request_of(der: &[u8]) -> Result<CertificateRequest, Refusal> {
+    CertificateRequest::parse(der).map_err(|e| Refusal::new(Reason::BadCertificate, e.to_string()))
+}
+
+impl EnrolmentService {
+    fn admit<T>(&self, request: &Request<T>, ledger_id: &[u8]) -> Result<(), Status> {
+        if let Some(caller) = request.extensions().get::<Caller>()
+            && !self.limit.take(caller.address.ip())
+        {
+            return Err(Status::resource_exhausted("too many questions from this address"));
+        }
+        if ledger_id == self.node.ledger_id { Ok(()) } else { Err(Status::failed_precondition("this is a node of another ledger")) }
+    }
+}
+
+#[tonic::async_trait]
+impl Enrolment for EnrolmentService {
+    async fn admission(&self, request: Request<AdmissionRequest>) -> Result<Response<AdmissionReply>, Status> {
+        self.admit(&request, &request.get_ref().ledger_id)?;
+        let name = request.into_inner().name;
+        let directory = Directory::load(&self.node.store.state_snapshot()).map_err(|e| status(&internal(&e)))?;
+        let found = directory.admission(&node_subject(&name));
+        let state = found.as_ref().and_then(|a| State::from_number(a.state));
+        let admitted = state == Some(State::Connected) && found.as_ref().is_some_and(|a| a.access);
+        let unit = found.as_ref().map(|a| a.unit.clone()).unwrap_or_default();
+        let node = found.and_then(|a| a.node);
+        let voter = node.as_ref().is_some_and(|n| self.node.status().voters.contains(&n.raft_id));
+        Ok(Response::new(AdmissionReply { state: state.map_or("unknown", State::name).into(), admitted, node, voter, unit }))
+    }
+
+    async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<EnrolReply>, Status> {
+        self.admit(&request, &request.get_ref().ledger_id)?;
+        let EnrolRequest { request, token, .. } = request.into_inner();
+        let token = zeroize::Zeroizing::new(token);
+        let result = async {
+            let token = EnrolmentToken::parse(&token).map_err(|e| Refusal::new(Reason::UnknownGrant, e.to_string()))?;
+            self.node.enrol(token, &request_of(&request)?).await
+        };
+        let result = result.await;
+        if let Err(refusal) = &result {
+            tracing::warn!(%refusal, "an enrolment was refused");
+        }
+        Ok(reply(result))
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<EnrolReply>, Status> {
+        self.admit(&request, &request.get_ref().ledger_id)?;
+        let certificate = caller::certificate(&request);
+        let certificate = certificate.ok_or_else(|| Status::unauthenticated("a renewal comes over a connection with the certificate"))?;
+        let result = async { self.node.renew(&certificate, &request_of(&request.get_ref().request)?).await };
+        Ok(reply(result.await))
+    }
+}

@@ -1,0 +1,106 @@
+//! The open connections, so that those of a credential that no longer stands can be cut.
+
+use crate::tls::StateStanding;
+use std::{
+    collections::BTreeMap,
+    net::{Shutdown, TcpStream},
+    os::fd::AsFd,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use vermilion_identity::{Certificate, tls::Standing as _};
+
+/// Connections at once, handshakes counted in: beyond, a new one is closed at once.
+pub const MAX_CONNECTIONS: usize = 4096;
+
+struct Open {
+    certificate: Arc<Certificate>,
+    socket: TcpStream,
+}
+
+/// The table.
+pub struct Connections {
+    open: Mutex<(u64, BTreeMap<u64, Open>)>,
+    room: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Connections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Connections({} free)", self.room.available_permits())
+    }
+}
+
+/// Room for one connection; given back when dropped.
+pub struct Place(#[allow(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+
+/// Takes a connection out of the table when it ends.
+pub struct Entry {
+    table: Arc<Connections>,
+    id: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.table.open.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&self.id);
+    }
+}
+
+impl Connections {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { open: Mutex::default(), room: Arc::new(Semaphore::new(MAX_CONNECTIONS)) })
+    }
+
+    /// Room for one more connection, if there is any.
+    pub(super) fn place(&self) -> Option<Place> {
+        Arc::clone(&self.room).try_acquire_owned().ok().map(Place)
+    }
+
+    /// Enters a connection whose handshake is done.
+    pub(super) fn enter(self: &Arc<Self>, certificate: Arc<Certificate>, stream: &tokio::net::TcpStream) -> std::io::Result<Entry> {
+        // A second handle on the same socket: shutting it down ends the first.
+        let socket = TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = open.0;
+        open.0 += 1;
+        open.1.insert(id, Open { certificate, socket });
+        Ok(Entry { table: Arc::clone(self), id })
+    }
+
+    /// How many are open with a certificate.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).1.len()
+    }
+
+    /// Judges every open connection as of now (Unix milliseconds) and cuts those that no longer stand.
+    /// Returns how many were cut.
+    pub fn judge_all(&self, standing: &StateStanding, now_ms: u64) -> usize {
+        let certificates: BTreeMap<_, _> = {
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.1.values().map(|o| (o.certificate.serial.clone(), Arc::clone(&o.certificate))).collect()
+        };
+        // The state is read without the lock: handshakes need not wait for it.
+        let fallen: BTreeMap<_, _> = certificates
+            .into_iter()
+            .filter_map(|(serial, certificate)| {
+                let dates = certificate.check_dates(now_ms).map_err(Into::into);
+                dates.and_then(|()| standing.check(&certificate)).err().map(|refusal| (serial, refusal))
+            })
+            .collect();
+        if fallen.is_empty() {
+            return 0;
+        }
+        let mut cut = 0;
+        for open in self.open.lock().unwrap_or_else(PoisonError::into_inner).1.values() {
+            if let Some(refusal) = fallen.get(&open.certificate.serial) {
+                tracing::warn!(serial = %open.certificate.serial, %refusal, "an open connection is cut");
+                // It may have ended by itself meanwhile.
+                let _ = open.socket.shutdown(Shutdown::Both);
+                cut += 1;
+            }
+        }
+        cut
+    }
+}

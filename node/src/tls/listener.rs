@@ -1,0 +1,200 @@
+//! A listener that hands on only connections whose handshake is done.
+
+use crate::tls::connections::{Connections, Entry, Place};
+use axum::{extract::connect_info::Connected as AxumConnected, serve::IncomingStream};
+use rustls::ServerConfig;
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::either::Either;
+use vermilion_identity::Certificate;
+
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Connections that wait to be served, handshakes done: beyond, new ones wait in the system's queue.
+const BACKLOG: usize = 64;
+/// Pause after the system refused a connection, as it does when there are no more descriptors.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Who is at the other end.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its certificate, judged when it connected; none where none was needed.
+    pub certificate: Option<Arc<Certificate>>,
+}
+
+/// The first byte of a TLS connection: the content type of a handshake record (RFC 8446, 5.1). No HTTP
+/// request begins with it.
+const TLS_HANDSHAKE: u8 = 22;
+
+/// A connection after its handshake, or in the clear.
+pub struct TlsIo {
+    stream: Either<TlsStream<TcpStream>, TcpStream>,
+    caller: Caller,
+    // Dropped with the connection.
+    _entry: Option<Entry>,
+    _place: Place,
+}
+
+impl TlsIo {
+    async fn accept(door: Door, stream: TcpStream, address: SocketAddr, place: Place) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let Door { acceptor, table, plain } = door;
+        if plain {
+            let mut first = [0];
+            tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            if first != [TLS_HANDSHAKE] {
+                let caller = Caller { address, certificate: None };
+                return Ok(Self { stream: Either::Right(stream), caller, _entry: None, _place: place });
+            }
+        }
+        let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let (tcp, session) = stream.get_ref();
+        let certificate = match session.peer_certificates().and_then(<[_]>::first) {
+            None => None,
+            Some(leaf) => Some(Arc::new(Certificate::parse(leaf).map_err(io::Error::other)?)),
+        };
+        let entry = match &certificate {
+            None => None,
+            Some(certificate) => Some(table.enter(Arc::clone(certificate), tcp)?),
+        };
+        Ok(Self { stream: Either::Left(stream), caller: Caller { address, certificate }, _entry: entry, _place: place })
+    }
+}
+
+/// What a listener hands every connection.
+#[derive(Clone)]
+struct Door {
+    acceptor: TlsAcceptor,
+    table: Arc<Connections>,
+    plain: bool,
+}
+
+/// A bound listener with its TLS.
+pub struct TlsListener {
+    address: SocketAddr,
+    ready: mpsc::Receiver<TlsIo>,
+}
+
+impl TlsListener {
+    /// Binds and begins to accept. Each handshake runs by itself, so that a slow one holds nobody up. If
+    /// `plain`, who does not speak TLS is let in as the public.
+    pub async fn bind(address: &str, config: ServerConfig, table: Arc<Connections>, plain: bool) -> Result<Self, String> {
+        let listener = TcpListener::bind(address).await.map_err(|e| format!("{address}: {e}"))?;
+        let bound = listener.local_addr().map_err(|e| e.to_string())?;
+        let door = Door { acceptor: TlsAcceptor::from(Arc::new(config)), table, plain };
+        let (done, ready) = mpsc::channel(BACKLOG);
+        tokio::spawn(accept_all(listener, door, done));
+        Ok(Self { address: bound, ready })
+    }
+
+    /// The connections, for tonic.
+    pub fn into_stream(self) -> impl tokio_stream::Stream<Item = io::Result<TlsIo>> {
+        tokio_stream::StreamExt::map(ReceiverStream::new(self.ready), Ok)
+    }
+}
+
+async fn accept_all(listener: TcpListener, door: Door, done: mpsc::Sender<TlsIo>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = done.closed() => return,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let Some(place) = door.table.place() else {
+            tracing::warn!(%address, "there are too many connections: one was closed");
+            continue;
+        };
+        let (door, done) = (door.clone(), done.clone());
+        tokio::spawn(async move {
+            match TlsIo::accept(door, stream, address, place).await {
+                // A listener that ended serves nobody.
+                Ok(io) => drop(done.send(io).await),
+                Err(error) => tracing::debug!(%address, %error, "a handshake failed"),
+            }
+        });
+    }
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsIo;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TlsIo, SocketAddr) {
+        match self.ready.recv().await {
+            Some(io) => {
+                let address = io.caller.address;
+                (io, address)
+            }
+            // The accepting task ends only after this end.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
+
+impl AxumConnected<IncomingStream<'_, TlsListener>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        stream.io().caller.clone()
+    }
+}
+
+impl tonic::transport::server::Connected for TlsIo {
+    type ConnectInfo = Caller;
+
+    fn connect_info(&self) -> Caller {
+        self.caller.clone()
+    }
+}
+
+impl AsyncRead for TlsIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TlsIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

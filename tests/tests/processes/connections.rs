@@ -1,0 +1,317 @@
+//! Who may connect, and for how long: each refusal over real sockets, with its reason.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
+use vermilion_client::keyring::{Passphrase, read_secret};
+use vermilion_client::tls::Dialer;
+use vermilion_crypto::SigningKey;
+use vermilion_identity::tls::{Credential, CredentialSlot};
+use vermilion_identity::x509::{chain_from_pem, from_pem};
+use vermilion_identity::{AuthorityCertificate, AuthorityName, Certificate, Kind, Serial, Subject, Validity, authority};
+use vermilion_proto::ledger_client::LedgerClient;
+use vermilion_proto::peer_client::PeerClient;
+use vermilion_proto::{CatchUpRequest, ClusterRequest, CommandState, CosignRequest, RaftFrame};
+use vermilion_registry::reason::Reason;
+use vermilion_tests::{Ledger, http, until};
+
+const DAY_MS: u64 = 86_400_000;
+
+fn key_of(path: &Path) -> SigningKey {
+    SigningKey::from_seed(&read_secret(path, &Passphrase::default()).unwrap())
+}
+
+fn der_of(path: &Path) -> Vec<u8> {
+    from_pem(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn issuing(ledger: &Ledger) -> AuthorityCertificate {
+    AuthorityCertificate::parse(&der_of(&ledger.dir().join("authority/issuing.pem"))).unwrap()
+}
+
+/// A way to one node with this credential, or with none.
+pub fn channel(ledger: &Ledger, node: usize, credential: Option<Credential>) -> Channel {
+    let genesis = ledger.client.genesis();
+    let dialer = match credential {
+        None => Dialer::new(genesis, None),
+        Some(credential) => Dialer::showing(genesis, CredentialSlot::new(credential)),
+    };
+    let endpoint = Endpoint::from_shared(format!("http://{}", ledger.nodes()[node].grpc)).unwrap();
+    dialer.unwrap().channel(&endpoint, None, None).unwrap()
+}
+
+/// What an operator of the sample city shows.
+fn operators(ledger: &Ledger, unit: &str, post: &str) -> (Credential, Certificate) {
+    let keys = ledger.dir().join("keys");
+    let der = der_of(&keys.join(format!("{unit}-{post}.cert.pem")));
+    let key = key_of(&keys.join(format!("{unit}-{post}.pem")));
+    (Credential::new(&der, &issuing(ledger), Arc::new(key)).unwrap(), Certificate::parse(&der).unwrap())
+}
+
+/// What these files hold.
+pub fn credential(ledger: &Ledger, certificate: &Path, key: &Path) -> Credential {
+    let chain = chain_from_pem(&std::fs::read_to_string(certificate).unwrap()).unwrap();
+    Credential::new(&chain[0], &issuing(ledger), Arc::new(key_of(key))).unwrap()
+}
+
+/// What a node shows.
+fn nodes(ledger: &Ledger, name: &str) -> Credential {
+    let home = ledger.node_dir(name);
+    credential(ledger, &home.join("tls.pem"), &home.join("tls-key.pem"))
+}
+
+/// Whether a question over a channel is answered, else everything that the error says.
+pub async fn answered(channel: Channel) -> Result<(), String> {
+    let mut client = LedgerClient::new(channel);
+    let asked = tokio::time::timeout(Duration::from_secs(10), client.cluster(ClusterRequest { only_this: true })).await;
+    match asked.expect("the node neither answers nor refuses") {
+        Ok(_) => Ok(()),
+        Err(status) => {
+            let mut said = status.to_string();
+            let mut source = std::error::Error::source(&status);
+            while let Some(error) = source {
+                said = format!("{said}: {error}");
+                source = error.source();
+            }
+            Err(said)
+        }
+    }
+}
+
+/// A certificate as the ledger's authority would issue it, of this key, for this time.
+fn issued(ledger: &Ledger, like: &Certificate, key: &SigningKey, validity: Validity) -> Credential {
+    let issuing_key = key_of(&ledger.dir().join("authority/issuing-key.pem"));
+    let subject = Subject { name: hex::encode(key.public().id()), ..like.subject.clone() };
+    let serial = Serial::random().unwrap();
+    let (der, _) = authority::issue(&issuing_key, &issuing(ledger), &subject, key.public(), &serial, validity).unwrap();
+    Credential::new(&der, &issuing(ledger), Arc::new(key.clone())).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_shows_no_certificate_that_stands_is_refused() {
+    let ledger = Ledger::start().await;
+    let city = ledger.client.managing_unit().to_owned();
+    let (good, certificate) = operators(&ledger, &city, "approve");
+    let (issuing, key) = (issuing(&ledger), key_of(&ledger.dir().join(format!("keys/{city}-approve.pem"))));
+    let from = issuing.validity.not_before_ms;
+    // A whole authority of the same names, with other keys.
+    let (root_key, foreign_key) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
+    let root_name = AuthorityName { name: "Sample City Root".into(), ..issuing.name.clone() };
+    let serial = || Serial::random().unwrap();
+    let root = authority::make_root(&root_key, &root_name, &serial(), issuing.validity).unwrap();
+    let foreign = authority::make_issuing(&root_key, &root, foreign_key.public(), &issuing.name, &serial(), issuing.validity).unwrap();
+    let (der, _) = authority::issue(&foreign_key, &foreign, &certificate.subject, key.public(), &serial(), certificate.validity).unwrap();
+    let foreign = Credential::new(&der, &foreign, Arc::new(key.clone())).unwrap();
+    let expired = issued(&ledger, &certificate, &key, Validity { not_before_ms: from, not_after_ms: from + 1000 });
+    let early = Validity { not_before_ms: from + DAY_MS, not_after_ms: from + 2 * DAY_MS };
+    let early = issued(&ledger, &certificate, &key, early);
+    let unknown = issued(&ledger, &certificate, &key, certificate.validity);
+    for node in 0..3 {
+        assert_eq!(answered(channel(&ledger, node, Some(good.clone()))).await, Ok(()));
+        let cases = [
+            ("none", None, "CertificateRequired"),
+            ("foreign", Some(foreign.clone()), "UnknownCA"),
+            ("expired", Some(expired.clone()), "CertificateExpired"),
+            ("early", Some(early.clone()), "CertificateExpired"),
+            ("unknown", Some(unknown.clone()), "CertificateUnknown"),
+        ];
+        for (what, credential, alert) in cases {
+            let said = answered(channel(&ledger, node, credential)).await.expect_err(what);
+            assert!(said.contains(alert), "{what}: {said}");
+        }
+    }
+    let metrics = http::get(&ledger.nodes()[0].http, "/metrics").await.text();
+    let counted = |name: &str| metrics.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap();
+    assert!(counted("vermilion_connections_refused_total") >= 4, "{metrics}");
+    assert!(counted("vermilion_certificate_expires_seconds") > 86_400, "{metrics}");
+    let shown = ledger.client.connection.cluster().await.unwrap().nodes;
+    assert!(shown.iter().all(|n| n.certificate_not_after_ms == certificate.validity.not_after_ms), "{shown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_tls_and_plain_text_are_refused() {
+    let ledger = Ledger::start().await;
+    for node in ledger.nodes() {
+        for address in [&node.grpc, &node.http] {
+            let tried = |version: &str| {
+                let mut command = Command::new("openssl");
+                command.args(["s_client", "-connect", address, version, "-brief"]).stdin(Stdio::null());
+                let output = command.output().unwrap();
+                (output.status.success(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+            };
+            let (_, said) = tried("-tls1_2");
+            assert!(said.contains("protocol version"), "{said}");
+            let (_, said) = tried("-tls1_3");
+            assert!(said.contains("Protocol version: TLSv1.3") && said.contains("Signature type: ed25519"), "{said}");
+        }
+        let plain = LedgerClient::connect(format!("http://{}", node.grpc)).await;
+        let refused = match plain {
+            Err(_) => true,
+            Ok(mut client) => client.cluster(ClusterRequest { only_this: true }).await.is_err(),
+        };
+        assert!(refused, "a plain connection was served");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_good_for_its_own_unit_and_service() {
+    let ledger = Ledger::start().await;
+    let city = ledger.client.managing_unit().to_owned();
+    let unit = ledger.sample.unit_with_role("issuing-unit").unwrap().uscc.clone();
+    let issuer = vermilion_client::SingleIssuer::new(&ledger.client, &unit).await.unwrap();
+    let row = vermilion_tests::Rows::fresh(ledger.dir(), &ledger.sample, 400).of_unit(&unit).remove(0);
+    let tags = issuer.tags(&ledger.client, &row).await.unwrap();
+    let prepared = issuer.prepare(&row, &tags).unwrap();
+    let request = vermilion_proto::SubmitRequest { tag: 1, submission: prepared.submission.clone() };
+    let size = ledger.settled().await;
+    // Another unit's certificate, and a node's: refused at the door, and nothing is recorded.
+    let (others, _) = operators(&ledger, &city, "approve");
+    let names = ledger.names();
+    for (credential, reason) in [(others.clone(), Reason::WrongUnit), (nodes(&ledger, &names[1]), Reason::NotAuthorised)] {
+        for node in 0..3 {
+            let reply =
+                LedgerClient::new(channel(&ledger, node, Some(credential.clone()))).submit(request.clone()).await.unwrap().into_inner();
+            assert_eq!((reply.state(), Reason::from_number(reply.code)), (CommandState::RefusedAtDoor, Some(reason)), "{}", reply.detail);
+        }
+    }
+    assert_eq!(ledger.settled().await, size);
+    // The nodes' service is for nodes.
+    let mut peer = PeerClient::new(channel(&ledger, 0, Some(others)));
+    let status = peer.catch_up(CatchUpRequest { from: 0, to: 1 }).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::PermissionDenied, "{status}");
+    // A node speaks for itself alone.
+    let mut peer = PeerClient::new(channel(&ledger, 0, Some(nodes(&ledger, &names[1]))));
+    let frame = |from| RaftFrame { from, ledger_id: ledger.client.ledger_id().to_vec(), ..Default::default() };
+    assert!(peer.raft(tokio_stream::once(frame(2))).await.is_ok());
+    let status = peer.raft(tokio_stream::once(frame(3))).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::PermissionDenied, "{status}");
+    let status = peer.cosign(CosignRequest { from: 3, note: Vec::new() }).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::PermissionDenied, "{status}");
+    // The command itself was in order.
+    assert!(ledger.client.connection.submit(&prepared).await.unwrap().accepted().is_ok());
+    assert!(matches!(nodes(&ledger, &names[0]).certificate().subject.kind, Kind::Node { raft_id: 1 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_cuts_open_connections_within_a_second() {
+    let ledger = Ledger::start().await;
+    let city = ledger.client.managing_unit().to_owned();
+    let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
+    let (credential, certificate) = operators(&ledger, &unit, "user");
+    // Streams that wait for nothing: they end only when they are cut.
+    let mut open = Vec::new();
+    for node in 0..3 {
+        let mut client = LedgerClient::new(channel(&ledger, node, Some(credential.clone())));
+        let (keep, requests) = tokio::sync::mpsc::channel(1);
+        let replies = client.submit_stream(tokio_stream::wrappers::ReceiverStream::new(requests)).await.unwrap().into_inner();
+        open.push((keep, replies));
+    }
+    let record = ledger.client.revoke_operator(&city, &certificate.key.id(), Vec::new()).await.unwrap();
+    for (node, (_keep, mut replies)) in open.into_iter().enumerate() {
+        // From when this node has applied the record.
+        let mut asked = ledger.client.connection.client_of(node).unwrap();
+        until("the record", async || {
+            let nodes = asked.cluster(ClusterRequest { only_this: true }).await.unwrap().into_inner().nodes;
+            (nodes[0].size > record.seq).then_some(())
+        })
+        .await;
+        let ended = tokio::time::timeout(Duration::from_secs(1), replies.message()).await.expect("the connection is open after a second");
+        assert!(!matches!(ended, Ok(Some(_))), "{ended:?}");
+        let said = answered(channel(&ledger, node, Some(credential.clone()))).await.unwrap_err();
+        assert!(said.contains("AccessDenied") || said.contains("CertificateRevoked"), "{said}");
+        let log = std::fs::read_to_string(ledger.node_dir(&ledger.names()[node]).join("log")).unwrap();
+        assert!(log.contains("revoked") && log.contains(&certificate.serial.to_string()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_public_may_ask_so_often_and_no_more() {
+    let mut ledger = Ledger::start().await;
+    ledger.stop_all();
+    let path = ledger.node_dir(&ledger.names()[0]).join("node.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("rest_rate = 1000", "rest_rate = 20")).unwrap();
+    ledger.start_all().await;
+    let address = &ledger.nodes()[0].http;
+    let mut codes = Vec::new();
+    for _ in 0..80 {
+        codes.push(http::get(address, "/v1/health").await.code);
+    }
+    let refused = codes.iter().filter(|code| **code == 429).count();
+    assert!(refused > 0 && codes.iter().all(|code| [200, 429].contains(code)), "{codes:?}");
+    until("an answer again", async || (http::get(address, "/v1/health").await.code == 200).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_authority_tells_openssl_what_no_longer_stands() {
+    let ledger = Ledger::start().await;
+    let city = ledger.client.managing_unit().to_owned();
+    let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
+    let authority = ledger.dir().join("authority");
+    let certificate = ledger.dir().join(format!("keys/{unit}-user.cert.pem"));
+    let address = &ledger.nodes()[0].http;
+    let openssl = |arguments: Vec<&std::ffi::OsStr>| {
+        let output = Command::new("openssl").args(arguments).output().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let (root, issuing) = (authority.join("root.pem"), authority.join("issuing.pem"));
+    let (list, pem, request, answer) =
+        (authority.join("list.der"), authority.join("list.pem"), authority.join("request.der"), authority.join("answer.der"));
+    let word = std::ffi::OsStr::new;
+    let ask = async || {
+        std::fs::write(&list, http::get(address, "/v1/authority/revoked.crl").await.body).unwrap();
+        openssl(vec![word("crl"), word("-inform"), word("DER"), word("-in"), list.as_os_str(), word("-out"), pem.as_os_str()]);
+        let by_list = openssl(vec![
+            word("verify"),
+            word("-crl_check"),
+            word("-CAfile"),
+            root.as_os_str(),
+            word("-untrusted"),
+            issuing.as_os_str(),
+            word("-CRLfile"),
+            pem.as_os_str(),
+            certificate.as_os_str(),
+        ]);
+        openssl(vec![
+            word("ocsp"),
+            word("-issuer"),
+            issuing.as_os_str(),
+            word("-cert"),
+            certificate.as_os_str(),
+            word("-no_nonce"),
+            word("-reqout"),
+            request.as_os_str(),
+        ]);
+        std::fs::write(&answer, http::post(address, "/v1/authority/ocsp", &std::fs::read(&request).unwrap()).await.body).unwrap();
+        let by_answer = openssl(vec![
+            word("ocsp"),
+            word("-issuer"),
+            issuing.as_os_str(),
+            word("-cert"),
+            certificate.as_os_str(),
+            word("-no_nonce"),
+            word("-CAfile"),
+            root.as_os_str(),
+            word("-respin"),
+            answer.as_os_str(),
+        ]);
+        (by_list, by_answer)
+    };
+    let (by_list, by_answer) = ask().await;
+    assert!(by_list.contains(": OK"), "{by_list}");
+    assert!(by_answer.contains("Response verify OK") && by_answer.contains(": good"), "{by_answer}");
+    let serial = Certificate::parse(&der_of(&certificate)).unwrap().serial;
+    let retired = vermilion_client::identity::Standing::Revoked(5);
+    ledger.client.change_certificate(Some(&city), serial.as_bytes(), retired).await.unwrap();
+    ledger.settled().await;
+    let (by_list, by_answer) = ask().await;
+    assert!(by_list.contains("certificate revoked"), "{by_list}");
+    assert!(by_answer.contains("Response verify OK") && by_answer.contains(": revoked"), "{by_answer}");
+    let (credential, _) = operators(&ledger, &unit, "user");
+    let said = answered(channel(&ledger, 1, Some(credential))).await.unwrap_err();
+    assert!(said.contains("CertificateRevoked"), "{said}");
+    // A district's node holds no issuing key and says so.
+    assert_eq!(http::get(&ledger.nodes()[1].http, "/v1/authority/revoked.crl").await.code, 404);
+}
