@@ -14,6 +14,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use vermilion_crypto::{Digest, SigningKey, VaultPublicKey};
 use vermilion_proto::{Genesis, PolicyEntry, body::Of};
+use vermilion_registry::authorisation::table::CONTROL_POSTS;
 use vermilion_registry::pinned::read_genesis;
 use vermilion_registry::vault::Session;
 use vermilion_registry::{Kind, ledger_id};
@@ -98,6 +99,16 @@ impl Client {
             None => ClientError::config("operators", "there is no operator's key, and this question is for registered operators"),
         })?;
         self.inner.keyring.open(found)
+    }
+
+    /// The key that controls nodes: of the city's managing unit, in a post that may.
+    pub fn controller(&self) -> Result<SigningKey, ClientError> {
+        let city = self.managing_unit();
+        let may = |o: &&crate::keyring::OperatorKey| o.unit == city && o.posts.iter().any(|p| CONTROL_POSTS.contains(&p.as_str()));
+        let found = self.inner.keyring.operators().iter().find(may);
+        let why =
+            || ClientError::config("operators", format!("there is no key of unit {city} in one of the posts {}", CONTROL_POSTS.join(", ")));
+        self.inner.keyring.open(found.ok_or_else(why)?)
     }
 
     /// The rule of posts for a kind of command, as the ledger's policy has it now.

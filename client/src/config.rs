@@ -6,6 +6,7 @@
 //! trust = "trust.json"             # what `receipt check` pins
 //! state_dir = "state"              # journals of imports; default: beside this file
 //! passphrase_file = "passphrase"   # opens encrypted key files; else VERMILION_PASSPHRASE or a prompt
+//! enrolment = ["127.0.0.1:7102"]   # where certificates are issued and renewed, on a ledger with TLS
 //!
 //! [[nodes]]
 //! name = "city"
@@ -102,6 +103,9 @@ pub struct Config {
     /// A file whose first line opens the encrypted key files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passphrase_file: Option<PathBuf>,
+    /// `host:port` of nodes that issue and renew certificates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enrolment: Vec<String>,
     /// The nodes.
     #[serde(default)]
     pub nodes: Vec<NodeEntry>,

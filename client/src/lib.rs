@@ -32,6 +32,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod connection;
+pub mod enrol;
 pub mod error;
 pub mod identity;
 pub mod issue;

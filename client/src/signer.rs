@@ -113,6 +113,7 @@ mod tests {
             trust: None,
             state_dir: None,
             passphrase_file: None,
+            enrolment: Vec::new(),
             nodes: Vec::new(),
             units: Vec::new(),
             operators: operators.collect(),

@@ -3,22 +3,24 @@
 //! The root of the genesis is pinned, and with it the ledger id pins who may be a node. Which
 //! certificate the client shows depends on the unit for which it asks.
 
+use crate::enrol::Given;
 use crate::error::ClientError;
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, OperatorKey};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName, time_provider::DefaultTimeProvider};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint, Uri};
+use vermilion_crypto::SigningKey;
 use vermilion_identity::AuthorityCertificate;
 use vermilion_identity::tls::{Credential, CredentialSlot, Expected, Pinned, client_config};
-use vermilion_identity::x509::from_pem;
+use vermilion_identity::x509::chain_from_pem;
 use vermilion_proto::Genesis;
 use vermilion_registry::founding::Founding;
 
@@ -31,7 +33,18 @@ struct Authority {
     issuing: AuthorityCertificate,
     pins: Arc<Pinned>,
     /// Credentials by unit, once opened.
-    opened: Mutex<BTreeMap<String, Option<Arc<CredentialSlot>>>>,
+    opened: Mutex<BTreeMap<String, Option<Shown>>>,
+}
+
+/// A credential, whose it is, and where its certificate lies.
+pub(crate) type Holder<'a> = (Arc<CredentialSlot>, &'a OperatorKey, &'a Path);
+
+/// A credential of the keyring.
+#[derive(Clone)]
+struct Shown {
+    slot: Arc<CredentialSlot>,
+    /// Where its certificate lies.
+    path: PathBuf,
 }
 
 /// Makes connections to the nodes of one ledger. Cheap to clone.
@@ -79,23 +92,53 @@ impl Dialer {
         let name = unit.unwrap_or_default().to_owned();
         let mut opened = authority.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = opened.get(&name) {
-            return Ok(known.clone());
+            return Ok(known.as_ref().map(|shown| Arc::clone(&shown.slot)));
         }
         let managing = unit.is_none().then_some(self.managing_unit.as_str());
-        let first = |ring: &'_ Arc<Keyring>| -> Result<Option<Arc<CredentialSlot>>, ClientError> {
+        let first = |ring: &'_ Arc<Keyring>| -> Result<Option<Shown>, ClientError> {
             let found = ring.certified(unit.or(managing)).next().or_else(|| ring.certified(unit).next());
             found.map(|(operator, path)| Self::open(authority, ring.open(operator)?, path)).transpose()
         };
         let found = self.keyring.as_ref().map(first).transpose()?.flatten();
-        opened.insert(name, found.clone());
-        Ok(found)
+        let slot = found.as_ref().map(|shown| Arc::clone(&shown.slot));
+        opened.insert(name, found);
+        Ok(slot)
     }
 
-    fn open(authority: &Authority, key: vermilion_crypto::SigningKey, path: &Path) -> Result<Arc<CredentialSlot>, ClientError> {
+    /// The credentials that were shown so far, with whose they are and where their certificates lie; of
+    /// the whole keyring if `all`.
+    pub(crate) fn shown(&self, all: bool) -> Result<Vec<Holder<'_>>, ClientError> {
+        let (Some(authority), Some(ring)) = (&self.authority, &self.keyring) else { return Ok(Vec::new()) };
+        let opened = authority.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = Vec::new();
+        for (operator, path) in ring.certified(None) {
+            match opened.values().flatten().find(|shown| shown.path == path) {
+                Some(shown) => out.push((Arc::clone(&shown.slot), operator, path)),
+                None if all => out.push((Self::open(authority, ring.open(operator)?, path)?.slot, operator, path)),
+                None => {}
+            }
+        }
+        Ok(out)
+    }
+
+    /// Puts a renewed certificate in a credential's place: connections to come show it.
+    pub(crate) fn replace(&self, slot: &CredentialSlot, given: &Given, key: SigningKey) -> Result<(), ClientError> {
+        let Some(authority) = &self.authority else { return Ok(()) };
+        slot.replace(Self::read(authority, &given.pem, key)?);
+        Ok(())
+    }
+
+    fn open(authority: &Authority, key: SigningKey, path: &Path) -> Result<Shown, ClientError> {
         let text = std::fs::read_to_string(path).map_err(|e| ClientError::file(path, e))?;
-        let leaf = from_pem(&text).map_err(|e| tls_error(&e))?;
-        let credential = Credential::new(&leaf, &authority.issuing, Arc::new(key)).map_err(|e| tls_error(&e))?;
-        Ok(CredentialSlot::new(credential))
+        Ok(Shown { slot: CredentialSlot::new(Self::read(authority, &text, key)?), path: path.to_owned() })
+    }
+
+    /// A certificate from its PEM, which may have the issuing one behind it: else that of the genesis is.
+    fn read(authority: &Authority, pem: &str, key: SigningKey) -> Result<Credential, ClientError> {
+        let mut chain = chain_from_pem(pem).map_err(|e| tls_error(&e))?.into_iter();
+        let leaf = chain.next().ok_or_else(|| tls_error(&"the file is empty"))?;
+        let newer = chain.next().map(|der| AuthorityCertificate::parse(&der)).transpose().map_err(|e| tls_error(&e))?;
+        Credential::new(&leaf, newer.as_ref().unwrap_or(&authority.issuing), Arc::new(key)).map_err(|e| tls_error(&e))
     }
 
     /// `expected` is the node's Raft id, if it is known.

@@ -164,6 +164,13 @@ impl std::fmt::Debug for Certificate {
 }
 
 impl Validity {
+    /// Whether two thirds of the time are over: then a certificate is renewed.
+    #[must_use]
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        let life = self.not_after_ms.saturating_sub(self.not_before_ms);
+        now_ms >= self.not_before_ms.saturating_add(life / 3 * 2)
+    }
+
     /// Whether a time, in Unix milliseconds, lies within.
     pub fn check(&self, now_ms: u64) -> Result<(), CertificateError> {
         if now_ms < self.not_before_ms {

@@ -240,3 +240,19 @@ proptest! {
         prop_assert!(Certificate::parse(&[&der[..], &[tail]].concat()).is_err());
     }
 }
+
+#[test]
+fn a_certificate_is_due_after_two_thirds_of_its_time() {
+    let validity = Validity { not_before_ms: 1000, not_after_ms: 4000 };
+    assert!(!validity.is_due(0) && !validity.is_due(2999));
+    assert!(validity.is_due(3000) && validity.is_due(9000));
+}
+
+#[test]
+fn a_pem_file_of_several_certificates_is_read_in_order() {
+    // Not certificates, and not read as such: only the frame is.
+    let (one, other) = (x509::to_pem(&[0x30, 0]).unwrap(), x509::to_pem(&[0x30, 1, 5]).unwrap());
+    assert_eq!(x509::chain_from_pem(&format!("{one}{other}")), Ok(vec![vec![0x30, 0], vec![0x30, 1, 5]]));
+    assert_eq!(x509::chain_from_pem(&one), Ok(vec![vec![0x30, 0]]));
+    assert!(x509::chain_from_pem(&format!("{one}rubbish")).is_err());
+}

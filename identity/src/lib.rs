@@ -7,7 +7,7 @@
 //! meets nobody else. Whether a signer may act, and whether a certificate still
 //! stands, is not known here: that is the registry's, from replicated state.
 //!
-//! No sockets, no files, no clock.
+//! No sockets, no clock, and no files but for [`pkcs11`], which loads a device's library and reads its PIN.
 
 pub mod authority;
 pub mod authority_certificate;
@@ -21,6 +21,7 @@ mod envelope;
 #[allow(clippy::unwrap_used)]
 mod fixtures;
 pub mod ocsp;
+pub mod pkcs11;
 pub mod request;
 pub mod revocation;
 pub mod second_factor;

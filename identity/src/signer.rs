@@ -7,8 +7,8 @@ use vermilion_crypto::{PublicKey, Signature, SigningKey};
 #[error("the key did not sign: {0}")]
 pub struct SignerError(pub String);
 
-/// An Ed25519 key that signs. A key in memory is one; a key on a device behind PKCS#11 can be
-/// another, since nothing here asks for the secret.
+/// An Ed25519 key that signs. A key in memory is one; a key on a device
+/// ([`Pkcs11Signer`](crate::pkcs11::Pkcs11Signer)) is another, since nothing here asks for the secret.
 pub trait Signer: Send + Sync + std::fmt::Debug {
     /// The public half.
     fn public(&self) -> PublicKey;

@@ -1,8 +1,6 @@
 //! Answers from the state: a licence's status, and who may ask.
 
 use crate::node::Node;
-use crate::runtime::now_ms;
-use vermilion_identity::RequestToken;
 use vermilion_proto::{LicenceState, LicenceStatusReply, LicenceStatusRequest, OperatorState, PublicStatus, StatusAnswer};
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::reason::{Reason, Refusal};
@@ -110,23 +108,5 @@ impl Node {
             Ok(Err(_)) => Err(Reason::Busy.into()),
             Err(_) => Err(Reason::NoLeader.into()),
         }
-    }
-
-    /// Who asks: the operator whose key signed the request token for `request`, in force now.
-    pub fn asker(&self, token: Option<&str>, request: &str) -> Result<Option<OperatorState>, Refusal> {
-        let Some(token) = token else { return Ok(None) };
-        let token = RequestToken::check(token, &self.ledger_id, request, now_ms())
-            .map_err(|e| Refusal::new(Reason::NotAuthorised, e.to_string()))?;
-        let kv = self.store.state();
-        let state = query::operator(&kv, &token.key.id()).map_err(|e| internal(&e))?;
-        let state = state.ok_or_else(|| Refusal::new(Reason::NotAuthorised, "the key is not registered"))?;
-        let Some(operator) = &state.operator else { return Err(internal(&"an operator without its entry")) };
-        let now = now_ms();
-        let in_force = !state.revoked && operator.from_ms <= now && (operator.until_ms == 0 || now < operator.until_ms);
-        let unit = query::unit(&kv, &operator.unit).map_err(|e| internal(&e))?;
-        if !in_force || unit.is_none_or(|u| u.suspended) || operator.public_key != token.key.0 {
-            return Err(Refusal::new(Reason::NotAuthorised, "the key is not in force"));
-        }
-        Ok(Some(state))
     }
 }

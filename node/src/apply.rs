@@ -5,6 +5,7 @@ use crate::edge::{self, Edge, RightEdge};
 use crate::gate::VerifiedCache;
 use crate::membership::{self, Proposal, Roster};
 use crate::recent::Recent;
+use crate::rights::Rights;
 use crate::waiters::{Fate, Waiters};
 use raft::eraftpb::Entry;
 use std::sync::Arc;
@@ -59,6 +60,7 @@ pub struct Applier {
     group: ConfState,
     /// What the state says of the nodes.
     roster: Arc<Roster>,
+    rights: Arc<Rights>,
     cache: Arc<VerifiedCache>,
     waiters: Arc<Waiters>,
     points: tokio::sync::mpsc::UnboundedSender<CommitmentPoint>,
@@ -100,7 +102,22 @@ impl Applier {
         }
         let roster = Arc::new(Roster::read(&state)?);
         let group = store.conf_state();
-        Ok(Self { store, registry, right, edge, head, ledger_id, group, roster, cache, waiters, points, recent, late: None })
+        Ok(Self {
+            store,
+            registry,
+            right,
+            edge,
+            head,
+            ledger_id,
+            group,
+            roster,
+            rights: Arc::default(),
+            cache,
+            waiters,
+            points,
+            recent,
+            late: None,
+        })
     }
 
     /// The status vectors that receipts are proved from.
@@ -113,6 +130,12 @@ impl Applier {
     #[must_use]
     pub fn edge(&self) -> Arc<Edge> {
         Arc::clone(&self.edge)
+    }
+
+    /// What hears of records that change rights.
+    #[must_use]
+    pub fn rights(&self) -> Arc<Rights> {
+        Arc::clone(&self.rights)
     }
 
     /// What the state says of the nodes, as of what was applied.
@@ -292,6 +315,7 @@ impl Applier {
             }
         }
         commit.erase = effects.erase.iter().map(|e| (e.seq, e.position)).collect();
+        let changes_rights = effects.changes_rights();
         let BlockEffects { records, results, writes, head, .. } = effects;
         commit.state = writes;
         let size = self.right.tree.size();
@@ -299,6 +323,9 @@ impl Applier {
             return Err(ApplyError::Broken(format!("the head counts {} records, the tree {size}", head.size)));
         }
         self.store.commit(&commit)?;
+        if changes_rights {
+            self.rights.changed();
+        }
         self.head = head;
         // After the batch and before anybody hears of a commitment in it.
         if !records.is_empty() {

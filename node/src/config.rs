@@ -4,6 +4,7 @@ use crate::outside::client::WitnessClient;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use vermilion_identity::pkcs11::Pkcs11Uri;
 use vermilion_ledger::{KeyKind, Policy, VerifierKey, Witness};
 
 /// Why a configuration is not usable.
@@ -133,14 +134,35 @@ pub enum Otherwise {
     Closed,
 }
 
+/// Where a key lies.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub enum KeySource {
+    /// In a PKCS#8 file.
+    File(PathBuf),
+    /// On a PKCS#11 token (RFC 7512).
+    Token(Box<Pkcs11Uri>),
+}
+
+impl TryFrom<String> for KeySource {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if !Pkcs11Uri::is_meant(&text) {
+            return Ok(Self::File(text.into()));
+        }
+        Pkcs11Uri::parse(&text).map(|uri| Self::Token(Box::new(uri))).map_err(|e| e.to_string())
+    }
+}
+
 /// The node's certificate, from the authority that the genesis names.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The certificate, PEM. Renewals are written here.
     pub certificate: PathBuf,
-    /// Its key: PKCS#8, opened as the other keys.
-    pub key: PathBuf,
+    /// Its key: a PKCS#8 file, opened as the other keys, or the URI of a key on a PKCS#11 token.
+    pub key: KeySource,
     /// The issuing certificate's key, on the city's nodes that issue certificates.
     pub issuing_key: Option<PathBuf>,
     /// `host:port` to listen on for enrolment and renewal, where the issuing key is.
@@ -154,6 +176,19 @@ pub struct Tls {
     /// Answer the public's questions over REST in the clear as well, as behind a proxy that has a public certificate.
     #[serde(default)]
     pub rest_plain: bool,
+    /// Show `/metrics` to whoever asks, where only monitoring reaches the listener; else to certificates that may.
+    #[serde(default)]
+    pub open_metrics: bool,
+}
+
+impl Tls {
+    fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let key = match &mut self.key {
+            KeySource::File(path) => Some(path),
+            KeySource::Token(_) => None,
+        };
+        [Some(&mut self.certificate), key, self.issuing_key.as_mut()].into_iter().flatten()
+    }
 }
 
 /// Questions a second that one address may ask without a certificate, if the configuration does not say.
@@ -221,13 +256,7 @@ impl Config {
             .chain(&mut config.keys.ledger)
             .chain(&mut config.keys.vault)
             .chain(&mut config.keys.passphrase_file)
-            .chain(
-                config
-                    .tls
-                    .as_mut()
-                    .into_iter()
-                    .flat_map(|tls| [&mut tls.certificate, &mut tls.key].into_iter().chain(&mut tls.issuing_key)),
-            )
+            .chain(config.tls.as_mut().into_iter().flat_map(Tls::files))
         {
             *file = base.join(&*file);
         }

@@ -124,17 +124,17 @@ impl Node {
         if head.ledger_id != self.ledger_id {
             return Err(Box::new(refused(&id, &Reason::WrongLedger.into())));
         }
-        if let From::Client(Some(certificate)) = from
-            && let Err(refusal) = may_submit(certificate, head)
-        {
-            return Err(Box::new(refused(&id, &refusal)));
-        }
         match command.body.as_ref().and_then(|b| b.of.as_ref()) {
             Some(Of::Genesis(_)) => return Err(Box::new(refused(&id, &Refusal::new(Reason::NotAuthorised, "a ledger has one genesis")))),
             Some(Of::Commitment(_)) if matches!(from, From::Client(_)) => {
                 return Err(Box::new(refused(&id, &Refusal::new(Reason::NotAuthorised, "only a leading node commits"))));
             }
             _ => {}
+        }
+        if let From::Client(Some(certificate)) = from
+            && let Err(refusal) = may_submit(certificate, head)
+        {
+            return Err(Box::new(refused(&id, &refusal)));
         }
         // Read before the record is looked for, so that none can slip in between.
         let past = self.head().is_ok_and(|h| h.time_ms > head.not_after_ms);

@@ -4,6 +4,7 @@ use crate::answers::internal;
 use crate::caller;
 use crate::door::From;
 use crate::node::Node;
+use crate::rights::Asker;
 use crate::runtime::Event;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,9 +16,10 @@ use vermilion_identity::Certificate;
 use vermilion_proto::ledger_server::Ledger;
 use vermilion_proto::{
     CheckpointReply, CheckpointRequest, ClusterReply, ClusterRequest, CommandStatusRequest, ControlReply, ControlRequest, CoseReceiptReply,
-    LicenceStatusReply, LicenceStatusRequest, NodeStatus, OperatorState, QueryReply, QueryRequest, Receipt, ReceiptRequest, RecordsRequest,
+    LicenceStatusReply, LicenceStatusRequest, NodeStatus, QueryReply, QueryRequest, Receipt, ReceiptRequest, RecordsRequest,
     SignStatusReply, StoredRecord, SubmitReply, SubmitRequest, TagsReply, TagsRequest, UseReply,
 };
+use vermilion_registry::authorisation::Question;
 use vermilion_registry::certificates::figures::parse_month;
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::{Directory, query};
@@ -48,24 +50,26 @@ pub fn status(refusal: &Refusal) -> Status {
 }
 
 impl LedgerService {
-    fn asker<T>(&self, request: &Request<T>, what: &str) -> Result<Option<OperatorState>, Status> {
+    /// Who asks, by token or certificate.
+    fn asker<T>(&self, request: &Request<T>, what: &str) -> Result<Asker, Status> {
         let token = match request.metadata().get("authorization") {
             None => None,
             Some(value) => Some(value.to_str().map_err(|_| Status::unauthenticated("the authorization is not text"))?),
         };
-        self.0.asker(token, what).map_err(|r| status(&r))
+        self.0.asker(token, what, caller::certificate(request).as_deref()).map_err(|r| status(&r))
     }
 
-    fn known<T>(&self, request: &Request<T>, what: &str) -> Result<OperatorState, Status> {
-        self.asker(request, what)?
-            .ok_or_else(|| status(&Refusal::new(Reason::NotAuthorised, "this question is for registered operators: send a request token")))
+    /// Who asks, if it may ask this about no unit in particular.
+    fn allowed<T>(&self, request: &Request<T>, what: &str, question: Question) -> Result<Asker, Status> {
+        let asker = self.asker(request, what)?;
+        self.0.allow(&asker, question, None).map_err(|r| status(&r))?;
+        Ok(asker)
     }
-}
 
-impl LedgerService {
-    /// A licence's receipt is for registered operators; a command's is for whoever knows its id.
-    fn receipt_asker(&self, request: &Request<ReceiptRequest>) -> Result<Option<OperatorState>, Status> {
-        if request.get_ref().identifier.is_empty() { Ok(None) } else { self.known(request, "receipt").map(Some) }
+    /// A licence's receipt is for who may use licences; a command's is for whoever knows its id.
+    fn receipt_asker(&self, request: &Request<ReceiptRequest>) -> Result<Asker, Status> {
+        let question = if request.get_ref().identifier.is_empty() { Question::CommandReceipt } else { Question::Receipt };
+        self.allowed(request, "receipt", question)
     }
 }
 
@@ -125,6 +129,7 @@ impl Ledger for LedgerService {
     }
 
     async fn command_status(&self, request: Request<CommandStatusRequest>) -> Result<Response<SubmitReply>, Status> {
+        self.allowed(&request, "command-status", Question::CommandStatus)?;
         let request = request.into_inner();
         let id = request.command_id.as_slice().try_into().map_err(|_| Status::invalid_argument("a command id has 32 bytes"))?;
         // Committed is for ever. Anything else is told as of now, if there is a leader to ask.
@@ -148,11 +153,11 @@ impl Ledger for LedgerService {
 
     async fn licence_status(&self, request: Request<LicenceStatusRequest>) -> Result<Response<LicenceStatusReply>, Status> {
         let asker = self.asker(&request, "licence-status")?;
-        Ok(Response::new(self.0.licence_status(request.into_inner(), asker.as_ref()).await))
+        Ok(Response::new(self.0.licence_status(request.into_inner(), asker.operator()).await))
     }
 
     async fn tags(&self, request: Request<TagsRequest>) -> Result<Response<TagsReply>, Status> {
-        self.known(&request, "tags")?;
+        self.allowed(&request, "tags", Question::Tags)?;
         let requests = request.into_inner().requests;
         if requests.len() > MAX_TAGS || requests.iter().any(|r| r.value.len() > MAX_TAG_VALUE || r.code_type.len() > 16) {
             return Err(status(&Refusal::new(Reason::TooLarge, "too many tags, or too long a value")));
@@ -171,7 +176,7 @@ impl Ledger for LedgerService {
     type RecordsStream = ReplyStream<StoredRecord>;
 
     async fn records(&self, request: Request<RecordsRequest>) -> Result<Response<Self::RecordsStream>, Status> {
-        self.known(&request, "records")?;
+        self.allowed(&request, "records", Question::Records)?;
         let RecordsRequest { from, to } = request.into_inner();
         let (sender, out) = mpsc::channel(ANSWERS);
         let store = self.0.store.clone();
@@ -186,23 +191,23 @@ impl Ledger for LedgerService {
 
     async fn get_receipt(&self, request: Request<ReceiptRequest>) -> Result<Response<Receipt>, Status> {
         let asker = self.receipt_asker(&request)?;
-        self.0.receipt(&request.into_inner(), asker.as_ref()).await.map(Response::new).map_err(|r| status(&r))
+        self.0.receipt(&request.into_inner(), asker.operator()).await.map(Response::new).map_err(|r| status(&r))
     }
 
     async fn get_cose_receipt(&self, request: Request<ReceiptRequest>) -> Result<Response<CoseReceiptReply>, Status> {
         let asker = self.receipt_asker(&request)?;
-        let receipt = self.0.cose_receipt(&request.into_inner(), asker.as_ref()).await.map_err(|r| status(&r))?;
+        let receipt = self.0.cose_receipt(&request.into_inner(), asker.operator()).await.map_err(|r| status(&r))?;
         Ok(Response::new(CoseReceiptReply { receipt }))
     }
 
     async fn sign_status(&self, request: Request<LicenceStatusRequest>) -> Result<Response<SignStatusReply>, Status> {
         let asker = self.asker(&request, "licence-status")?;
-        Ok(Response::new(self.0.sign_status(request.into_inner(), asker.as_ref()).await))
+        Ok(Response::new(self.0.sign_status(request.into_inner(), asker.operator()).await))
     }
 
     async fn get_checkpoint(&self, request: Request<CheckpointRequest>) -> Result<Response<CheckpointReply>, Status> {
         if request.get_ref().commit_now {
-            self.known(&request, "checkpoint")?;
+            self.allowed(&request, "checkpoint", Question::CheckpointNow)?;
             self.0.commit_anywhere(&request).await.map_err(Status::unavailable)?;
         }
         let at = request.into_inner().at_size;
@@ -215,6 +220,7 @@ impl Ledger for LedgerService {
     }
 
     async fn cluster(&self, request: Request<ClusterRequest>) -> Result<Response<ClusterReply>, Status> {
+        self.allowed(&request, "cluster", Question::Cluster)?;
         let mut nodes = vec![self.0.node_status().map_err(Status::internal)?];
         if !request.into_inner().only_this {
             let peers = self.0.peers.nodes();
@@ -247,24 +253,16 @@ impl Ledger for LedgerService {
     }
 
     async fn query(&self, request: Request<QueryRequest>) -> Result<Response<QueryReply>, Status> {
-        // Directory information is published (002-14); operators and licences are not.
-        if !matches!(request.get_ref().kind.as_str(), "unit" | "units" | "type" | "types" | "policy" | "genesis") {
-            self.known(&request, "query")?;
-        }
+        let asker = self.asker(&request, "query")?;
         let request = request.into_inner();
         if !request.local {
             self.0.read_barrier().await.map_err(|r| status(&r))?;
         }
-        self.0.query(&request).map(Response::new).map_err(|r| status(&r))
+        self.0.query(&request, &asker).map(Response::new).map_err(|r| status(&r))
     }
 
     async fn control(&self, request: Request<ControlRequest>) -> Result<Response<ControlReply>, Status> {
-        let asker = self.known(&request, "control")?;
-        let unit = asker.operator.as_ref().map(|o| o.unit.clone()).unwrap_or_default();
-        let unit = query::unit(&self.0.store.state(), &unit).map_err(|e| status(&internal(&e)))?.and_then(|u| u.unit);
-        if !unit.is_some_and(|u| u.roles.iter().any(|r| r == "managing-unit-city")) {
-            return Err(status(&Refusal::new(Reason::NotAuthorised, "only the city's managing unit controls nodes")));
-        }
+        self.allowed(&request, "control", Question::Control)?;
         // Leadership is the leader's to hand over: one hop, with the asker's own token.
         let leader = self.0.status().leader.filter(|leader| *leader != self.0.id);
         if request.get_ref().action == "transfer"
@@ -347,44 +345,79 @@ impl Node {
         })
     }
 
-    fn query(&self, request: &QueryRequest) -> Result<QueryReply, Refusal> {
+    fn query(&self, request: &QueryRequest, asker: &Asker) -> Result<QueryReply, Refusal> {
         let kv = self.store.state_snapshot();
         let fail = |e: vermilion_registry::Fatal| internal(&e);
+        let allow = |question| self.allow(asker, question, None);
         let head = query::head(&kv).map_err(fail)?.ok_or(Reason::Internal)?;
         let mut reply = QueryReply { as_of_seq: head.size.saturating_sub(1), as_of_ms: head.time_ms, ..Default::default() };
+        // Of a list, the part of one unit or of all; what lies beyond the asker's reach is left out.
+        let wanted = |unit: &str| request.key.is_empty() || request.key == unit;
         match request.kind.as_str() {
-            "unit" => reply.units.extend(query::unit(&kv, &request.key).map_err(fail)?),
-            "units" => reply.units = query::units(&kv).map_err(fail)?,
-            "operators" => {
-                reply.operators = query::operators(&kv).map_err(fail)?;
-                reply.operators.retain(|o| request.key.is_empty() || o.operator.as_ref().is_some_and(|o| o.unit == request.key));
+            "unit" => {
+                allow(Question::Units)?;
+                reply.units.extend(query::unit(&kv, &request.key).map_err(fail)?);
             }
-            "type" => reply.types.extend(query::licence_type(&kv, &request.key, None).map_err(fail)?),
-            "types" => reply.types = query::types(&kv).map_err(fail)?,
-            "policy" => reply.policy = query::policy(&kv).map_err(fail)?.iter().cloned().collect(),
-            "genesis" => reply.genesis = self.genesis_payload.clone(),
-            "authority" => reply.authority = query::authority(&kv).map_err(fail)?,
-            "certificate" => reply.certificates.extend(query::certificate(&kv, &serial(&request.key)?).map_err(fail)?),
+            "units" => {
+                allow(Question::Units)?;
+                reply.units = query::units(&kv).map_err(fail)?;
+            }
+            "operators" => {
+                let sees = self.sees(asker, Question::Operators)?;
+                reply.operators = query::operators(&kv).map_err(fail)?;
+                reply.operators.retain(|o| o.operator.as_ref().is_some_and(|o| wanted(&o.unit) && sees(&o.unit)));
+            }
+            "type" => {
+                allow(Question::Types)?;
+                reply.types.extend(query::licence_type(&kv, &request.key, None).map_err(fail)?);
+            }
+            "types" => {
+                allow(Question::Types)?;
+                reply.types = query::types(&kv).map_err(fail)?;
+            }
+            "policy" => {
+                allow(Question::Policy)?;
+                reply.policy = query::policy(&kv).map_err(fail)?.iter().cloned().collect();
+            }
+            "genesis" => {
+                allow(Question::Genesis)?;
+                reply.genesis = self.genesis_payload.clone();
+            }
+            "authority" => {
+                allow(Question::CertificateStatus)?;
+                reply.authority = query::authority(&kv).map_err(fail)?;
+            }
+            "certificate" => {
+                let sees = self.sees(asker, Question::Certificates)?;
+                reply.certificates.extend(query::certificate(&kv, &serial(&request.key)?).map_err(fail)?);
+                reply.certificates.retain(|c| c.holder.as_ref().is_some_and(|h| sees(&h.unit)));
+            }
             "certificates" => {
+                let sees = self.sees(asker, Question::Certificates)?;
                 reply.certificates = query::certificates(&kv).map_err(fail)?;
-                reply.certificates.retain(|c| request.key.is_empty() || c.holder.as_ref().is_some_and(|h| h.unit == request.key));
+                reply.certificates.retain(|c| c.holder.as_ref().is_some_and(|h| wanted(&h.unit) && sees(&h.unit)));
             }
             "admission" => {
+                let sees = self.sees(asker, Question::Admissions)?;
                 let directory = Directory::load(&kv).map_err(fail)?;
-                reply.admissions.extend(directory.admission(&request.key));
+                reply.admissions.extend(directory.admission(&request.key).filter(|a| sees(&a.unit)));
             }
             "admissions" => {
+                let sees = self.sees(asker, Question::Admissions)?;
                 let directory = Directory::load(&kv).map_err(fail)?;
                 reply.admissions = directory.all_admissions();
-                reply.admissions.retain(|a| request.key.is_empty() || a.unit == request.key);
+                reply.admissions.retain(|a| wanted(&a.unit) && sees(&a.unit));
             }
             "certificate-figures" => {
+                let sees = self.sees(asker, Question::Certificates)?;
                 let month = parse_month(&request.key).ok_or_else(|| Refusal::new(Reason::Malformed, "the key is no month"))?;
                 reply.figures = query::certificate_figures(&kv, month).map_err(fail)?;
+                reply.figures.retain(|f| sees(&f.unit));
             }
             "licence" => {
                 let named = self.named(&kv, &request.key)?;
                 let state = query::licence(&kv, &named).map_err(fail)?.ok_or(Reason::UnknownLicence)?;
+                self.allow(asker, Question::Licence, Some(&state.unit))?;
                 reply.changes = query::history(&kv, &named).map_err(fail)?;
                 reply.licences.push(state);
             }

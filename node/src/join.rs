@@ -162,7 +162,7 @@ async fn certify(
         Ok(_) => {}
     }
     let key = TlsKeys::key_for(config, &tls.key).map_err(|e| e.to_string())?;
-    match applicant.enrol(token, &subject, &key).await {
+    match applicant.enrol(token, &subject, key.as_ref()).await {
         Ok(given) => {
             keep(&tls.certificate, &given.der, given.issuing.der()).map_err(|e| e.to_string())?;
             tell(Step::Certified);

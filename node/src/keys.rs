@@ -1,11 +1,13 @@
 //! A node's keys, read from their files.
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, KeySource};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use vermilion_crypto::{LookupKey, SigningKey, VaultSecretKey, decode_secret, encode_secret};
-use vermilion_identity::x509;
+use vermilion_identity::pkcs11::Pkcs11Signer;
+use vermilion_identity::{Signer, x509};
 use zeroize::Zeroizing;
 
 /// The environment variable that may hold the passphrase of key files.
@@ -17,7 +19,7 @@ const PASSPHRASE_CREDENTIAL: &str = "vermilion-passphrase";
 #[derive(Debug)]
 pub struct TlsKeys {
     /// The key.
-    pub key: SigningKey,
+    pub key: Arc<dyn Signer>,
     /// The certificate, DER.
     pub leaf: Vec<u8>,
     /// The issuing certificate above it, DER, if the file has it; else the one of the genesis is.
@@ -66,17 +68,30 @@ impl TlsKeys {
     /// Reads what the configuration names, if it has TLS.
     pub fn load(config: &Config) -> Result<Option<Self>, ConfigError> {
         let Some(tls) = &config.tls else { return Ok(None) };
-        let key = SigningKey::from_seed(&*secret(&tls.key, passphrase(config)?.as_ref())?);
+        let key = Self::open(config, &tls.key)?;
         let unreadable = |why: String| ConfigError::Parse { path: tls.certificate.clone(), why };
         let mut chain = x509::chain_from_pem(&read(&tls.certificate)?).map_err(|e| unreadable(e.to_string()))?.into_iter();
         let leaf = chain.next().ok_or_else(|| unreadable("it is empty".into()))?;
         Ok(Some(Self { key, leaf, above: chain.next() }))
     }
 
-    /// The TLS key of a node that joins: made here if it is not there yet, encrypted like the others.
-    pub fn key_for(config: &Config, path: &Path) -> Result<SigningKey, ConfigError> {
-        let passphrase = passphrase(config)?;
-        if !path.exists() {
+    fn open(config: &Config, source: &KeySource) -> Result<Arc<dyn Signer>, ConfigError> {
+        match source {
+            KeySource::File(path) => Ok(Arc::new(SigningKey::from_seed(&*secret(path, passphrase(config)?.as_ref())?))),
+            KeySource::Token(uri) => match Pkcs11Signer::open(uri) {
+                Ok(signer) => Ok(Arc::new(signer)),
+                Err(error) => Err(ConfigError::Value { key: "tls.key", why: error.to_string() }),
+            },
+        }
+    }
+
+    /// The TLS key of a node that joins: a file is made here if it is not there yet, encrypted like the
+    /// others. A token's key was made on the token.
+    pub fn key_for(config: &Config, source: &KeySource) -> Result<Arc<dyn Signer>, ConfigError> {
+        if let KeySource::File(path) = source
+            && !path.exists()
+        {
+            let passphrase = passphrase(config)?;
             let refused = |e: vermilion_crypto::CryptoError| ConfigError::Parse { path: path.into(), why: e.to_string() };
             let key = SigningKey::generate().map_err(refused)?;
             let text = encode_secret(&key.seed(), passphrase.as_ref().map(|p| p.as_slice())).map_err(refused)?;
@@ -87,7 +102,7 @@ impl TlsKeys {
             };
             write().map_err(|source| ConfigError::Read { path: path.into(), source })?;
         }
-        Ok(SigningKey::from_seed(&*secret(path, passphrase.as_ref())?))
+        Self::open(config, source)
     }
 }
 

@@ -32,6 +32,7 @@ pub mod receipts;
 pub mod recent;
 pub mod rest;
 pub mod revoked;
+pub mod rights;
 pub mod runtime;
 pub mod tiles;
 pub mod tls;

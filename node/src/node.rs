@@ -15,6 +15,7 @@ use crate::opener::Opener;
 use crate::outside;
 use crate::peers::Peers;
 use crate::recent::Recent;
+use crate::rights::Rights;
 use crate::runtime::{Event, FatalStop, Parts, Runtime, now_ms};
 use crate::tls::{NodeTls, StateStanding};
 use crate::verify::Verifier;
@@ -68,6 +69,10 @@ pub struct Node {
     pub recent: Arc<Recent>,
     /// The tree's right edge.
     pub edge: Arc<Edge>,
+    /// Who may ask what.
+    pub(crate) rights: Arc<Rights>,
+    /// Whether everybody is shown the metrics.
+    pub(crate) open_metrics: bool,
     /// One entry bundle at a time is made from records.
     pub bundling: Semaphore,
     /// Counts.
@@ -137,7 +142,7 @@ impl Node {
         let waiters: Arc<Waiters> = Arc::default();
         let mut applier =
             Applier::open(store.clone(), ledger_id, Arc::clone(&cache), Arc::clone(&waiters), points_in).map_err(|e| e.to_string())?;
-        let (recent, edge) = (applier.recent(), applier.edge());
+        let (recent, edge, rights) = (applier.recent(), applier.edge(), applier.rights());
         let metrics = Arc::new(Metrics::new().map_err(|e| e.to_string())?);
         // Peers need the driver's channel and the catch-up needs peers, before the driver starts: a relay.
         let (relay, relayed) = std::sync::mpsc::sync_channel(1024);
@@ -198,6 +203,8 @@ impl Node {
             witness,
             recent,
             edge,
+            rights,
+            open_metrics: config.tls.as_ref().is_none_or(|tls| tls.open_metrics),
             bundling: Semaphore::new(1),
             metrics,
             events: runtime.events.clone(),

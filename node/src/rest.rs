@@ -2,16 +2,19 @@
 //! log's own paths, as C2SP tlog-tiles wants them ([`crate::tiles`]).
 
 use crate::node::Node;
-use axum::extract::{Path, Query, State};
+use crate::tls::Caller;
+use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::{OpenApi, ToSchema};
-use vermilion_proto::{LicenceStatusRequest, ReceiptRequest};
+use vermilion_identity::Certificate;
+use vermilion_proto::{Command, Envelope, LicenceStatusRequest, Message as _, ReceiptRequest};
+use vermilion_registry::authorisation::Question;
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::{query, status::Flag, status::State as LicenceStateName, stored};
 
@@ -168,34 +171,54 @@ fn command_id(text: &str) -> Result<[u8; 32], Refusal> {
 /// A command's record; for known clients, who send a request token for `record`.
 #[utoipa::path(get, path = "/v1/records/{command_id}", params(("command_id" = String, Path, description = "64 hexadecimal digits")),
     responses((status = 200, body = Record), (status = 403, body = Problem), (status = 404, body = Problem)))]
-async fn record(State(node): State<Arc<Node>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+async fn record(
+    State(node): State<Arc<Node>>,
+    Path(id): Path<String>,
+    caller: Option<Extension<ConnectInfo<Caller>>>,
+    headers: HeaderMap,
+) -> Response {
     let token = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    match node.asker(token, "record") {
-        Ok(Some(_)) => {}
-        Ok(None) => return problem(&Refusal::new(Reason::NotAuthorised, "records are for registered operators: send a request token")),
-        Err(refusal) => return problem(&refusal),
-    }
-    match find_record(&node, &id) {
+    let found = node.asker(token, "record", certificate(caller).as_deref()).and_then(|asker| {
+        // Nobody learns whether a record is there who may see none.
+        node.sees(&asker, Question::Records).map(drop)?;
+        let (unit, record) = find_record(&node, &id)?;
+        node.allow(&asker, Question::Records, Some(&unit))?;
+        Ok(record)
+    });
+    match found {
         Ok(record) => Json(record).into_response(),
         Err(refusal) => problem(&refusal),
     }
 }
 
-fn find_record(node: &Node, id: &str) -> Result<Record, Refusal> {
+/// The certificate of the connection, if it has one.
+fn certificate(caller: Option<Extension<ConnectInfo<Caller>>>) -> Option<Arc<Certificate>> {
+    caller.and_then(|Extension(ConnectInfo(caller))| caller.certificate)
+}
+
+/// The unit for which a record's command acts; empty for the nodes' own.
+fn unit_of(record: &vermilion_proto::Record) -> Option<String> {
+    let envelope = Envelope::decode(&record.envelope[..]).ok()?;
+    Some(Command::decode(envelope.payload.as_slice()).ok()?.head?.unit)
+}
+
+fn find_record(node: &Node, id: &str) -> Result<(String, Record), Refusal> {
     let internal = crate::answers::internal;
     let id = command_id(id)?;
     let seq = query::command(&node.store.state_snapshot(), &id).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
     let found = node.store.record(seq).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
     let open = stored::open_record(&found).map_err(|e| internal(&e))?;
     let code = open.record.outcome.as_ref().map_or(0, |o| o.code);
-    Ok(Record {
+    let unit = unit_of(&open.record).ok_or_else(|| internal(&"a record's command does not read"))?;
+    let record = Record {
         seq,
         time_ms: open.record.time_ms,
         hash: hex::encode(open.hash),
         chain: hex::encode(open.chain),
         outcome: Reason::from_number(code).map_or("accepted", Reason::name).into(),
         record: hex::encode(&found.record),
-    })
+    };
+    Ok((unit, record))
 }
 
 /// A command's receipt: a file for `vermilion receipt check`.
@@ -286,9 +309,15 @@ async fn ready(State(node): State<Arc<Node>>) -> Response {
     (code, Json(health)).into_response()
 }
 
-/// Metrics for Prometheus.
-#[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "text/plain")))]
-async fn metrics(State(node): State<Arc<Node>>) -> Response {
+/// Metrics for Prometheus: for certificates that may, or for everybody where the configuration says so.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "text/plain"), (status = 403, body = Problem)))]
+async fn metrics(State(node): State<Arc<Node>>, caller: Option<Extension<ConnectInfo<Caller>>>) -> Response {
+    let allowed = || node.allow(&node.asker(None, "metrics", certificate(caller).as_deref())?, Question::Metrics, None);
+    if !node.open_metrics
+        && let Err(refusal) = allowed()
+    {
+        return problem(&refusal);
+    }
     match node.metrics.render(&node.status(), node.witness.published_size().unwrap_or(0)) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => problem(&crate::answers::internal(&error)),

@@ -4,6 +4,7 @@
 use crate::error::TestnetError;
 use crate::sample::SampleUnit;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use vermilion_client::keyring::write_secret;
 use vermilion_crypto::{PublicKey, SigningKey};
 use vermilion_identity::{AuthorityCertificate, AuthorityName, Kind, Serial, Subject, Validity, authority, x509};
@@ -11,20 +12,35 @@ use vermilion_identity::{AuthorityCertificate, AuthorityName, Kind, Serial, Subj
 /// The trust domain of the sample city.
 pub const TRUST_DOMAIN: &str = "vermilion.example";
 const DAY_MS: u64 = 86_400_000;
-/// Lifetimes in days: root, issuing certificate, leaf.
-const LIFETIMES: (u64, u64, u64) = (7300, 3650, 365);
+/// Lifetimes in days: root, issuing certificate.
+const LIFETIMES: (u64, u64) = (7300, 3650);
+
+/// The time of the founders' certificates, around the founding.
+#[derive(Clone, Copy, Debug)]
+pub struct Term {
+    /// Since when.
+    pub before: Duration,
+    /// Until when.
+    pub after: Duration,
+}
+
+impl Term {
+    /// A year, and a minute back: clocks of one machine hardly differ.
+    pub const USUAL: Self = Self { before: Duration::from_secs(60), after: Duration::from_secs(365 * 86_400) };
+}
 
 /// The authority, while a folder is made.
 pub struct TestAuthority {
     dir: PathBuf,
-    from_ms: u64,
-    issuing_key: SigningKey,
+    leaves: Validity,
+    /// The issuing certificate's key.
+    pub issuing_key: SigningKey,
     /// The root.
     pub root: AuthorityCertificate,
     /// The issuing certificate.
     pub issuing: AuthorityCertificate,
     /// Every leaf issued so far, DER.
-    pub leaves: Vec<Vec<u8>>,
+    pub issued: Vec<Vec<u8>>,
 }
 
 fn setup(error: impl std::fmt::Display) -> TestnetError {
@@ -33,11 +49,11 @@ fn setup(error: impl std::fmt::Display) -> TestnetError {
 
 impl TestAuthority {
     /// A new authority of a unit, from a moment on; its files go to `authority/` in the folder.
-    pub fn found(dir: &Path, unit: &str, now_ms: u64) -> Result<Self, TestnetError> {
+    pub fn found(dir: &Path, unit: &str, now_ms: u64, leaves: Term) -> Result<Self, TestnetError> {
         let home = dir.join("authority");
         std::fs::create_dir_all(&home).map_err(|e| TestnetError::File(home.clone(), e))?;
-        // Clocks of one machine: a minute is more than enough.
-        let from_ms = (now_ms / 1000 - 60) * 1000;
+        let second = now_ms / 1000;
+        let from_ms = (second - leaves.before.as_secs()) * 1000;
         let (root_key, issuing_key) = (SigningKey::generate().map_err(setup)?, SigningKey::generate().map_err(setup)?);
         write_secret(&home.join("root-key.pem"), &root_key.seed(), None)?;
         write_secret(&home.join("issuing-key.pem"), &issuing_key.seed(), None)?;
@@ -47,7 +63,8 @@ impl TestAuthority {
         let root = authority::make_root(&root_key, &name("Sample City Root"), &serial()?, term(LIFETIMES.0)).map_err(setup)?;
         let of = name("Sample City Issuing");
         let issuing = authority::make_issuing(&root_key, &root, issuing_key.public(), &of, &serial()?, term(LIFETIMES.1)).map_err(setup)?;
-        let made = Self { dir: home, from_ms, issuing_key, root, issuing, leaves: Vec::new() };
+        let leaves = Validity { not_before_ms: from_ms, not_after_ms: (second + leaves.after.as_secs()) * 1000 };
+        let made = Self { dir: home, leaves, issuing_key, root, issuing, issued: Vec::new() };
         made.write(&made.dir.join("root.pem"), made.root.der())?;
         made.write(&made.dir.join("issuing.pem"), made.issuing.der())?;
         Ok(made)
@@ -80,11 +97,10 @@ impl TestAuthority {
     }
 
     fn issue(&mut self, subject: &Subject, key: PublicKey, path: &Path) -> Result<(), TestnetError> {
-        let validity = Validity { not_before_ms: self.from_ms, not_after_ms: self.from_ms + LIFETIMES.2 * DAY_MS };
         let serial = Serial::random().map_err(setup)?;
-        let (der, _) = authority::issue(&self.issuing_key, &self.issuing, subject, key, &serial, validity).map_err(setup)?;
+        let (der, _) = authority::issue(&self.issuing_key, &self.issuing, subject, key, &serial, self.leaves).map_err(setup)?;
         self.write(path, &der)?;
-        self.leaves.push(der);
+        self.issued.push(der);
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! A running test ledger: up, populated, down.
 
+use crate::authority::Term;
 use crate::error::TestnetError;
 use crate::layout::{self, Founding, SampleOperator, Testnet, sample_person, unit_message};
 use crate::processes;
@@ -15,8 +16,8 @@ pub struct Up {
     pub nodes: usize,
     /// The first of the ports, two for each node and one for enrolment; free ones otherwise.
     pub base_port: Option<u16>,
-    /// Have nodes and clients connect over TLS.
-    pub tls: bool,
+    /// Have nodes and clients connect over TLS, with certificates of this time.
+    pub tls: Option<Term>,
     /// Leave the ledger without units and catalogue.
     pub empty: bool,
 }

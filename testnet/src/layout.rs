@@ -11,7 +11,7 @@
 //! D/nodes/NAME/          node.toml, keys, data, log
 //! ```
 
-use crate::authority::TestAuthority;
+use crate::authority::{Term, TestAuthority};
 use crate::error::TestnetError;
 use crate::sample::SampleUnit;
 use serde::{Deserialize, Serialize};
@@ -182,10 +182,10 @@ fn configure_tls(home: &Path, files: (&str, &str), enrolment: &str, city: bool) 
     let path = home.join("node.toml");
     let (certificate, key) = files;
     let mut toml = format!(
-        "\n[tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\nauthority = [\"{enrolment}\"]\nrest_rate = {REST_RATE}\nrest_plain = true\n"
+        "\n[tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\nauthority = [\"{enrolment}\"]\nrest_rate = {REST_RATE}\nrest_plain = true\nopen_metrics = true\n"
     );
     if city {
-        toml.push_str(&format!("issuing_key = \"../../authority/issuing-key.pem\"\nenrolment = \"{enrolment}\"\n"));
+        toml.push_str(&format!("issuing_key = \"issuing-key.pem\"\nenrolment = \"{enrolment}\"\n"));
     }
     let written = std::fs::OpenOptions::new().append(true).open(&path).and_then(|mut file| file.write_all(toml.as_bytes()));
     written.map_err(|e| TestnetError::File(path, e))
@@ -197,6 +197,9 @@ fn give_certificate(dir: &Path, node: (u64, &str, &str), enrolment: &str, author
     let key = SigningKey::generate().map_err(|e| TestnetError::Setup(e.to_string()))?;
     write_secret(&home.join("tls-key.pem"), &key.seed(), None)?;
     authority.issue_node(node.0, node.1, node.2, key.public(), &home.join("tls.pem"))?;
+    if node.2 == CITY {
+        write_secret(&home.join("issuing-key.pem"), &authority.issuing_key.seed(), None)?;
+    }
     configure_tls(&home, ("tls.pem", "tls-key.pem"), enrolment, node.2 == CITY)
 }
 
@@ -233,7 +236,7 @@ pub fn newcomer(dir: &Path, testnet: &mut Testnet, node: (u64, &str, &str), base
 
 /// Makes the folder of a new ledger of `nodes` nodes: one of the city and the others of districts. With `tls` its nodes and
 /// operators have certificates, and connect over TLS alone.
-pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: bool, units: &[SampleUnit]) -> Result<Founding, TestnetError> {
+pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: Option<Term>, units: &[SampleUnit]) -> Result<Founding, TestnetError> {
     if !(1..=DISTRICTS.len() + 1).contains(&nodes) {
         return Err(TestnetError::Setup("there can be 1 to 10 nodes".into()));
     }
@@ -252,7 +255,8 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: bool, units:
         .find(|u| u.roles.iter().any(|r| r == "managing-unit-city"))
         .ok_or_else(|| TestnetError::Setup("the sample data has no managing unit of the city".into()))?;
     let time_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-    let mut authority = TestAuthority::found(dir, &city_unit.uscc, time_ms)?;
+    let mut authority = TestAuthority::found(dir, &city_unit.uscc, time_ms, tls.unwrap_or(Term::USUAL))?;
+    let tls = tls.is_some();
     let mut genesis_nodes = Vec::new();
     let mut test_nodes = Vec::new();
     for (n, (name, district)) in names.iter().enumerate() {
@@ -273,6 +277,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: bool, units:
         trust: Some("trust.json".into()),
         state_dir: None,
         passphrase_file: None,
+        enrolment: if tls { vec![enrolment.clone()] } else { Vec::new() },
         nodes: test_nodes.iter().map(|n| NodeEntry { name: n.name.clone(), grpc: n.grpc.clone(), http: n.http.clone() }).collect(),
         units: Vec::new(),
         operators: Vec::new(),
@@ -332,7 +337,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: bool, units:
         root_certificate: authority.root.der().to_vec(),
         issuing_certificate: authority.issuing.der().to_vec(),
         // Those who connect over TLS: without any the ledger is plain.
-        certificates: if tls { authority.leaves } else { Vec::new() },
+        certificates: if tls { authority.issued } else { Vec::new() },
     };
     let head = Head { format_version: 1, suite: SUITE_1, ..Default::default() };
     let payload = Command { head: Some(head), body: Some(Body { of: Some(Of::Genesis(genesis.clone())) }) }.encode_to_vec();

@@ -5,6 +5,7 @@
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use vermilion_testnet::authority::Term;
 use vermilion_testnet::bench;
 use vermilion_testnet::cluster::{self, Up};
 use vermilion_testnet::demo;
@@ -108,7 +109,7 @@ async fn run(command: Command) -> Result<ExitCode, TestnetError> {
     let mut say = |what: &str| eprintln!("{what} …");
     match command {
         Command::Up { dir, nodes, base_port, plain, empty } => {
-            let testnet = cluster::up(&dir, &Up { nodes, base_port, tls: !plain, empty }, &mut say).await?;
+            let testnet = cluster::up(&dir, &Up { nodes, base_port, tls: (!plain).then_some(Term::USUAL), empty }, &mut say).await?;
             println!("{} nodes are ready; the client's configuration is {}", testnet.nodes.len(), testnet.client.display());
         }
         Command::Bench { dir, etcd, seconds, bulk, audit_records, licences, only } => {

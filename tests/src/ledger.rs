@@ -18,6 +18,7 @@ use vermilion_ledger::Trust;
 use vermilion_proto::ledger_client::LedgerClient;
 use vermilion_proto::{Bytes, ClusterRequest, CommandStatusRequest, GenesisNode, NodeStatus, SubmitReply, SubmitRequest};
 use vermilion_registry::submission::open_submission;
+use vermilion_testnet::authority::Term;
 use vermilion_testnet::cluster::{self, Up};
 use vermilion_testnet::layout::{self, TestNode, Testnet};
 use vermilion_testnet::processes;
@@ -81,15 +82,20 @@ fn end(nodes: &mut [TestNode]) {
 impl Ledger {
     /// Starts one with the sample units, their operators and the catalogue.
     pub async fn start() -> Self {
-        Self::start_over(true).await
+        Self::start_over(Some(Term::USUAL)).await
+    }
+
+    /// The same, with certificates of such a time.
+    pub async fn start_certified(certificates: Term) -> Self {
+        Self::start_over(Some(certificates)).await
     }
 
     /// The same without TLS.
     pub async fn start_plain() -> Self {
-        Self::start_over(false).await
+        Self::start_over(None).await
     }
 
-    async fn start_over(tls: bool) -> Self {
+    async fn start_over(tls: Option<Term>) -> Self {
         let folder = TempDir::with_prefix("vermilion-test-").unwrap();
         let up = Up { nodes: NODES, base_port: Some(free_ports(2 * NODES as u16 + 1)), tls, empty: false };
         let testnet = match cluster::up(folder.path(), &up, &mut |_| {}).await {
@@ -245,7 +251,8 @@ impl Ledger {
         asked.ok()?.ok()?.into_inner().nodes.into_iter().next()
     }
 
-    async fn statuses(&self) -> Option<Vec<NodeStatus>> {
+    /// What every running node says of itself; none while one does not answer.
+    pub async fn statuses(&self) -> Option<Vec<NodeStatus>> {
         let mut out = Vec::new();
         for node in self.testnet.nodes.iter().filter(|n| n.pid != 0) {
             out.push(self.status_of(&node.name).await?);

@@ -47,6 +47,11 @@ pub enum CertificateVerb {
     /// Suspend a certificate 暂停
     #[command(after_help = "Example:\n  vermilion certificate suspend 4f0c…9a")]
     Suspend(Named),
+    /// Renew this configuration's certificates 更新 whose time is two thirds over
+    #[command(
+        after_help = "Example:\n  vermilion --config client.toml certificate renew\n\nOther commands do this too, for the certificates that they show."
+    )]
+    Renew,
     /// Restore a suspended certificate 解锁
     #[command(after_help = "Example:\n  vermilion certificate restore 4f0c…9a")]
     Restore(Named),
@@ -109,6 +114,21 @@ pub async fn run(context: &Context, verb: CertificateVerb) -> Result<Exit, Clien
             let number = number.ok_or_else(|| ClientError::Usage(format!("{reason} is no reason for revoking")))?;
             let recorded = client.change_certificate(by.as_deref(), serial(&text)?.as_bytes(), To::Revoked(number)).await?;
             Ok(context.out.recorded("已注销 revoked", &recorded))
+        }
+        CertificateVerb::Renew => {
+            let renewed = client.renew_due(true).await?;
+            let all = renewed.iter().all(|(_, renewed)| renewed.is_ok());
+            let line = |(holder, renewed): &(String, Result<u64, ClientError>)| match renewed {
+                Ok(until) => json!({ "holder": holder, "until": show_ms(*until) }),
+                Err(error) => json!({ "holder": holder, "error": error.to_string() }),
+            };
+            let rows = |(holder, renewed): &(String, Result<u64, ClientError>)| {
+                vec![holder.clone(), renewed.as_ref().map_or_else(ToString::to_string, |until| show_ms(*until))]
+            };
+            context.out.answer(&Value::Array(renewed.iter().map(line).collect()), || {
+                table(&["持有人 holder", "有效至 until"], &renewed.iter().map(rows).collect::<Vec<_>>())
+            });
+            Ok(if all { Exit::Yes } else { Exit::No })
         }
         CertificateVerb::Suspend(named) => {
             let recorded = client.change_certificate(named.by.as_deref(), serial(&named.serial)?.as_bytes(), To::Suspended).await?;

@@ -48,7 +48,7 @@ pub async fn run_cluster(context: &Context, verb: ClusterVerb) -> Result<Exit, C
             let nodes = client.connection.cluster().await?.nodes;
             let node = nodes.iter().find(|n| n.name == to);
             let node = node.ok_or_else(|| ClientError::Usage(format!("the ledger has no node {to}")))?.id;
-            let asker = client.asker(Some(client.managing_unit()))?;
+            let asker = client.controller()?;
             client.connection.control(&asker, "transfer", node).await?;
             for _ in 0..50 {
                 if client.connection.cluster().await.is_ok_and(|c| c.leader == to) {

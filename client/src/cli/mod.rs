@@ -17,6 +17,7 @@ mod authority;
 mod catalogue;
 mod certificates;
 mod cluster;
+mod enrol;
 mod issue;
 mod licence;
 mod operators;
@@ -35,7 +36,7 @@ use crate::error::{ClientError, Exit};
 use clap::{Parser, Subcommand};
 use output::Out;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 const AFTER: &str = "\
@@ -82,6 +83,8 @@ enum Noun {
     /// Enrolment 注册授权: whom the next certificate is for
     #[command(subcommand)]
     Enrolment(certificates::EnrolmentVerb),
+    /// Enrol 领取证书: get a certificate with a token
+    Enrol(enrol::EnrolArgs),
     /// Admission of nodes and systems 接入: apply, test, approve, connect, notify, ban, remedy, retire, show, list
     #[command(subcommand)]
     Admission(admission::AdmissionVerb),
@@ -128,6 +131,7 @@ struct Context {
     config: Option<PathBuf>,
     out: Out,
     patience: Option<Duration>,
+    opened: OnceLock<Client>,
 }
 
 impl Context {
@@ -141,7 +145,19 @@ impl Context {
             client.connection.ask_patience = patience;
             client.connection.submit_patience = patience;
         }
-        Ok(client)
+        Ok(self.opened.get_or_init(|| client).clone())
+    }
+
+    /// Renews the certificates that were shown, if their time is two thirds over. What it fails at is said
+    /// and changes nothing else: there is time until the end.
+    async fn renew(&self) {
+        let Some(client) = self.opened.get() else { return };
+        for (holder, renewed) in client.renew_due(false).await.unwrap_or_default() {
+            match renewed {
+                Ok(until) => self.out.note(&format!("the certificate of {holder} was renewed until {}", crate::clock::show_ms(until))),
+                Err(error) => self.out.note(&format!("the certificate of {holder} is due and was not renewed: {error}")),
+            }
+        }
     }
 }
 
@@ -149,12 +165,13 @@ impl Context {
 pub async fn main() -> Exit {
     let cli = Cli::parse();
     let out = Out { json: cli.json, quiet: cli.quiet };
-    let context = Context { config: cli.config, out, patience: cli.patience.map(Duration::from_secs) };
+    let context = Context { config: cli.config, out, patience: cli.patience.map(Duration::from_secs), opened: OnceLock::new() };
     let result = match cli.noun {
         Noun::Unit(verb) => units::run(&context, verb).await,
         Noun::Operator(verb) => operators::run(&context, verb).await,
         Noun::Certificate(verb) => certificates::run(&context, verb).await,
         Noun::Enrolment(verb) => certificates::run_enrolment(&context, verb).await,
+        Noun::Enrol(args) => enrol::run(&context, args).await,
         Noun::Admission(verb) => admission::run(&context, verb).await,
         Noun::Report(verb) => report::run(&context, verb).await,
         Noun::Authority(verb) => authority::run(&context, verb),
@@ -170,6 +187,7 @@ pub async fn main() -> Exit {
         Noun::Command(verb) => cluster::run_command(&context, verb).await,
         Noun::Audit(args) => return run_audit(&context, args).await,
     };
+    context.renew().await;
     result.unwrap_or_else(|error| {
         context.out.error(&error);
         error.exit()
@@ -203,8 +221,11 @@ fn access(path: &std::path::Path) -> Result<audit::Access, ClientError> {
     let read = vermilion_registry::pinned::read_genesis(&payload);
     let read = read.ok_or_else(|| ClientError::config("genesis", "the file is no genesis payload"))?;
     let dialer = Some(crate::tls::Dialer::new(&read, Some(Arc::clone(&keyring)))?);
+    let managing = read.managing_unit.as_ref().and_then(|r| r.unit.as_ref()).map(|u| u.uscc.clone()).unwrap_or_default();
     let make: audit::MakeToken = Box::new(move |ledger_id, what| {
-        let key = keyring.open(keyring.operators().first()?).ok()?;
+        // Records are for who manages the city, or audits it: of this keyring's, whoever is likeliest to be.
+        let operators = keyring.operators();
+        let key = keyring.open(operators.iter().find(|o| o.unit == managing).or(operators.first())?).ok()?;
         Some(vermilion_identity::RequestToken::make(&key, ledger_id, what, crate::clock::now_ms()))
     });
     Ok(audit::Access { nodes, http, trust, state_dir, genesis, token: Some(Arc::new(make)), dialer })

@@ -39,6 +39,13 @@ impl Out {
         };
     }
 
+    /// Something worth knowing beside the answer; not for scripts.
+    pub fn note(self, text: &str) {
+        if !self.json && !self.quiet {
+            let _ = writeln!(std::io::stderr().lock(), "vermilion: {text}");
+        }
+    }
+
     /// A command that was recorded and taken.
     pub fn recorded(self, what: &str, recorded: &Recorded) -> Exit {
         self.answer(&recorded_json(recorded), || {

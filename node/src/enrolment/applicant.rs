@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tonic::Response;
 use tonic::transport::{Channel, Endpoint};
-use vermilion_crypto::{Digest, SigningKey};
+use vermilion_crypto::Digest;
 use vermilion_identity::tls::CredentialSlot;
-use vermilion_identity::{AuthorityCertificate, Certificate, CertificateRequest, Kind, Subject, enrolment, x509};
+use vermilion_identity::{AuthorityCertificate, Certificate, CertificateRequest, Kind, Signer, Subject, enrolment, x509};
 use vermilion_proto::enrolment_client::EnrolmentClient;
 use vermilion_proto::{AdmissionReply, AdmissionRequest, EnrolReply, EnrolRequest, Genesis, RenewRequest};
 use vermilion_registry::founding::Founding;
@@ -87,21 +87,21 @@ impl Applicant {
     }
 
     /// A first certificate for this key, on the strength of a token.
-    pub async fn enrol(&self, token: &str, subject: &Subject, key: &SigningKey) -> Result<Given, EnrolError> {
+    pub async fn enrol(&self, token: &str, subject: &Subject, key: &dyn Signer) -> Result<Given, EnrolError> {
         let (ledger_id, request) = (self.ledger_id.to_vec(), self.request(subject, key)?);
         let question = Question::Enrol(EnrolRequest { ledger_id, request, token: token.to_owned() });
         self.accept(self.ask(None, &question).await?, subject, key)
     }
 
     /// The certificate after this one, for the same key.
-    pub async fn renew(&self, mine: &Arc<CredentialSlot>, key: &SigningKey) -> Result<Given, EnrolError> {
+    pub async fn renew(&self, mine: &Arc<CredentialSlot>, key: &dyn Signer) -> Result<Given, EnrolError> {
         let subject = mine.certificate().subject;
         let (ledger_id, request) = (self.ledger_id.to_vec(), self.request(&subject, key)?);
         let reply = self.ask(Some(mine), &Question::Renew(RenewRequest { ledger_id, request })).await?;
         self.accept(reply, &subject, key)
     }
 
-    fn request(&self, subject: &Subject, key: &SigningKey) -> Result<Vec<u8>, EnrolError> {
+    fn request(&self, subject: &Subject, key: &dyn Signer) -> Result<Vec<u8>, EnrolError> {
         CertificateRequest::make(key, subject).map_err(|e| EnrolError::Unfit(e.to_string()))
     }
 
@@ -125,7 +125,7 @@ impl Applicant {
         Err(EnrolError::Nobody(why))
     }
 
-    fn accept(&self, reply: EnrolReply, subject: &Subject, key: &SigningKey) -> Result<Given, EnrolError> {
+    fn accept(&self, reply: EnrolReply, subject: &Subject, key: &dyn Signer) -> Result<Given, EnrolError> {
         if reply.code != 0 {
             return Err(EnrolError::Refused(Reason::from_number(reply.code), reply.detail));
         }

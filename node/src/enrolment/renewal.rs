@@ -6,27 +6,20 @@ use crate::runtime::now_ms;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use vermilion_crypto::SigningKey;
 use vermilion_identity::tls::Credential;
-use vermilion_identity::{AuthorityCertificate, Certificate, CertificateRequest, Validity};
+use vermilion_identity::{AuthorityCertificate, Certificate, CertificateRequest, Signer};
 
 /// How often it looks whether it is time, and tries again.
 const LOOK: Duration = Duration::from_secs(1);
 /// After a failure it waits this long.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// Whether two thirds of a certificate's time are over.
-fn is_due(validity: Validity, now_ms: u64) -> bool {
-    let life = validity.not_after_ms.saturating_sub(validity.not_before_ms);
-    now_ms >= validity.not_before_ms.saturating_add(life / 3 * 2)
-}
-
 /// What a renewal is made with.
 pub(crate) struct Renewal {
     /// Where the certificate lies.
     pub(crate) path: PathBuf,
     /// The key that it certifies: it stays the same.
-    pub(crate) key: SigningKey,
+    pub(crate) key: Arc<dyn Signer>,
     /// Where to ask.
     pub(crate) applicant: Applicant,
 }
@@ -37,7 +30,7 @@ impl Node {
         let Some(tls) = self.tls.clone() else { return };
         loop {
             tokio::time::sleep(LOOK).await;
-            if !is_due(tls.certificate().validity, now_ms()) {
+            if !tls.certificate().validity.is_due(now_ms()) {
                 continue;
             }
             match self.renewed(&renewal).await {
@@ -54,31 +47,19 @@ impl Node {
         let tls = self.tls.as_ref().ok_or("there is no TLS")?;
         let given = if self.authority_here()?.is_some() {
             let old = tls.certificate();
-            let request = CertificateRequest::make(&renewal.key, &old.subject).map_err(|e| e.to_string())?;
+            let request = CertificateRequest::make(renewal.key.as_ref(), &old.subject).map_err(|e| e.to_string())?;
             let request = CertificateRequest::parse(&request).map_err(|e| e.to_string())?;
             let issued = self.renew(&old, &request).await.map_err(|e| e.to_string())?;
             let certificate = Certificate::parse(&issued.certificate).map_err(|e| e.to_string())?;
             let issuing = AuthorityCertificate::parse(&issued.issuing).map_err(|e| e.to_string())?;
             Given { der: issued.certificate, certificate, issuing }
         } else {
-            renewal.applicant.renew(&tls.credential, &renewal.key).await.map_err(|e| e.to_string())?
+            renewal.applicant.renew(&tls.credential, renewal.key.as_ref()).await.map_err(|e| e.to_string())?
         };
         // First kept, then shown: after a crash the node has what its peers have seen.
         keep(&renewal.path, &given.der, given.issuing.der()).map_err(|e| e.to_string())?;
-        let credential = Credential::new(&given.der, &given.issuing, Arc::new(renewal.key.clone())).map_err(|e| e.to_string())?;
+        let credential = Credential::new(&given.der, &given.issuing, Arc::clone(&renewal.key)).map_err(|e| e.to_string())?;
         tls.credential.replace(credential);
         Ok(given.certificate.validity.not_after_ms)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_thirds() {
-        let validity = Validity { not_before_ms: 1000, not_after_ms: 4000 };
-        assert!(!is_due(validity, 0) && !is_due(validity, 2999));
-        assert!(is_due(validity, 3000) && is_due(validity, 9000));
     }
 }

@@ -43,7 +43,7 @@ impl NodeTls {
     pub fn new(keys: &TlsKeys, issuing: &AuthorityCertificate, standing: StateStanding, me: &GenesisNode) -> Result<Self, String> {
         let newer = keys.above.as_deref().map(AuthorityCertificate::parse).transpose().map_err(|e| format!("tls.certificate: {e}"))?;
         let issuing = newer.as_ref().unwrap_or(issuing);
-        let credential = Credential::new(&keys.leaf, issuing, Arc::new(keys.key.clone())).map_err(|e| format!("tls.certificate: {e}"))?;
+        let credential = Credential::new(&keys.leaf, issuing, Arc::clone(&keys.key)).map_err(|e| format!("tls.certificate: {e}"))?;
         let mine = credential.certificate();
         if mine.subject.kind != (Kind::Node { raft_id: me.raft_id }) {
             return Err(format!("tls.certificate: it is of {}, not of this node", mine.subject.uri()));

@@ -89,7 +89,9 @@ pub enum Question {
     Genesis,
     /// Checkpoints with their cosignatures.
     Checkpoint,
-    /// Revocation lists and OCSP (001-13).
+    /// A checkpoint at once, before the schedule's.
+    CheckpointNow,
+    /// The authority's certificates, revocation lists and OCSP (001-13).
     CertificateStatus,
     /// Whether the node is up.
     Health,
@@ -101,8 +103,10 @@ pub enum Question {
     CommandStatus,
     /// The nodes, and how far each is.
     Cluster,
-    /// Receipts of commands and licences.
+    /// Receipts of licences.
     Receipt,
+    /// The receipt of a command whose id one knows.
+    CommandReceipt,
     /// A licence's state and history.
     Licence,
     /// Records as they are.
@@ -127,11 +131,12 @@ pub enum Question {
 
 impl Question {
     /// Every question.
-    pub const ALL: [Question; 21] = [
+    pub const ALL: [Question; 23] = [
         Self::LicenceStatus,
         Self::Types,
         Self::Genesis,
         Self::Checkpoint,
+        Self::CheckpointNow,
         Self::CertificateStatus,
         Self::Health,
         Self::Units,
@@ -139,6 +144,7 @@ impl Question {
         Self::CommandStatus,
         Self::Cluster,
         Self::Receipt,
+        Self::CommandReceipt,
         Self::Licence,
         Self::Records,
         Self::Operators,
@@ -159,6 +165,7 @@ impl Question {
             Self::Types => "types",
             Self::Genesis => "genesis",
             Self::Checkpoint => "checkpoint",
+            Self::CheckpointNow => "checkpoint-now",
             Self::CertificateStatus => "certificate-status",
             Self::Health => "health",
             Self::Units => "units",
@@ -166,6 +173,7 @@ impl Question {
             Self::CommandStatus => "command-status",
             Self::Cluster => "cluster",
             Self::Receipt => "receipt",
+            Self::CommandReceipt => "command-receipt",
             Self::Licence => "licence",
             Self::Records => "records",
             Self::Operators => "operators",

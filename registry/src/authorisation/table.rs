@@ -64,6 +64,9 @@ const fn operator(role: &'static str, reach: Reach) -> Grant {
     of(Bearer::Operator, role, reach)
 }
 
+/// The posts, of the city's managing unit, that hand leadership over and distrust nodes.
+pub const CONTROL_POSTS: &[&str] = &[SYSTEM_ADMIN, SECURITY_ADMIN, "operate"];
+
 const CITY: &[Grant] = &[operator(MANAGING_CITY, Reach::All)];
 const MANAGERS: &[Grant] = &[operator(MANAGING_CITY, Reach::All), operator(MANAGING_DISTRICT, Reach::District)];
 const ISSUERS: &[Grant] = &[operator(ISSUING, Reach::Own)];
@@ -98,6 +101,19 @@ const REGISTER: &[Grant] = &[
     of(Bearer::Auditor, AUDITOR, Reach::All),
     any(Bearer::Node),
 ];
+/// A licence's receipt is for who may use licences: whom one is shown to, keeps the proof.
+const RECEIPTS: &[Grant] = &[
+    operator(MANAGING_CITY, Reach::All),
+    operator(MANAGING_DISTRICT, Reach::All),
+    operator(ISSUING, Reach::All),
+    operator(USING, Reach::All),
+    operator(AUDITOR, Reach::All),
+    of(Bearer::System, ISSUING, Reach::All),
+    of(Bearer::System, USING, Reach::All),
+    of(Bearer::Auditor, AUDITOR, Reach::All),
+    any(Bearer::Node),
+];
+/// Records: each unit those of its own commands, managers of what they manage, auditors all.
 const EVIDENCE: &[Grant] = &[
     operator(MANAGING_CITY, Reach::All),
     operator(MANAGING_DISTRICT, Reach::District),
@@ -117,8 +133,6 @@ const LICENCES: &[Grant] = &[
     of(Bearer::System, ISSUING, Reach::Own),
     of(Bearer::Auditor, AUDITOR, Reach::All),
 ];
-const READERS: &[Grant] =
-    &[operator(MANAGING_CITY, Reach::All), operator(AUDITOR, Reach::All), of(Bearer::Auditor, AUDITOR, Reach::All), any(Bearer::Node)];
 const TAGGERS: &[Grant] = &[
     operator(MANAGING_CITY, Reach::All),
     operator(MANAGING_DISTRICT, Reach::All),
@@ -165,17 +179,20 @@ pub fn row(action: Action) -> Row {
             | Question::Types
             | Question::Genesis
             | Question::Checkpoint
+            | Question::CommandReceipt
             | Question::CertificateStatus
             | Question::Health => (PUBLIC, Posts::Any),
-            Question::Units | Question::Policy | Question::CommandStatus | Question::Cluster => (EVERY_CREDENTIAL, Posts::Any),
-            Question::Receipt => (EVIDENCE, Posts::Any),
+            Question::Units | Question::Policy | Question::CommandStatus | Question::Cluster | Question::CheckpointNow => {
+                (EVERY_CREDENTIAL, Posts::Any)
+            }
+            Question::Receipt => (RECEIPTS, Posts::Any),
             Question::Licence => (LICENCES, Posts::Any),
-            Question::Records => (READERS, Posts::Any),
+            Question::Records => (EVIDENCE, Posts::Any),
             Question::Operators | Question::Certificates | Question::Admissions => (REGISTER, Posts::Any),
             Question::Tags => (TAGGERS, Posts::Any),
             Question::AuditTrail => (TRAIL, Posts::OneOf(&[AUDIT_ADMIN])),
             Question::Metrics => (WATCHERS, Posts::OneOf(&[SYSTEM_ADMIN, SECURITY_ADMIN, AUDIT_ADMIN, "operate"])),
-            Question::Control => (CITY, Posts::OneOf(&[SYSTEM_ADMIN, SECURITY_ADMIN, "operate"])),
+            Question::Control => (CITY, Posts::OneOf(CONTROL_POSTS)),
             Question::Peer => (NODES, Posts::Any),
         },
     };

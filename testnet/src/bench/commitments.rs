@@ -39,7 +39,7 @@ pub async fn run(dir: &Path, licences: usize, length: Duration, say: &mut dyn Fn
     drop(client);
     let kept = without_schedule(dir, &testnet)?;
     cluster::down(dir)?;
-    let again = cluster::Up { nodes: testnet.nodes.len(), base_port: None, tls: false, empty: false };
+    let again = cluster::Up { nodes: testnet.nodes.len(), base_port: None, tls: None, empty: false };
     cluster::up(dir, &again, say).await?;
     let measured = measure(dir, length, say).await;
     // As it was, for whoever goes on with this ledger.

@@ -67,7 +67,7 @@ pub async fn run(options: &Options, say: &mut dyn FnMut(&str)) -> Result<(), Tes
     let dir = options.dir.clone().or_else(|| temporary.as_ref().map(|t| t.path().join("ledger"))).unwrap_or_default();
     let running = Testnet::load(&dir).is_ok_and(|t| t.nodes.iter().all(processes::runs));
     if !running {
-        cluster::up(&dir, &Up { nodes: 3, base_port: None, tls: false, empty: false }, say).await?;
+        cluster::up(&dir, &Up { nodes: 3, base_port: None, tls: None, empty: false }, say).await?;
     }
     let result = measure(&dir, options, say).await;
     if !running {

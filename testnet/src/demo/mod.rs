@@ -14,6 +14,7 @@ mod licence;
 mod proof;
 mod show;
 
+use crate::authority::Term;
 use crate::cluster::{self, Up};
 use crate::error::TestnetError;
 use crate::layout::Testnet;
@@ -115,7 +116,7 @@ async fn show_all(dir: &Path, keep: bool) -> Result<(), TestnetError> {
     show.line(&format!("    {}", dir.display()));
 
     show.step("启动节点", "Start a city node and two district nodes");
-    let up = Up { nodes: NODES, base_port: None, tls: true, empty: true };
+    let up = Up { nodes: NODES, base_port: None, tls: Some(Term::USUAL), empty: true };
     let founding = cluster::create(dir, &up, &sample, &mut |_| {}).await?;
     let (mut testnet, operators) = (founding.testnet, founding.operators);
     let client = Client::open(&testnet.client)?;

@@ -19,7 +19,8 @@ use vermilion_tests::{Ledger, http, until};
 
 const DAY_MS: u64 = 86_400_000;
 
-fn key_of(path: &Path) -> SigningKey {
+/// The key of a file.
+pub fn key_of(path: &Path) -> SigningKey {
     SigningKey::from_seed(&read_secret(path, &Passphrase::default()).unwrap())
 }
 
@@ -57,7 +58,7 @@ pub fn credential(ledger: &Ledger, certificate: &Path, key: &Path) -> Credential
 }
 
 /// What a node shows.
-fn nodes(ledger: &Ledger, name: &str) -> Credential {
+pub fn nodes(ledger: &Ledger, name: &str) -> Credential {
     let home = ledger.node_dir(name);
     credential(ledger, &home.join("tls.pem"), &home.join("tls-key.pem"))
 }

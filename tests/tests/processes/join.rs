@@ -193,7 +193,7 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
     assert!(size > 1, "{size}");
 
     // It can lead. Others apply what it orders.
-    let asker = ledger.client.asker(Some(&city.unit)).unwrap();
+    let asker = ledger.client.controller().unwrap();
     until("the newcomer's lead", async || {
         let _ = ledger.client.connection.control(&asker, "transfer", 4).await;
         (ledger.leader().await == NAME).then_some(())

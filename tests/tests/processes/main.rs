@@ -9,6 +9,7 @@ mod audits;
 mod connections;
 mod damage;
 mod door;
+mod enrolment;
 mod fixtures;
 mod join;
 mod kill;

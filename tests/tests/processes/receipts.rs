@@ -88,7 +88,7 @@ async fn a_receipt_holds_offline_and_no_byte_of_it_may_change() {
 async fn a_receipt_does_not_hold_for_whoever_trusts_another_ledger_or_asks_for_more() {
     let (ledger, [licence, _]) = with_receipts().await;
     let elsewhere = ledger.dir().join("elsewhere");
-    layout::found(&elsewhere, 3, None, false, ledger.sample.units()).unwrap();
+    layout::found(&elsewhere, 3, None, None, ledger.sample.units()).unwrap();
     let own: TrustFile = serde_json::from_str(&std::fs::read_to_string(ledger.dir().join("trust.json")).unwrap()).unwrap();
     let other: TrustFile = serde_json::from_str(&std::fs::read_to_string(elsewhere.join("trust.json")).unwrap()).unwrap();
     let cases = [

@@ -1,0 +1,155 @@
+//! Whether who asks may ask: the table of rights ([`vermilion_registry::authorisation`]), on the state
+//! as of this node's last record.
+//!
+//! Who asks is known by a request token, which an operator's key signed for this very question, or else
+//! by the certificate of the connection. A ledger without TLS knows nobody by a certificate: there the
+//! table is asked of tokens alone, and what was never secret is answered without.
+
+use crate::answers::internal;
+use crate::node::Node;
+use crate::runtime::now_ms;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use vermilion_identity::{Certificate, RequestToken};
+use vermilion_proto::OperatorState;
+use vermilion_registry::Directory;
+use vermilion_registry::authorisation::{About, Action, Credential, Question, Reach, may, reach};
+use vermilion_registry::policy::Policy;
+use vermilion_registry::reason::{Reason, Refusal};
+
+/// The directory of the state, read again after a record that changed it.
+#[derive(Default)]
+pub struct Rights {
+    changes: AtomicU64,
+    read: Mutex<Option<(u64, Arc<Directory>)>>,
+}
+
+impl Rights {
+    /// Records that changed rights were applied.
+    pub fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Who asks, and what the table has for it.
+pub struct Asker {
+    directory: Arc<Directory>,
+    who: Credential,
+    operator: Option<OperatorState>,
+}
+
+impl Asker {
+    /// The operator whose token came with the question.
+    #[must_use]
+    pub fn operator(&self) -> Option<&OperatorState> {
+        self.operator.as_ref()
+    }
+
+    fn policy(&self) -> Result<Policy, Refusal> {
+        Policy::read(self.directory.policy(), now_ms()).map_err(|e| internal(&e))
+    }
+
+    /// Whether it may ask a question that is about no unit in particular.
+    fn may(&self, question: Question) -> Result<(), Refusal> {
+        may(&self.policy()?, &self.who, Action::Ask(question), None)
+    }
+
+    /// Whether it may ask about what is this unit's.
+    fn may_about(&self, question: Question, unit: &str) -> Result<(), Refusal> {
+        let area = self.area(unit);
+        may(&self.policy()?, &self.who, Action::Ask(question), Some(About { unit, area: &area }))
+    }
+
+    /// Which units' part of a list it may see: asked of each entry.
+    fn sees(&self, question: Question) -> Result<impl Fn(&str) -> bool, Refusal> {
+        let reach = reach(&self.policy()?, &self.who, Action::Ask(question))?;
+        let own = self.who.unit.clone();
+        Ok(move |unit: &str| match (&own, reach) {
+            (_, Reach::All) => true,
+            (None, _) => false,
+            (Some(own), Reach::Own) => own.uscc == unit,
+            (Some(own), Reach::District) => own.uscc == unit || own.area == self.area(unit),
+        })
+    }
+
+    fn area(&self, unit: &str) -> String {
+        self.directory.unit(unit).and_then(|s| s.unit.as_ref()).map(|u| u.area.clone()).unwrap_or_default()
+    }
+}
+
+/// What is answered where nobody is known: nothing of it is secret.
+const IN_THE_CLEAR: [Question; 11] = [
+    Question::LicenceStatus,
+    Question::Types,
+    Question::Genesis,
+    Question::Checkpoint,
+    Question::CommandReceipt,
+    Question::Health,
+    Question::Units,
+    Question::Policy,
+    Question::CommandStatus,
+    Question::Cluster,
+    Question::Metrics,
+];
+
+const FOR_OPERATORS: &str = "this question is for registered operators: send a request token";
+
+impl Node {
+    /// Whether this may be asked, about a unit or about none in particular.
+    pub fn allow(&self, asker: &Asker, question: Question, about: Option<&str>) -> Result<(), Refusal> {
+        if self.tls.is_none() && asker.operator.is_none() {
+            let open = IN_THE_CLEAR.contains(&question);
+            return if open { Ok(()) } else { Err(Refusal::new(Reason::NotAuthorised, FOR_OPERATORS)) };
+        }
+        match about {
+            None => asker.may(question),
+            Some(unit) => asker.may_about(question, unit),
+        }
+    }
+
+    /// Which units' part of a list may be seen.
+    pub fn sees<'a>(&self, asker: &'a Asker, question: Question) -> Result<impl Fn(&str) -> bool + use<'a>, Refusal> {
+        if self.tls.is_none() && asker.operator.is_none() {
+            return Err(Refusal::new(Reason::NotAuthorised, FOR_OPERATORS));
+        }
+        asker.sees(question)
+    }
+
+    fn directory(&self) -> Result<Arc<Directory>, Refusal> {
+        let changes = self.rights.changes.load(Ordering::Acquire);
+        let mut read = self.rights.read.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*read {
+            Some((at, directory)) if *at == changes => Ok(Arc::clone(directory)),
+            _ => {
+                let directory = Arc::new(Directory::load(&self.store.state_snapshot()).map_err(|e| internal(&e))?);
+                *read = Some((changes, Arc::clone(&directory)));
+                Ok(directory)
+            }
+        }
+    }
+
+    /// Who asks a question by this name: by its token, else by its certificate, else the public.
+    pub fn asker(&self, token: Option<&str>, what: &str, certificate: Option<&Certificate>) -> Result<Asker, Refusal> {
+        let directory = self.directory()?;
+        let now = now_ms();
+        if let Some(token) = token {
+            let refused = |why: &str| Refusal::new(Reason::NotAuthorised, why);
+            let token = RequestToken::check(token, &self.ledger_id, what, now).map_err(|e| refused(&e.to_string()))?;
+            let who = Credential::of_key(&directory, &token.key.id(), now);
+            let state = directory.operator(&token.key.id()).cloned().ok_or_else(|| refused("the key is not registered"))?;
+            let own_key = state.operator.as_ref().is_some_and(|o| o.public_key == token.key.0);
+            if who.refused.is_some() || who.unit_suspended || !own_key {
+                return Err(refused("the key is not in force"));
+            }
+            return Ok(Asker { directory, who, operator: Some(state) });
+        }
+        let who = match certificate {
+            None => Credential::public(),
+            Some(certificate) => {
+                let found = Credential::of_certificate(&self.store.state(), &directory, certificate.serial.as_bytes(), now);
+                found.map_err(|e| internal(&e))?.ok_or(Reason::UnknownCertificate)?
+            }
+        };
+        Ok(Asker { directory, who, operator: None })
+    }
+}
