@@ -381,7 +381,8 @@ impl Connection {
 }
 
 /// A status with what lies behind it: that a node refused the certificate stands in the last source.
-pub(crate) fn whole_message(status: &Status) -> String {
+#[must_use]
+pub fn whole_message(status: &Status) -> String {
     let mut message = status.message().to_owned();
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {

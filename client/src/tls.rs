@@ -22,6 +22,7 @@ use vermilion_identity::AuthorityCertificate;
 use vermilion_identity::tls::{Credential, CredentialSlot, Expected, Pinned, client_config};
 use vermilion_identity::x509::chain_from_pem;
 use vermilion_proto::Genesis;
+use vermilion_proto::ledger_client::LedgerClient;
 use vermilion_registry::founding::Founding;
 
 /// ALPN of gRPC.
@@ -75,6 +76,14 @@ impl Dialer {
     /// For a program that has one credential and shows it always, as a unit's system does.
     pub fn showing(genesis: &Genesis, credential: Arc<CredentialSlot>) -> Result<Self, ClientError> {
         Ok(Self { shown: Some(credential), ..Self::new(genesis, None)? })
+    }
+
+    /// The same, with a certificate's file and its key.
+    pub fn showing_file(genesis: &Genesis, path: &Path, key: SigningKey) -> Result<Self, ClientError> {
+        let plain = Self::new(genesis, None)?;
+        let Some(authority) = &plain.authority else { return Ok(plain) };
+        let shown = Some(Self::open(authority, key, path)?.slot);
+        Ok(Self { shown, ..plain })
     }
 
     /// Whether connections are over TLS.
@@ -169,6 +178,13 @@ impl Dialer {
                 Ok::<_, io::Error>(TokioIo::new(stream))
             }
         })))
+    }
+
+    /// A client of whichever node of the ledger listens at `host:port`.
+    pub fn client_at(&self, address: &str) -> Result<LedgerClient<Channel>, ClientError> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        let endpoint = endpoint.map_err(|e| ClientError::Usage(format!("{address} is no address: {e}")))?;
+        Ok(LedgerClient::new(self.channel(&endpoint, None, None)?))
     }
 
     /// One connection to a node's REST side, without a certificate: as the public comes.

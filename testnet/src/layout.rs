@@ -19,7 +19,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use vermilion_client::audit::TrustFile;
-use vermilion_client::config::{Config, NodeEntry, OperatorEntry, UnitEntry};
+use vermilion_client::config::{Config, NodeEntry, OperatorEntry, SecondFactor, UnitEntry};
 use vermilion_client::keyring::{Passphrase, read_secret, write_secret};
 use vermilion_crypto::{LookupKey, SUITE_1, SigningKey, VaultSecretKey, random};
 use vermilion_proto::{
@@ -46,6 +46,8 @@ const DISTRICTS: [(&str, &str); 9] = [
 ];
 /// Posts of a managing unit's sample operators, one person each.
 const MANAGING_POSTS: [&str; 3] = ["approve", "operate", "verify"];
+/// Posts of administration, of the city's managing unit: three people, and a second factor.
+const ADMIN_POSTS: [&str; 3] = ["system-admin", "security-admin", "audit-admin"];
 /// Posts of every unit's sample operators, one person each.
 const UNIT_POSTS: [&str; 3] = ["maker", "checker", "user"];
 
@@ -291,7 +293,8 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: Option<Term>
         let managing = unit.roles.iter().any(|r| r.starts_with("managing-unit"));
         // The managing posts first: whoever asks a node something asks with the first key of its unit,
         // and those of the city's stand in the genesis.
-        let posts = if managing { &MANAGING_POSTS[..] } else { &[] }.iter().chain(&UNIT_POSTS);
+        let admins = if unit.uscc == city_unit.uscc { &ADMIN_POSTS[..] } else { &[] };
+        let posts = if managing { &MANAGING_POSTS[..] } else { &[] }.iter().chain(&UNIT_POSTS).chain(admins);
         for post in posts {
             let key = SigningKey::generate().map_err(crypto)?;
             let file = format!("keys/{}-{post}.pem", unit.uscc);
@@ -301,7 +304,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: Option<Term>
                 authority.issue_operator(unit, post, key.public(), &dir.join(certificate))?;
             }
             config.operators.push(OperatorEntry {
-                second_factor: None,
+                second_factor: ADMIN_POSTS.contains(post).then_some(SecondFactor::OneTimePassword),
                 unit: unit.uscc.clone(),
                 name: String::new(),
                 posts: vec![(*post).into()],
