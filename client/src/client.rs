@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use vermilion_crypto::{Digest, SigningKey, VaultPublicKey};
 use vermilion_proto::{Genesis, PolicyEntry, body::Of};
-use vermilion_registry::authorisation::table::CONTROL_POSTS;
+use vermilion_registry::authorisation::table::{CONTROL_POSTS, TRAIL_POSTS};
 use vermilion_registry::pinned::read_genesis;
 use vermilion_registry::vault::Session;
 use vermilion_registry::{Kind, ledger_id};
@@ -103,11 +103,19 @@ impl Client {
 
     /// The key that controls nodes: of the city's managing unit, in a post that may.
     pub fn controller(&self) -> Result<SigningKey, ClientError> {
+        self.in_post(CONTROL_POSTS)
+    }
+
+    /// The key that reads the nodes' trails: of the city's managing unit, in audit administration.
+    pub fn trail_reader(&self) -> Result<SigningKey, ClientError> {
+        self.in_post(TRAIL_POSTS)
+    }
+
+    fn in_post(&self, posts: &[&str]) -> Result<SigningKey, ClientError> {
         let city = self.managing_unit();
-        let may = |o: &&crate::keyring::OperatorKey| o.unit == city && o.posts.iter().any(|p| CONTROL_POSTS.contains(&p.as_str()));
+        let may = |o: &&crate::keyring::OperatorKey| o.unit == city && o.posts.iter().any(|p| posts.contains(&p.as_str()));
         let found = self.inner.keyring.operators().iter().find(may);
-        let why =
-            || ClientError::config("operators", format!("there is no key of unit {city} in one of the posts {}", CONTROL_POSTS.join(", ")));
+        let why = || ClientError::config("operators", format!("there is no key of unit {city} in one of the posts {}", posts.join(", ")));
         self.inner.keyring.open(found.ok_or_else(why)?)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::connection::{Answer, Connection, Recorded, refusal_of_number, whole_message};
-use crate::error::ClientError;
+use crate::error::{ClientError, is_passing, refusal_of};
 use crate::types::Types;
 use std::time::{Duration, Instant};
 use tonic::Status;
@@ -10,7 +10,7 @@ use vermilion_crypto::{Digest, SigningKey};
 use vermilion_proto::{
     CheckpointReply, CheckpointRequest, ClusterReply, ClusterRequest, CommandState, CommandStatusRequest, ControlRequest, LicenceRef,
     LicenceState, LicenceStatusReply, LicenceStatusRequest, OperatorState, PolicyEntry, QueryReply, QueryRequest, Receipt, ReceiptRequest,
-    SignStatusReply, SignedQr, StatusAnswer, StatusChange, TypeState, UnitState,
+    SignStatusReply, SignedQr, StatusAnswer, StatusChange, TrailRequest, TypeState, UnitState,
 };
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::content::TagInput;
@@ -31,6 +31,11 @@ pub enum CommandKnown {
     Unknown,
     /// Its not-after passed without a record: it never will be recorded.
     Invalid,
+}
+
+/// Why a node does not answer, as an error.
+fn refused(status: &Status) -> ClientError {
+    refusal_of(status).map_or_else(|| ClientError::Unreachable(whole_message(status)), ClientError::from)
 }
 
 impl Connection {
@@ -148,6 +153,34 @@ impl Connection {
         })
         .await
         .map(|_| ())
+    }
+
+    /// Tells every node of the configuration to distrust a node, or to trust it again: who is distrusted
+    /// leads nobody. Returns the names of those who heard it.
+    pub async fn distrust(&self, asker: &SigningKey, raft_id: u64, distrusted: bool) -> Result<Vec<String>, ClientError> {
+        let action = if distrusted { "distrust" } else { "trust" };
+        let mut heard = Vec::new();
+        for (at, name) in self.names().enumerate() {
+            let Some(mut node) = self.client_of(at) else { continue };
+            let request = self.signed(asker, "control", ControlRequest { action: action.to_owned(), node: raft_id })?;
+            match tokio::time::timeout(self.ask_patience, node.control(request)).await {
+                Ok(Ok(_)) => heard.push(name.to_owned()),
+                Ok(Err(status)) if !is_passing(&status) => return Err(refused(&status)),
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        Ok(heard)
+    }
+
+    /// The lines of a node's trail from a number on; the node by its place in the configuration.
+    pub async fn trail(&self, asker: &SigningKey, node: usize, from: u64) -> Result<Vec<String>, ClientError> {
+        let mut node = self.client_of(node).ok_or_else(|| ClientError::Usage("there is no such node".into()))?;
+        let request = self.signed(asker, "trail", TrailRequest { from })?;
+        match tokio::time::timeout(self.ask_patience, node.trail(request)).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner().lines),
+            Ok(Err(status)) => Err(refused(&status)),
+            Err(_) => Err(ClientError::Unreachable("no answer in time".into())),
+        }
     }
 
     /// A receipt, of a command's record or of one licence. The node waits for the checkpoint that

@@ -2,7 +2,9 @@
 //! has no TLS, nobody is known and nothing is refused here.
 
 use crate::node::Node;
+use crate::runtime::now_ms;
 use crate::tls::Caller;
+use crate::trail::{What, Whom};
 use std::sync::Arc;
 use tonic::{Request, Status};
 use vermilion_identity::{Certificate, Kind};
@@ -31,24 +33,31 @@ pub fn may_submit(certificate: &Certificate, head: &Head) -> Result<(), Refusal>
     Ok(())
 }
 
-/// The Raft id of the node that calls, where the configuration has TLS; whoever is no node is refused.
-pub fn peer<T>(node: &Node, request: &Request<T>) -> Result<Option<u64>, Status> {
+/// The certificate of the node that calls, where the configuration has TLS; whoever is no node is refused.
+pub fn peer<T>(node: &Node, request: &Request<T>) -> Result<Option<Arc<Certificate>>, Status> {
     if node.tls.is_none() {
         return Ok(None);
     }
-    match certificate(request).map(|c| c.subject.kind) {
-        Some(Kind::Node { raft_id }) => Ok(Some(raft_id)),
-        _ => Err(Status::permission_denied("not-authorised: this service is for the ledger's nodes")),
+    let certificate = certificate(request);
+    match certificate.as_ref().map(|c| c.subject.kind) {
+        Some(Kind::Node { .. }) => Ok(certificate),
+        _ => {
+            if let Some(certificate) = &certificate {
+                node.trail.note(now_ms(), What::Denied, &Whom::certificate(certificate), "peer: not-authorised");
+            }
+            Err(Status::permission_denied("not-authorised: this service is for the ledger's nodes"))
+        }
     }
 }
 
-/// Whether a message that says it is from a node may come over this connection.
-pub fn check_from(peer: Option<u64>, from: u64) -> Result<(), Status> {
-    match peer {
-        Some(id) if id != from => {
-            tracing::error!(certificate = id, from, "a node speaks in another node's name");
-            Err(Status::permission_denied(format!("not-authorised: the certificate is node {id}'s, the message says node {from}")))
-        }
-        _ => Ok(()),
+/// Whether a message that says it is from a node may come over a connection with this certificate.
+pub fn check_from(node: &Node, peer: Option<&Certificate>, from: u64) -> Result<(), Status> {
+    let Some(certificate) = peer else { return Ok(()) };
+    if certificate.subject.kind == (Kind::Node { raft_id: from }) {
+        return Ok(());
     }
+    let why = format!("the certificate is {}'s, the message says node {from}", certificate.subject.uri());
+    node.trail.note(now_ms(), What::Denied, &Whom::certificate(certificate), &why);
+    tracing::error!(why, "a node speaks in another node's name");
+    Err(Status::permission_denied(format!("not-authorised: {why}")))
 }

@@ -5,6 +5,7 @@ use crate::caller::may_submit;
 use crate::gate::VerifiedCache;
 use crate::node::Node;
 use crate::runtime::{Event, now_ms};
+use crate::trail::{What, Whom};
 use crate::waiters::{Fate, committed};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -134,6 +135,7 @@ impl Node {
         if let From::Client(Some(certificate)) = from
             && let Err(refusal) = may_submit(certificate, head)
         {
+            self.trail.note(now_ms(), What::Denied, &Whom::certificate(certificate), &format!("command: {}", refusal.reason.name()));
             return Err(Box::new(refused(&id, &refusal)));
         }
         // Read before the record is looked for, so that none can slip in between.

@@ -17,7 +17,7 @@ use vermilion_proto::ledger_server::Ledger;
 use vermilion_proto::{
     CheckpointReply, CheckpointRequest, ClusterReply, ClusterRequest, CommandStatusRequest, ControlReply, ControlRequest, CoseReceiptReply,
     LicenceStatusReply, LicenceStatusRequest, NodeStatus, QueryReply, QueryRequest, Receipt, ReceiptRequest, RecordsRequest,
-    SignStatusReply, StoredRecord, SubmitReply, SubmitRequest, TagsReply, TagsRequest, UseReply,
+    SignStatusReply, StoredRecord, SubmitReply, SubmitRequest, TagsReply, TagsRequest, TrailReply, TrailRequest, UseReply,
 };
 use vermilion_registry::authorisation::Question;
 use vermilion_registry::certificates::figures::parse_month;
@@ -259,6 +259,12 @@ impl Ledger for LedgerService {
             self.0.read_barrier().await.map_err(|r| status(&r))?;
         }
         self.0.query(&request, &asker).map(Response::new).map_err(|r| status(&r))
+    }
+
+    async fn trail(&self, request: Request<TrailRequest>) -> Result<Response<TrailReply>, Status> {
+        self.allowed(&request, "trail", Question::AuditTrail)?;
+        let lines = tokio::task::block_in_place(|| self.0.trail.lines(request.into_inner().from));
+        lines.map(|lines| Response::new(TrailReply { lines })).map_err(|e| status(&internal(&e)))
     }
 
     async fn control(&self, request: Request<ControlRequest>) -> Result<Response<ControlReply>, Status> {

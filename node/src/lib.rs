@@ -36,6 +36,7 @@ pub mod rights;
 pub mod runtime;
 pub mod tiles;
 pub mod tls;
+pub mod trail;
 pub mod verify;
 pub mod vouch;
 pub mod waiters;

@@ -18,6 +18,7 @@ use crate::recent::Recent;
 use crate::rights::Rights;
 use crate::runtime::{Event, FatalStop, Parts, Runtime, now_ms};
 use crate::tls::{NodeTls, StateStanding};
+use crate::trail::Trail;
 use crate::verify::Verifier;
 use crate::waiters::Waiters;
 use crate::witness::WitnessOffice;
@@ -71,6 +72,8 @@ pub struct Node {
     pub edge: Arc<Edge>,
     /// Who may ask what.
     pub(crate) rights: Arc<Rights>,
+    /// Who connected, and who was refused what.
+    pub trail: Arc<Trail>,
     /// Whether everybody is shown the metrics.
     pub(crate) open_metrics: bool,
     /// One entry bundle at a time is made from records.
@@ -146,7 +149,8 @@ impl Node {
         let metrics = Arc::new(Metrics::new().map_err(|e| e.to_string())?);
         // Peers need the driver's channel and the catch-up needs peers, before the driver starts: a relay.
         let (relay, relayed) = std::sync::mpsc::sync_channel(1024);
-        let tls = start_tls(&keys, &genesis, &store, &metrics, &me)?;
+        let trail = Arc::new(Trail::open(&config.data_dir).map_err(|e| format!("{}: the trail: {e}", config.data_dir.display()))?);
+        let tls = start_tls(&keys, &genesis, &store, (&metrics, &trail), &me)?;
         let peers = Peers::new(&me, ledger_id, config.peers.clone(), relay, handle.clone(), tls.clone());
         if let Some(tls) = &tls {
             tls.standing.follow(peers.whereabout());
@@ -204,6 +208,7 @@ impl Node {
             recent,
             edge,
             rights,
+            trail,
             open_metrics: config.tls.as_ref().is_none_or(|tls| tls.open_metrics),
             bundling: Semaphore::new(1),
             metrics,
@@ -328,7 +333,7 @@ fn start_tls(
     keys: &NodeKeys,
     genesis: &Genesis,
     store: &Store,
-    metrics: &Arc<Metrics>,
+    (metrics, trail): (&Arc<Metrics>, &Arc<Trail>),
     me: &GenesisNode,
 ) -> Result<Option<Arc<NodeTls>>, String> {
     let Some(mine) = &keys.tls else {
@@ -337,8 +342,8 @@ fn start_tls(
     };
     let founding = Founding::read(genesis).map_err(|e| e.to_string())?;
     let founding = founding.ok_or("tls: the genesis names no authority")?;
-    let standing = StateStanding::new(store.clone(), Arc::clone(metrics));
-    NodeTls::new(mine, &founding.issuing, standing, me).map(|tls| Some(Arc::new(tls)))
+    let standing = StateStanding::new(store.clone(), Arc::clone(metrics), Arc::clone(trail));
+    NodeTls::new(mine, &founding.issuing, standing, Arc::clone(trail), me).map(|tls| Some(Arc::new(tls)))
 }
 
 /// Evidence of a conflict, on which the node stopped before.

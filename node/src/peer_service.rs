@@ -91,7 +91,7 @@ impl Peer for PeerService {
             if frame.ledger_id != self.0.ledger_id {
                 return Err(Status::failed_precondition("the nodes are of different ledgers"));
             }
-            caller::check_from(peer, frame.from)?;
+            caller::check_from(&self.0, peer.as_deref(), frame.from)?;
             self.present(frame.from)?;
             self.0.peers.heard(frame.from, &frame.address);
             self.take(&gate, frame).await?;
@@ -129,7 +129,7 @@ impl Peer for PeerService {
     }
 
     async fn cosign(&self, request: Request<CosignRequest>) -> Result<Response<CosignReply>, Status> {
-        caller::check_from(caller::peer(&self.0, &request)?, request.get_ref().from)?;
+        caller::check_from(&self.0, caller::peer(&self.0, &request)?.as_deref(), request.get_ref().from)?;
         let CosignRequest { from, note } = request.into_inner();
         self.present(from)?;
         let note = tokio::task::block_in_place(|| self.0.witness.take(&note)).map_err(Status::invalid_argument)?;

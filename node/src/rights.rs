@@ -8,6 +8,7 @@
 use crate::answers::internal;
 use crate::node::Node;
 use crate::runtime::now_ms;
+use crate::trail::{What, Whom};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use vermilion_identity::{Certificate, RequestToken};
@@ -36,6 +37,7 @@ pub struct Asker {
     directory: Arc<Directory>,
     who: Credential,
     operator: Option<OperatorState>,
+    whom: Option<Whom>,
 }
 
 impl Asker {
@@ -95,8 +97,19 @@ const IN_THE_CLEAR: [Question; 11] = [
 const FOR_OPERATORS: &str = "this question is for registered operators: send a request token";
 
 impl Node {
-    /// Whether this may be asked, about a unit or about none in particular.
+    /// Whether this may be asked, about a unit or about none in particular. What a known credential is
+    /// denied goes on the trail.
     pub fn allow(&self, asker: &Asker, question: Question, about: Option<&str>) -> Result<(), Refusal> {
+        self.allowed(asker, question, about).inspect_err(|refusal| self.denied(asker, question, refusal))
+    }
+
+    fn denied(&self, asker: &Asker, question: Question, refusal: &Refusal) {
+        if let Some(whom) = &asker.whom {
+            self.trail.note(now_ms(), What::Denied, whom, &format!("{}: {}", question.name(), refusal.reason.name()));
+        }
+    }
+
+    fn allowed(&self, asker: &Asker, question: Question, about: Option<&str>) -> Result<(), Refusal> {
         if self.tls.is_none() && asker.operator.is_none() {
             let open = IN_THE_CLEAR.contains(&question);
             return if open { Ok(()) } else { Err(Refusal::new(Reason::NotAuthorised, FOR_OPERATORS)) };
@@ -112,7 +125,7 @@ impl Node {
         if self.tls.is_none() && asker.operator.is_none() {
             return Err(Refusal::new(Reason::NotAuthorised, FOR_OPERATORS));
         }
-        asker.sees(question)
+        asker.sees(question).inspect_err(|refusal| self.denied(asker, question, refusal))
     }
 
     fn directory(&self) -> Result<Arc<Directory>, Refusal> {
@@ -139,9 +152,10 @@ impl Node {
             let state = directory.operator(&token.key.id()).cloned().ok_or_else(|| refused("the key is not registered"))?;
             let own_key = state.operator.as_ref().is_some_and(|o| o.public_key == token.key.0);
             if who.refused.is_some() || who.unit_suspended || !own_key {
+                self.trail.note(now, What::Denied, &Whom::key(&token.key.id()), &format!("{what}: the key is not in force"));
                 return Err(refused("the key is not in force"));
             }
-            return Ok(Asker { directory, who, operator: Some(state) });
+            return Ok(Asker { directory, who, operator: Some(state), whom: Some(Whom::key(&token.key.id())) });
         }
         let who = match certificate {
             None => Credential::public(),
@@ -150,6 +164,6 @@ impl Node {
                 found.map_err(|e| internal(&e))?.ok_or(Reason::UnknownCertificate)?
             }
         };
-        Ok(Asker { directory, who, operator: None })
+        Ok(Asker { directory, who, operator: None, whom: certificate.map(Whom::certificate) })
     }
 }

@@ -3,6 +3,7 @@
 use super::Context;
 use super::operators::unhex;
 use super::output::{recorded_json, table};
+use crate::client::Client;
 use crate::clock::show_ms;
 use crate::error::{ClientError, Exit};
 use crate::questions::CommandKnown;
@@ -20,6 +21,30 @@ pub enum ClusterVerb {
         /// The node's name
         #[arg(long, value_name = "NAME")]
         to: String,
+    },
+    /// Cut a node off that leads badly: the nodes of this configuration follow it no more, until `trust`
+    #[command(
+        after_help = "Example:\n  vermilion cluster distrust nanshan\n\nFor a leader that keeps its own ban out of the ledger. It lasts until `cluster trust`, or a node's restart."
+    )]
+    Distrust {
+        /// The node's name
+        node: String,
+    },
+    /// Take a distrust back
+    Trust {
+        /// The node's name
+        node: String,
+    },
+    /// Who connected to a node, and who was refused what; for audit administration
+    #[command(
+        after_help = "Examples:\n  vermilion cluster trail city\n  vermilion cluster trail city --from 1200 --json\n\nEach line is chained to the one before. Exit code 1: the chain of what was read does not hold."
+    )]
+    Trail {
+        /// The node's name
+        node: String,
+        /// Number of the first line
+        #[arg(long, default_value_t = 0)]
+        from: u64,
     },
 }
 
@@ -44,10 +69,7 @@ pub async fn run_cluster(context: &Context, verb: ClusterVerb) -> Result<Exit, C
             Ok(Exit::Yes)
         }
         ClusterVerb::Transfer { to } => {
-            // Also one that joined after the genesis.
-            let nodes = client.connection.cluster().await?.nodes;
-            let node = nodes.iter().find(|n| n.name == to);
-            let node = node.ok_or_else(|| ClientError::Usage(format!("the ledger has no node {to}")))?.id;
+            let node = id_of(&client, &to).await?;
             let asker = client.controller()?;
             client.connection.control(&asker, "transfer", node).await?;
             for _ in 0..50 {
@@ -60,7 +82,61 @@ pub async fn run_cluster(context: &Context, verb: ClusterVerb) -> Result<Exit, C
             context.out.answer(&json!({ "leader": Value::Null }), || format!("{to} did not take over within five seconds"));
             Ok(Exit::No)
         }
+        ClusterVerb::Distrust { node } => distrust(context, &client, &node, true).await,
+        ClusterVerb::Trust { node } => distrust(context, &client, &node, false).await,
+        ClusterVerb::Trail { node, from } => trail(context, &client, &node, from).await,
     }
+}
+
+/// A node's Raft id: also of one that joined after the genesis.
+async fn id_of(client: &Client, name: &str) -> Result<u64, ClientError> {
+    let nodes = client.connection.cluster().await?.nodes;
+    let node = nodes.iter().find(|n| n.name == name);
+    Ok(node.ok_or_else(|| ClientError::Usage(format!("the ledger has no node {name}")))?.id)
+}
+
+async fn distrust(context: &Context, client: &Client, name: &str, distrusted: bool) -> Result<Exit, ClientError> {
+    let node = id_of(client, name).await?;
+    let heard = client.connection.distrust(&client.controller()?, node, distrusted).await?;
+    let word = if distrusted { "不信任 distrusted" } else { "恢复信任 trusted" };
+    context.out.answer(&json!({ "node": name, "distrusted": distrusted, "by": heard }), || format!("{name} {word}: {}", heard.join(", ")));
+    Ok(if heard.is_empty() { Exit::Unreachable } else { Exit::Yes })
+}
+
+/// Reads a node's trail from a line on, to its end, and checks that each line is chained to the one before.
+async fn trail(context: &Context, client: &Client, name: &str, from: u64) -> Result<Exit, ClientError> {
+    let node = client.connection.names().position(|n| n == name);
+    let node = node.ok_or_else(|| ClientError::Usage(format!("the configuration has no node {name}")))?;
+    let asker = client.trail_reader()?;
+    // The line before the first is read for its chain alone.
+    let (mut next, mut chain) = (from.saturating_sub(1), (from == 0).then_some([0; 32]));
+    loop {
+        let lines = client.connection.trail(&asker, node, next).await?;
+        if lines.is_empty() {
+            return Ok(Exit::Yes);
+        }
+        for line in &lines {
+            let Some((n, sealed)) = chained(line, chain) else {
+                context.out.line(line);
+                return Err(ClientError::BadAnswer(format!("the trail does not hold at line {next}: something was changed or taken out")));
+            };
+            if n >= from {
+                context.out.line(line);
+            }
+            (next, chain) = (n + 1, Some(sealed));
+        }
+    }
+}
+
+/// A line's number and its chain, if it follows: `SHA-256(previous ‖ everything before ,"chain":)`.
+/// Without a previous chain the line's own is taken as it is.
+fn chained(line: &str, previous: Option<[u8; 32]>) -> Option<(u64, [u8; 32])> {
+    let (content, rest) = line.rsplit_once(",\"chain\":\"")?;
+    let mut said = [0; 32];
+    hex::decode_to_slice(rest.strip_suffix("\"}")?, &mut said).ok()?;
+    let number = serde_json::from_str::<Value>(line).ok()?.get("n")?.as_u64()?;
+    let follows = previous.is_none_or(|chain| vermilion_crypto::sha256(&[&chain, content.as_bytes()].concat()) == said);
+    follows.then_some((number, said))
 }
 
 /// Until when the certificate is valid that a node shows; none without TLS.

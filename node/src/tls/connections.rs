@@ -1,6 +1,8 @@
 //! The open connections, so that those of a credential that no longer stands can be cut.
 
+use crate::runtime::now_ms;
 use crate::tls::StateStanding;
+use crate::trail::{Trail, What, Whom};
 use std::{
     collections::BTreeMap,
     net::{Shutdown, TcpStream},
@@ -22,6 +24,7 @@ struct Open {
 pub struct Connections {
     open: Mutex<(u64, BTreeMap<u64, Open>)>,
     room: Arc<Semaphore>,
+    trail: Arc<Trail>,
 }
 
 impl std::fmt::Debug for Connections {
@@ -46,10 +49,10 @@ impl Drop for Entry {
 }
 
 impl Connections {
-    /// An empty table.
+    /// An empty table, which notes logins and cuts in the trail.
     #[must_use]
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { open: Mutex::default(), room: Arc::new(Semaphore::new(MAX_CONNECTIONS)) })
+    pub fn new(trail: Arc<Trail>) -> Arc<Self> {
+        Arc::new(Self { open: Mutex::default(), room: Arc::new(Semaphore::new(MAX_CONNECTIONS)), trail })
     }
 
     /// Room for one more connection, if there is any.
@@ -61,6 +64,8 @@ impl Connections {
     pub(super) fn enter(self: &Arc<Self>, certificate: Arc<Certificate>, stream: &tokio::net::TcpStream) -> std::io::Result<Entry> {
         // A second handle on the same socket: shutting it down ends the first.
         let socket = TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+        let address = stream.peer_addr().map(|a| a.ip().to_string()).unwrap_or_default();
+        self.trail.note(now_ms(), What::Connected, &Whom::certificate(&certificate), &address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let id = open.0;
         open.0 += 1;
@@ -96,6 +101,7 @@ impl Connections {
         for open in self.open.lock().unwrap_or_else(PoisonError::into_inner).1.values() {
             if let Some(refusal) = fallen.get(&open.certificate.serial) {
                 tracing::warn!(serial = %open.certificate.serial, %refusal, "an open connection is cut");
+                self.trail.note(now_ms, What::Cut, &Whom::certificate(&open.certificate), &refusal.to_string());
                 // It may have ended by itself meanwhile.
                 let _ = open.socket.shutdown(Shutdown::Both);
                 cut += 1;

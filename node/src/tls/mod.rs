@@ -12,6 +12,7 @@ pub use listener::{Caller, TlsIo, TlsListener};
 pub use standing::StateStanding;
 
 use crate::keys::TlsKeys;
+use crate::trail::Trail;
 use std::{sync::Arc, time::Duration};
 use vermilion_identity::{
     AuthorityCertificate, Certificate, Kind,
@@ -40,7 +41,13 @@ pub struct NodeTls {
 impl NodeTls {
     /// Puts the node's certificate, its key and the state together. The certificate must be this node's,
     /// and stand; it may be newer than what the state knows. `issuing` is the one of the genesis.
-    pub fn new(keys: &TlsKeys, issuing: &AuthorityCertificate, standing: StateStanding, me: &GenesisNode) -> Result<Self, String> {
+    pub fn new(
+        keys: &TlsKeys,
+        issuing: &AuthorityCertificate,
+        standing: StateStanding,
+        trail: Arc<Trail>,
+        me: &GenesisNode,
+    ) -> Result<Self, String> {
         let newer = keys.above.as_deref().map(AuthorityCertificate::parse).transpose().map_err(|e| format!("tls.certificate: {e}"))?;
         let issuing = newer.as_ref().unwrap_or(issuing);
         let credential = Credential::new(&keys.leaf, issuing, Arc::clone(&keys.key)).map_err(|e| format!("tls.certificate: {e}"))?;
@@ -49,7 +56,7 @@ impl NodeTls {
             return Err(format!("tls.certificate: it is of {}, not of this node", mine.subject.uri()));
         }
         standing.check(mine).map_err(|e| format!("tls.certificate: {e}"))?;
-        Ok(Self { credential: CredentialSlot::new(credential), standing: Arc::new(standing), connections: Connections::new() })
+        Ok(Self { credential: CredentialSlot::new(credential), standing: Arc::new(standing), connections: Connections::new(trail) })
     }
 
     /// The certificate that is shown.

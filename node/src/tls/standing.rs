@@ -2,6 +2,8 @@
 
 use crate::metrics::Metrics;
 use crate::peers::{Whereabout, Whereabouts};
+use crate::runtime::now_ms;
+use crate::trail::{Trail, What, Whom};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use vermilion_crypto::{KeyId, sha256};
@@ -18,6 +20,7 @@ use vermilion_storage::Store;
 pub struct StateStanding {
     store: Store,
     metrics: Arc<Metrics>,
+    trail: Arc<Trail>,
     whereabout: OnceLock<Whereabout>,
     /// Whether this node has applied what its leader had committed when it last looked.
     caught_up: AtomicBool,
@@ -32,8 +35,8 @@ impl std::fmt::Debug for StateStanding {
 impl StateStanding {
     /// Over a node's state.
     #[must_use]
-    pub fn new(store: Store, metrics: Arc<Metrics>) -> Self {
-        Self { store, metrics, whereabout: OnceLock::new(), caught_up: AtomicBool::new(false) }
+    pub fn new(store: Store, metrics: Arc<Metrics>, trail: Arc<Trail>) -> Self {
+        Self { store, metrics, trail, whereabout: OnceLock::new(), caught_up: AtomicBool::new(false) }
     }
 
     /// From now on it knows which nodes are where. The first answer to that stays.
@@ -141,7 +144,10 @@ impl Standing for StateStanding {
     fn refused(&self, leaf: Option<&Certificate>, refusal: &Refusal) {
         self.metrics.connections_refused.inc();
         match leaf {
-            Some(leaf) => tracing::warn!(serial = %leaf.serial, holder = leaf.subject.uri(), %refusal, "a connection was refused"),
+            Some(leaf) => {
+                self.trail.note(now_ms(), What::Refused, &Whom::certificate(leaf), &refusal.to_string());
+                tracing::warn!(serial = %leaf.serial, holder = leaf.subject.uri(), %refusal, "a connection was refused");
+            }
             None => tracing::info!(%refusal, "a connection was refused"),
         }
     }

@@ -67,6 +67,9 @@ const fn operator(role: &'static str, reach: Reach) -> Grant {
 /// The posts, of the city's managing unit, that hand leadership over and distrust nodes.
 pub const CONTROL_POSTS: &[&str] = &[SYSTEM_ADMIN, SECURITY_ADMIN, "operate"];
 
+/// The post, of the city's managing unit, that reads the nodes' trails.
+pub const TRAIL_POSTS: &[&str] = &[AUDIT_ADMIN];
+
 const CITY: &[Grant] = &[operator(MANAGING_CITY, Reach::All)];
 const MANAGERS: &[Grant] = &[operator(MANAGING_CITY, Reach::All), operator(MANAGING_DISTRICT, Reach::District)];
 const ISSUERS: &[Grant] = &[operator(ISSUING, Reach::Own)];
@@ -190,7 +193,7 @@ pub fn row(action: Action) -> Row {
             Question::Records => (EVIDENCE, Posts::Any),
             Question::Operators | Question::Certificates | Question::Admissions => (REGISTER, Posts::Any),
             Question::Tags => (TAGGERS, Posts::Any),
-            Question::AuditTrail => (TRAIL, Posts::OneOf(&[AUDIT_ADMIN])),
+            Question::AuditTrail => (TRAIL, Posts::OneOf(TRAIL_POSTS)),
             Question::Metrics => (WATCHERS, Posts::OneOf(&[SYSTEM_ADMIN, SECURITY_ADMIN, AUDIT_ADMIN, "operate"])),
             Question::Control => (CITY, Posts::OneOf(CONTROL_POSTS)),
             Question::Peer => (NODES, Posts::Any),

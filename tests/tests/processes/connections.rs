@@ -190,6 +190,16 @@ async fn a_certificate_is_good_for_its_own_unit_and_service() {
     assert_eq!(status.code(), tonic::Code::PermissionDenied, "{status}");
     let status = peer.cosign(CosignRequest { from: 3, note: Vec::new() }).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::PermissionDenied, "{status}");
+    // Known credentials' refusals stand on the node's trail, and audit administration alone reads it.
+    let lines = ledger.client.connection.trail(&ledger.client.trail_reader().unwrap(), 0, 0).await.unwrap();
+    for what in ["peer: not-authorised", "the message says node 3", "command: wrong-unit", "command: not-authorised"] {
+        assert!(lines.iter().any(|line| line.contains("\"denied\"") && line.contains(what)), "{what}: {lines:?}");
+    }
+    let denied = ledger.client.connection.trail(&ledger.client.controller().unwrap(), 0, 0).await.unwrap_err();
+    assert!(denied.to_string().contains("post-not-held"), "{denied}");
+    let config = ledger.dir().join("client.toml").display().to_string();
+    let (code, shown, error) = ledger.vermilion(&["--config", &config, "cluster", "trail", "city"]);
+    assert!(code == 0 && shown.lines().count() > lines.len() && shown.contains("audit-trail: post-not-held"), "{error}{shown}");
     // The command itself was in order.
     assert!(ledger.client.connection.submit(&prepared).await.unwrap().accepted().is_ok());
     assert!(matches!(nodes(&ledger, &names[0]).certificate().subject.kind, Kind::Node { raft_id: 1 }));

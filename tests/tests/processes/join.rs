@@ -1,6 +1,8 @@
 //! A fourth node: admitted step by step, joined under kills, promoted, made leader, banned, and back under a new id.
 
 use crate::connections::{answered, channel, credential};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use vermilion_client::clock::now_ms;
 use vermilion_client::manage::NewOperator;
 use vermilion_client::signer::Signatory;
@@ -141,6 +143,36 @@ impl City {
     }
 }
 
+/// Commands one after the other, for as long as it takes: none may fail, whatever the nodes go through.
+struct Load {
+    stop: Arc<AtomicBool>,
+    sent: tokio::task::JoinHandle<u32>,
+}
+
+impl Load {
+    fn begin(ledger: &Ledger) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (client, told) = (ledger.client.clone(), Arc::clone(&stop));
+        let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
+        let sent = tokio::spawn(async move {
+            let city = client.managing_unit().to_owned();
+            let mut sent = 0;
+            while !told.load(Ordering::Relaxed) || sent % 2 == 1 {
+                client.change_unit(&city, &unit, sent % 2 == 0).await.unwrap();
+                sent += 1;
+            }
+            sent
+        });
+        Self { stop, sent }
+    }
+
+    async fn end(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self.sent.await.unwrap();
+        assert!(sent > 10, "{sent} commands are no load");
+    }
+}
+
 async fn told(ledger: &Ledger, what: &str) {
     until(what, async || ledger.log(NAME).contains(what).then_some(())).await;
 }
@@ -182,17 +214,24 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
     ledger.go_on_joining(NAME);
     told(&ledger, "\"admission\":\"approved\"").await;
     assert!(!ledger.node(NAME).data_dir.exists(), "it has a certificate, and nothing else before it is connected");
+    let load = Load::begin(&ledger);
     city.connect(&ledger).await;
     for word in ["admitted", "started"] {
         told(&ledger, &step(word)).await;
         ledger.kill(NAME);
+        // The other side as well: whoever leads, and would let it in.
+        let leader = ledger.leader().await;
+        ledger.kill(&leader);
         ledger.go_on_joining(NAME);
+        ledger.launch(&leader);
     }
     told(&ledger, &step("voter")).await;
+    load.end().await;
     let size = ledger.settled().await;
     assert!(size > 1, "{size}");
 
     // It can lead. Others apply what it orders.
+    let load = Load::begin(&ledger);
     let asker = ledger.client.controller().unwrap();
     until("the newcomer's lead", async || {
         let _ = ledger.client.connection.control(&asker, "transfer", 4).await;
@@ -220,6 +259,7 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
         assert!(said.contains("CertificateRevoked"), "{said}");
     }
     ledger.kill(NAME);
+    load.end().await;
     ledger.issue_all(&rows[2]).await;
     ledger.settled().await;
 
@@ -230,12 +270,14 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
     told(&ledger, "\"admission\":\"remedied\"").await;
     city.approve(&ledger).await;
     ledger.hand_token(NAME, &city.token(&ledger).await);
+    let load = Load::begin(&ledger);
     city.connect(&ledger).await;
     until("its vote", async || {
         let status = ledger.status_of(NAME).await?;
         (status.id == 5 && status.role == "follower").then_some(())
     })
     .await;
+    load.end().await;
     ledger.issue_all(&rows[3]).await;
     ledger.settled().await;
     for name in ledger.names() {

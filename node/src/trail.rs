@@ -1,0 +1,267 @@
+//! The trail: who connected here, and who was refused what (002-21: 日志留存). What strangers try is counted
+//! and not written down; what a known credential does is.
+//!
+//! Lines of JSON in `trail/` of the data directory, each chained to the one before:
+//! `chain = SHA-256(previous chain ‖ everything of the line before ,"chain":)`, from 32 zero bytes on. So
+//! nothing can be taken out of the middle or changed without a trace. It is this node's own record and no
+//! part of the ledger: commands and their refusals are records there.
+
+use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use vermilion_crypto::{Digest, sha256};
+use vermilion_identity::Certificate;
+
+/// Bytes of a file: then the next one begins.
+const FILE_BYTES: u64 = 32 << 20;
+/// Files that are kept; the oldest goes.
+const FILES: usize = 32;
+/// Lines a second: what comes beyond is counted in a line of its own, so that nobody can push the past out.
+const LINES_A_SECOND: u32 = 50;
+/// Lines of one answer.
+pub const MAX_LINES: usize = 1000;
+/// What stands between a line's content and its chain.
+const CHAIN: &str = ",\"chain\":\"";
+
+/// What happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum What {
+    /// A credential connected: a login.
+    Connected,
+    /// A credential of this ledger's authority was refused at the handshake.
+    Refused,
+    /// An open connection was cut: its credential had fallen.
+    Cut,
+    /// A question or a command was denied.
+    Denied,
+}
+
+impl What {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Refused => "refused",
+            Self::Cut => "cut",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// Whom a line is about.
+#[derive(Clone, Debug, Default)]
+pub struct Whom {
+    serial: String,
+    holder: String,
+    key: String,
+}
+
+impl Whom {
+    /// The holder of a certificate.
+    #[must_use]
+    pub fn certificate(of: &Certificate) -> Self {
+        Self { serial: of.serial.to_string(), holder: of.subject.uri(), key: String::new() }
+    }
+
+    /// The holder of an operator's key, by its id.
+    #[must_use]
+    pub fn key(id: &[u8]) -> Self {
+        Self { key: hex::encode(id), ..Self::default() }
+    }
+}
+
+struct Writer {
+    file: File,
+    number: u64,
+    bytes: u64,
+    next: u64,
+    chain: Digest,
+    /// The second that is counted, its lines, and how many were left out.
+    second: (u64, u32, u64),
+}
+
+/// The trail of one node.
+pub struct Trail {
+    dir: PathBuf,
+    writer: Mutex<Writer>,
+}
+
+impl std::fmt::Debug for Trail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Trail({})", self.dir.display())
+    }
+}
+
+/// The numbers of the files that are there, ascending.
+fn numbers(dir: &Path) -> std::io::Result<Vec<u64>> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        out.extend(name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse::<u64>().ok()));
+    }
+    out.sort_unstable();
+    Ok(out)
+}
+
+fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:08}.jsonl"))
+}
+
+/// A whole line's content, number and chain.
+fn read_line(line: &str) -> Option<(u64, Digest)> {
+    let (content, chain) = line.trim_end().rsplit_once(CHAIN)?;
+    let mut digest = [0; 32];
+    hex::decode_to_slice(chain.strip_suffix("\"}")?, &mut digest).ok()?;
+    let value: Value = serde_json::from_str(&format!("{content}}}")).ok()?;
+    Some((value.get("n")?.as_u64()?, digest))
+}
+
+impl Writer {
+    /// Goes on behind the last whole line; what a crash tore off behind it is cut away.
+    fn open(dir: &Path) -> std::io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let number = numbers(dir)?.last().copied().unwrap_or(0);
+        let mut file = File::options().create(true).truncate(false).read(true).append(true).open(path(dir, number))?;
+        let (mut whole, mut next, mut chain) = (0, 0, [0; 32]);
+        let mut reader = BufReader::new(&file);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
+            let Some(found) = std::str::from_utf8(&line).ok().and_then(read_line) else { break };
+            whole += line.len() as u64;
+            (next, chain) = (found.0 + 1, found.1);
+            line.clear();
+        }
+        file.set_len(whole)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Self { file, number, bytes: whole, next, chain, second: (0, 0, 0) })
+    }
+
+    fn write(&mut self, dir: &Path, mut content: Map<String, Value>) -> std::io::Result<()> {
+        if self.bytes >= FILE_BYTES {
+            self.file.sync_all()?;
+            self.number += 1;
+            self.file = File::options().create_new(true).append(true).open(path(dir, self.number))?;
+            self.bytes = 0;
+            let all = numbers(dir)?;
+            for old in all.iter().take(all.len().saturating_sub(FILES)) {
+                std::fs::remove_file(path(dir, *old))?;
+            }
+        }
+        content.insert("n".into(), self.next.into());
+        let text = Value::Object(content).to_string();
+        let content = text.strip_suffix('}').unwrap_or(&text);
+        let chain = sha256(&[&self.chain, content.as_bytes()].concat());
+        let line = format!("{content}{CHAIN}{}\"}}\n", hex::encode(chain));
+        self.file.write_all(line.as_bytes())?;
+        (self.bytes, self.next, self.chain) = (self.bytes + line.len() as u64, self.next + 1, chain);
+        Ok(())
+    }
+}
+
+impl Trail {
+    /// The trail in a data directory.
+    pub fn open(data_dir: &Path) -> std::io::Result<Self> {
+        let dir = data_dir.join("trail");
+        Ok(Self { writer: Mutex::new(Writer::open(&dir)?), dir })
+    }
+
+    /// Writes a line, at a time in Unix milliseconds. What cannot be written is logged: the node goes on.
+    pub fn note(&self, now_ms: u64, what: What, whom: &Whom, why: &str) {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let second = now_ms / 1000;
+        if writer.second.0 != second {
+            let left_out = writer.second.2;
+            writer.second = (second, 0, 0);
+            if left_out > 0 {
+                let mut content: Map<String, Value> = Map::new();
+                content.insert("time_ms".into(), now_ms.into());
+                content.insert("what".into(), "left-out".into());
+                content.insert("lines".into(), left_out.into());
+                self.put(&mut writer, content);
+            }
+        }
+        if writer.second.1 >= LINES_A_SECOND {
+            writer.second.2 += 1;
+            return;
+        }
+        writer.second.1 += 1;
+        let mut content: Map<String, Value> = Map::new();
+        content.insert("time_ms".into(), now_ms.into());
+        content.insert("what".into(), what.word().into());
+        for (name, text) in [("serial", &*whom.serial), ("holder", &whom.holder), ("key", &whom.key), ("why", why)] {
+            if !text.is_empty() {
+                content.insert(name.into(), text.into());
+            }
+        }
+        self.put(&mut writer, content);
+    }
+
+    fn put(&self, writer: &mut Writer, content: Map<String, Value>) {
+        if let Err(error) = writer.write(&self.dir, content) {
+            tracing::error!(%error, "the trail cannot be written");
+        }
+    }
+
+    /// Up to [`MAX_LINES`] lines from number `from` on.
+    pub fn lines(&self, from: u64) -> std::io::Result<Vec<String>> {
+        let mut out = Vec::new();
+        for number in numbers(&self.dir)? {
+            for line in BufReader::new(File::open(path(&self.dir, number))?).lines() {
+                let line = line?;
+                if read_line(&line).is_some_and(|(n, _)| n >= from) {
+                    out.push(line);
+                }
+                if out.len() >= MAX_LINES {
+                    return Ok(out);
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// As anybody would check it.
+    fn holds(lines: &[String]) -> bool {
+        let mut chain = [0; 32];
+        lines.iter().enumerate().all(|(at, line)| {
+            let (content, _) = line.rsplit_once(CHAIN).unwrap();
+            chain = sha256(&[&chain, content.as_bytes()].concat());
+            read_line(line) == Some((at as u64, chain))
+        })
+    }
+
+    #[test]
+    fn lines_are_chained_across_starts_and_torn_ones_are_cut_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let whom = Whom::key(&[7; 16]);
+        Trail::open(folder.path()).unwrap().note(1000, What::Connected, &whom, "");
+        let file = path(&folder.path().join("trail"), 0);
+        File::options().append(true).open(&file).unwrap().write_all(b"{\"n\":1,\"torn").unwrap();
+        let trail = Trail::open(folder.path()).unwrap();
+        trail.note(2000, What::Denied, &whom, "records: \"quoted\" and 中文");
+        let lines = trail.lines(0).unwrap();
+        assert!(lines.len() == 2 && holds(&lines), "{lines:?}");
+        assert_eq!(trail.lines(1).unwrap(), lines[1..]);
+        let changed = vec![lines[0].replace("connected", "refused"), lines[1].clone()];
+        assert!(!holds(&changed));
+    }
+
+    #[test]
+    fn a_flood_is_counted_and_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let trail = Trail::open(folder.path()).unwrap();
+        for _ in 0..LINES_A_SECOND + 30 {
+            trail.note(5000, What::Refused, &Whom::default(), "again");
+        }
+        trail.note(6000, What::Cut, &Whom::default(), "");
+        let lines = trail.lines(0).unwrap();
+        assert_eq!(lines.len(), LINES_A_SECOND as usize + 2);
+        assert!(lines[LINES_A_SECOND as usize].contains("\"lines\":30") && holds(&lines));
+    }
+}
