@@ -131,7 +131,7 @@ struct Inner {
 }
 
 /// Request tokens with the moments when they were made, by public key and question.
-type Tokens = HashMap<([u8; 32], &'static str), (u64, MetadataValue<Ascii>)>;
+type Tokens = HashMap<([u8; 32], String), (u64, MetadataValue<Ascii>)>;
 
 /// Connections to all nodes. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -323,15 +323,15 @@ impl Connection {
     }
 
     /// A request with the token by which the holder of `key` asks `what`.
-    pub fn signed<T>(&self, key: &SigningKey, what: &'static str, message: T) -> Result<Request<T>, ClientError> {
+    pub fn signed<T>(&self, key: &SigningKey, what: &str, message: T) -> Result<Request<T>, ClientError> {
         let mut request = Request::new(message);
         request.metadata_mut().insert("authorization", self.token(key, what)?);
         Ok(request)
     }
 
-    fn token(&self, key: &SigningKey, what: &'static str) -> Result<MetadataValue<Ascii>, ClientError> {
+    fn token(&self, key: &SigningKey, what: &str) -> Result<MetadataValue<Ascii>, ClientError> {
         let now = now_ms();
-        let name = (key.public().0, what);
+        let name = (key.public().0, what.to_owned());
         let mut tokens = self.inner.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((made, token)) = tokens.get(&name)
             && now.abs_diff(*made) < TOKEN_AGE_MS

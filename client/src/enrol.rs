@@ -3,7 +3,7 @@
 
 use crate::client::Client;
 use crate::clock::now_ms;
-use crate::error::ClientError;
+use crate::error::{ClientError, is_passing_reason};
 use crate::tls::Dialer;
 use std::io::Write as _;
 use std::path::Path;
@@ -81,7 +81,10 @@ impl<'a> Enroller<'a> {
         for address in self.addresses {
             let request = EnrolRequest { ledger_id: self.ledger_id.to_vec(), request: request.clone(), token: token.text().to_string() };
             match answer(address, connect(&dialer, address)?.enrol(request)).await {
-                Ok(reply) => return self.accept(reply, subject, key),
+                Ok(reply) => match self.accept(reply, subject, key) {
+                    Err(ClientError::Refused(refusal)) if is_for_now(refusal.reason) => last = Some(refusal.into()),
+                    given => return given,
+                },
                 Err(error) => last = Some(error),
             }
         }
@@ -97,7 +100,10 @@ impl<'a> Enroller<'a> {
         for address in self.addresses {
             let request = RenewRequest { ledger_id: self.ledger_id.to_vec(), request: request.clone() };
             match answer(address, connect(&dialer, address)?.renew(request)).await {
-                Ok(reply) => return self.accept(reply, &subject, key),
+                Ok(reply) => match self.accept(reply, &subject, key) {
+                    Err(ClientError::Refused(refusal)) if is_for_now(refusal.reason) => last = Some(refusal.into()),
+                    given => return given,
+                },
                 Err(error) => last = Some(error),
             }
         }
@@ -115,6 +121,11 @@ impl<'a> Enroller<'a> {
         let pem = format!("{}{}", x509::to_pem(&reply.certificate).map_err(unfit)?, x509::to_pem(issuing.der()).map_err(unfit)?);
         Ok(Given { certificate, pem })
     }
+}
+
+/// Whether a refusal says more of the moment, or of the node that was asked, than of the applicant.
+fn is_for_now(reason: Reason) -> bool {
+    is_passing_reason(reason) || matches!(reason, Reason::Expired | Reason::NoAuthority)
 }
 
 fn make(key: &dyn Signer, subject: &Subject) -> Result<Vec<u8>, ClientError> {

@@ -148,7 +148,7 @@ impl Connection {
         self.prefer(&leader);
         let control = ControlRequest { action: action.to_owned(), node: raft_id };
         self.ask(|mut node| {
-            let request = self.signed(asker, "control", control.clone());
+            let request = self.signed(asker, &format!("control {action} {raft_id}"), control.clone());
             async move { node.control(request.map_err(|e| bad_request(&e))?).await }
         })
         .await
@@ -162,7 +162,8 @@ impl Connection {
         let mut heard = Vec::new();
         for (at, name) in self.names().enumerate() {
             let Some(mut node) = self.client_of(at) else { continue };
-            let request = self.signed(asker, "control", ControlRequest { action: action.to_owned(), node: raft_id })?;
+            let what = format!("control {action} {raft_id}");
+            let request = self.signed(asker, &what, ControlRequest { action: action.to_owned(), node: raft_id })?;
             match tokio::time::timeout(self.ask_patience, node.control(request)).await {
                 Ok(Ok(_)) => heard.push(name.to_owned()),
                 Ok(Err(status)) if !is_passing(&status) => return Err(refused(&status)),

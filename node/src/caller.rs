@@ -2,6 +2,7 @@
 //! has no TLS, nobody is known and nothing is refused here.
 
 use crate::node::Node;
+use crate::peers::Whereabouts;
 use crate::runtime::now_ms;
 use crate::tls::Caller;
 use crate::trail::{What, Whom};
@@ -47,6 +48,19 @@ pub fn peer<T>(node: &Node, request: &Request<T>) -> Result<Option<Arc<Certifica
             }
             Err(Status::permission_denied("not-authorised: this service is for the ledger's nodes"))
         }
+    }
+}
+
+/// The same for what a node reads or hands in: one that has lost its access is heard in Raft's own
+/// messages until it is out of the group, and in nothing else.
+pub fn reader<T>(node: &Node, request: &Request<T>) -> Result<(), Status> {
+    let Some(certificate) = peer(node, request)? else { return Ok(()) };
+    match certificate.subject.kind {
+        Kind::Node { raft_id } if matches!(node.peers.whereabouts(raft_id), Whereabouts::Leaving | Whereabouts::Left) => {
+            node.trail.note(now_ms(), What::Denied, &Whom::certificate(&certificate), "peer: not-admitted");
+            Err(Status::permission_denied("not-admitted: the node has lost its access"))
+        }
+        _ => Ok(()),
     }
 }
 

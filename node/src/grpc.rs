@@ -268,7 +268,9 @@ impl Ledger for LedgerService {
     }
 
     async fn control(&self, request: Request<ControlRequest>) -> Result<Response<ControlReply>, Status> {
-        self.allowed(&request, "control", Question::Control)?;
+        // A token for one of these acts is good for no other.
+        let ControlRequest { action, node } = request.get_ref();
+        self.allowed(&request, &format!("control {action} {node}"), Question::Control)?;
         // Leadership is the leader's to hand over: one hop, with the asker's own token.
         let leader = self.0.status().leader.filter(|leader| *leader != self.0.id);
         if request.get_ref().action == "transfer"

@@ -1,6 +1,7 @@
 //! A node's keys, read from their files.
 
 use crate::config::{Config, ConfigError, KeySource};
+use crate::enrolment::applicant::folder_of;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -95,10 +96,14 @@ impl TlsKeys {
             let refused = |e: vermilion_crypto::CryptoError| ConfigError::Parse { path: path.into(), why: e.to_string() };
             let key = SigningKey::generate().map_err(refused)?;
             let text = encode_secret(&key.seed(), passphrase.as_ref().map(|p| p.as_slice())).map_err(refused)?;
+            // Whole or not at all: a token is spent on it next.
+            let new = path.with_extension("new-key");
             let write = || {
-                let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+                let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
                 file.write_all(text.as_bytes())?;
-                file.sync_all()
+                file.sync_all()?;
+                std::fs::rename(&new, path)?;
+                std::fs::File::open(folder_of(path))?.sync_all()
             };
             write().map_err(|source| ConfigError::Read { path: path.into(), source })?;
         }

@@ -31,6 +31,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const MAX_REQUEST: usize = 9 << 20;
 /// The largest request of an applicant, in bytes.
 const MAX_APPLICATION: usize = 64 << 10;
+/// Applications of one connection under way at once.
+const MAX_APPLICATIONS: u32 = 8;
+/// Open files that a node wants: two for each connection of three listeners, and the database's.
+const OPEN_FILES: u64 = 16_384;
 /// How long a stop waits for requests under way.
 const DRAIN: Duration = Duration::from_secs(5);
 /// The exit code when the node stopped itself: sysexits' EX_SOFTWARE.
@@ -111,6 +115,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     start_logging(&config.log);
+    raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -147,6 +152,20 @@ fn main() -> ExitCode {
     // a peer must not keep it.
     runtime.shutdown_timeout(DRAIN);
     code
+}
+
+/// Connections and the database's files share one limit, which is often set for a desktop: up to what is allowed.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    if current.is_some_and(|current| current < wanted) {
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+        tracing::info!(from = current, to = wanted, done = raised.is_ok(), "the limit of open files");
+    }
+    if wanted < OPEN_FILES {
+        tracing::warn!(limit = wanted, wanted = OPEN_FILES, "there may be too few open files: raise the hard limit");
+    }
 }
 
 fn load_tls(config: &Config, keys: &mut NodeKeys) -> Result<(), String> {
@@ -299,7 +318,7 @@ async fn serve_enrolment(config: Config, node: Arc<Node>, stop: impl Future<Outp
     let listener = TlsListener::bind(address, server, Arc::clone(&tls.connections), false).await?;
     let limit = RateLimit::new(*rest_rate, Arc::clone(&node));
     let service = EnrolmentServer::new(EnrolmentService { node: Arc::clone(&node), limit }).max_decoding_message_size(MAX_APPLICATION);
-    let server = tonic::transport::Server::builder().add_service(service);
+    let server = tonic::transport::Server::builder().max_concurrent_streams(MAX_APPLICATIONS).add_service(service);
     server.serve_with_incoming_shutdown(listener.into_stream(), stop).await.map_err(|e| e.to_string())
 }
 

@@ -35,6 +35,8 @@ use vermilion_storage::{Commit, Mode, Store, Truncation};
 
 /// How often the node looks whether the state has changed, and with it who may stay connected.
 const JUDGE: Duration = Duration::from_millis(200);
+/// How often it finds out whether it is up to date.
+const CAUGHT_UP: Duration = Duration::from_secs(1);
 /// After this many milliseconds it looks anyway: certificates expire without a record.
 const LOOK_ANYWAY_MS: u64 = 1000;
 /// How long a commitment may wait for its block.
@@ -224,6 +226,7 @@ impl Node {
         });
         handle.spawn(Arc::clone(&node).commit_on_schedule());
         handle.spawn(Arc::clone(&node).judge_connections());
+        handle.spawn(Arc::clone(&node).look_whether_caught_up());
         if let (Some(tls), Some(mine)) = (&config.tls, keys.tls) {
             let applicant = Applicant::new(config, &node.genesis, ledger_id)?;
             handle.spawn(Arc::clone(&node).renew_by_itself(Renewal { path: tls.certificate.clone(), key: mine.key, applicant }));
@@ -275,6 +278,17 @@ impl Node {
         }
     }
 
+    /// Finds out, again and again, whether this node is up to date: whether a read, which is the leader's
+    /// answer as of now, comes through. Silence says that it is not.
+    async fn look_whether_caught_up(self: Arc<Self>) {
+        let Some(tls) = self.tls.clone() else { return };
+        loop {
+            let may = self.catching_up().is_none() && self.status().leader.is_some();
+            tls.standing.set_caught_up(may && self.read_barrier().await.is_ok());
+            tokio::time::sleep(CAUGHT_UP).await;
+        }
+    }
+
     /// Looks at the open connections after every change of the state, and once a second for the dates.
     async fn judge_connections(self: Arc<Self>) {
         let Some(tls) = self.tls.clone() else { return };
@@ -284,12 +298,6 @@ impl Node {
         loop {
             every.tick().await;
             let (size, now) = (self.head().map_or(0, |h| h.size), now_ms());
-            let status = self.status();
-            if status.leader.is_none() || self.catching_up().is_some() {
-                tls.standing.set_caught_up(false);
-            } else if status.applied >= status.commit {
-                tls.standing.set_caught_up(true);
-            }
             let left = tls.certificate().validity.not_after_ms.saturating_sub(now) / 1000;
             self.metrics.certificate_seconds.set(i64::try_from(left).unwrap_or(i64::MAX));
             if size == seen && now.abs_diff(looked_ms) < LOOK_ANYWAY_MS {

@@ -102,12 +102,12 @@ impl Peer for PeerService {
     type ForwardStream = ReplyStream<SubmitReply>;
 
     async fn forward(&self, request: Request<Streaming<SubmitRequest>>) -> Result<Response<Self::ForwardStream>, Status> {
-        caller::peer(&self.0, &request)?;
+        caller::reader(&self.0, &request)?;
         Ok(Response::new(submit_all(Arc::clone(&self.0), request.into_inner(), Door::Node)))
     }
 
     async fn check_content(&self, request: Request<SubmitRequest>) -> Result<Response<CheckContentReply>, Status> {
-        caller::peer(&self.0, &request)?;
+        caller::reader(&self.0, &request)?;
         let bytes = request.into_inner().submission;
         let node = &self.0;
         let report = tokio::task::block_in_place(|| {
@@ -121,7 +121,7 @@ impl Peer for PeerService {
     }
 
     async fn disclose(&self, request: Request<DiscloseRequest>) -> Result<Response<UseReply>, Status> {
-        caller::peer(&self.0, &request)?;
+        caller::reader(&self.0, &request)?;
         let id = request.into_inner().command_id;
         self.0.read_barrier().await.map_err(|r| status(&r))?;
         let contents = tokio::task::block_in_place(|| self.0.contents(&id)).map_err(|r| status(&r))?;
@@ -139,7 +139,7 @@ impl Peer for PeerService {
     type CatchUpStream = ReplyStream<CatchUpRecord>;
 
     async fn catch_up(&self, request: Request<CatchUpRequest>) -> Result<Response<Self::CatchUpStream>, Status> {
-        caller::peer(&self.0, &request)?;
+        caller::reader(&self.0, &request)?;
         let CatchUpRequest { from, to } = request.into_inner();
         let to = to.min(from.saturating_add(MAX_CATCH_UP));
         let (sender, out) = mpsc::channel(16);

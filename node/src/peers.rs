@@ -165,7 +165,7 @@ impl Peers {
         id != self.0.me && table.roster.nodes.contains_key(&id) && !table.peers.contains_key(&id)
     }
 
-    fn whereabouts(&self, id: NodeId) -> Whereabouts {
+    pub(crate) fn whereabouts(&self, id: NodeId) -> Whereabouts {
         let table = self.table();
         match table.roster.standings.get(&id) {
             None | Some(Standing::Unknown) => Whereabouts::Unknown,
@@ -204,10 +204,10 @@ impl Peers {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(8 << 20)
             .initial_connection_window_size(16 << 20);
-        let channel = match self.0.tls.as_ref().map(|tls| tls.towards(node.raft_id)) {
+        let channel = match self.0.tls.as_ref().map(|tls| (tls.towards(node.raft_id), Arc::clone(&tls.connections))) {
             None => endpoint.connect_lazy(),
-            Some(Ok(config)) => dial(&endpoint, config),
-            Some(Err(error)) => {
+            Some((Ok(config), table)) => dial(&endpoint, config, Some(table)),
+            Some((Err(error), _)) => {
                 tracing::error!(node = node.name, %error, "a node cannot be reached over TLS");
                 return None;
             }

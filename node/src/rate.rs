@@ -1,15 +1,15 @@
 //! How often the public may ask: a bucket for each address.
 
 use crate::node::Node;
-use crate::runtime::now_ms;
 use crate::tls::Caller;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Addresses that are remembered: beyond, those that have been quiet are forgotten, and if none has,
 /// a new address is turned away.
@@ -29,23 +29,34 @@ pub struct RateLimit {
     per_second: u64,
     buckets: Arc<Mutex<BTreeMap<IpAddr, Bucket>>>,
     node: Arc<Node>,
+    since: Instant,
 }
 
 impl RateLimit {
     /// For so many questions a second.
     #[must_use]
     pub fn new(per_second: u32, node: Arc<Node>) -> Self {
-        Self { per_second: u64::from(per_second), buckets: Arc::default(), node }
+        Self { per_second: u64::from(per_second), buckets: Arc::default(), node, since: Instant::now() }
     }
 
     /// Takes a question of an address; false if it has asked too often.
     #[must_use]
     pub fn take(&self, address: IpAddr) -> bool {
-        let taken = take(&mut self.buckets.lock().unwrap_or_else(PoisonError::into_inner), address, self.per_second, now_ms());
+        // Since the start, by a clock that is never set.
+        let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let taken = take(&mut self.buckets.lock().unwrap_or_else(PoisonError::into_inner), network(address), self.per_second, now_ms);
         if !taken {
             self.node.metrics.rate_limited.inc();
         }
         taken
+    }
+}
+
+/// Whom an address counts for: with IPv6 its /64, which is one subscriber's.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

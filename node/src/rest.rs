@@ -3,7 +3,7 @@
 
 use crate::node::Node;
 use crate::tls::Caller;
-use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -38,6 +38,9 @@ use vermilion_registry::{query, status::Flag, status::State as LicenceStateName,
     components(schemas(Status, Record, Consistency, Problem, Health))
 )]
 struct Api;
+
+/// The largest body of a question, in bytes: an OCSP request.
+const MAX_BODY: usize = 16 << 10;
 
 /// Why something was not answered.
 #[derive(Serialize, ToSchema)]
@@ -345,5 +348,6 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/ready", get(ready))
         .route("/v1/openapi.json", get(openapi))
         .route("/metrics", get(metrics))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(node)
 }

@@ -9,14 +9,16 @@ use crate::answers::internal;
 use crate::node::Node;
 use crate::runtime::now_ms;
 use crate::trail::{What, Whom};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use vermilion_identity::{Certificate, RequestToken};
-use vermilion_proto::OperatorState;
-use vermilion_registry::Directory;
+use vermilion_proto::{CertificateState, OperatorState};
 use vermilion_registry::authorisation::{About, Action, Credential, Question, Reach, may, reach};
+use vermilion_registry::certificates::Standing;
 use vermilion_registry::policy::Policy;
 use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::{Directory, Fatal, query};
 
 /// The directory of the state, read again after a record that changed it.
 #[derive(Default)]
@@ -128,7 +130,8 @@ impl Node {
         asker.sees(question).inspect_err(|refusal| self.denied(asker, question, refusal))
     }
 
-    fn directory(&self) -> Result<Arc<Directory>, Refusal> {
+    /// Units, operators, nodes and policy as of the last record that changed any.
+    pub(crate) fn directory(&self) -> Result<Arc<Directory>, Refusal> {
         let changes = self.rights.changes.load(Ordering::Acquire);
         let mut read = self.rights.read.lock().unwrap_or_else(PoisonError::into_inner);
         match &*read {
@@ -141,6 +144,27 @@ impl Node {
         }
     }
 
+    /// What holds of a key's certificates holds of its tokens: if it has some and none is good, it asks
+    /// nothing; else in the posts of those that are.
+    fn narrow(&self, who: &mut Credential, key_id: &[u8], now_ms: u64) -> Result<(), Fatal> {
+        let Some(unit) = who.unit.as_ref().filter(|_| self.tls.is_some()) else { return Ok(()) };
+        let state = self.store.state();
+        let mut held = Vec::new();
+        for kind in ["operator", "auditor"] {
+            held.extend(query::certificates_of(&state, &format!("{kind}/{}/{}", unit.uscc, hex::encode(key_id)))?);
+        }
+        if held.is_empty() {
+            return Ok(());
+        }
+        let good = |c: &&CertificateState| Standing::from_number(c.standing) == Some(Standing::Good) && now_ms <= c.not_after_ms;
+        let posts: BTreeSet<&String> = held.iter().filter(good).filter_map(|c| c.holder.as_ref()).flat_map(|h| &h.posts).collect();
+        if !held.iter().any(|c| good(&c)) {
+            who.refused = Some(Reason::CertificateRevoked.into());
+        }
+        who.posts.retain(|post| posts.contains(post));
+        Ok(())
+    }
+
     /// Who asks a question by this name: by its token, else by its certificate, else the public.
     pub fn asker(&self, token: Option<&str>, what: &str, certificate: Option<&Certificate>) -> Result<Asker, Refusal> {
         let directory = self.directory()?;
@@ -148,7 +172,8 @@ impl Node {
         if let Some(token) = token {
             let refused = |why: &str| Refusal::new(Reason::NotAuthorised, why);
             let token = RequestToken::check(token, &self.ledger_id, what, now).map_err(|e| refused(&e.to_string()))?;
-            let who = Credential::of_key(&directory, &token.key.id(), now);
+            let mut who = Credential::of_key(&directory, &token.key.id(), now);
+            self.narrow(&mut who, &token.key.id(), now).map_err(|e| internal(&e))?;
             let state = directory.operator(&token.key.id()).cloned().ok_or_else(|| refused("the key is not registered"))?;
             let own_key = state.operator.as_ref().is_some_and(|o| o.public_key == token.key.0);
             if who.refused.is_some() || who.unit_suspended || !own_key {

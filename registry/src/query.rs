@@ -119,6 +119,11 @@ pub fn certificates(kv: &dyn Kv) -> Result<Vec<CertificateState>, Fatal> {
     all(kv, keys::CERTIFICATES)
 }
 
+/// The certificates of a holder ([`crate::certificates::holder`]), by serial number.
+pub fn certificates_of(kv: &dyn Kv, holder: &str) -> Result<Vec<CertificateState>, Fatal> {
+    marked(kv, &keys::certificates_of(holder))
+}
+
 /// Every certificate that is revoked or suspended, by serial number: what a revocation list holds.
 /// Those whose time is over are among them.
 pub fn revoked_certificates(kv: &dyn Kv) -> Result<Vec<CertificateState>, Fatal> {

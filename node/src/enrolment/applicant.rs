@@ -21,6 +21,12 @@ use vermilion_registry::reason::Reason;
 /// How long an answer may take: a certificate is a record, and may wait for a leader.
 const ANSWER: Duration = Duration::from_secs(25);
 
+/// Whether a refusal says more of the moment, or of the node that was asked, than of the applicant.
+fn is_for_now(reason: Reason) -> bool {
+    use Reason::{Busy, Expired, Internal, NoAuthority, NoLeader, NoVaultKey, Unknown};
+    matches!(reason, Busy | Expired | Internal | NoAuthority | NoLeader | NoVaultKey | Unknown)
+}
+
 /// Why an applicant has no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
@@ -73,7 +79,7 @@ impl Applicant {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| e.to_string())?.connect_timeout(CONNECT);
         let channel = match &self.root {
             None => endpoint.connect_lazy(),
-            Some(root) => dial(&endpoint, towards_authority(root, mine).map_err(|e| e.to_string())?),
+            Some(root) => dial(&endpoint, towards_authority(root, mine).map_err(|e| e.to_string())?, None),
         };
         Ok(EnrolmentClient::new(channel).max_decoding_message_size(MAX_PEER_MESSAGE))
     }
@@ -117,7 +123,13 @@ impl Applicant {
                 }
             };
             match asked {
-                Ok(Ok(reply)) => return Ok(reply.into_inner()),
+                Ok(Ok(reply)) => {
+                    let reply = reply.into_inner();
+                    match Reason::from_number(reply.code) {
+                        Some(reason) if is_for_now(reason) => why = format!("{address}: {}: {}", reason.name(), reply.detail),
+                        _ => return Ok(reply),
+                    }
+                }
                 Ok(Err(status)) => why = format!("{address}: {status}"),
                 Err(_) => why = format!("{address}: no answer"),
             }
@@ -174,6 +186,11 @@ pub fn subject(root: &AuthorityCertificate, admission: &AdmissionReply) -> Optio
     })
 }
 
+/// The folder of a file; of a bare name the current one.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Puts a certificate where the configuration wants it: leaf, then issuing certificate. Whole or not at all.
 pub fn keep(path: &Path, leaf: &[u8], issuing: &[u8]) -> Result<(), ConfigError> {
     let pem = |der: &[u8]| x509::to_pem(der).map_err(|e| ConfigError::Parse { path: path.into(), why: e.to_string() });
@@ -184,7 +201,7 @@ pub fn keep(path: &Path, leaf: &[u8], issuing: &[u8]) -> Result<(), ConfigError>
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;
-        std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        std::fs::File::open(folder_of(path))?.sync_all()
     };
     write().map_err(|source| ConfigError::Read { path: path.into(), source })
 }

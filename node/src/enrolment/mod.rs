@@ -20,7 +20,7 @@ use vermilion_proto::{
     Body, CertificateState, Command, CommandState, EnrolmentState, Head, IssueCertificate, Signer, SignerKind, body::Of,
 };
 use vermilion_registry::authority::AUTHORITY_POST;
-use vermilion_registry::certificates::applicant_of;
+use vermilion_registry::certificates::{applicant_of, holder};
 use vermilion_registry::policy::Policy;
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::{Sealed, encode_submission};
@@ -30,6 +30,8 @@ use vermilion_registry::{Fatal, query};
 const PATIENCE_MS: u64 = 20_000;
 /// Pause before it is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// By how much a renewal may come before its time: clocks differ.
+const EARLY_MS: u64 = 60_000;
 /// By how much a certificate reaches back: clocks differ.
 const BACKDATE_MS: u64 = 60_000;
 
@@ -81,7 +83,9 @@ impl Node {
         let found = query::enrolment(&self.store.state(), &token.hash()).map_err(|e| broken(&e))?;
         let Some(EnrolmentState { grant: Some(grant), used_seq, .. }) = found else { return Err(Reason::UnknownGrant.into()) };
         if used_seq != 0 {
-            let given = self.given(|c| c.token_hash == token.hash(), request)?;
+            let holder = holder(&applicant_of(&request.subject));
+            let held = query::certificates_of(&self.store.state(), &holder).map_err(|e| broken(&e))?;
+            let given = self.given(held.into_iter().find(|c| c.token_hash == token.hash()), request)?;
             return given.ok_or_else(|| Refusal::new(Reason::GrantUsed, format!("by record {used_seq}")));
         }
         if now_ms() >= grant.until_ms {
@@ -103,15 +107,20 @@ impl Node {
         let found = query::certificate(&self.store.state(), old.serial.as_bytes()).map_err(|e| broken(&e))?;
         let found = found.ok_or(Reason::UnknownCertificate)?;
         if !found.renewed_by.is_empty() {
-            return self.given(|c| c.serial == found.renewed_by, request)?.ok_or_else(|| Reason::RenewedAlready.into());
+            let next = query::certificate(&self.store.state(), &found.renewed_by).map_err(|e| broken(&e))?;
+            return self.given(next, request)?.ok_or_else(|| Reason::RenewedAlready.into());
+        }
+        // Or whoever has a key could fill the ledger with renewals of renewals.
+        if !old.validity.is_due(now_ms().saturating_add(EARLY_MS)) {
+            return Err(Refusal::new(Reason::CertificateTerm, "two thirds of its time are not over yet"));
         }
         self.issue(Ground::Renews(old.serial.clone()), request).await
     }
 
     /// A certificate that was issued before, if it is of the key that asks.
-    fn given(&self, is: impl Fn(&CertificateState) -> bool, request: &CertificateRequest) -> Result<Option<Issued>, Refusal> {
+    fn given(&self, found: Option<CertificateState>, request: &CertificateRequest) -> Result<Option<Issued>, Refusal> {
         let state = self.store.state();
-        let Some(found) = query::certificates(&state).map_err(|e| broken(&e))?.into_iter().find(is) else { return Ok(None) };
+        let Some(found) = found else { return Ok(None) };
         if Certificate::parse(&found.certificate).map_err(|e| internal(&e))?.key != request.key {
             return Ok(None);
         }

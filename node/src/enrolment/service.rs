@@ -1,7 +1,6 @@
 //! The gRPC service for applicants.
 
 use super::Issued;
-use crate::answers::internal;
 use crate::caller;
 use crate::grpc::status;
 use crate::node::Node;
@@ -13,7 +12,6 @@ use vermilion_identity::CertificateRequest;
 use vermilion_identity::enrolment::EnrolmentToken;
 use vermilion_proto::enrolment_server::Enrolment;
 use vermilion_proto::{AdmissionReply, AdmissionRequest, EnrolReply, EnrolRequest, RenewRequest};
-use vermilion_registry::Directory;
 use vermilion_registry::admission::{State, node_subject};
 use vermilion_registry::reason::{Reason, Refusal};
 
@@ -52,7 +50,7 @@ impl Enrolment for EnrolmentService {
     async fn admission(&self, request: Request<AdmissionRequest>) -> Result<Response<AdmissionReply>, Status> {
         self.admit(&request, &request.get_ref().ledger_id)?;
         let name = request.into_inner().name;
-        let directory = Directory::load(&self.node.store.state_snapshot()).map_err(|e| status(&internal(&e)))?;
+        let directory = self.node.directory().map_err(|refusal| status(&refusal))?;
         let found = directory.admission(&node_subject(&name));
         let state = found.as_ref().and_then(|a| State::from_number(a.state));
         let admitted = state == Some(State::Connected) && found.as_ref().is_some_and(|a| a.access);

@@ -1,19 +1,22 @@
 //! The open connections, so that those of a credential that no longer stands can be cut.
 
+use crate::rate::network;
 use crate::runtime::now_ms;
 use crate::tls::StateStanding;
 use crate::trail::{Trail, What, Whom};
 use std::{
     collections::BTreeMap,
-    net::{Shutdown, TcpStream},
+    net::{IpAddr, Shutdown, TcpStream},
     os::fd::AsFd,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vermilion_identity::{Certificate, tls::Standing as _};
 
-/// Connections at once, handshakes counted in: beyond, a new one is closed at once.
-pub const MAX_CONNECTIONS: usize = 4096;
+/// Connections at once at one listener, handshakes counted in: beyond, a new one is closed at once.
+pub const MAX_CONNECTIONS: usize = 2048;
+/// Of those, the connections of one address that show no certificate, or none yet.
+pub const MAX_STRANGERS: usize = 64;
 
 struct Open {
     certificate: Arc<Certificate>,
@@ -23,18 +26,69 @@ struct Open {
 /// The table.
 pub struct Connections {
     open: Mutex<(u64, BTreeMap<u64, Open>)>,
-    room: Arc<Semaphore>,
     trail: Arc<Trail>,
 }
 
 impl std::fmt::Debug for Connections {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Connections({} free)", self.room.available_permits())
+        write!(f, "Connections({} open)", self.count())
     }
 }
 
-/// Room for one connection; given back when dropped.
-pub struct Place(#[allow(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+/// A listener's room, so that none takes another's.
+#[derive(Clone)]
+pub(super) struct Room {
+    places: Arc<Semaphore>,
+    strangers: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
+}
+
+/// A place for one connection; given back when dropped.
+pub struct Place {
+    #[allow(dead_code, reason = "held, not read")]
+    permit: OwnedSemaphorePermit,
+    stranger: Option<(Room, IpAddr)>,
+}
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self { places: Arc::new(Semaphore::new(MAX_CONNECTIONS)), strangers: Arc::default() }
+    }
+
+    /// A place for one more connection from an address, if there is any. Who connects is a stranger first.
+    pub(super) fn place(&self, address: IpAddr) -> Option<Place> {
+        let address = network(address);
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = strangers.entry(address).or_default();
+        if *count >= MAX_STRANGERS {
+            return None;
+        }
+        *count += 1;
+        drop(strangers);
+        Some(Place { permit, stranger: Some((self.clone(), address)) })
+    }
+}
+
+impl Place {
+    /// Who has the place has shown a certificate.
+    pub(super) fn is_known(&mut self) {
+        if let Some((room, address)) = self.stranger.take() {
+            let mut strangers = room.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = strangers.get_mut(&address) {
+                *count -= 1;
+                if *count == 0 {
+                    strangers.remove(&address);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.is_known();
+    }
+}
 
 /// Takes a connection out of the table when it ends.
 pub struct Entry {
@@ -52,12 +106,7 @@ impl Connections {
     /// An empty table, which notes logins and cuts in the trail.
     #[must_use]
     pub fn new(trail: Arc<Trail>) -> Arc<Self> {
-        Arc::new(Self { open: Mutex::default(), room: Arc::new(Semaphore::new(MAX_CONNECTIONS)), trail })
-    }
-
-    /// Room for one more connection, if there is any.
-    pub(super) fn place(&self) -> Option<Place> {
-        Arc::clone(&self.room).try_acquire_owned().ok().map(Place)
+        Arc::new(Self { open: Mutex::default(), trail })
     }
 
     /// Enters a connection whose handshake is done.

@@ -1,6 +1,6 @@
 //! A listener that hands on only connections whose handshake is done.
 
-use crate::tls::connections::{Connections, Entry, Place};
+use crate::tls::connections::{Connections, Entry, Place, Room};
 use axum::{extract::connect_info::Connected as AxumConnected, serve::IncomingStream};
 use rustls::ServerConfig;
 use std::{
@@ -23,6 +23,8 @@ use vermilion_identity::Certificate;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a connection without a certificate may say nothing.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Connections that wait to be served, handshakes done: beyond, new ones wait in the system's queue.
 const BACKLOG: usize = 64;
 /// Pause after the system refused a connection, as it does when there are no more descriptors.
@@ -45,13 +47,15 @@ const TLS_HANDSHAKE: u8 = 22;
 pub struct TlsIo {
     stream: Either<TlsStream<TcpStream>, TcpStream>,
     caller: Caller,
+    /// Of a stranger: when it has been silent for too long.
+    idle: Option<Idle>,
     // Dropped with the connection.
     _entry: Option<Entry>,
     _place: Place,
 }
 
 impl TlsIo {
-    async fn accept(door: Door, stream: TcpStream, address: SocketAddr, place: Place) -> io::Result<Self> {
+    async fn accept(door: Door, stream: TcpStream, address: SocketAddr, mut place: Place) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let Door { acceptor, table, plain } = door;
         if plain {
@@ -59,7 +63,7 @@ impl TlsIo {
             tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await.map_err(|_| io::ErrorKind::TimedOut)??;
             if first != [TLS_HANDSHAKE] {
                 let caller = Caller { address, certificate: None };
-                return Ok(Self { stream: Either::Right(stream), caller, _entry: None, _place: place });
+                return Ok(Self { stream: Either::Right(stream), caller, idle: Some(Idle::new()), _entry: None, _place: place });
             }
         }
         let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.map_err(|_| io::ErrorKind::TimedOut)??;
@@ -68,11 +72,27 @@ impl TlsIo {
             None => None,
             Some(leaf) => Some(Arc::new(Certificate::parse(leaf).map_err(io::Error::other)?)),
         };
-        let entry = match &certificate {
-            None => None,
-            Some(certificate) => Some(table.enter(Arc::clone(certificate), tcp)?),
+        let (entry, idle) = match &certificate {
+            None => (None, Some(Idle::new())),
+            Some(certificate) => {
+                place.is_known();
+                (Some(table.enter(Arc::clone(certificate), tcp)?), None)
+            }
         };
-        Ok(Self { stream: Either::Left(stream), caller: Caller { address, certificate }, _entry: entry, _place: place })
+        Ok(Self { stream: Either::Left(stream), caller: Caller { address, certificate }, idle, _entry: entry, _place: place })
+    }
+}
+
+/// Ends a stranger's connection on which nothing comes.
+struct Idle(Pin<Box<tokio::time::Sleep>>);
+
+impl Idle {
+    fn new() -> Self {
+        Self(Box::pin(tokio::time::sleep(SILENCE)))
+    }
+
+    fn begin_anew(&mut self) {
+        self.0.as_mut().reset(tokio::time::Instant::now() + SILENCE);
     }
 }
 
@@ -109,6 +129,7 @@ impl TlsListener {
 }
 
 async fn accept_all(listener: TcpListener, door: Door, done: mpsc::Sender<TlsIo>) {
+    let room = Room::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -122,8 +143,8 @@ async fn accept_all(listener: TcpListener, door: Door, done: mpsc::Sender<TlsIo>
                 continue;
             }
         };
-        let Some(place) = door.table.place() else {
-            tracing::warn!(%address, "there are too many connections: one was closed");
+        let Some(place) = room.place(address.ip()) else {
+            tracing::debug!(%address, "there are too many connections: one was closed");
             continue;
         };
         let (door, done) = (door.clone(), done.clone());
@@ -173,7 +194,15 @@ impl tonic::transport::server::Connected for TlsIo {
 
 impl AsyncRead for TlsIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        match (&mut self.idle, &read) {
+            (None, _) => read,
+            (Some(idle), Poll::Ready(_)) => {
+                idle.begin_anew();
+                read
+            }
+            (Some(idle), Poll::Pending) => idle.0.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
+        }
     }
 }
 

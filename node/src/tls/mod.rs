@@ -16,7 +16,7 @@ use crate::trail::Trail;
 use std::{sync::Arc, time::Duration};
 use vermilion_identity::{
     AuthorityCertificate, Certificate, Kind,
-    tls::{Credential, CredentialSlot, Expected, Pinned, Standing, TlsError},
+    tls::{Credential, CredentialSlot, Expected, Pinned, Refusal, Standing, TlsError},
 };
 use vermilion_proto::GenesisNode;
 
@@ -55,7 +55,12 @@ impl NodeTls {
         if mine.subject.kind != (Kind::Node { raft_id: me.raft_id }) {
             return Err(format!("tls.certificate: it is of {}, not of this node", mine.subject.uri()));
         }
-        standing.check(mine).map_err(|e| format!("tls.certificate: {e}"))?;
+        match standing.check(mine) {
+            Ok(()) => {}
+            Err(refusal @ Refusal::Revoked(_)) => return Err(format!("tls.certificate: {refusal}")),
+            // By its own state, which may be old: the others decide.
+            Err(refusal) => tracing::warn!(%refusal, "this node's own certificate may not be accepted"),
+        }
         Ok(Self { credential: CredentialSlot::new(credential), standing: Arc::new(standing), connections: Connections::new(trail) })
     }
 

@@ -115,6 +115,8 @@ impl StateStanding {
                 None => Ok(()),
                 Some(why) => Err(Refusal::MayNotConnect(serial, why.into())),
             },
+            // It may have been restored by a record that this node does not have yet.
+            Some(Recorded::Suspended) if node.is_some() && self.is_behind() => Ok(()),
             Some(Recorded::Revoked) if leaves() => Ok(()),
             Some(Recorded::Suspended) => Err(Refusal::Suspended(serial)),
             Some(Recorded::Revoked) | None => Err(Refusal::Revoked(serial)),

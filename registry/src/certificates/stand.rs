@@ -1,7 +1,7 @@
 //! Revoking, suspending and restoring (001-13; 001-23).
 
 use super::figures::{self, Event};
-use super::{CERTIFICATE_HOLD, KEY_COMPROMISE, REVOCATION_REASONS, Standing};
+use super::{CERTIFICATE_HOLD, KEY_COMPROMISE, REVOCATION_REASONS, Standing, holder};
 use crate::authority::{check_seen, may_manage};
 use crate::custody::SECURITY_ADMIN;
 use crate::decision::{Change, Decision, View};
@@ -9,6 +9,8 @@ use crate::fatal::{Fatal, Stop, refuse};
 use crate::keys;
 use crate::reason::Reason;
 use crate::value;
+use vermilion_crypto::PublicKey;
+use vermilion_identity::Certificate;
 use vermilion_proto::{CertificateState, Head, RestoreCertificate, RevokeCertificate, SuspendCertificate, Unit, UnitState};
 
 /// Revokes a certificate. A lost key is revoked at once, by anyone of the holder's own unit or by
@@ -27,7 +29,10 @@ pub(crate) fn revoke(view: &View<'_>, acting: &Unit, head: &Head, body: &RevokeC
     }
     match standing(&state)? {
         Standing::Revoked => refuse(Reason::CertificateRevoked, "serial"),
-        Standing::Good | Standing::Suspended => changed(view, vec![state], Standing::Revoked, body.reason, Event::Revoked),
+        Standing::Good | Standing::Suspended => {
+            let all = of_same_key(view, &state, &[Standing::Good, Standing::Suspended])?;
+            changed(view, all, Standing::Revoked, body.reason, Event::Revoked)
+        }
     }
 }
 
@@ -36,7 +41,10 @@ pub(crate) fn suspend(view: &View<'_>, acting: &Unit, head: &Head, body: &Suspen
     let (state, unit) = find(view, head, &body.serial)?;
     may_manage(acting, unit)?;
     match standing(&state)? {
-        Standing::Good => changed(view, vec![state], Standing::Suspended, CERTIFICATE_HOLD, Event::Suspended),
+        Standing::Good => {
+            let all = of_same_key(view, &state, &[Standing::Good])?;
+            changed(view, all, Standing::Suspended, CERTIFICATE_HOLD, Event::Suspended)
+        }
         Standing::Suspended => refuse(Reason::CertificateSuspended, "serial"),
         Standing::Revoked => refuse(Reason::CertificateRevoked, "serial"),
     }
@@ -47,29 +55,46 @@ pub(crate) fn restore(view: &View<'_>, acting: &Unit, head: &Head, body: &Restor
     let (state, unit) = find(view, head, &body.serial)?;
     may_manage(acting, unit)?;
     match standing(&state)? {
-        Standing::Suspended => changed(view, vec![state], Standing::Good, 0, Event::Restored),
+        Standing::Suspended => {
+            let all = of_same_key(view, &state, &[Standing::Suspended])?;
+            changed(view, all, Standing::Good, 0, Event::Restored)
+        }
         Standing::Good => refuse(Reason::NothingToChange, "the certificate is good"),
         Standing::Revoked => refuse(Reason::CertificateRevoked, "serial"),
     }
 }
 
+/// A certificate and the holder's others on the same key whose time is not over: what is said of one is
+/// said of all, or whoever has the key would go on with the one before a renewal, or the one after.
+fn of_same_key(view: &View<'_>, of: &CertificateState, in_standing: &[Standing]) -> Result<Vec<CertificateState>, Stop> {
+    let key = key_of(of)?;
+    let mut out = Vec::new();
+    for other in held_by(view, &of.holder.as_ref().map(holder).unwrap_or_default())? {
+        let same = other.serial == of.serial || (other.not_after_ms > view.now_ms && key_of(&other)? == key);
+        if same && in_standing.contains(&standing(&other)?) {
+            out.push(other);
+        }
+    }
+    Ok(out)
+}
+
+fn key_of(state: &CertificateState) -> Result<PublicKey, Fatal> {
+    let parsed = Certificate::parse(&state.certificate);
+    parsed.map(|c| c.key).map_err(|e| Fatal::Broken(format!("a certificate of the register: {e}")))
+}
+
+fn held_by(view: &View<'_>, holder: &str) -> Result<Vec<CertificateState>, Fatal> {
+    crate::query::certificates_of(view.kv, holder)
+}
+
 /// Revokes whatever certificates these holders have whose time is not over.
 pub(crate) fn revoke_all(view: &View<'_>, holders: &[String], reason: u32) -> Result<Decision, Stop> {
-    let mut serials = Vec::new();
-    for holder in holders {
-        let prefix = keys::certificates_of(holder);
-        view.kv.scan(&prefix, &mut |key, _| {
-            serials.push(key.get(prefix.len()..).unwrap_or_default().to_vec());
-            true
-        })?;
-    }
     let mut found = Vec::new();
-    for serial in serials {
-        let Some(state) = value::get::<CertificateState>(view.kv, &keys::certificate(&serial))? else {
-            return Err(Fatal::Broken("a holder's certificate is missing".into()).into());
-        };
-        if standing(&state)? != Standing::Revoked && state.not_after_ms > view.now_ms {
-            found.push(state);
+    for holder in holders {
+        for state in held_by(view, holder)? {
+            if standing(&state)? != Standing::Revoked && state.not_after_ms > view.now_ms {
+                found.push(state);
+            }
         }
     }
     changed(view, found, Standing::Revoked, reason, Event::Revoked)
