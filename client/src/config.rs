@@ -106,6 +106,9 @@ pub struct Config {
     /// `host:port` of nodes that issue and renew certificates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub enrolment: Vec<String>,
+    /// Break the glass: until this moment, in Unix milliseconds, nodes' certificates are taken whose time is over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub accept_expired_until_ms: u64,
     /// The nodes.
     #[serde(default)]
     pub nodes: Vec<NodeEntry>,
@@ -115,6 +118,10 @@ pub struct Config {
     /// The operators.
     #[serde(default)]
     pub operators: Vec<OperatorEntry>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Config {

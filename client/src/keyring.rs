@@ -113,6 +113,7 @@ pub struct Keyring {
     passphrase: Passphrase,
     operators: Vec<OperatorKey>,
     secrets: BTreeMap<String, PathBuf>,
+    accepts_expired_until_ms: u64,
 }
 
 impl Keyring {
@@ -132,7 +133,14 @@ impl Keyring {
             passphrase: Passphrase::new(config.passphrase_file.clone()),
             operators: config.operators.iter().map(operator).collect(),
             secrets: config.units.iter().map(|u| (u.uscc.clone(), u.secret.clone())).collect(),
+            accepts_expired_until_ms: config.accept_expired_until_ms,
         }
+    }
+
+    /// Until when nodes' expired certificates are taken, in Unix milliseconds; 0: never.
+    #[must_use]
+    pub fn accepts_expired_until_ms(&self) -> u64 {
+        self.accepts_expired_until_ms
     }
 
     /// The operators, in the configuration's order.

@@ -114,6 +114,7 @@ mod tests {
             state_dir: None,
             passphrase_file: None,
             enrolment: Vec::new(),
+            accept_expired_until_ms: 0,
             nodes: Vec::new(),
             units: Vec::new(),
             operators: operators.collect(),

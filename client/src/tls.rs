@@ -67,7 +67,14 @@ impl Dialer {
         let founding = Founding::read(genesis).map_err(|e| ClientError::config("genesis", e.to_string()))?;
         // The ledger id pins this too: nobody on the way can make a ledger plain.
         let authority = founding.filter(|founding| !founding.certificates.is_empty()).map(|founding| {
-            Arc::new(Authority { issuing: founding.issuing, pins: Arc::new(Pinned { root: founding.root }), opened: Mutex::default() })
+            Arc::new(Authority {
+                issuing: founding.issuing,
+                pins: Arc::new(Pinned {
+                    root: founding.root,
+                    accepts_expired_until_ms: keyring.as_ref().map_or(0, |ring| ring.accepts_expired_until_ms()),
+                }),
+                opened: Mutex::default(),
+            })
         });
         let managing_unit = genesis.managing_unit.as_ref().and_then(|r| r.unit.as_ref()).map(|u| u.uscc.clone());
         Ok(Self { authority, keyring, managing_unit: managing_unit.unwrap_or_default(), shown: None })

@@ -357,7 +357,7 @@ impl Authority {
     fn meet(&self, client: Arc<CredentialSlot>, server: Arc<CredentialSlot>, node: u64) -> (ClientConnection, ServerConnection) {
         let standing = Arc::new(AllStand(self.issuing.clone()));
         let server = server_config(server, ClientAuth::Required(standing), &[b"h2"], Arc::new(Clock)).unwrap();
-        let pins = Arc::new(Pinned { root: self.root.clone() });
+        let pins = Arc::new(Pinned { root: self.root.clone(), accepts_expired_until_ms: 0 });
         let client = client_config(Some(client), pins, Expected::ThisNode(node), &[b"h2"], Arc::new(Clock)).unwrap();
         let mut client = ClientConnection::new(Arc::new(client), ServerName::try_from("127.0.0.1").unwrap()).unwrap();
         let mut server = ServerConnection::new(Arc::new(server)).unwrap();

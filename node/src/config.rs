@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vermilion_identity::pkcs11::Pkcs11Uri;
 use vermilion_ledger::{KeyKind, Policy, VerifierKey, Witness};
+use vermilion_registry::codes::dates;
 
 /// Why a configuration is not usable.
 #[derive(Debug, thiserror::Error)]
@@ -176,12 +177,22 @@ pub struct Tls {
     /// Answer the public's questions over REST in the clear as well, as behind a proxy that has a public certificate.
     #[serde(default)]
     pub rest_plain: bool,
+    /// Break the glass: through this day (`2026-12-01`, in UTC) take certificates whose time is over, so that a ledger whose
+    /// certificates have all expired can issue new ones. Take it out again afterwards.
+    pub accept_expired_until: Option<String>,
     /// Show `/metrics` to whoever asks, where only monitoring reaches the listener; else to certificates that may.
     #[serde(default)]
     pub open_metrics: bool,
 }
 
 impl Tls {
+    /// The first moment after `accept_expired_until`, in Unix milliseconds; 0 if it is not set, none if it is no day.
+    fn accepts_expired_until_ms(&self) -> Option<u64> {
+        let Some(day) = &self.accept_expired_until else { return Some(0) };
+        let end = dates::parse(day)?.next_day()?.midnight().assume_utc();
+        u64::try_from(end.unix_timestamp()).ok().map(|seconds| seconds * 1000)
+    }
+
     fn files(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let key = match &mut self.key {
             KeySource::File(path) => Some(path),
@@ -246,6 +257,12 @@ fn default_tick_ms() -> u64 {
 }
 
 impl Config {
+    /// Until when expired certificates are taken, in Unix milliseconds; 0: never.
+    #[must_use]
+    pub fn accepts_expired_until_ms(&self) -> u64 {
+        self.tls.as_ref().and_then(Tls::accepts_expired_until_ms).unwrap_or(0)
+    }
+
     /// Reads and checks the file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
@@ -296,6 +313,9 @@ impl Config {
         }
         if self.tls.as_ref().is_some_and(|tls| !(1..=100_000).contains(&tls.rest_rate)) {
             return value("tls.rest_rate", "must lie between 1 and 100000");
+        }
+        if self.tls.as_ref().is_some_and(|tls| tls.accepts_expired_until_ms().is_none()) {
+            return value("tls.accept_expired_until", "must be a day such as 2026-12-01");
         }
         if self.tls.as_ref().is_some_and(|tls| tls.enrolment.is_some() && tls.issuing_key.is_none()) {
             return value("tls.enrolment", "is for nodes that have tls.issuing_key");
@@ -375,6 +395,7 @@ lookup = "lookup.pem"
             ("[keys]", "tick_ms = 1\n[keys]", "tick_ms"),
             ("[keys]", "[tls]\ncertificate = \"c\"\n[keys]", "key"),
             ("[keys]", "[tls]\ncertificate = \"c\"\nkey = \"k\"\nrest_rate = 0\n[keys]", "tls.rest_rate"),
+            ("[keys]", "[tls]\ncertificate = \"c\"\nkey = \"k\"\naccept_expired_until = \"soon\"\n[keys]", "tls.accept_expired_until"),
             ("[keys]", "[tls]\ncertificate = \"c\"\nkey = \"k\"\nenrolment = \"127.0.0.1:0\"\n[keys]", "tls.enrolment"),
         ] {
             let error = load(&GOOD.replace(from, to)).unwrap_err().to_string();

@@ -8,8 +8,10 @@ use crate::config::Config;
 use crate::enrolment::applicant::{Applicant, EnrolError, keep, subject};
 use crate::keys::{NodeKeys, TlsKeys};
 use crate::node::Node;
+use crate::runtime::now_ms;
 use std::sync::Arc;
 use std::time::Duration;
+use vermilion_identity::Certificate;
 use vermilion_identity::enrolment::EnrolmentToken;
 use vermilion_proto::AdmissionReply;
 use vermilion_registry::admission::State;
@@ -132,6 +134,16 @@ async fn standing(applicant: &Applicant, name: &str) -> Option<AdmissionReply> {
     best
 }
 
+/// Whether TLS, if there is any, has a certificate in its dates that fits its key. One that was away for so long that its
+/// certificate's time is over needs a token again.
+fn has_certificate(config: &Config) -> bool {
+    match TlsKeys::load(config) {
+        Ok(None) => true,
+        Ok(Some(keys)) => Certificate::parse(&keys.leaf).is_ok_and(|c| c.key == keys.key.public() && c.check_dates(now_ms()).is_ok()),
+        Err(_) => false,
+    }
+}
+
 /// Gets the node its certificate, where the ledger connects over TLS and there is none yet: the key is made here, and the
 /// token, which the operator was handed, pays for the certificate as soon as the admission is approved. A token that is
 /// refused for good is an error.
@@ -143,7 +155,7 @@ async fn certify(
     tell: &mut impl FnMut(Step),
 ) -> Result<bool, String> {
     let (Some(tls), Some(root)) = (&config.tls, applicant.root()) else { return Ok(true) };
-    if tls.certificate.exists() {
+    if has_certificate(config) {
         return Ok(true);
     }
     // Before it is approved nobody may grant it one.
@@ -187,7 +199,8 @@ pub async fn wait_until_admitted(
     mut tell: impl FnMut(Step),
 ) -> Result<(), String> {
     // It was admitted when it began.
-    if config.data_dir.join("db").exists() {
+    let began = config.data_dir.join("db").exists();
+    if began && has_certificate(config) {
         return Ok(());
     }
     let mut told = None;
@@ -203,7 +216,9 @@ pub async fn wait_until_admitted(
             Some(reply) => {
                 let certified = certify(config, applicant, &reply, token, &mut tell_once).await?;
                 if reply.admitted && certified {
-                    is_ours(config, keys, &reply)?;
+                    if !began {
+                        is_ours(config, keys, &reply)?;
+                    }
                     tell_once(Step::Admitted);
                     return Ok(());
                 }

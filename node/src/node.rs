@@ -152,7 +152,7 @@ impl Node {
         // Peers need the driver's channel and the catch-up needs peers, before the driver starts: a relay.
         let (relay, relayed) = std::sync::mpsc::sync_channel(1024);
         let trail = Arc::new(Trail::open(&config.data_dir).map_err(|e| format!("{}: the trail: {e}", config.data_dir.display()))?);
-        let tls = start_tls(&keys, &genesis, &store, (&metrics, &trail), &me)?;
+        let tls = start_tls(&keys, &genesis, &store, (&metrics, &trail), config.accepts_expired_until_ms(), &me)?;
         let peers = Peers::new(&me, ledger_id, config.peers.clone(), relay, handle.clone(), tls.clone());
         if let Some(tls) = &tls {
             tls.standing.follow(peers.whereabout());
@@ -342,6 +342,7 @@ fn start_tls(
     genesis: &Genesis,
     store: &Store,
     (metrics, trail): (&Arc<Metrics>, &Arc<Trail>),
+    accepts_expired_until_ms: u64,
     me: &GenesisNode,
 ) -> Result<Option<Arc<NodeTls>>, String> {
     let Some(mine) = &keys.tls else {
@@ -350,7 +351,10 @@ fn start_tls(
     };
     let founding = Founding::read(genesis).map_err(|e| e.to_string())?;
     let founding = founding.ok_or("tls: the genesis names no authority")?;
-    let standing = StateStanding::new(store.clone(), Arc::clone(metrics), Arc::clone(trail));
+    let standing = StateStanding::new(store.clone(), Arc::clone(metrics), Arc::clone(trail), accepts_expired_until_ms);
+    if accepts_expired_until_ms > now_ms() {
+        tracing::warn!(until_ms = accepts_expired_until_ms, "tls.accept_expired_until: certificates whose time is over are accepted");
+    }
     NodeTls::new(mine, &founding.issuing, standing, Arc::clone(trail), me).map(|tls| Some(Arc::new(tls)))
 }
 

@@ -12,10 +12,11 @@ use crate::trail::{What, Whom};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use vermilion_identity::tls::Standing as _;
 use vermilion_identity::{Certificate, RequestToken};
 use vermilion_proto::{CertificateState, OperatorState};
 use vermilion_registry::authorisation::{About, Action, Credential, Question, Reach, may, reach};
-use vermilion_registry::certificates::Standing;
+use vermilion_registry::certificates::Standing as Recorded;
 use vermilion_registry::policy::Policy;
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::{Directory, Fatal, query};
@@ -144,6 +145,10 @@ impl Node {
         }
     }
 
+    fn accepts_expired_until(&self) -> u64 {
+        self.tls.as_ref().map_or(0, |tls| tls.standing.accepts_expired_until())
+    }
+
     /// What holds of a key's certificates holds of its tokens: if it has some and none is good, it asks
     /// nothing; else in the posts of those that are.
     fn narrow(&self, who: &mut Credential, key_id: &[u8], now_ms: u64) -> Result<(), Fatal> {
@@ -156,7 +161,8 @@ impl Node {
         if held.is_empty() {
             return Ok(());
         }
-        let good = |c: &&CertificateState| Standing::from_number(c.standing) == Some(Standing::Good) && now_ms <= c.not_after_ms;
+        let in_time = |c: &CertificateState| now_ms <= c.not_after_ms || now_ms < self.accepts_expired_until();
+        let good = |c: &&CertificateState| Recorded::from_number(c.standing) == Some(Recorded::Good) && in_time(c);
         let posts: BTreeSet<&String> = held.iter().filter(good).filter_map(|c| c.holder.as_ref()).flat_map(|h| &h.posts).collect();
         if !held.iter().any(|c| good(&c)) {
             who.refused = Some(Reason::CertificateRevoked.into());
@@ -185,7 +191,9 @@ impl Node {
         let who = match certificate {
             None => Credential::public(),
             Some(certificate) => {
-                let found = Credential::of_certificate(&self.store.state(), &directory, certificate.serial.as_bytes(), now);
+                // Of one whose time is over, and which was taken all the same, as of its last moment.
+                let at = if now < self.accepts_expired_until() { now.min(certificate.validity.not_after_ms) } else { now };
+                let found = Credential::of_certificate(&self.store.state(), &directory, certificate.serial.as_bytes(), at);
                 found.map_err(|e| internal(&e))?.ok_or(Reason::UnknownCertificate)?
             }
         };

@@ -280,6 +280,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: Option<Term>
         state_dir: None,
         passphrase_file: None,
         enrolment: if tls { vec![enrolment.clone()] } else { Vec::new() },
+        accept_expired_until_ms: 0,
         nodes: test_nodes.iter().map(|n| NodeEntry { name: n.name.clone(), grpc: n.grpc.clone(), http: n.http.clone() }).collect(),
         units: Vec::new(),
         operators: Vec::new(),

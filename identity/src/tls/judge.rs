@@ -4,6 +4,7 @@ use crate::{
     authority_certificate::{AuthorityCertificate, AuthorityKind},
     certificate::{Certificate, CertificateError},
     subject::Kind,
+    x509::Validity,
 };
 
 /// The most certificates that a peer may show: its own and one issuing certificate.
@@ -69,6 +70,12 @@ pub trait Standing: Send + Sync + std::fmt::Debug {
     /// Whether the ledger says that this certificate, whose signature holds, may connect.
     fn check(&self, leaf: &Certificate) -> Result<(), Refusal>;
 
+    /// Until when (Unix milliseconds) a certificate is taken whose time is over: the glass that is broken
+    /// when all have expired and nobody could issue new ones. 0 is never.
+    fn accepts_expired_until(&self) -> u64 {
+        0
+    }
+
     /// Told of each refusal, for logs and audit records. `leaf` is known when its authority's
     /// signature holds: only then is it worth a record.
     fn refused(&self, leaf: Option<&Certificate>, refusal: &Refusal);
@@ -80,6 +87,8 @@ pub trait Standing: Send + Sync + std::fmt::Debug {
 pub struct Pinned {
     /// The root certificate.
     pub root: AuthorityCertificate,
+    /// See [`Standing::accepts_expired_until`].
+    pub accepts_expired_until_ms: u64,
 }
 
 impl Standing for Pinned {
@@ -89,6 +98,10 @@ impl Standing for Pinned {
 
     fn check(&self, _: &Certificate) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    fn accepts_expired_until(&self) -> u64 {
+        self.accepts_expired_until_ms
     }
 
     fn refused(&self, _: Option<&Certificate>, _: &Refusal) {}
@@ -113,12 +126,18 @@ fn genuine(chain: &[&[u8]], standing: &dyn Standing, now_ms: u64) -> Result<Cert
     let issuing = standing.issuing(&leaf, presented.as_ref()).filter(|found| found.kind == AuthorityKind::Issuing);
     let issuing = issuing.ok_or(Refusal::ForeignAuthority)?;
     leaf.verify_issued_by(&issuing)?;
-    issuing.validity.check(now_ms)?;
+    issuing.validity.check(in_time(standing, issuing.validity, now_ms))?;
     Ok(leaf)
 }
 
+/// The moment by which a certificate's time is judged: now, or where the glass is broken and its time is
+/// over, its last.
+pub fn in_time(standing: &dyn Standing, validity: Validity, now_ms: u64) -> u64 {
+    if now_ms < standing.accepts_expired_until() { now_ms.min(validity.not_after_ms) } else { now_ms }
+}
+
 fn may_connect(leaf: &Certificate, standing: &dyn Standing, expected: Expected, now_ms: u64) -> Result<(), Refusal> {
-    leaf.check_dates(now_ms)?;
+    leaf.check_dates(in_time(standing, leaf.validity, now_ms))?;
     match (expected, leaf.subject.kind) {
         (Expected::Anyone, _) | (Expected::Node, Kind::Node { .. }) => {}
         (Expected::ThisNode(expected), Kind::Node { raft_id }) if expected == raft_id => {}

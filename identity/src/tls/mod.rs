@@ -17,4 +17,4 @@ mod verifier;
 
 pub use config::{ClientAuth, TlsError, client_config, server_config};
 pub use credential::{Credential, CredentialSlot};
-pub use judge::{Expected, Pinned, Refusal, Standing, judge};
+pub use judge::{Expected, Pinned, Refusal, Standing, in_time, judge};

@@ -36,6 +36,7 @@ impl TimeProvider for Clock {
 struct State {
     issuing: AuthorityCertificate,
     known: BTreeMap<Serial, Result<(), Refusal>>,
+    broken_glass: u64,
     refused: Mutex<Vec<(bool, Refusal)>>,
 }
 
@@ -48,6 +49,10 @@ impl Standing for State {
         self.known.get(&leaf.serial).cloned().unwrap_or_else(|| Err(Refusal::UnknownSerial(leaf.serial.to_string())))
     }
 
+    fn accepts_expired_until(&self) -> u64 {
+        self.broken_glass
+    }
+
     fn refused(&self, leaf: Option<&Certificate>, refusal: &Refusal) {
         self.refused.lock().unwrap().push((leaf.is_some(), refusal.clone()));
     }
@@ -55,7 +60,7 @@ impl Standing for State {
 
 fn state(authority: &TestAuthority, known: &[(u8, Result<(), Refusal>)]) -> Arc<State> {
     let known = known.iter().map(|(n, answer)| (Serial::new(&[*n]).unwrap(), answer.clone())).collect();
-    Arc::new(State { issuing: authority.issuing.clone(), known, refused: Mutex::default() })
+    Arc::new(State { issuing: authority.issuing.clone(), known, broken_glass: 0, refused: Mutex::default() })
 }
 
 fn slot(authority: &TestAuthority, kind: Kind, serial: u8) -> Arc<CredentialSlot> {
@@ -123,7 +128,7 @@ impl Meeting {
             false => ClientAuth::Optional(self.standing.clone()),
         };
         let server = server_config(self.server, clients, &[b"h2"], Arc::new(Clock(self.now))).unwrap();
-        let pins = Arc::new(Pinned { root: self.authority.root.clone() });
+        let pins = Arc::new(Pinned { root: self.authority.root.clone(), accepts_expired_until_ms: 0 });
         let client = client_config(self.client, pins, self.expected, &[b"h2"], Arc::new(Clock(self.now))).unwrap();
         let mut server = ServerConnection::new(Arc::new(server)).unwrap();
         let mut client = ClientConnection::new(Arc::new(client), ServerName::try_from("127.0.0.1").unwrap()).unwrap();
@@ -194,6 +199,22 @@ fn expired_and_early_ones_are_refused() {
         let (der, _) = leaf(&ours, SYSTEM, &SigningKey::from_seed(&[20; 32]), 20);
         assert_eq!(judge(&[&der], standing.as_ref(), Expected::Anyone, now), Err(Refusal::Certificate(reason)));
     }
+}
+
+#[test]
+fn behind_broken_glass_only_the_end_of_its_time_is_forgiven() {
+    let ours = authority_of(1);
+    let (der, _) = leaf(&ours, SYSTEM, &SigningKey::from_seed(&[20; 32]), 20);
+    let judged = |broken_glass, known: &[(u8, Result<(), Refusal>)], now| {
+        let standing = State { broken_glass, ..Arc::into_inner(state(&ours, known)).unwrap() };
+        judge(&[&der], &standing, Expected::Anyone, now).map(|_| ())
+    };
+    let (good, late) = ([(20, Ok(()))], NOW + 366 * DAY);
+    assert_eq!(judged(late + 1, &good, late), Ok(()));
+    assert_eq!(judged(late, &good, late), Err(Refusal::Certificate(CertificateError::Expired)));
+    assert_eq!(judged(late, &good, NOW - 1000), Err(Refusal::Certificate(CertificateError::NotYetValid)));
+    let revoked = Refusal::Revoked("14".into());
+    assert_eq!(judged(late + 1, &[(20, Err(revoked.clone()))], late), Err(revoked));
 }
 
 #[test]

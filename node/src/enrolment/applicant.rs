@@ -46,6 +46,7 @@ pub struct Applicant {
     ledger_id: Digest,
     addresses: BTreeSet<String>,
     root: Option<AuthorityCertificate>,
+    accepts_expired_until_ms: u64,
 }
 
 impl Applicant {
@@ -60,7 +61,7 @@ impl Applicant {
                 (founders.chain(config.peers.values().cloned()).collect(), None)
             }
         };
-        Ok(Self { ledger_id, addresses, root })
+        Ok(Self { ledger_id, addresses, root, accepts_expired_until_ms: config.accepts_expired_until_ms() })
     }
 
     /// The authority's root, where there is one.
@@ -79,7 +80,7 @@ impl Applicant {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| e.to_string())?.connect_timeout(CONNECT);
         let channel = match &self.root {
             None => endpoint.connect_lazy(),
-            Some(root) => dial(&endpoint, towards_authority(root, mine).map_err(|e| e.to_string())?, None),
+            Some(root) => dial(&endpoint, towards_authority(root, mine, self.accepts_expired_until_ms).map_err(|e| e.to_string())?, None),
         };
         Ok(EnrolmentClient::new(channel).max_decoding_message_size(MAX_PEER_MESSAGE))
     }

@@ -11,7 +11,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use vermilion_identity::{Certificate, tls::Standing as _};
+use vermilion_identity::Certificate;
+use vermilion_identity::tls::{Standing as _, in_time};
 
 /// Connections at once at one listener, handshakes counted in: beyond, a new one is closed at once.
 pub const MAX_CONNECTIONS: usize = 2048;
@@ -139,7 +140,7 @@ impl Connections {
         let fallen: BTreeMap<_, _> = certificates
             .into_iter()
             .filter_map(|(serial, certificate)| {
-                let dates = certificate.check_dates(now_ms).map_err(Into::into);
+                let dates = certificate.check_dates(in_time(standing, certificate.validity, now_ms)).map_err(Into::into);
                 dates.and_then(|()| standing.check(&certificate)).err().map(|refusal| (serial, refusal))
             })
             .collect();

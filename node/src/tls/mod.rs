@@ -101,7 +101,11 @@ impl NodeTls {
 }
 
 /// Towards a node of the authority, as an applicant: any node under this root will do.
-pub fn towards_authority(root: &AuthorityCertificate, mine: Option<Arc<CredentialSlot>>) -> Result<rustls::ClientConfig, TlsError> {
-    let pinned: Arc<dyn Standing> = Arc::new(Pinned { root: root.clone() });
+pub fn towards_authority(
+    root: &AuthorityCertificate,
+    mine: Option<Arc<CredentialSlot>>,
+    accepts_expired_until_ms: u64,
+) -> Result<rustls::ClientConfig, TlsError> {
+    let pinned: Arc<dyn Standing> = Arc::new(Pinned { root: root.clone(), accepts_expired_until_ms });
     vermilion_identity::tls::client_config(mine, pinned, Expected::Node, &[H2], NodeTls::clock())
 }

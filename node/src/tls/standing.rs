@@ -21,6 +21,7 @@ pub struct StateStanding {
     store: Store,
     metrics: Arc<Metrics>,
     trail: Arc<Trail>,
+    accepts_expired_until_ms: u64,
     whereabout: OnceLock<Whereabout>,
     /// Whether this node has applied what its leader had committed when it last looked.
     caught_up: AtomicBool,
@@ -35,8 +36,8 @@ impl std::fmt::Debug for StateStanding {
 impl StateStanding {
     /// Over a node's state.
     #[must_use]
-    pub fn new(store: Store, metrics: Arc<Metrics>, trail: Arc<Trail>) -> Self {
-        Self { store, metrics, trail, whereabout: OnceLock::new(), caught_up: AtomicBool::new(false) }
+    pub fn new(store: Store, metrics: Arc<Metrics>, trail: Arc<Trail>, accepts_expired_until_ms: u64) -> Self {
+        Self { store, metrics, trail, accepts_expired_until_ms, whereabout: OnceLock::new(), caught_up: AtomicBool::new(false) }
     }
 
     /// From now on it knows which nodes are where. The first answer to that stays.
@@ -141,6 +142,10 @@ impl Standing for StateStanding {
             tracing::error!(%error, "a certificate could not be judged");
             Err(Refusal::MayNotConnect(leaf.serial.to_string(), "the node could not read its state".into()))
         })
+    }
+
+    fn accepts_expired_until(&self) -> u64 {
+        self.accepts_expired_until_ms
     }
 
     fn refused(&self, leaf: Option<&Certificate>, refusal: &Refusal) {

@@ -73,6 +73,8 @@ fn kind(path: &Path) -> Option<&'static str> {
         _ if name.starts_with("OPTIONS-") => Some("OPTIONS"),
         _ if name.ends_with(".sst") => Some("table"),
         _ if name.ends_with(".log") => Some("write-ahead log"),
+        // The trail: chained by itself, and no part of the ledger.
+        _ if name.ends_with(".jsonl") => None,
         // Messages for people and the lock: nothing is read back from them.
         _ if name.starts_with("LOG") || name == "LOCK" => None,
         _ => panic!("what is {name}?"),
