@@ -11,6 +11,9 @@ use vermilion_consensus::{BoxError, LogBatch, LogWriter};
 /// Newest entries kept in memory, by the bytes of their data: what followers are usually sent.
 const TAIL_BYTES: usize = 48 << 20;
 
+/// What a row takes in a batch beside its value, generously.
+pub(crate) const ROW_ROOM: usize = 32;
+
 /// How much of the log is kept behind the applied index.
 #[derive(Clone, Copy, Debug)]
 pub struct Truncation {
@@ -218,10 +221,12 @@ impl LogShared {
     }
 
     /// Entries and hard state in one synced batch; a snapshot also clears the log.
-    pub(crate) fn write_batch(&self, batch: &LogBatch) -> Result<(), StorageError> {
+    pub(crate) fn write_batch(&self, batch: LogBatch) -> Result<(), StorageError> {
         let log = self.column()?;
         let meta = self.cf(columns::META)?;
-        let mut writes = WriteBatch::default();
+        // Room for all at once: megabytes that grow are copied each time.
+        let room = batch.entries.iter().map(|entry| entry.data.len() + ROW_ROOM).sum::<usize>();
+        let mut writes = WriteBatch::with_capacity_bytes(room + ROW_ROOM);
         let old_last = self.state().last_index;
         if batch.snapshot.is_some() {
             // The state that the snapshot stands for must be on the disk before the log is gone.
@@ -272,13 +277,11 @@ impl LogShared {
                 state.conf = data.get_conf_state().clone();
                 state.base = base;
             }
-            for entry in &batch.entries {
+            for entry in batch.entries {
                 state.cut(entry.index);
-                state.push(entry.clone());
+                state.push(entry);
             }
-            if let Some(hard) = &batch.hard_state {
-                state.hard = hard.clone();
-            }
+            state.hard = batch.hard_state.unwrap_or(std::mem::take(&mut state.hard));
             (state.last_index, state.hard.clone())
         };
         if let Some(file) = self.file().as_mut() {
@@ -378,7 +381,7 @@ impl State {
 }
 
 impl LogWriter for LogHandle {
-    fn write(&mut self, batch: &LogBatch) -> Result<(), BoxError> {
+    fn write(&mut self, batch: LogBatch) -> Result<(), BoxError> {
         Ok(self.0.write_batch(batch)?)
     }
 }

@@ -1,5 +1,6 @@
-//! Columns read from one end to the other, for audits: in order of keys, with read-ahead and without
-//! filling the block cache, each row lent and not copied, the checksum of every block verified.
+//! Columns read from one end to the other, for audits: in order of keys and without filling the block
+//! cache, each row lent and not copied, the checksum of every block verified. RocksDB itself has the
+//! kernel read ahead; a buffer for that here would be one more copy.
 
 use crate::{StorageError, Store, columns};
 use rocksdb::{DBRawIterator, ReadOptions};

@@ -263,4 +263,37 @@ mod tests {
         assert_eq!(chunks, 3);
         assert!(given < 1_000_000 / 2);
     }
+
+    #[test]
+    #[allow(clippy::panic)]
+    fn a_panic_anywhere_is_carried_to_the_caller() {
+        for at in ["read", "examine", "take"] {
+            let meet = |here: &str| {
+                if here == at {
+                    panic!("{here}")
+                }
+            };
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                run(
+                    0,
+                    |give| {
+                        let count = read(20_000)(give);
+                        meet("read");
+                        count
+                    },
+                    || (),
+                    |(), chunk| {
+                        if chunk.from > 5000 {
+                            meet("examine");
+                        }
+                    },
+                    |_, ()| {
+                        meet("take");
+                        true
+                    },
+                )
+            }));
+            assert!(caught.is_err(), "{at}");
+        }
+    }
 }
