@@ -126,8 +126,10 @@ fn compress_first<const N: usize>(platform: Platform, key: &[u32; 8], inputs: &[
     platform.hash_many(&firsts, key, 0, IncrementCounter::No, DERIVE_KEY_MATERIAL, CHUNK_START, 0, values);
 }
 
+type CompressFirst = fn(Platform, &[u32; 8], &[&[u8]], &mut [u8]);
+
 /// [`compress_first`] of one block, two, and so on.
-const COMPRESS: [fn(Platform, &[u32; 8], &[&[u8]], &mut [u8]); 15] = [
+const COMPRESS: [CompressFirst; 15] = [
     compress_first::<64>,
     compress_first::<128>,
     compress_first::<192>,
