@@ -99,7 +99,7 @@ impl LogBatch {
 /// - A failed write is *unknown*, not undone: the node stops.
 pub trait LogWriter {
     /// Writes one batch.
-    fn write(&mut self, batch: &LogBatch) -> Result<(), BoxError>;
+    fn write(&mut self, batch: LogBatch) -> Result<(), BoxError>;
 }
 
 /// Applies committed entries.

@@ -48,7 +48,7 @@ pub use note::{KeyKind, MAX_NOTE_LEN, MAX_NOTE_SIGNATURES, SignatureLine, Signed
 pub use proof::{check_consistency, check_inclusion, digests};
 pub use receipt::{Checked, ItemParts, LeafClaim, ReceiptError, ReceiptParts, check_receipt};
 pub use receipt_status::{StatusAsOf, StatusParts, check_receipt_status};
-pub use record::{chain_next, chain_start, record_hash};
+pub use record::{chain_next, chain_start, record_hash, record_hashes};
 pub use status::{CHUNK_LEN, LICENCES_A_CHUNK, MAX_STATUS, StatusTree, StatusView};
 pub use status_proof::{StatusProof, check_status_proof, proven_status};
 pub use tile::{

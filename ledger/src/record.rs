@@ -3,7 +3,7 @@
 
 use vermilion_crypto::{
     Digest,
-    hash::{CTX_CHAIN, CTX_RECORD, derive},
+    hash::{CTX_CHAIN, CTX_RECORD, derive, derive_each},
 };
 
 /// The hash of a record: BLAKE3 under the record context over the record's exact encoded bytes.
@@ -11,6 +11,12 @@ use vermilion_crypto::{
 #[must_use]
 pub fn record_hash(record: &[u8]) -> Digest {
     derive(&CTX_RECORD, &[record])
+}
+
+/// [`record_hash`] of each of several records, in less time than one by one.
+#[must_use]
+pub fn record_hashes(records: &[&[u8]]) -> Vec<Digest> {
+    derive_each(&CTX_RECORD, records)
 }
 
 /// The chain before the first record: BLAKE3 under the chain context over the 32-byte ledger id.

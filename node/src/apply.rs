@@ -226,6 +226,7 @@ impl Applier {
             proposer: block.body.proposer,
             time_ms: block.body.time_ms,
             commands: &commands,
+            expected: &[],
         };
         self.take(at, &input, commands.as_slice(), sealed, None)
     }
@@ -237,7 +238,15 @@ impl Applier {
         let previous = self.tip()?.link;
         let (proposer, proposer_key) = self.registry.any_proposer().ok_or_else(|| ApplyError::Broken("no node is connected".into()))?;
         let commands = [checked];
-        let input = BlockInput { hash: previous, previous, proposer_key, proposer, time_ms: open.record.time_ms, commands: &commands };
+        let input = BlockInput {
+            hash: previous,
+            previous,
+            proposer_key,
+            proposer,
+            time_ms: open.record.time_ms,
+            commands: &commands,
+            expected: &[],
+        };
         self.take(None, &input, &commands, vec![sealed], Some(&stored_record.chain))
     }
 

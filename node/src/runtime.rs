@@ -405,7 +405,7 @@ fn writer<T: Transport>(
                 Err(_) => return,
             }
         }
-        if let Err(error) = log.write(&write.batch) {
+        if let Err(error) = log.write(write.batch) {
             return fail(format!("the Raft log could not be written, so what it holds is unknown: {error}"));
         }
         send(&mut transport, write.after);

@@ -60,7 +60,8 @@ fn measure(world: &mut common::World, name: &str, blocks: &[Vec<Checked>], each:
         let previous: [u8; 32] = world.registry.head().block.as_slice().try_into().unwrap();
         let mut hash = previous;
         hash[..8].copy_from_slice(&(n as u64 + world.now).to_be_bytes());
-        let input = BlockInput { hash, previous, proposer_key: node_key(1).public().0, proposer: 1, time_ms: world.now, commands };
+        let input =
+            BlockInput { hash, previous, proposer_key: node_key(1).public().0, proposer: 1, time_ms: world.now, commands, expected: &[] };
         let began = Instant::now();
         let effects = world.registry.apply_block(&world.kv, &input).unwrap();
         spent += began.elapsed();

@@ -23,6 +23,9 @@ pub struct BlockInput<'a> {
     pub time_ms: u64,
     /// The commands, in order.
     pub commands: &'a [Checked],
+    /// The records that are expected of the commands, in their order, each with its hash: one that comes
+    /// out byte for byte is not hashed again. Empty where nothing is expected.
+    pub expected: &'a [(&'a [u8], Digest)],
 }
 
 /// Why a block was not taken at all. It leaves no record, and nothing in the state but its hash in the

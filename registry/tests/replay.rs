@@ -126,8 +126,15 @@ fn a_void_block_leaves_only_its_hash_and_the_next_honest_one_follows() {
     let items = vec![item(1, &health, "D1", 1)];
     let commands = vec![checked(world.head(&health, &["mia", "carl"]), issue_body(&items), items)];
     let mut previous: [u8; 32] = world.registry.head().block.as_slice().try_into().unwrap();
-    let good =
-        BlockInput { hash: [8; 32], previous, proposer_key: node_key(2).public().0, proposer: 2, time_ms: world.now, commands: &commands };
+    let good = BlockInput {
+        hash: [8; 32],
+        previous,
+        proposer_key: node_key(2).public().0,
+        proposer: 2,
+        time_ms: world.now,
+        commands: &commands,
+        expected: &[],
+    };
     for (hash, wrong, reason) in [
         ([1; 32], BlockInput { previous: [9; 32], ..good }, VoidReason::WrongPrevious),
         ([2; 32], BlockInput { time_ms: world.now - 1, ..good }, VoidReason::TimeGoesBack),
@@ -334,7 +341,7 @@ proptest! {
                 command
             }).collect();
             let previous: [u8; 32] = registry.head().block.as_slice().try_into().unwrap();
-            let input = BlockInput { hash: [1; 32], previous, proposer_key: node_key(1).public().0, proposer: 1, time_ms: world.now, commands: &commands };
+            let input = BlockInput { hash: [1; 32], previous, proposer_key: node_key(1).public().0, proposer: 1, time_ms: world.now, commands: &commands, expected: &[] };
             let effects = registry.apply_block(&world.kv, &input);
             let effects = effects.unwrap();
             prop_assert_eq!(effects.results.len(), commands.len());

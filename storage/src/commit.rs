@@ -1,4 +1,7 @@
-use crate::{StorageError, Store, Truncation, columns, entry, log::SnapshotBase};
+use crate::{
+    StorageError, Store, Truncation, columns, entry,
+    log::{ROW_ROOM, SnapshotBase},
+};
 use raft::eraftpb::{ConfState, HardState, Snapshot};
 use rocksdb::{WriteBatch, WriteOptions};
 use std::collections::BTreeMap;
@@ -42,12 +45,25 @@ pub struct Commit {
     pub manifest: Vec<u8>,
 }
 
+impl Commit {
+    /// About the bytes of its batch: one that grows is copied each time.
+    fn room(&self) -> usize {
+        let rows = self.records.iter().map(|(_, bytes)| bytes.len());
+        let rows = rows.chain(self.state.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)));
+        let rows = rows.chain(self.vault.iter().flat_map(|put| put.ciphertexts.iter().map(|(_, bytes)| bytes.len())));
+        let rows = rows.chain(self.vault.iter().map(|put| put.wraps.len() + put.text.len()));
+        let rows =
+            rows.chain(self.tiles.iter().map(|(_, _, hashes)| hashes.len())).chain(self.entries.iter().map(|(_, bundle)| bundle.len()));
+        ROW_ROOM + rows.map(|bytes| bytes + ROW_ROOM).sum::<usize>()
+    }
+}
+
 impl Store {
     /// Writes what applying entries brought, in one batch, to memory. It reaches the disk with the next
     /// flush; after a crash the entries since then are applied again from the log, which is synced and
     /// not truncated beyond what is flushed.
     pub fn commit(&self, commit: &Commit) -> Result<(), StorageError> {
-        let mut writes = WriteBatch::default();
+        let mut writes = WriteBatch::with_capacity_bytes(commit.room());
         let records = self.column(columns::RECORDS)?;
         for (seq, bytes) in &commit.records {
             writes.put_cf(records, columns::seq(*seq), bytes);
@@ -140,7 +156,7 @@ impl Store {
             hard = HardState { term, vote: 0, ..hard };
         }
         hard.commit = index;
-        self.log.write_batch(&LogBatch { snapshot: Some(snapshot.clone()), hard_state: Some(hard), ..LogBatch::default() })
+        self.log.write_batch(LogBatch { snapshot: Some(snapshot.clone()), hard_state: Some(hard), ..LogBatch::default() })
     }
 
     /// Writes the first state of a new directory: the genesis record, the node's name and the

@@ -18,22 +18,38 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
     out
 }
 
-pub fn decode(bytes: &[u8]) -> Result<Entry, StorageError> {
+/// An entry as it is stored, its long parts not copied.
+pub struct Stored<'a> {
+    pub term: u64,
+    pub index: u64,
+    pub data: &'a [u8],
+    entry_type: EntryType,
+    context: &'a [u8],
+}
+
+impl Stored<'_> {
+    pub fn to_entry(&self) -> Entry {
+        let mut entry = Entry { term: self.term, index: self.index, ..Default::default() };
+        entry.set_entry_type(self.entry_type);
+        entry.context = self.context.to_vec();
+        entry.data = self.data.to_vec();
+        entry
+    }
+}
+
+pub fn parse(bytes: &[u8]) -> Result<Stored<'_>, StorageError> {
     let bad = || StorageError::damaged("a Raft log entry does not decode");
     if bytes.len() < 22 || bytes[0] != VERSION {
         return Err(bad());
     }
     let entry_type = EntryType::from_i32(i32::from(bytes[1])).ok_or_else(bad)?;
     let context_len = u32::from_be_bytes(bytes[18..22].try_into().map_err(|_| bad())?) as usize;
-    let rest = &bytes[22..];
-    if rest.len() < context_len {
-        return Err(bad());
-    }
-    let mut entry = Entry { term: number(&bytes[2..10])?, index: number(&bytes[10..18])?, ..Default::default() };
-    entry.set_entry_type(entry_type);
-    entry.context = rest[..context_len].to_vec();
-    entry.data = rest[context_len..].to_vec();
-    Ok(entry)
+    let (context, data) = bytes[22..].split_at_checked(context_len).ok_or_else(bad)?;
+    Ok(Stored { term: number(&bytes[2..10])?, index: number(&bytes[10..18])?, data, entry_type, context })
+}
+
+pub fn decode(bytes: &[u8]) -> Result<Entry, StorageError> {
+    Ok(parse(bytes)?.to_entry())
 }
 
 pub fn encode_numbers(numbers: &[u64]) -> Vec<u8> {

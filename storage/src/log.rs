@@ -3,13 +3,16 @@
 use crate::{StorageError, columns, entry, watermark::WatermarkFile};
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, StorageError as RaftStorageError};
-use rocksdb::{DB, Direction, FlushOptions, IteratorMode, WriteBatch, WriteOptions};
+use rocksdb::{DB, Direction, FlushOptions, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use vermilion_consensus::{BoxError, LogBatch, LogWriter};
 
 /// Newest entries kept in memory, by the bytes of their data: what followers are usually sent.
 const TAIL_BYTES: usize = 48 << 20;
+
+/// What a row takes in a batch beside its value, generously.
+pub(crate) const ROW_ROOM: usize = 32;
 
 /// How much of the log is kept behind the applied index.
 #[derive(Clone, Copy, Debug)]
@@ -79,10 +82,15 @@ impl LogShared {
         state.last_index = state.truncated.0;
         let column = shared.column()?;
         let mut last_term = state.truncated.1;
-        for row in shared.db.iterator_cf(column, IteratorMode::Start) {
-            let (key, value) = row?;
-            let entry = entry::decode(&value)?;
-            if columns::number(&key) != Some(entry.index) || entry.index != state.last_index + 1 {
+        // Nobody is sent entries of a directory that is only audited.
+        let keeps_tail = shared.file().is_some();
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        let mut rows = shared.db.raw_iterator_cf_opt(column, options);
+        rows.seek_to_first();
+        while let Some((key, value)) = rows.item() {
+            let entry = entry::parse(value)?;
+            if columns::number(key) != Some(entry.index) || entry.index != state.last_index + 1 {
                 return Err(StorageError::damaged(format!(
                     "the Raft log has a gap: entry {} follows entry {}",
                     entry.index, state.last_index
@@ -92,8 +100,15 @@ impl LogShared {
                 return Err(StorageError::damaged(format!("Raft log entry {} has a term before its predecessor's", entry.index)));
             }
             last_term = entry.term;
-            state.push(entry);
+            if keeps_tail {
+                state.push(entry.to_entry());
+            } else {
+                state.count(entry.index, entry.data.len());
+            }
+            rows.next();
         }
+        rows.status()?;
+        drop(rows);
         *shared.write_state() = state;
         Ok(shared)
     }
@@ -206,10 +221,12 @@ impl LogShared {
     }
 
     /// Entries and hard state in one synced batch; a snapshot also clears the log.
-    pub(crate) fn write_batch(&self, batch: &LogBatch) -> Result<(), StorageError> {
+    pub(crate) fn write_batch(&self, batch: LogBatch) -> Result<(), StorageError> {
         let log = self.column()?;
         let meta = self.cf(columns::META)?;
-        let mut writes = WriteBatch::default();
+        // Room for all at once: megabytes that grow are copied each time.
+        let room = batch.entries.iter().map(|entry| entry.data.len() + ROW_ROOM).sum::<usize>();
+        let mut writes = WriteBatch::with_capacity_bytes(room + ROW_ROOM);
         let old_last = self.state().last_index;
         if batch.snapshot.is_some() {
             // The state that the snapshot stands for must be on the disk before the log is gone.
@@ -260,13 +277,11 @@ impl LogShared {
                 state.conf = data.get_conf_state().clone();
                 state.base = base;
             }
-            for entry in &batch.entries {
+            for entry in batch.entries {
                 state.cut(entry.index);
-                state.push(entry.clone());
+                state.push(entry);
             }
-            if let Some(hard) = &batch.hard_state {
-                state.hard = hard.clone();
-            }
+            state.hard = batch.hard_state.unwrap_or(std::mem::take(&mut state.hard));
             (state.last_index, state.hard.clone())
         };
         if let Some(file) = self.file().as_mut() {
@@ -330,11 +345,16 @@ impl State {
         self.tail.get(usize::try_from(index.checked_sub(first)?).ok()?)
     }
 
-    fn push(&mut self, entry: Entry) {
-        self.last_index = entry.index;
-        let size = u32::try_from(entry.data.len() + 32).unwrap_or(u32::MAX);
+    /// Counts an entry that follows the last one.
+    fn count(&mut self, index: u64, len: usize) {
+        self.last_index = index;
+        let size = u32::try_from(len + 32).unwrap_or(u32::MAX);
         self.sizes.push_back(size);
         self.bytes += u64::from(size);
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.count(entry.index, entry.data.len());
         self.tail_bytes += entry.data.len();
         self.tail.push_back(entry);
         while self.tail_bytes > TAIL_BYTES && self.tail.len() > 1 {
@@ -361,7 +381,7 @@ impl State {
 }
 
 impl LogWriter for LogHandle {
-    fn write(&mut self, batch: &LogBatch) -> Result<(), BoxError> {
+    fn write(&mut self, batch: LogBatch) -> Result<(), BoxError> {
         Ok(self.0.write_batch(batch)?)
     }
 }

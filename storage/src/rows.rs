@@ -1,17 +1,17 @@
-//! Columns read from one end to the other, for audits: in order of keys, with read-ahead and without
-//! filling the block cache, each row lent and not copied, the checksum of every block verified.
+//! Columns read from one end to the other, for audits: in order of keys and without filling the block
+//! cache, each row lent and not copied, the checksum of every block verified. RocksDB itself has the
+//! kernel read ahead; a buffer for that here would be one more copy.
 
 use crate::{StorageError, Store, columns};
 use rocksdb::{DBRawIterator, ReadOptions};
-
-/// Bytes read ahead of a column that is read whole.
-const READ_AHEAD: usize = 512 << 10;
 
 /// A column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Column(&'static str);
 
 impl Column {
+    /// The Raft log. [`Store::open`] reads every row of it.
+    pub const LOG: Self = Self(columns::LOG);
     /// Sequence number → `StoredRecord`: see [`seq_place`].
     pub const RECORDS: Self = Self(columns::RECORDS);
     /// The registry's state.
@@ -80,7 +80,6 @@ impl Store {
         let mut options = ReadOptions::default();
         options.set_verify_checksums(true);
         options.fill_cache(false);
-        options.set_readahead_size(READ_AHEAD);
         let mut rows = self.db.raw_iterator_cf_opt(self.column(column.0)?, options);
         rows.seek(from);
         Ok(Rows { rows, column })

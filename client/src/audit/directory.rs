@@ -5,10 +5,11 @@ use super::finding::{Code, Findings};
 use super::{Advance, Stage};
 use vermilion_storage::{Column, Store, scan_column};
 
-/// The columns that no walk through the records reads whole.
+/// The columns that are read whole neither by a walk through the records nor, as the Raft log is, by
+/// opening the directory.
 pub fn beside() -> Vec<Column> {
-    let walked = [Column::RECORDS, Column::STATE, Column::VAULT, Column::WRAPS];
-    Column::all().filter(|column| !walked.contains(column)).collect()
+    let read = [Column::LOG, Column::RECORDS, Column::STATE, Column::VAULT, Column::WRAPS];
+    Column::all().filter(|column| !read.contains(column)).collect()
 }
 
 /// Reads every row of some of the columns, so that damage is found where nothing else looks.

@@ -7,12 +7,15 @@ use super::pipeline::Chunk;
 use vermilion_crypto::Digest;
 use vermilion_crypto::batch::Batch;
 use vermilion_identity::EnvelopeError;
-use vermilion_ledger::{Commitment, Leaf, UNKNOWN_STATE, chain_next, record_hash};
-use vermilion_proto::Bytes;
+use vermilion_ledger::{Commitment, Leaf, UNKNOWN_STATE, chain_next, record_hashes};
 use vermilion_proto::view::{RecordView, StoredView};
 use vermilion_registry::submission::recorded;
 use vermilion_registry::{Checked, Reason};
 use vermilion_storage::Store;
+
+/// Records hashed side by side: some times as many as a processor's registers hold, and few enough to
+/// lie in its cache when their commands are opened.
+const SIDE_BY_SIDE: usize = 64;
 
 /// What to examine.
 pub struct Examiner<'a> {
@@ -23,8 +26,8 @@ pub struct Examiner<'a> {
     /// Whether to open commands: envelopes, items, and what travelled beside. If not, records are
     /// hashed and nothing else.
     pub commands: bool,
-    /// Whether to hash the records; else a replay that gives the same bytes does.
-    pub hashes: bool,
+    /// Whether to link the records; else a replay that gives the same bytes does.
+    pub links: bool,
     /// The directory whose vault is to be checked.
     pub store: Option<&'a Store>,
 }
@@ -64,19 +67,19 @@ pub struct Readable {
     pub rules: u32,
     /// What it commits to, if it is a commitment record.
     pub commitment: Option<Commitment>,
+    /// Its hash.
+    pub hash: Digest,
     /// The chain after it, as stored.
     pub chain: Digest,
-    /// What follows from its bytes, if it was to be computed here.
-    pub parts: Option<Parts>,
+    /// How it hangs on the one before, if that was to be looked at here.
+    pub link: Option<Link>,
     /// Whether envelope and items open, so that its command stands among the chunk's.
     pub has_command: bool,
 }
 
-/// What follows from a record's bytes.
+/// What follows from a record and the chain that is stored with it.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts {
-    /// Its hash.
-    pub hash: Digest,
+pub struct Link {
     /// Hash of the leaf that it leaves, under the chain as stored.
     pub leaf_hash: Digest,
     /// Whether its stored chain follows from the one that is stored with the record before it in the
@@ -91,8 +94,8 @@ impl Readable {
     }
 
     /// The hash of the leaf that it leaves under a chain.
-    pub fn leaf_hash(&self, hash: Digest, chain: Digest) -> Digest {
-        Leaf { seq: self.number, time_ms: self.time_ms, record_hash: hash, chain_hash: chain, commitment: self.commitment }.hash()
+    pub fn leaf_hash(&self, chain: Digest) -> Digest {
+        Leaf { seq: self.number, time_ms: self.time_ms, record_hash: self.hash, chain_hash: chain, commitment: self.commitment }.hash()
     }
 }
 
@@ -117,16 +120,25 @@ impl<'a> Examiner<'a> {
             vault.begin(chunk.from, &mut out.findings);
         }
         let mut before: Option<(u64, Digest)> = None;
-        for (row, (seq, bytes)) in chunk.rows().enumerate() {
-            let record = match self.record(row, seq, bytes, before, &mut batch, vault.as_deref_mut(), &mut out) {
-                Ok(record) => Some(record),
-                Err(why) => {
-                    unreadable(&mut out.findings, seq, &why);
-                    None
-                }
-            };
-            before = record.as_ref().map(|record| (seq, record.chain));
-            out.places.push(Place { seq, record });
+        let rows: Vec<(u64, &[u8])> = chunk.rows().collect();
+        for group in rows.chunks(SIDE_BY_SIDE) {
+            let stored: Vec<_> = group.iter().map(|(_, row)| StoredView::parse(row)).collect();
+            let records: Vec<&[u8]> = stored.iter().map(|stored| stored.as_ref().map_or(&[][..], |stored| stored.record)).collect();
+            let hashes = record_hashes(&records);
+            for (((seq, _), stored), hash) in group.iter().zip(stored).zip(hashes) {
+                let stored = stored.map_err(|error| error.to_string());
+                let record =
+                    stored.and_then(|stored| self.record(chunk, *seq, &stored, hash, before, &mut batch, vault.as_deref_mut(), &mut out));
+                let record = match record {
+                    Ok(record) => Some(record),
+                    Err(why) => {
+                        unreadable(&mut out.findings, *seq, &why);
+                        None
+                    }
+                };
+                before = record.as_ref().map(|record| (*seq, record.chain));
+                out.places.push(Place { seq: *seq, record });
+            }
         }
         if let Some(vault) = &mut vault
             && chunk.last
@@ -149,37 +161,37 @@ impl<'a> Examiner<'a> {
     #[allow(clippy::too_many_arguments, reason = "what a chunk's records share, each used once")]
     fn record(
         &self,
-        row: usize,
+        chunk: &Chunk,
         seq: u64,
-        bytes: &[u8],
+        stored: &StoredView<'_>,
+        hash: Digest,
         before: Option<(u64, Digest)>,
         batch: &mut Batch,
         vault: Option<&mut VaultReader<'_>>,
         out: &mut Examined,
     ) -> Result<Readable, String> {
-        let stored = StoredView::parse(bytes).map_err(|error| error.to_string())?;
         let record = RecordView::parse(stored.record).map_err(|error| error.to_string())?;
         if (stored.format_version, record.format_version) != (1, 1) {
             return Err("its format version is not 1".into());
         }
         let mut readable = Readable {
-            row,
+            row: out.places.len(),
             number: record.seq,
             time_ms: record.time_ms,
             rules: record.rules_version,
             commitment: commitment(&record)?,
+            hash,
             chain: stored.chain.try_into().map_err(|_| "the chain hash is not 32 bytes")?,
-            parts: None,
+            link: None,
             has_command: false,
         };
-        if self.hashes {
-            let hash = record_hash(stored.record);
+        if self.links {
             let follows =
                 before.is_some_and(|(place, chain)| place.checked_add(1) == Some(seq) && chain_next(&chain, &hash) == readable.chain);
-            readable.parts = Some(Parts { hash, leaf_hash: readable.leaf_hash(hash, readable.chain), follows });
+            readable.link = Some(Link { leaf_hash: readable.leaf_hash(readable.chain), follows });
         }
         if self.commands
-            && let Some(command) = self.command(seq, &stored, &record, batch, &mut out.findings)
+            && let Some(command) = self.command(chunk, seq, stored, &record, batch, &mut out.findings)
         {
             self.beside(seq, &record, &command, &mut out.findings);
             if let Some(vault) = vault {
@@ -193,6 +205,7 @@ impl<'a> Examiner<'a> {
 
     fn command(
         &self,
+        chunk: &Chunk,
         seq: u64,
         stored: &StoredView<'_>,
         record: &RecordView<'_>,
@@ -209,8 +222,8 @@ impl<'a> Examiner<'a> {
         if self.signatures {
             opened.signed.queue(batch);
         }
-        let items = stored.items.iter().map(Bytes::copy_from_slice).collect();
-        match recorded(opened, Bytes::copy_from_slice(record.envelope), items) {
+        let items = stored.items.iter().map(|item| chunk.slice(item)).collect();
+        match recorded(opened, chunk.slice(record.envelope), items) {
             Ok((_, command)) => Some(command),
             Err(refusal) => {
                 findings.add(

@@ -2,9 +2,8 @@
 
 use super::examine::Readable;
 use super::finding::{Code, Findings};
-use super::pipeline::Chunk;
 use vermilion_crypto::Digest;
-use vermilion_ledger::{FullTile, TILE_WIDTH, TileStore as _, Tree, chain_next, chain_start, record_hash};
+use vermilion_ledger::{FullTile, TILE_WIDTH, TileStore as _, Tree, chain_next, chain_start};
 use vermilion_storage::Store;
 
 /// What the replay computed of a record that it gave back byte for byte.
@@ -131,7 +130,7 @@ impl<'a> Links<'a> {
     }
 
     /// Takes the record at a place.
-    pub fn link(&mut self, seq: u64, record: &Readable, chunk: &Chunk, confirmed: Option<&Confirmed>, findings: &mut Findings) {
+    pub fn link(&mut self, seq: u64, record: &Readable, confirmed: Option<&Confirmed>, findings: &mut Findings) {
         self.check_number_and_time(seq, record, findings);
         let confirmed = confirmed.filter(|confirmed| self.confirmed && confirmed.chain == record.chain);
         self.confirmed = confirmed.is_some();
@@ -140,7 +139,7 @@ impl<'a> Links<'a> {
                 self.chain = Some(record.chain);
                 confirmed.leaf_hash
             }
-            None => self.leaf(seq, record, chunk, findings),
+            None => self.leaf(seq, record, findings),
         };
         self.stored = Some(record.chain);
         let Some(tree) = &mut self.tree else { return };
@@ -179,16 +178,15 @@ impl<'a> Links<'a> {
     }
 
     /// Checks the chain by itself, and gives the hash of the leaf under the chain as it should be.
-    fn leaf(&mut self, seq: u64, record: &Readable, chunk: &Chunk, findings: &mut Findings) -> Digest {
+    fn leaf(&mut self, seq: u64, record: &Readable, findings: &mut Findings) -> Digest {
         // Sound so far, and checked against the same stored chain already.
-        if let Some(parts) = record.parts.filter(|parts| parts.follows && self.chain == self.stored) {
+        if let Some(link) = record.link.filter(|link| link.follows && self.chain == self.stored) {
             self.chain = self.chain.map(|_| record.chain);
-            return parts.leaf_hash;
+            return link.leaf_hash;
         }
-        let hash = record.parts.map_or_else(|| record_hash(record.bytes(chunk)), |parts| parts.hash);
-        let next = |before: Digest| chain_next(&before, &hash);
+        let next = |before: Digest| chain_next(&before, &record.hash);
         self.chain = self.chain.map(next);
-        let Some(chain) = self.chain else { return record.leaf_hash(hash, record.chain) };
+        let Some(chain) = self.chain else { return record.leaf_hash(record.chain) };
         // What follows from the broken chain before it is no second break.
         if chain != record.chain && self.stored.map(next) != Some(record.chain) {
             findings.add(
@@ -198,7 +196,7 @@ impl<'a> Links<'a> {
                 format!("第{seq}号记录的链哈希与前一链哈希及本记录不符。"),
             );
         }
-        record.leaf_hash(hash, chain)
+        record.leaf_hash(chain)
     }
 }
 

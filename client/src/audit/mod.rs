@@ -7,7 +7,7 @@
 //! that. What is not as it should be is a [`Finding`] with a stable code.
 //!
 //! The way of a record: a thread reads ([`Source`]), every core examines chunks of records by
-//! themselves, signatures in batches, and one thread takes them in order through chain, tree and
+//! themselves, signatures in batches, and takes each, when its turn has come, through chain, tree and
 //! replay. What is kept in memory: three chunks for each core of at most 2,048 records and 4 MiB (or one
 //! larger record), the right edge of the tree, 48 bytes a commitment and 32 for every 256 records; and,
 //! if the registry is replayed, its whole state, which has no bound but the ledger's.

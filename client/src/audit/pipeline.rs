@@ -1,13 +1,16 @@
-//! Three stages: one thread reads, every core examines chunks by themselves, and the caller takes
-//! them in order. The number of chunks between reading and taking is bounded, and so is their size.
-//! Chunks come back to the reader when they were taken, so that their memory is used again.
+//! Three stages: one thread reads, every core examines chunks by themselves, and whoever examined a
+//! chunk takes it when its turn has come: what was made of it is still in that core's cache, and goes
+//! back to where it was allocated. The number of chunks between reading and taking is bounded, and so is
+//! their size. Chunks come back to the reader when they were taken, so that their memory is used again.
 
-use std::collections::BTreeMap;
+use std::any::Any;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
+use vermilion_proto::Bytes;
 
 /// Records in a chunk at most: with two signatures each, a batch of 4,096.
 pub const CHUNK_RECORDS: usize = 2048;
@@ -24,26 +27,45 @@ pub struct Chunk {
     /// Whether it is the last one, to which everything beyond it belongs.
     pub last: bool,
     rows: Vec<(u64, Range<usize>)>,
-    bytes: Vec<u8>,
+    /// Its rows' bytes while they are read.
+    filling: Vec<u8>,
+    /// The same once they all are: commands are opened from slices of them.
+    bytes: Bytes,
 }
 
 impl Chunk {
     /// Adds a row; answers whether the chunk is full.
     fn push(&mut self, place: u64, row: &[u8]) -> bool {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(row);
-        self.rows.push((place, start..self.bytes.len()));
-        self.rows.len() >= CHUNK_RECORDS || self.bytes.len() >= CHUNK_BYTES
+        let start = self.filling.len();
+        self.filling.extend_from_slice(row);
+        self.rows.push((place, start..self.filling.len()));
+        self.rows.len() >= CHUNK_RECORDS || self.filling.len() >= CHUNK_BYTES
+    }
+
+    /// Nothing is added any more.
+    fn seal(mut self) -> Self {
+        self.bytes = std::mem::take(&mut self.filling).into();
+        self
     }
 
     /// Empties it for what comes from a place on.
     fn clear(&mut self, from: u64) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes.is_unique() {
+            self.filling = bytes.into();
+        }
         self.rows.clear();
-        self.bytes.clear();
+        self.filling.clear();
         // Once and for all, and not by doubling.
         self.rows.reserve(CHUNK_RECORDS);
-        self.bytes.reserve(CHUNK_BYTES);
+        self.filling.reserve(CHUNK_BYTES);
         (self.from, self.last) = (from, false);
+    }
+
+    /// A part of one of its rows, not copied.
+    #[must_use]
+    pub fn slice(&self, part: &[u8]) -> Bytes {
+        if part.is_empty() { Bytes::new() } else { self.bytes.slice_ref(part) }
     }
 
     /// How many rows it has.
@@ -70,16 +92,57 @@ pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// The chunks' turns: one is taken after the other, by whoever examined it.
+struct Turns<F> {
+    line: Mutex<Line<F>>,
+    moved: Condvar,
+    /// Tells the reader.
+    stopped: AtomicBool,
+}
+
+struct Line<F> {
+    /// The chunk whose turn it is.
+    next: u64,
+    /// None once told to stop.
+    take: Option<F>,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+impl<F> Turns<F> {
+    /// Waits for a chunk's turn and takes it, unless told to stop before.
+    fn take<T>(&self, number: u64, chunk: &Chunk, examined: thread::Result<T>)
+    where
+        F: FnMut(&Chunk, T) -> bool,
+    {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        while line.next != number {
+            line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
+        }
+        line.next += 1;
+        if let Some(take) = &mut line.take {
+            // A panic is carried to the caller: the other chunks would wait for this one's turn for ever.
+            match examined.and_then(|examined| catch_unwind(AssertUnwindSafe(|| take(chunk, examined)))) {
+                Ok(true) => {}
+                Ok(false) => line.take = None,
+                Err(panic) => (line.take, line.panic) = (None, Some(panic)),
+            }
+        }
+        self.stopped.fetch_or(line.take.is_none(), Ordering::Relaxed);
+        drop(line);
+        self.moved.notify_all();
+    }
+}
+
 /// Runs the stages from the place `from` on until `read` returns, and returns what it returned. `read`
 /// hands over one row after the other, in the order of places, and stops when told so. `take` gets
-/// each chunk back with what was made of it, and answers whether to go on. `worker` makes what a core
-/// keeps from one chunk to the next.
-pub fn run<W, T: Send, R: Send>(
+/// each chunk back with what was made of it, and answers whether to go on. `worker` makes what a
+/// thread keeps from one chunk to the next.
+pub fn run<W, T, R: Send>(
     from: u64,
     read: impl FnOnce(&mut dyn FnMut(u64, &[u8]) -> bool) -> R + Send,
     worker: impl Fn() -> W + Sync,
     examine: impl Fn(&mut W, &Chunk) -> T + Sync,
-    mut take: impl FnMut(&Chunk, T) -> bool,
+    take: impl FnMut(&Chunk, T) -> bool + Send,
 ) -> R {
     let cores = cores();
     let (permits, permitted) = channel();
@@ -89,25 +152,26 @@ pub fn run<W, T: Send, R: Send>(
     }
     let (jobs, queue) = sync_channel::<(u64, Chunk)>(cores * CHUNKS_A_CORE);
     let queue = Mutex::new(queue);
-    let (done, results) = channel();
-    thread::scope(|scope| {
-        let (queue, worker, examine) = (&queue, &worker, &examine);
-        for _ in 0..cores {
-            let done = done.clone();
+    let line = Mutex::new(Line { next: 0, take: Some(take), panic: None });
+    let turns = Turns { line, moved: Condvar::new(), stopped: AtomicBool::new(false) };
+    let answer = thread::scope(|scope| {
+        let (queue, worker, examine, turns) = (&queue, &worker, &examine, &turns);
+        // One more than there are cores: one waits for its turn.
+        for _ in 0..=cores {
+            let permits = permits.clone();
             scope.spawn(move || {
                 let mut kept = worker();
                 loop {
                     let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((number, chunk)) = job else { return };
-                    // A panic is carried to the caller, who would wait for this chunk for ever.
-                    let result = catch_unwind(AssertUnwindSafe(|| examine(&mut kept, &chunk)));
-                    if done.send((number, chunk, result)).is_err() {
-                        return;
-                    }
+                    let examined = catch_unwind(AssertUnwindSafe(|| examine(&mut kept, &chunk)));
+                    turns.take(number, &chunk, examined);
+                    // The reader may have ended.
+                    let _ = permits.send(chunk);
                 }
             });
         }
-        drop(done);
+        drop(permits);
         let reader = scope.spawn(move || {
             let mut number = 0;
             let mut current: Option<Chunk> = None;
@@ -117,11 +181,11 @@ pub fn run<W, T: Send, R: Send>(
                     Some(chunk) => chunk,
                     // A chunk comes back for each that was taken: this is where a slow audit slows reading.
                     None => match permitted.recv() {
-                        Ok(mut chunk) => {
+                        Ok(mut chunk) if !turns.stopped.load(Ordering::Relaxed) => {
                             chunk.clear(next);
                             chunk
                         }
-                        Err(_) => return false,
+                        _ => return false,
                     },
                 };
                 next = place.saturating_add(1);
@@ -130,7 +194,7 @@ pub fn run<W, T: Send, R: Send>(
                     return true;
                 }
                 number += 1;
-                jobs.send((number - 1, chunk)).is_ok()
+                jobs.send((number - 1, chunk.seal())).is_ok()
             };
             let answer = read(&mut give);
             // There is always a last chunk, if only an empty one.
@@ -141,28 +205,14 @@ pub fn run<W, T: Send, R: Send>(
             });
             if let Some(mut chunk) = rest {
                 chunk.last = true;
-                let _ = jobs.send((number, chunk));
+                let _ = jobs.send((number, chunk.seal()));
             }
             answer
         });
-        let mut early = BTreeMap::new();
-        let mut next = 0;
-        // Dropping the permits stops the reader; the rest then drains.
-        let mut permits = Some(permits);
-        for (number, chunk, result) in results {
-            early.insert(number, (chunk, result.unwrap_or_else(|panic| resume_unwind(panic))));
-            while let Some((chunk, result)) = early.remove(&next) {
-                next += 1;
-                if permits.is_some() && !take(&chunk, result) {
-                    permits = None;
-                }
-                if let Some(permits) = &permits {
-                    let _ = permits.send(chunk);
-                }
-            }
-        }
-        reader.join().unwrap_or_else(|panic| resume_unwind(panic))
-    })
+        reader.join()
+    });
+    let line = turns.line.into_inner().unwrap_or_else(PoisonError::into_inner);
+    line.panic.map_or(answer, Err).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 #[cfg(test)]
@@ -212,5 +262,38 @@ mod tests {
         );
         assert_eq!(chunks, 3);
         assert!(given < 1_000_000 / 2);
+    }
+
+    #[test]
+    #[allow(clippy::panic)]
+    fn a_panic_anywhere_is_carried_to_the_caller() {
+        for at in ["read", "examine", "take"] {
+            let meet = |here: &str| {
+                if here == at {
+                    panic!("{here}")
+                }
+            };
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                run(
+                    0,
+                    |give| {
+                        let count = read(20_000)(give);
+                        meet("read");
+                        count
+                    },
+                    || (),
+                    |(), chunk| {
+                        if chunk.from > 5000 {
+                            meet("examine");
+                        }
+                    },
+                    |_, ()| {
+                        meet("take");
+                        true
+                    },
+                )
+            }));
+            assert!(caught.is_err(), "{at}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use super::link::Confirmed;
 use super::memory::ReplayState;
 use super::pipeline::Chunk;
 use std::collections::BTreeMap;
+use vermilion_crypto::Digest;
 use vermilion_ledger::leaf_hash;
 use vermilion_proto::{Envelope, Record, canonical};
 use vermilion_registry::kv::Write;
@@ -103,20 +104,21 @@ impl Replay {
         let Some(Place { seq: first, record: Some(head) }) = run.first() else { return };
         // Whatever goes wrong below, the registry is not put back: the replay has stopped.
         let Some(registry) = self.registry.take() else { return };
-        let (registry, effects) = match self.apply(registry, head, commands) {
+        let expected: Vec<_> =
+            run.iter().filter_map(|place| place.record.as_ref()).map(|record| (record.bytes(chunk), record.hash)).collect();
+        let (registry, effects) = match self.apply(registry, head, commands, &expected) {
             Ok(applied) => applied,
             Err(error) => return stopped(findings, *first, &error.to_string()),
         };
         if let Some(void) = effects.void {
             return stopped(findings, *first, &void.to_string());
         }
-        for (Place { seq, record }, result) in run.iter().zip(&effects.results) {
+        for ((Place { seq, .. }, (found, _)), result) in run.iter().zip(expected).zip(&effects.results) {
             let CommandResult::Recorded { index } = result else {
                 not_due(findings, *seq, result);
                 return stopped(findings, *seq, "the numbers of all later records hang on it");
             };
             let Some(new) = effects.records.get(*index) else { return stopped(findings, *seq, "the registry names no record") };
-            let found = record.as_ref().map_or(&[][..], |record| record.bytes(chunk));
             let same = new.bytes == found;
             confirmed.push(same.then(|| Confirmed { chain: new.chain, leaf_hash: leaf_hash(&new.leaf) }));
             if !same {
@@ -130,7 +132,13 @@ impl Replay {
         self.registry = Some(registry);
     }
 
-    fn apply(&mut self, mut registry: Registry, head: &Readable, commands: &[Checked]) -> Result<(Registry, BlockEffects), Fatal> {
+    fn apply(
+        &mut self,
+        mut registry: Registry,
+        head: &Readable,
+        commands: &[Checked],
+        expected: &[(&[u8], Digest)],
+    ) -> Result<(Registry, BlockEffects), Fatal> {
         if head.rules != self.rules {
             registry = registry.with_rules(head.rules)?;
             self.rules = head.rules;
@@ -138,7 +146,7 @@ impl Replay {
         let previous = registry.head().block.as_slice().try_into().map_err(|_| Fatal::Broken("the head names no block".into()))?;
         let may_propose = registry.any_proposer().ok_or_else(|| Fatal::Broken("no node is connected".into()))?;
         let (proposer, proposer_key) = may_propose;
-        let input = BlockInput { hash: previous, previous, proposer_key, proposer, time_ms: head.time_ms, commands };
+        let input = BlockInput { hash: previous, previous, proposer_key, proposer, time_ms: head.time_ms, commands, expected };
         let effects = registry.apply_block(&self.state, &input)?;
         Ok((registry, effects))
     }

@@ -101,7 +101,7 @@ pub fn walk(source: &dyn Source, size: u64, plan: Plan<'_>, advance: &Advance<'_
         source: source.name(),
         signatures: plan.signatures,
         commands: plan.commands,
-        hashes: !plan.replay,
+        links: !plan.replay,
         store: source.store(),
     };
     let stage = if plan.known.is_some() { Stage::Comparing } else { Stage::Records };
@@ -216,7 +216,7 @@ impl<'a> Walk<'a> {
         if seq == 0 {
             self.begin(run, record);
         } else if !self.replay.as_ref().is_some_and(Replay::is_going) {
-            self.link(seq, record, run.chunk, None);
+            self.link(seq, record, None);
         } else if record.has_command {
             if !run.takes(record) {
                 self.settle(run);
@@ -228,7 +228,7 @@ impl<'a> Walk<'a> {
             if let Some(replay) = &mut self.replay {
                 replay.stop(seq, "its command cannot be read", &mut self.out.findings);
             }
-            self.link(seq, record, run.chunk, None);
+            self.link(seq, record, None);
         }
         run.pass(at, record.has_command);
     }
@@ -243,7 +243,7 @@ impl<'a> Walk<'a> {
             let command = run.commands.get(run.opened.end);
             self.replay = command.and_then(|command| Replay::begin(bytes, command, &mut self.out.findings));
         }
-        self.link(0, record, run.chunk, None);
+        self.link(0, record, None);
     }
 
     /// Replays what waits, and links it.
@@ -257,13 +257,13 @@ impl<'a> Walk<'a> {
         };
         for (n, Place { seq, record }) in places.iter().enumerate() {
             if let Some(record) = record {
-                self.link(*seq, record, run.chunk, confirmed.get(n).and_then(Option::as_ref));
+                self.link(*seq, record, confirmed.get(n).and_then(Option::as_ref));
             }
         }
     }
 
-    fn link(&mut self, seq: u64, record: &Readable, chunk: &Chunk, confirmed: Option<&super::link::Confirmed>) {
-        self.links.link(seq, record, chunk, confirmed, &mut self.out.findings);
+    fn link(&mut self, seq: u64, record: &Readable, confirmed: Option<&super::link::Confirmed>) {
+        self.links.link(seq, record, confirmed, &mut self.out.findings);
         let Some(known) = self.plan.known else { return };
         let marks = self.links.marks.len();
         let last = marks.checked_sub(1).filter(|_| (seq + 1).is_multiple_of(TILE_WIDTH as u64));

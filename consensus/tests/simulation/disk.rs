@@ -128,9 +128,9 @@ impl Disk {
 }
 
 impl LogWriter for Disk {
-    fn write(&mut self, batch: &LogBatch) -> Result<(), BoxError> {
-        self.show(batch)?;
-        self.sync(batch)?;
+    fn write(&mut self, batch: LogBatch) -> Result<(), BoxError> {
+        self.show(&batch)?;
+        self.sync(&batch)?;
         Ok(())
     }
 }

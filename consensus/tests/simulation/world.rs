@@ -266,7 +266,7 @@ impl World {
         if self.bug == Bug::EarlyAcknowledge {
             n.disk.sync(&write.batch)?;
         } else {
-            n.disk.write(&write.batch).map_err(|e| e.to_string())?;
+            n.disk.write(write.batch.clone()).map_err(|e| e.to_string())?;
         }
         let installed = match &write.batch.snapshot {
             Some(snapshot) => {

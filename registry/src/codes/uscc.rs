@@ -15,6 +15,21 @@ use super::check::{digit, value36};
 
 /// The alphabet of GB 32100: no I, O, S, V, Z.
 const ALPHABET: &[u8; 31] = b"0123456789ABCDEFGHJKLMNPQRTUWXY";
+
+/// The value of a character of the alphabet.
+fn value(byte: u8) -> Option<u8> {
+    const NONE: u8 = u8::MAX;
+    const VALUES: [u8; 256] = {
+        let (mut values, mut n) = ([NONE; 256], 0);
+        while n < ALPHABET.len() {
+            values[ALPHABET[n] as usize] = n as u8;
+            n += 1;
+        }
+        values
+    };
+    Some(VALUES[usize::from(byte)]).filter(|value| *value != NONE)
+}
+
 /// Weights of GB 11714.
 const ORGANISATION_WEIGHTS: [u32; 8] = [3, 7, 9, 10, 5, 8, 4, 2];
 
@@ -63,7 +78,7 @@ pub fn is_valid(code: &str) -> bool {
 pub fn is_shaped(code: &str) -> bool {
     let bytes = code.as_bytes();
     bytes.len() == 18
-        && bytes.iter().all(|b| ALPHABET.contains(b))
+        && bytes.iter().all(|b| value(*b).is_some())
         && bytes[2..8].iter().all(u8::is_ascii_digit)
         && (bytes[16].is_ascii_digit() || bytes[16] == b'X')
 }
@@ -98,7 +113,7 @@ fn last_check(first: &str) -> Option<char> {
     }
     let (mut sum, mut weight) = (0usize, 1usize);
     for byte in first.bytes() {
-        sum += ALPHABET.iter().position(|b| *b == byte)? * weight;
+        sum += usize::from(value(byte)?) * weight;
         weight = weight * 3 % 31;
     }
     Some(char::from(ALPHABET[(31 - sum % 31) % 31]))

@@ -175,8 +175,15 @@ impl World {
     pub fn block(&mut self, commands: Vec<Checked>) -> BlockEffects {
         let previous: [u8; 32] = self.registry.head().block.as_slice().try_into().unwrap();
         let hash = hash::derive(&hash::CTX_BLOCK, &[&previous, &self.now.to_be_bytes(), &(self.blocks.len() as u64).to_be_bytes()]);
-        let input =
-            BlockInput { hash, previous, proposer_key: node_key(1).public().0, proposer: 1, time_ms: self.now, commands: &commands };
+        let input = BlockInput {
+            hash,
+            previous,
+            proposer_key: node_key(1).public().0,
+            proposer: 1,
+            time_ms: self.now,
+            commands: &commands,
+            expected: &[],
+        };
         let effects = self.registry.apply_block(&self.kv, &input).unwrap();
         assert_eq!(effects.void, None);
         self.kv.write(effects.writes.clone());
@@ -250,8 +257,15 @@ pub fn replay(world: &World, reopen: usize) -> (Memory, Vec<Vec<u8>>) {
                 c
             })
             .collect();
-        let input =
-            BlockInput { hash, previous, proposer_key: node_key(1).public().0, proposer: 1, time_ms: *time_ms, commands: &commands };
+        let input = BlockInput {
+            hash,
+            previous,
+            proposer_key: node_key(1).public().0,
+            proposer: 1,
+            time_ms: *time_ms,
+            commands: &commands,
+            expected: &[],
+        };
         let effects = registry.apply_block(&kv, &input).unwrap();
         assert!(effects.writes.is_sorted_by(|a, b| a.0 < b.0));
         kv.write(effects.writes);

@@ -210,6 +210,7 @@ impl Sample {
             proposer: 2,
             time_ms: self.now,
             commands: &[checked],
+            expected: &[],
         };
         let effects = self.registry.apply_block(&self.kv, &input).unwrap();
         assert_eq!((effects.void, effects.records.len()), (None, 1));
