@@ -91,11 +91,14 @@ pub struct Keys {
     pub cosigning: PathBuf,
     /// Signs checkpoints; on the city's nodes alone.
     pub ledger: Option<PathBuf>,
-    /// Makes keyed tags.
-    pub lookup: PathBuf,
+    /// Makes keyed tags; the same on every node. A node that joins may receive it.
+    pub lookup: Option<PathBuf>,
     /// Vault keys that this node may open.
     #[serde(default)]
     pub vault: Vec<PathBuf>,
+    /// The folder for the keys that a node of the city hands to this one when it joins over TLS: the lookup key, the vault
+    /// keys that it may hold, and on the city's nodes the ledger key.
+    pub received: Option<PathBuf>,
     /// A file whose first line opens the encrypted key files.
     pub passphrase_file: Option<PathBuf>,
 }
@@ -268,8 +271,10 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
         let mut config: Self = toml::from_str(&text).map_err(|e| ConfigError::Parse { path: path.into(), why: e.to_string() })?;
         let base = path.parent().unwrap_or(Path::new("."));
-        for file in [&mut config.data_dir, &mut config.genesis, &mut config.keys.node, &mut config.keys.cosigning, &mut config.keys.lookup]
+        for file in [&mut config.data_dir, &mut config.genesis, &mut config.keys.node, &mut config.keys.cosigning]
             .into_iter()
+            .chain(&mut config.keys.lookup)
+            .chain(&mut config.keys.received)
             .chain(&mut config.keys.ledger)
             .chain(&mut config.keys.vault)
             .chain(&mut config.keys.passphrase_file)
@@ -313,6 +318,9 @@ impl Config {
         }
         if self.tls.as_ref().is_some_and(|tls| !(1..=100_000).contains(&tls.rest_rate)) {
             return value("tls.rest_rate", "must lie between 1 and 100000");
+        }
+        if self.keys.lookup.is_none() && self.keys.received.is_none() {
+            return value("keys.lookup", "is needed, or keys.received for a node that joins");
         }
         if self.tls.as_ref().is_some_and(|tls| tls.accepts_expired_until_ms().is_none()) {
             return value("tls.accept_expired_until", "must be a day such as 2026-12-01");

@@ -31,6 +31,8 @@ pub enum Step {
     NoCertificate(String),
     /// It has its certificate.
     Certified,
+    /// It asks for the keys that it is to hold, and was put off: why.
+    NoKeys(String),
     /// The ledger has connected the node; it starts.
     Admitted,
     /// It runs, and waits to be let into the group.
@@ -57,6 +59,7 @@ impl Step {
             Self::Waiting(_) => "waiting",
             Self::NoCertificate(_) => "no-certificate",
             Self::Certified => "certified",
+            Self::NoKeys(_) => "no-keys",
             Self::Admitted => "admitted",
             Self::Started => "started",
             Self::CatchingUp { .. } => "catching-up",
@@ -72,7 +75,7 @@ impl Step {
             let mut object = serde_json::json!({ "node": node, "step": self.word() });
             match self {
                 Self::Waiting(state) => object["admission"] = state.as_str().into(),
-                Self::NoCertificate(why) => object["why"] = why.as_str().into(),
+                Self::NoCertificate(why) | Self::NoKeys(why) => object["why"] = why.as_str().into(),
                 Self::CatchingUp { at, of } => {
                     object["records"] = (*at).into();
                     object["of"] = (*of).into();
@@ -86,6 +89,7 @@ impl Step {
             Self::Waiting(state) if state == "unknown" => format!("{node}: nobody has applied for this node yet; waiting"),
             Self::Waiting(state) => format!("{node}: the admission is {state}; waiting for it to be connected"),
             Self::NoCertificate(why) => format!("{node}: no certificate yet ({why}); asking again"),
+            Self::NoKeys(why) => format!("{node}: no keys yet ({why}); asking again"),
             Self::Certified => format!("{node}: this node has its certificate"),
             Self::Admitted => format!("{node}: the ledger has connected this node"),
             Self::Started => format!("{node}: running; waiting for the leader to let it into the group"),
@@ -94,6 +98,16 @@ impl Step {
             Self::Voter => format!("{node}: caught up, and has its vote: the join is done"),
         }
     }
+}
+
+/// Gets the keys that this node is to hold, where they are received; why not, if they did not come.
+async fn receive(config: &Config, applicant: &Applicant) -> Option<String> {
+    let (Some(dir), Some(_)) = (&config.keys.received, applicant.root()) else { return None };
+    // Written last of all that every node gets: then the others are there.
+    if dir.join("lookup.pem").exists() {
+        return None;
+    }
+    applicant.receive_keys(config, dir, config.raft_id.unwrap_or_default()).await.err()
 }
 
 /// Whether the entry that the ledger connected is the one that this node is configured as. The answer is another node's
@@ -218,6 +232,11 @@ pub async fn wait_until_admitted(
                 if reply.admitted && certified {
                     if !began {
                         is_ours(config, keys, &reply)?;
+                    }
+                    if let Some(why) = receive(config, applicant).await {
+                        tell_once(Step::NoKeys(why));
+                        tokio::time::sleep(LOOK).await;
+                        continue;
                     }
                     tell_once(Step::Admitted);
                     return Ok(());

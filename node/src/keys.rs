@@ -1,6 +1,6 @@
 //! A node's keys, read from their files.
 
-use crate::config::{Config, ConfigError, KeySource};
+use crate::config::{Config, ConfigError, KeySource, Keys};
 use crate::enrolment::applicant::folder_of;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -35,8 +35,8 @@ pub struct NodeKeys {
     pub cosigning: SigningKey,
     /// Signs checkpoints; on the city's nodes.
     pub ledger: Option<SigningKey>,
-    /// Makes keyed tags.
-    pub lookup: LookupKey,
+    /// Makes keyed tags; none of a node that has not received it yet.
+    pub lookup: Option<LookupKey>,
     /// Vault keys that this node may open.
     pub vault: Vec<VaultSecretKey>,
     /// What TLS shows, where the configuration has it.
@@ -50,12 +50,13 @@ impl NodeKeys {
     pub fn load(config: &Config) -> Result<Self, ConfigError> {
         let passphrase = passphrase(config)?;
         let secret = |path: &Path| secret(path, passphrase.as_ref());
+        let Files { lookup, ledger, vault } = Files::of(&config.keys)?;
         Ok(Self {
             node: SigningKey::from_seed(&*secret(&config.keys.node)?),
             cosigning: SigningKey::from_seed(&*secret(&config.keys.cosigning)?),
-            ledger: config.keys.ledger.as_deref().map(&secret).transpose()?.map(|s| SigningKey::from_seed(&s)),
-            lookup: LookupKey::from_bytes(*secret(&config.keys.lookup)?),
-            vault: config.keys.vault.iter().map(|p| Ok(VaultSecretKey::from_bytes(*secret(p)?))).collect::<Result<_, ConfigError>>()?,
+            ledger: ledger.map(|path| secret(&path)).transpose()?.map(|s| SigningKey::from_seed(&s)),
+            lookup: lookup.map(|path| secret(&path)).transpose()?.map(|s| LookupKey::from_bytes(*s)),
+            vault: vault.iter().map(|p| Ok(VaultSecretKey::from_bytes(*secret(p)?))).collect::<Result<_, ConfigError>>()?,
             issuing: match config.tls.as_ref().and_then(|tls| tls.issuing_key.as_deref()) {
                 None => None,
                 Some(path) => Some(SigningKey::from_seed(&*secret(path)?)),
@@ -92,23 +93,58 @@ impl TlsKeys {
         if let KeySource::File(path) = source
             && !path.exists()
         {
-            let passphrase = passphrase(config)?;
             let refused = |e: vermilion_crypto::CryptoError| ConfigError::Parse { path: path.into(), why: e.to_string() };
             let key = SigningKey::generate().map_err(refused)?;
-            let text = encode_secret(&key.seed(), passphrase.as_ref().map(|p| p.as_slice())).map_err(refused)?;
-            // Whole or not at all: a token is spent on it next.
-            let new = path.with_extension("new-key");
-            let write = || {
-                let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-                file.write_all(text.as_bytes())?;
-                file.sync_all()?;
-                std::fs::rename(&new, path)?;
-                std::fs::File::open(folder_of(path))?.sync_all()
-            };
-            write().map_err(|source| ConfigError::Read { path: path.into(), source })?;
+            // A token is spent on it next.
+            write_new(config, path, &key.seed())?;
         }
         Self::open(config, source)
     }
+}
+
+/// Where the keys lie that a node brings or has received.
+struct Files {
+    lookup: Option<PathBuf>,
+    ledger: Option<PathBuf>,
+    vault: Vec<PathBuf>,
+}
+
+impl Files {
+    /// What the configuration names, and what is in its folder of received keys.
+    fn of(keys: &Keys) -> Result<Self, ConfigError> {
+        let mut out = Self { lookup: keys.lookup.clone(), ledger: keys.ledger.clone(), vault: keys.vault.clone() };
+        let Some(dir) = &keys.received else { return Ok(out) };
+        let received = |name: &str| Some(dir.join(name)).filter(|path| path.exists());
+        out.lookup = out.lookup.or_else(|| received("lookup.pem"));
+        out.ledger = out.ledger.or_else(|| received("ledger.pem"));
+        if dir.exists() {
+            let unreadable = |source| ConfigError::Read { path: dir.clone(), source };
+            for entry in std::fs::read_dir(dir).map_err(unreadable)? {
+                let path = entry.map_err(unreadable)?.path();
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                if name.starts_with("vault-") && name.ends_with(".pem") {
+                    out.vault.push(path);
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Writes a new key's file, encrypted like the others, readable by its owner alone, whole or not at all.
+pub(crate) fn write_new(config: &Config, path: &Path, secret: &[u8; 32]) -> Result<(), ConfigError> {
+    let passphrase = passphrase(config)?;
+    let text = encode_secret(secret, passphrase.as_ref().map(|p| p.as_slice()))
+        .map_err(|e| ConfigError::Parse { path: path.into(), why: e.to_string() })?;
+    let new = path.with_extension("new-key");
+    let write = || {
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        std::fs::File::open(folder_of(path))?.sync_all()
+    };
+    write().map_err(|source| ConfigError::Read { path: path.into(), source })
 }
 
 /// The passphrase of the key files: from the file that the configuration names, else systemd's

@@ -125,7 +125,7 @@ fn main() -> ExitCode {
     };
     if let How::Join { token_file, json } = &how
         && let Err(why) =
-            runtime.block_on(wait_to_join(&config, &keys, token_file.as_deref(), *json)).and_then(|()| load_tls(&config, &mut keys))
+            runtime.block_on(wait_to_join(&config, &keys, token_file.as_deref(), *json)).and_then(|()| load_again(&config, &mut keys))
     {
         eprintln!("vermiliond: {why}");
         return ExitCode::from(BAD_CONFIG);
@@ -171,6 +171,12 @@ fn raise_open_files() {
 fn load_tls(config: &Config, keys: &mut NodeKeys) -> Result<(), String> {
     keys.tls = TlsKeys::load(config).map_err(|e| e.to_string())?;
     Ok(())
+}
+
+/// With what a join has brought.
+fn load_again(config: &Config, keys: &mut NodeKeys) -> Result<(), String> {
+    *keys = NodeKeys::load(config).map_err(|e| e.to_string())?;
+    load_tls(config, keys)
 }
 
 /// Waits until the ledger has connected this node, or SIGTERM or SIGINT ends the process.

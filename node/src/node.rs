@@ -8,6 +8,7 @@ use crate::door::{From, MAX_UNDER_WAY, MAX_UNDER_WAY_BYTES};
 use crate::edge::Edge;
 use crate::enrolment::Renewal;
 use crate::enrolment::applicant::Applicant;
+use crate::enrolment::handout::Handout;
 use crate::gate::VerifiedCache;
 use crate::keys::NodeKeys;
 use crate::metrics::Metrics;
@@ -74,6 +75,8 @@ pub struct Node {
     pub edge: Arc<Edge>,
     /// Who may ask what.
     pub(crate) rights: Arc<Rights>,
+    /// What it hands to nodes that join, where it issues certificates.
+    pub(crate) handout: Option<Handout>,
     /// Who connected, and who was refused what.
     pub trail: Arc<Trail>,
     /// Whether everybody is shown the metrics.
@@ -194,6 +197,8 @@ impl Node {
         for feeder in outside::feeders(config, &witness, &peers, me.raft_id, &store, &edge, &metrics) {
             handle.spawn(feeder.run());
         }
+        let handout = keys.issuing.as_ref().and_then(|_| Handout::of(&keys, &genesis));
+        let lookup = keys.lookup.ok_or("keys.lookup: this node has not received it: `vermiliond join`")?;
         let node = Arc::new(Self {
             id: me.raft_id,
             me,
@@ -202,7 +207,8 @@ impl Node {
             genesis_payload: payload,
             store,
             peers,
-            opener: Opener::new(keys.vault, keys.lookup),
+            opener: Opener::new(keys.vault, lookup),
+            handout,
             cache,
             waiters,
             verifier: Verifier::start()?,
@@ -371,7 +377,7 @@ fn check_keys(keys: &NodeKeys, me: &GenesisNode, genesis: &Genesis) -> Result<()
     if keys.cosigning.public().0[..] != me.cosigning_key {
         return Err("keys.cosigning: not the key that the genesis names for this node".into());
     }
-    if keys.lookup.commitment()[..] != genesis.lookup_key_digest {
+    if keys.lookup.as_ref().is_some_and(|key| key.commitment()[..] != genesis.lookup_key_digest) {
         return Err("keys.lookup: not the key that the genesis commits to".into());
     }
     match &keys.ledger {

@@ -130,8 +130,8 @@ fn free_ports(count: usize, base: Option<u16>) -> Result<Vec<u16>, TestnetError>
 
 /// What a node of a test ledger holds besides its own keys.
 struct Secrets<'a> {
-    lookup: &'a [u8; 32],
-    vault: &'a [u8; 32],
+    lookup: Option<&'a [u8; 32]>,
+    vault: Option<&'a [u8; 32]>,
     ledger: Option<&'a SigningKey>,
 }
 
@@ -151,18 +151,29 @@ fn write_node(
     std::fs::create_dir_all(&home).map_err(|e| TestnetError::File(home.clone(), e))?;
     write_secret(&home.join("node.pem"), &own.seed(), None)?;
     write_secret(&home.join("cosigning.pem"), &cosigning.seed(), None)?;
-    write_secret(&home.join("lookup.pem"), secrets.lookup, None)?;
+    // A node that joins over TLS is handed what it is to hold; one that founds brings it.
+    let received = joins && secrets.vault.is_none();
+    if let Some(lookup) = secrets.lookup {
+        write_secret(&home.join("lookup.pem"), lookup, None)?;
+    }
     // With one city node, a ledger whose districts cannot open the city's content stands still
     // whenever that node is down. So every node of a test ledger holds the city's vault key.
-    write_secret(&home.join("vault-city.pem"), secrets.vault, None)?;
+    if let Some(vault) = secrets.vault {
+        write_secret(&home.join("vault-city.pem"), vault, None)?;
+    }
     let mut ledger = "";
     if let Some(key) = secrets.ledger {
         write_secret(&home.join("ledger.pem"), &key.seed(), None)?;
         ledger = "ledger = \"ledger.pem\"\n";
     }
     let (id, data) = if joins { (format!("raft_id = {raft_id}\n"), format!("data-{raft_id}")) } else { (String::new(), "data".to_owned()) };
+    let ledgers = if received {
+        format!("received = \"received-{raft_id}\"\n")
+    } else {
+        "lookup = \"lookup.pem\"\nvault = [\"vault-city.pem\"]\n".to_owned()
+    };
     let toml = format!(
-        "name = \"{name}\"\n{id}data_dir = \"{data}\"\ngenesis = \"../../genesis.bin\"\ngrpc = \"{grpc}\"\nhttp = \"{http}\"\n\n[keys]\nnode = \"node.pem\"\ncosigning = \"cosigning.pem\"\nlookup = \"lookup.pem\"\nvault = [\"vault-city.pem\"]\n{ledger}"
+        "name = \"{name}\"\n{id}data_dir = \"{data}\"\ngenesis = \"../../genesis.bin\"\ngrpc = \"{grpc}\"\nhttp = \"{http}\"\n\n[keys]\nnode = \"node.pem\"\ncosigning = \"cosigning.pem\"\n{ledgers}{ledger}"
     );
     let path = home.join("node.toml");
     std::fs::write(&path, toml).map_err(|e| TestnetError::File(path, e))?;
@@ -206,7 +217,7 @@ fn give_certificate(dir: &Path, node: (u64, &str, &str), enrolment: &str, author
 }
 
 /// Makes the folder of a node that is to join a ledger that is there: as its district applies for it. It is given the lookup
-/// key and the city's vault key, as every node of a test ledger.
+/// key and the city's vault key on a ledger without TLS; over TLS it is handed what it is to hold.
 pub fn newcomer(dir: &Path, testnet: &mut Testnet, node: (u64, &str, &str), base_port: Option<u16>) -> Result<GenesisNode, TestnetError> {
     let dir = &std::path::absolute(dir).map_err(|e| TestnetError::File(dir.into(), e))?;
     let ports = free_ports(2, base_port)?;
@@ -214,7 +225,8 @@ pub fn newcomer(dir: &Path, testnet: &mut Testnet, node: (u64, &str, &str), base
     let home = Testnet::node_dir(dir, &founder.name);
     let none = Passphrase::new(None);
     let (lookup, vault) = (read_secret(&home.join("lookup.pem"), &none)?, read_secret(&home.join("vault-city.pem"), &none)?);
-    let secrets = Secrets { lookup: &lookup, vault: &vault, ledger: None };
+    let brings = testnet.enrolment.is_none();
+    let secrets = Secrets { lookup: brings.then_some(&lookup), vault: brings.then_some(&vault), ledger: None };
     // The keys of the id that it had before are spent.
     for file in ["node.pem", "cosigning.pem", "lookup.pem", "vault-city.pem"] {
         let path = Testnet::node_dir(dir, node.1).join(file);
@@ -264,7 +276,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: Option<Term>
     for (n, (name, district)) in names.iter().enumerate() {
         let address = |port: u16| format!("127.0.0.1:{port}");
         let (grpc, http) = (address(ports[n * 2]), address(ports[n * 2 + 1]));
-        let secrets = Secrets { lookup: lookup.bytes(), vault: vault.bytes(), ledger: (*district == CITY).then_some(&ledger) };
+        let secrets = Secrets { lookup: Some(lookup.bytes()), vault: Some(vault.bytes()), ledger: (*district == CITY).then_some(&ledger) };
         let node = (n as u64 + 1, *name, *district);
         let (entry, test_node) = write_node(dir, node, (grpc, http), &secrets, false)?;
         if tls {

@@ -1,6 +1,8 @@
 //! The applicant's side: asking a node of the city how an admission stands, and for a certificate.
 
+use super::handout::keep_all;
 use crate::config::{Config, ConfigError};
+use crate::keys::TlsKeys;
 use crate::peers::MAX_PEER_MESSAGE;
 use crate::tls::{CONNECT, dial, towards_authority};
 use std::collections::BTreeSet;
@@ -10,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tonic::Response;
 use tonic::transport::{Channel, Endpoint};
-use vermilion_crypto::Digest;
-use vermilion_identity::tls::CredentialSlot;
+use vermilion_crypto::{Digest, VaultSecretKey};
+use vermilion_identity::tls::{Credential, CredentialSlot};
 use vermilion_identity::{AuthorityCertificate, Certificate, CertificateRequest, Kind, Signer, Subject, enrolment, x509};
 use vermilion_proto::enrolment_client::EnrolmentClient;
-use vermilion_proto::{AdmissionReply, AdmissionRequest, EnrolReply, EnrolRequest, Genesis, RenewRequest};
+use vermilion_proto::{AdmissionReply, AdmissionRequest, EnrolReply, EnrolRequest, Genesis, KeysRequest, RenewRequest};
 use vermilion_registry::founding::Founding;
 use vermilion_registry::reason::Reason;
 
@@ -106,6 +108,30 @@ impl Applicant {
         let (ledger_id, request) = (self.ledger_id.to_vec(), self.request(&subject, key)?);
         let reply = self.ask(Some(mine), &Question::Renew(RenewRequest { ledger_id, request })).await?;
         self.accept(reply, &subject, key)
+    }
+
+    /// The keys that this node is to hold, by its certificate; kept in `dir`.
+    pub(crate) async fn receive_keys(&self, config: &Config, dir: &Path, raft_id: u64) -> Result<(), String> {
+        let root = self.root.as_ref().ok_or("the genesis names no authority")?;
+        let keys = TlsKeys::load(config).map_err(|e| e.to_string())?.ok_or("there is no [tls]")?;
+        let above = keys.above.as_deref().ok_or("tls.certificate: the issuing certificate is missing behind it")?;
+        let issuing = AuthorityCertificate::parse(above).map_err(|e| e.to_string())?;
+        issuing.verify_issued_by(root).map_err(|e| e.to_string())?;
+        let mine = Credential::new(&keys.leaf, &issuing, keys.key).map(CredentialSlot::new).map_err(|e| e.to_string())?;
+        let own = VaultSecretKey::generate().map_err(|e| e.to_string())?;
+        let mut why = "the configuration names no address (tls.authority)".to_owned();
+        for address in &self.addresses {
+            let request = KeysRequest { ledger_id: self.ledger_id.to_vec(), recipient: own.public().0.to_vec() };
+            let mut client = self.client(address, Some(Arc::clone(&mine)))?;
+            match tokio::time::timeout(ANSWER, client.keys(request)).await {
+                Ok(Ok(reply)) => {
+                    return keep_all(config, dir, &own, &self.ledger_id, raft_id, &reply.into_inner().keys).map_err(|e| e.to_string());
+                }
+                Ok(Err(status)) => why = format!("{address}: {status}"),
+                Err(_) => why = format!("{address}: no answer"),
+            }
+        }
+        Err(why)
     }
 
     fn request(&self, subject: &Subject, key: &dyn Signer) -> Result<Vec<u8>, EnrolError> {

@@ -2,6 +2,7 @@
 //! one that is good (001-13).
 
 pub mod applicant;
+pub(crate) mod handout;
 mod renewal;
 mod service;
 

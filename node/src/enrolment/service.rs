@@ -1,6 +1,7 @@
 //! The gRPC service for applicants.
 
 use super::Issued;
+use crate::answers::internal;
 use crate::caller;
 use crate::grpc::status;
 use crate::node::Node;
@@ -8,10 +9,11 @@ use crate::rate::RateLimit;
 use crate::tls::Caller;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
-use vermilion_identity::CertificateRequest;
+use vermilion_crypto::VaultPublicKey;
 use vermilion_identity::enrolment::EnrolmentToken;
+use vermilion_identity::{CertificateRequest, Kind};
 use vermilion_proto::enrolment_server::Enrolment;
-use vermilion_proto::{AdmissionReply, AdmissionRequest, EnrolReply, EnrolRequest, RenewRequest};
+use vermilion_proto::{AdmissionReply, AdmissionRequest, EnrolReply, EnrolRequest, KeysReply, KeysRequest, RenewRequest};
 use vermilion_registry::admission::{State, node_subject};
 use vermilion_registry::reason::{Reason, Refusal};
 
@@ -73,6 +75,21 @@ impl Enrolment for EnrolmentService {
             tracing::warn!(%refusal, "an enrolment was refused");
         }
         Ok(reply(result))
+    }
+
+    async fn keys(&self, request: Request<KeysRequest>) -> Result<Response<KeysReply>, Status> {
+        self.admit(&request, &request.get_ref().ledger_id)?;
+        let refused = |why: &str| Status::permission_denied(format!("not-authorised: {why}"));
+        let certificate = caller::certificate(&request).ok_or_else(|| refused("the keys are for nodes, by their certificates"))?;
+        let Kind::Node { raft_id } = certificate.subject.kind else { return Err(refused("the keys are for nodes")) };
+        // Of one that lost its access the certificate may still be heard.
+        let directory = self.node.directory().map_err(|refusal| status(&refusal))?;
+        let node = directory.node(raft_id).ok_or_else(|| refused("the node is not connected"))?;
+        let handout = self.node.handout.as_ref().ok_or_else(|| Status::unavailable("no-authority: this node hands out no keys"))?;
+        let to = VaultPublicKey::from_slice(&request.get_ref().recipient).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let keys = handout.seal(node, &self.node.ledger_id, &to).map_err(|e| status(&internal(&e)))?;
+        tracing::info!(node = node.name, keys = keys.len(), "keys were handed out");
+        Ok(Response::new(KeysReply { keys }))
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<EnrolReply>, Status> {

@@ -227,6 +227,10 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
     }
     told(&ledger, &step("voter")).await;
     load.end().await;
+    // It was handed what a district's node is to hold, and no more: this ledger has a vault key of the city alone.
+    let received = std::fs::read_dir(ledger.node_dir(NAME).join("received-4")).unwrap();
+    let received: Vec<_> = received.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(received, ["lookup.pem"]);
     let size = ledger.settled().await;
     assert!(size > 1, "{size}");
 

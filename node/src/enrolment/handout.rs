@@ -1,0 +1,141 @@
+//! The keys that a joining node is to hold, sealed to that node alone: the lookup key to every node, to a
+//! district's node the vault keys of its own district, to a city's node every vault key that is here and
+//! the ledger key. So a stolen district machine opens its own district's licences and signs no checkpoint.
+
+use crate::config::{Config, ConfigError};
+use crate::keys::{NodeKeys, write_new};
+use std::path::{Path, PathBuf};
+use vermilion_crypto::{CryptoError, Digest, SeededRng, VaultPublicKey, VaultSecretKey, open_sealed, seal_to};
+use vermilion_proto::{Genesis, GenesisNode, SealedKey};
+use zeroize::Zeroizing;
+
+/// The use of the key of keyed tags.
+const LOOKUP: &str = "lookup";
+/// The use of the key that signs checkpoints.
+const LEDGER: &str = "ledger";
+/// The use of a key that opens content.
+const VAULT: &str = "vault";
+
+type Secret = Zeroizing<[u8; 32]>;
+
+/// What a node of the city can hand out.
+pub(crate) struct Handout {
+    lookup: Secret,
+    ledger: Option<Secret>,
+    /// With the area of each.
+    vault: Vec<(String, Secret)>,
+}
+
+fn info(ledger_id: &Digest, raft_id: u64, what: &str) -> Vec<u8> {
+    [b"vermilion keys v1 ".as_slice(), ledger_id, &raft_id.to_be_bytes(), what.as_bytes()].concat()
+}
+
+impl Handout {
+    /// Of a node's own keys; none of one that lacks the lookup key.
+    pub(crate) fn of(keys: &NodeKeys, genesis: &Genesis) -> Option<Self> {
+        let area = |key: &VaultSecretKey| {
+            let id = key.public().id();
+            genesis.vault_keys.iter().find(|k| k.key_id == id).map(|k| k.area.clone()).unwrap_or_default()
+        };
+        Some(Self {
+            lookup: Zeroizing::new(*keys.lookup.as_ref()?.bytes()),
+            ledger: keys.ledger.as_ref().map(|key| Zeroizing::new(*key.seed())),
+            vault: keys.vault.iter().map(|key| (area(key), Zeroizing::new(*key.bytes()))).collect(),
+        })
+    }
+
+    /// What a node is to hold, by use.
+    fn due(&self, node: &GenesisNode) -> Vec<(&'static str, &Secret)> {
+        let mut out = Vec::new();
+        out.extend(self.ledger.iter().filter(|_| node.city).map(|key| (LEDGER, key)));
+        out.extend(self.vault.iter().filter(|(area, _)| node.city || *area == node.district).map(|(_, key)| (VAULT, key)));
+        // The last to be kept: whoever has it has all.
+        out.push((LOOKUP, &self.lookup));
+        out
+    }
+
+    /// The same, each sealed to a key that the node made for this answer.
+    pub(crate) fn seal(&self, node: &GenesisNode, ledger_id: &Digest, to: &VaultPublicKey) -> Result<Vec<SealedKey>, CryptoError> {
+        let mut rng = SeededRng::from_system()?;
+        let seal = |(what, secret): (&str, &Secret)| {
+            let sealed = seal_to(to, &info(ledger_id, node.raft_id, what), secret.as_slice(), &mut rng)?;
+            Ok(SealedKey { r#use: what.to_owned(), encapsulated: sealed.encapsulated, ciphertext: sealed.ciphertext })
+        };
+        self.due(node).into_iter().map(seal).collect()
+    }
+}
+
+/// Where a received key lies.
+fn place(dir: &Path, what: &str, secret: &Secret) -> Option<PathBuf> {
+    match what {
+        LOOKUP | LEDGER => Some(dir.join(format!("{what}.pem"))),
+        VAULT => Some(dir.join(format!("vault-{}.pem", hex::encode(VaultSecretKey::from_bytes(**secret).public().id())))),
+        _ => None,
+    }
+}
+
+/// Opens what was handed out to this node and keeps it in the folder that the configuration names,
+/// encrypted like the node's other keys. What is there already is left alone.
+pub(crate) fn keep_all(
+    config: &Config,
+    dir: &Path,
+    own: &VaultSecretKey,
+    ledger_id: &Digest,
+    raft_id: u64,
+    keys: &[SealedKey],
+) -> Result<(), ConfigError> {
+    let unfit = |why: String| ConfigError::Value { key: "keys.received", why };
+    std::fs::create_dir_all(dir).map_err(|source| ConfigError::Read { path: dir.into(), source })?;
+    for key in keys {
+        let opened = open_sealed(own, &info(ledger_id, raft_id, &key.r#use), &key.encapsulated, &key.ciphertext);
+        let opened = opened.map_err(|e| unfit(e.to_string()))?;
+        let secret: [u8; 32] = opened.as_slice().try_into().map_err(|_| unfit("a key has the wrong size".into()))?;
+        let secret = Zeroizing::new(secret);
+        // A use that this version does not know is none that it could serve.
+        if let Some(path) = place(dir, &key.r#use, &secret).filter(|path| !path.exists()) {
+            write_new(config, &path, &secret)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn handout() -> Handout {
+        let secret = |n: u8| Zeroizing::new([n; 32]);
+        Handout {
+            lookup: secret(1),
+            ledger: Some(secret(2)),
+            vault: vec![("440300".into(), secret(3)), ("440304".into(), secret(4)), ("440305".into(), secret(5))],
+        }
+    }
+
+    fn uses(node: &GenesisNode) -> Vec<(&'static str, u8)> {
+        handout().due(node).into_iter().map(|(what, secret)| (what, secret[0])).collect()
+    }
+
+    #[test]
+    fn a_district_gets_its_own_and_the_city_all() {
+        let district = GenesisNode { raft_id: 7, district: "440304".into(), ..GenesisNode::default() };
+        assert_eq!(uses(&district), [(VAULT, 4), (LOOKUP, 1)]);
+        let elsewhere = GenesisNode { district: "440303".into(), ..district.clone() };
+        assert_eq!(uses(&elsewhere), [(LOOKUP, 1)]);
+        let city = GenesisNode { city: true, district: "440300".into(), ..district };
+        assert_eq!(uses(&city), [(LEDGER, 2), (VAULT, 3), (VAULT, 4), (VAULT, 5), (LOOKUP, 1)]);
+    }
+
+    #[test]
+    fn nobody_else_opens_what_was_sealed() {
+        let (own, other) = (VaultSecretKey::generate().unwrap(), VaultSecretKey::generate().unwrap());
+        let node = GenesisNode { raft_id: 7, district: "440304".into(), ..GenesisNode::default() };
+        let sealed = handout().seal(&node, &[9; 32], &own.public()).unwrap();
+        let open = |key: &VaultSecretKey, raft_id, what: &str, n: usize| {
+            open_sealed(key, &info(&[9; 32], raft_id, what), &sealed[n].encapsulated, &sealed[n].ciphertext).ok()
+        };
+        assert_eq!(open(&own, 7, VAULT, 0).unwrap().as_slice(), [4; 32]);
+        assert!(open(&other, 7, VAULT, 0).is_none() && open(&own, 8, VAULT, 0).is_none() && open(&own, 7, LOOKUP, 0).is_none());
+    }
+}
