@@ -2,10 +2,11 @@
 //! without any, in turn, in a ledger that holds many licences already.
 
 use super::gauge::Measured;
-use super::workloads::{Singles, bulk};
+use super::workloads::{Singles, bulk, fresh_rows};
 use crate::cluster;
 use crate::error::TestnetError;
 use crate::layout::Testnet;
+use crate::sample::Sample;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,11 +27,13 @@ const NEVER: &str = "checkpoint_ms = 86400000\n";
 pub async fn run(dir: &Path, licences: usize, length: Duration, say: &mut dyn FnMut(&str)) -> Result<Value, TestnetError> {
     let testnet = Testnet::load(dir)?;
     let client = Client::open(&testnet.client)?;
+    let sample = Sample::load()?;
+    let mut rows = fresh_rows(&sample, licences);
     let mut filled = 0;
     while filled < licences {
         say(&format!("filling the ledger: {filled} of {licences} licences"));
         let part = FILE.min(licences - filled);
-        let done = bulk(&client, part).await?;
+        let done = bulk(&client, rows.by_ref().take(part)).await?;
         if done.errors > 0 {
             return Err(TestnetError::Setup(format!("{} licences were refused", done.errors)));
         }

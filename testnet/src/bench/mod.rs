@@ -11,6 +11,7 @@ use crate::cluster::{self, Up};
 use crate::error::TestnetError;
 use crate::layout::Testnet;
 use crate::processes;
+use crate::sample::Sample;
 use gauge::Measured;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -143,7 +144,8 @@ async fn measure(dir: &Path, options: &Options, say: &mut dyn FnMut(&str)) -> Re
             None => None,
         };
         let before = data_bytes(&testnet);
-        let ours = workloads::bulk(&client, options.bulk).await?;
+        let sample = Sample::load()?;
+        let ours = workloads::bulk(&client, workloads::fresh_rows(&sample, options.bulk)).await?;
         let grown = data_bytes(&testnet).saturating_sub(before) / ours.count.max(1);
         print(line("bulk-issue", 1, &ours, best.as_ref(), json!({ "bytes_per_record": grown, "unit": "licences" })));
     }

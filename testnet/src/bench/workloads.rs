@@ -159,12 +159,16 @@ pub async fn uses(client: &Client, identifier: &str, clients: usize, length: Dur
     .await)
 }
 
+/// Rows that no ledger has: of one run no two make the same identifier.
+pub fn fresh_rows(sample: &Sample, licences: usize) -> impl Iterator<Item = String> {
+    sample.licences(run_number(), licences as u64)
+}
+
 /// A file of licences, issued 1,000 a command: reading, checking, salting, sealing, signing, vault
 /// and all counted in.
-pub async fn bulk(client: &Client, licences: usize) -> Result<Measured, TestnetError> {
-    let sample = Sample::load()?;
+pub async fn bulk(client: &Client, rows: impl Iterator<Item = String>) -> Result<Measured, TestnetError> {
     let mut file = tempfile::NamedTempFile::new().map_err(setup)?;
-    for line in sample.licences(run_number(), licences as u64) {
+    for line in rows {
         writeln!(file, "{line}").map_err(setup)?;
     }
     file.flush().map_err(setup)?;
