@@ -175,7 +175,9 @@ async fn a_qr_code_is_a_nodes_word_for_who_may_ask() {
         assert!(ledger.names().iter().any(|name| said["signed_by"].as_str().unwrap().ends_with(name)));
     }
     let text = made["text"].as_str().unwrap();
-    assert_eq!(checked(&format!("{}A", &text[..text.len() - 1]), &[]).0, 1);
+    // One code in 64 ends with an A already.
+    let other = if text.ends_with('A') { 'Q' } else { 'A' };
+    assert_eq!(checked(&format!("{}{other}", &text[..text.len() - 1]), &[]).0, 1);
 
     revoke(&ledger, &of).await;
     let (_, made) = run(&ledger, &["qr", "make", &of]);
