@@ -3,9 +3,9 @@
 
 use crate::client::Client;
 use crate::clock::now_ms;
-use crate::error::{ClientError, is_passing_reason};
+use crate::error::ClientError;
+use crate::receipt::document::write_file;
 use crate::tls::Dialer;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use vermilion_identity::tls::CredentialSlot;
 use vermilion_identity::{AuthorityCertificate, Certificate, CertificateRequest, Signer, Subject, x509};
 use vermilion_proto::enrolment_client::EnrolmentClient;
 use vermilion_proto::{EnrolReply, EnrolRequest, Genesis, RenewRequest};
+use vermilion_registry::certificates::is_for_now;
 use vermilion_registry::founding::Founding;
 use vermilion_registry::reason::{Reason, Refusal};
 
@@ -34,14 +35,7 @@ pub struct Given {
 impl Given {
     /// Puts it into a file, whole or not at all.
     pub fn keep(&self, path: &Path) -> Result<(), ClientError> {
-        let new = path.with_extension("new");
-        let write = || {
-            let mut file = std::fs::File::create(&new)?;
-            file.write_all(self.pem.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&new, path)
-        };
-        write().map_err(|e| ClientError::file(path, e))
+        write_file(path, self.pem.as_bytes())
     }
 }
 
@@ -75,39 +69,30 @@ impl<'a> Enroller<'a> {
         if token.authority != self.root.fingerprint {
             return Err(ClientError::Usage("the token is of another ledger's authority".into()));
         }
-        let request = make(key, subject)?;
-        let dialer = Dialer::new(self.genesis, None)?;
-        let mut last = None;
-        for address in self.addresses {
-            let request = EnrolRequest { ledger_id: self.ledger_id.to_vec(), request: request.clone(), token: token.text().to_string() };
-            match answer(address, connect(&dialer, address)?.enrol(request)).await {
-                Ok(reply) => match self.accept(reply, subject, key) {
-                    Err(ClientError::Refused(refusal)) if is_for_now(refusal.reason) => last = Some(refusal.into()),
-                    given => return given,
-                },
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| ClientError::Unreachable("there is no address".into())))
+        let request = EnrolRequest { ledger_id: self.ledger_id.to_vec(), request: make(key, subject)?, token: token.text().to_string() };
+        self.ask(&Dialer::new(self.genesis, None)?, &Question::Enrol(request), subject, key).await
     }
 
     /// The certificate after this one.
     pub async fn renew(&self, mine: &Arc<CredentialSlot>, key: &dyn Signer) -> Result<Given, ClientError> {
         let subject = mine.certificate().subject;
-        let request = make(key, &subject)?;
-        let dialer = Dialer::showing(self.genesis, Arc::clone(mine))?;
-        let mut last = None;
+        let request = RenewRequest { ledger_id: self.ledger_id.to_vec(), request: make(key, &subject)? };
+        self.ask(&Dialer::showing(self.genesis, Arc::clone(mine))?, &Question::Renew(request), &subject, key).await
+    }
+
+    /// Asks one address after the other until one says yes, or no for good.
+    async fn ask(&self, dialer: &Dialer, question: &Question, subject: &Subject, key: &dyn Signer) -> Result<Given, ClientError> {
+        let mut last = ClientError::Unreachable("there is no address".into());
         for address in self.addresses {
-            let request = RenewRequest { ledger_id: self.ledger_id.to_vec(), request: request.clone() };
-            match answer(address, connect(&dialer, address)?.renew(request)).await {
-                Ok(reply) => match self.accept(reply, &subject, key) {
-                    Err(ClientError::Refused(refusal)) if is_for_now(refusal.reason) => last = Some(refusal.into()),
+            match answer(address, question.put(connect(dialer, address)?)).await {
+                Ok(reply) => match self.accept(reply, subject, key) {
+                    Err(ClientError::Refused(refusal)) if is_for_now(refusal.reason) => last = refusal.into(),
                     given => return given,
                 },
-                Err(error) => last = Some(error),
+                Err(error) => last = error,
             }
         }
-        Err(last.unwrap_or_else(|| ClientError::Unreachable("there is no address".into())))
+        Err(last)
     }
 
     fn accept(&self, reply: EnrolReply, subject: &Subject, key: &dyn Signer) -> Result<Given, ClientError> {
@@ -123,9 +108,18 @@ impl<'a> Enroller<'a> {
     }
 }
 
-/// Whether a refusal says more of the moment, or of the node that was asked, than of the applicant.
-fn is_for_now(reason: Reason) -> bool {
-    is_passing_reason(reason) || matches!(reason, Reason::Expired | Reason::NoAuthority)
+enum Question {
+    Enrol(EnrolRequest),
+    Renew(RenewRequest),
+}
+
+impl Question {
+    async fn put(&self, mut client: EnrolmentClient<Channel>) -> Result<tonic::Response<EnrolReply>, tonic::Status> {
+        match self {
+            Self::Enrol(request) => client.enrol(request.clone()).await,
+            Self::Renew(request) => client.renew(request.clone()).await,
+        }
+    }
 }
 
 fn make(key: &dyn Signer, subject: &Subject) -> Result<Vec<u8>, ClientError> {

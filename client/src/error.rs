@@ -105,7 +105,7 @@ impl ClientError {
             Self::Config { .. } | Self::File { .. } | Self::Usage(_) | Self::Crypto(_) => Exit::Usage,
             Self::Unreachable(_) | Self::Unknown { .. } | Self::BadAnswer(_) => Exit::Unreachable,
             // What passes by itself is no refusal: the same may be asked again.
-            Self::Refused(refusal) if is_passing_reason(refusal.reason) => Exit::Unreachable,
+            Self::Refused(refusal) if refusal.reason.is_passing() => Exit::Unreachable,
             Self::Refused(_) => Exit::Refused,
         }
     }
@@ -139,18 +139,12 @@ pub fn refusal_of(status: &Status) -> Option<Refusal> {
     reason_of_name(name).map(|reason| Refusal::new(reason, detail))
 }
 
-/// Whether a reason says more of the moment than of what was asked.
-#[must_use]
-pub fn is_passing_reason(reason: Reason) -> bool {
-    matches!(reason, Reason::Busy | Reason::NoLeader | Reason::NoVaultKey | Reason::Unknown | Reason::Internal)
-}
-
 /// Whether another node, or the same a moment later, may well answer.
 #[must_use]
 pub fn is_passing(status: &Status) -> bool {
     match refusal_of(status) {
         // "Unknown" as a status says that there is no such command.
-        Some(refusal) => is_passing_reason(refusal.reason) && refusal.reason != Reason::Unknown,
+        Some(refusal) => refusal.reason.is_passing() && refusal.reason != Reason::Unknown,
         None => matches!(
             status.code(),
             Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Internal | Code::Aborted

@@ -7,10 +7,9 @@ use crate::enrol::Given;
 use crate::error::ClientError;
 use crate::keyring::{Keyring, OperatorKey};
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, pki_types::ServerName, time_provider::DefaultTimeProvider};
+use rustls::{ClientConfig, time_provider::DefaultTimeProvider};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -19,7 +18,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint, Uri};
 use vermilion_crypto::SigningKey;
 use vermilion_identity::AuthorityCertificate;
-use vermilion_identity::tls::{Credential, CredentialSlot, Expected, Pinned, client_config};
+use vermilion_identity::tls::{Credential, CredentialSlot, Expected, Pinned, client_config, no_name};
 use vermilion_identity::x509::chain_from_pem;
 use vermilion_proto::Genesis;
 use vermilion_proto::ledger_client::LedgerClient;
@@ -217,6 +216,5 @@ impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> ReadWrite f
 async fn shake(connector: &TlsConnector, address: &str) -> io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    // Not sent and not compared: a node is known by its certificate.
-    connector.connect(ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into()), stream).await
+    connector.connect(no_name(), stream).await
 }

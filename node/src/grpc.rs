@@ -21,8 +21,8 @@ use vermilion_proto::{
 };
 use vermilion_registry::authorisation::Question;
 use vermilion_registry::certificates::figures::parse_month;
+use vermilion_registry::query;
 use vermilion_registry::reason::{Reason, Refusal};
-use vermilion_registry::{Directory, query};
 
 /// Submissions of one stream under way at once; beyond, the stream is read more slowly.
 const STREAM_UNDER_WAY: usize = 1024;
@@ -407,12 +407,12 @@ impl Node {
             }
             "admission" => {
                 let sees = self.sees(asker, Question::Admissions)?;
-                let directory = Directory::load(&kv).map_err(fail)?;
+                let directory = self.directory()?;
                 reply.admissions.extend(directory.admission(&request.key).filter(|a| sees(&a.unit)));
             }
             "admissions" => {
                 let sees = self.sees(asker, Question::Admissions)?;
-                let directory = Directory::load(&kv).map_err(fail)?;
+                let directory = self.directory()?;
                 reply.admissions = directory.all_admissions();
                 reply.admissions.retain(|a| wanted(&a.unit) && sees(&a.unit));
             }

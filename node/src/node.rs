@@ -34,7 +34,7 @@ use vermilion_registry::submission::{Sealed, encode_submission};
 use vermilion_registry::{Registry, founding::Founding, pinned, query};
 use vermilion_storage::{Commit, Mode, Store, Truncation};
 
-/// How often the node looks whether the state has changed, and with it who may stay connected.
+/// How often the node looks whether records have changed who may stay connected.
 const JUDGE: Duration = Duration::from_millis(200);
 /// How often it finds out whether it is up to date.
 const CAUGHT_UP: Duration = Duration::from_secs(1);
@@ -165,10 +165,12 @@ impl Node {
             WitnessOffice::new(store.clone(), (&genesis, ledger_id), policy, Arc::clone(&edge), &me.name, &keys, fatal_in.clone())?;
         let witness = Arc::new(office);
         let follow: Follow = {
-            let (peers, witness) = (peers.clone(), Arc::clone(&witness));
+            let (peers, witness, rights) = (peers.clone(), Arc::clone(&witness), Arc::clone(&rights));
             Arc::new(move |roster, group| {
                 peers.follow(Arc::clone(roster), group);
                 witness.follow(roster);
+                // Who left the group may not stay connected.
+                rights.changed();
             })
         };
         follow(applier.roster(), applier.group());
@@ -295,7 +297,7 @@ impl Node {
         }
     }
 
-    /// Looks at the open connections after every change of the state, and once a second for the dates.
+    /// Looks at the open connections after every record that changes rights, and once a second for the dates.
     async fn judge_connections(self: Arc<Self>) {
         let Some(tls) = self.tls.clone() else { return };
         let mut every = tokio::time::interval(JUDGE);
@@ -303,13 +305,13 @@ impl Node {
         let (mut seen, mut looked_ms) = (0, 0);
         loop {
             every.tick().await;
-            let (size, now) = (self.head().map_or(0, |h| h.size), now_ms());
+            let (changes, now) = (self.rights.changes(), now_ms());
             let left = tls.certificate().validity.not_after_ms.saturating_sub(now) / 1000;
             self.metrics.certificate_seconds.set(i64::try_from(left).unwrap_or(i64::MAX));
-            if size == seen && now.abs_diff(looked_ms) < LOOK_ANYWAY_MS {
+            if changes == seen && now.abs_diff(looked_ms) < LOOK_ANYWAY_MS {
                 continue;
             }
-            (seen, looked_ms) = (size, now);
+            (seen, looked_ms) = (changes, now);
             let cut = tokio::task::block_in_place(|| tls.connections.judge_all(&tls.standing, now));
             self.metrics.connections_cut.inc_by(cut as u64);
         }

@@ -29,6 +29,11 @@ pub struct Rights {
 }
 
 impl Rights {
+    /// How often they have changed since the start.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// Records that changed rights were applied.
     pub fn changed(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
@@ -133,7 +138,7 @@ impl Node {
 
     /// Units, operators, nodes and policy as of the last record that changed any.
     pub(crate) fn directory(&self) -> Result<Arc<Directory>, Refusal> {
-        let changes = self.rights.changes.load(Ordering::Acquire);
+        let changes = self.rights.changes();
         let mut read = self.rights.read.lock().unwrap_or_else(PoisonError::into_inner);
         match &*read {
             Some((at, directory)) if *at == changes => Ok(Arc::clone(directory)),

@@ -37,6 +37,14 @@ macro_rules! reasons {
     };
 }
 
+impl Reason {
+    /// Whether it says more of the moment than of what was asked.
+    #[must_use]
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Busy | Self::NoLeader | Self::NoVaultKey | Self::Unknown | Self::Internal)
+    }
+}
+
 reasons! {
     // 1-19: the envelope and the head of a command
     Malformed = 1, "malformed", "命令无法解析", "The command does not decode.";

@@ -13,8 +13,16 @@ pub type Dump = BTreeMap<&'static str, Vec<(Vec<u8>, Vec<u8>)>>;
 
 /// Reads everything without writing anything. What RocksDB cannot read is its error.
 pub fn dump(data_dir: &Path) -> Result<Dump, String> {
-    let db = DB::open_cf_for_read_only(&Options::default(), data_dir.join("db"), COLUMNS, false).map_err(|e| e.to_string())?;
+    let db = DB::open_cf_for_read_only(&tracking(), data_dir.join("db"), COLUMNS, false).map_err(|e| e.to_string())?;
     rows(&db)
+}
+
+/// As a node opens it: the manifest lists the write-ahead logs. Without, RocksDB means to strike the
+/// list, and when it only reads it has nowhere to note that and follows a null pointer.
+fn tracking() -> Options {
+    let mut options = Options::default();
+    options.set_track_and_verify_wals_in_manifest(true);
+    options
 }
 
 fn rows(db: &DB) -> Result<Dump, String> {
@@ -35,7 +43,7 @@ impl Raw {
     /// Opens a stopped node's.
     #[must_use]
     pub fn open(data_dir: &Path) -> Self {
-        Self(DB::open_cf(&Options::default(), data_dir.join("db"), COLUMNS).unwrap())
+        Self(DB::open_cf(&tracking(), data_dir.join("db"), COLUMNS).unwrap())
     }
 
     fn column(&self, name: &str) -> &ColumnFamily {
@@ -87,4 +95,26 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     }
     out.sort();
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_whose_manifest_lists_a_write_ahead_log_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let mut options = tracking();
+            options.create_if_missing(true);
+            options.create_missing_column_families(true);
+            let db = DB::open_cf(&options, dir.path().join("db"), COLUMNS).unwrap();
+            db.put_cf(db.cf_handle("log").unwrap(), b"key", b"value").unwrap();
+            // What one column has goes to a table: the write-ahead log that it was in is closed, and
+            // listed, for another column's sake.
+            db.put_cf(db.cf_handle("meta").unwrap(), b"key", b"value").unwrap();
+            db.flush_cf(db.cf_handle("meta").unwrap()).unwrap();
+        }
+        assert_eq!(dump(dir.path()).unwrap()["log"], [(b"key".to_vec(), b"value".to_vec())]);
+    }
 }

@@ -1,5 +1,6 @@
 //! What a watch raises: an alarm's kinds, its line, its evidence, and the figures for monitoring.
 
+use crate::receipt::document::write_file;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -116,13 +117,7 @@ impl Alarm {
 
 /// Writes a file so that it is there whole or not at all.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let say = |e: std::io::Error| format!("{}: {e}", path.display());
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let mut file = std::fs::File::create(&new).map_err(say)?;
-    std::io::Write::write_all(&mut file, bytes).and_then(|()| file.sync_all()).map_err(say)?;
-    std::fs::rename(&new, path).map_err(say)
+    write_file(path, bytes).map_err(|e| e.to_string())
 }
 
 /// How a node stands, for monitoring.

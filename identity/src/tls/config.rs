@@ -9,11 +9,12 @@ use rustls::{
     ClientConfig, ServerConfig,
     client::Resumption,
     crypto::{CryptoProvider, ring},
+    pki_types::ServerName,
     server::{NoServerSessionStorage, WebPkiClientVerifier},
     time_provider::TimeProvider,
     version::TLS13,
 };
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// A configuration that rustls refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,4 +90,11 @@ pub fn client_config(
     config.enable_sni = false;
     config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
     Ok(config)
+}
+
+/// What stands for a server's name: it is not sent and not compared, since a node is known by its
+/// certificate.
+#[must_use]
+pub fn no_name() -> ServerName<'static> {
+    ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into())
 }

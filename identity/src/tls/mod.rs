@@ -15,6 +15,6 @@ mod judge;
 mod tests;
 mod verifier;
 
-pub use config::{ClientAuth, TlsError, client_config, server_config};
+pub use config::{ClientAuth, TlsError, client_config, no_name, server_config};
 pub use credential::{Credential, CredentialSlot};
 pub use judge::{Expected, Pinned, Refusal, Standing, in_time, judge};

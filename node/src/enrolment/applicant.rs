@@ -2,11 +2,10 @@
 
 use super::handout::keep_all;
 use crate::config::{Config, ConfigError};
-use crate::keys::TlsKeys;
+use crate::keys::{TlsKeys, write_whole};
 use crate::peers::MAX_PEER_MESSAGE;
 use crate::tls::{CONNECT, dial, towards_authority};
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +16,12 @@ use vermilion_identity::tls::{Credential, CredentialSlot};
 use vermilion_identity::{AuthorityCertificate, Certificate, CertificateRequest, Kind, Signer, Subject, enrolment, x509};
 use vermilion_proto::enrolment_client::EnrolmentClient;
 use vermilion_proto::{AdmissionReply, AdmissionRequest, EnrolReply, EnrolRequest, Genesis, KeysRequest, RenewRequest};
+use vermilion_registry::certificates::is_for_now;
 use vermilion_registry::founding::Founding;
 use vermilion_registry::reason::Reason;
 
 /// How long an answer may take: a certificate is a record, and may wait for a leader.
 const ANSWER: Duration = Duration::from_secs(25);
-
-/// Whether a refusal says more of the moment, or of the node that was asked, than of the applicant.
-fn is_for_now(reason: Reason) -> bool {
-    use Reason::{Busy, Expired, Internal, NoAuthority, NoLeader, NoVaultKey, Unknown};
-    matches!(reason, Busy | Expired | Internal | NoAuthority | NoLeader | NoVaultKey | Unknown)
-}
 
 /// Why an applicant has no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -213,22 +207,8 @@ pub fn subject(root: &AuthorityCertificate, admission: &AdmissionReply) -> Optio
     })
 }
 
-/// The folder of a file; of a bare name the current one.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// Puts a certificate where the configuration wants it: leaf, then issuing certificate. Whole or not at all.
 pub fn keep(path: &Path, leaf: &[u8], issuing: &[u8]) -> Result<(), ConfigError> {
     let pem = |der: &[u8]| x509::to_pem(der).map_err(|e| ConfigError::Parse { path: path.into(), why: e.to_string() });
-    let text = format!("{}{}", pem(leaf)?, pem(issuing)?);
-    let new = path.with_extension("new");
-    let write = || {
-        let mut file = std::fs::File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)?;
-        std::fs::File::open(folder_of(path))?.sync_all()
-    };
-    write().map_err(|source| ConfigError::Read { path: path.into(), source })
+    write_whole(path, &format!("{}{}", pem(leaf)?, pem(issuing)?))
 }

@@ -47,8 +47,7 @@ impl Node {
         let tls = self.tls.as_ref().ok_or("there is no TLS")?;
         let given = if self.authority_here()?.is_some() {
             let old = tls.certificate();
-            let request = CertificateRequest::make(renewal.key.as_ref(), &old.subject).map_err(|e| e.to_string())?;
-            let request = CertificateRequest::parse(&request).map_err(|e| e.to_string())?;
+            let request = CertificateRequest { subject: old.subject.clone(), key: renewal.key.public() };
             let issued = self.renew(&old, &request).await.map_err(|e| e.to_string())?;
             let certificate = Certificate::parse(&issued.certificate).map_err(|e| e.to_string())?;
             let issuing = AuthorityCertificate::parse(&issued.issuing).map_err(|e| e.to_string())?;

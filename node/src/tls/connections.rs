@@ -110,8 +110,9 @@ impl Connections {
         Arc::new(Self { open: Mutex::default(), trail })
     }
 
-    /// Enters a connection whose handshake is done.
-    pub(super) fn enter(self: &Arc<Self>, certificate: Arc<Certificate>, stream: &tokio::net::TcpStream) -> std::io::Result<Entry> {
+    /// Enters a connection whose handshake is done, with the certificate (DER) that the other end showed.
+    pub(super) fn enter(self: &Arc<Self>, leaf: &[u8], stream: &tokio::net::TcpStream) -> std::io::Result<(Arc<Certificate>, Entry)> {
+        let certificate = Arc::new(Certificate::parse(leaf).map_err(std::io::Error::other)?);
         // A second handle on the same socket: shutting it down ends the first.
         let socket = TcpStream::from(stream.as_fd().try_clone_to_owned()?);
         let address = stream.peer_addr().map(|a| a.ip().to_string()).unwrap_or_default();
@@ -119,8 +120,8 @@ impl Connections {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let id = open.0;
         open.0 += 1;
-        open.1.insert(id, Open { certificate, socket });
-        Ok(Entry { table: Arc::clone(self), id })
+        open.1.insert(id, Open { certificate: Arc::clone(&certificate), socket });
+        Ok((certificate, Entry { table: Arc::clone(self), id }))
     }
 
     /// How many are open with a certificate.

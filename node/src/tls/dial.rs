@@ -1,16 +1,14 @@
 //! Connections to peers.
 
-use crate::tls::connections::{Connections, Entry};
+use crate::tls::connections::Connections;
+use crate::tls::io::{Caller, Io};
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, pki_types::ServerName};
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::{io, net::IpAddr, sync::Arc};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustls::ClientConfig;
+use std::{io, sync::Arc};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
-use vermilion_identity::Certificate;
+use vermilion_identity::tls::no_name;
 
 /// A channel that connects when it is used, over TLS. The endpoint's address stays `http://`: what
 /// makes the connection safe is done here, below HTTP.
@@ -24,57 +22,14 @@ pub fn dial(endpoint: &Endpoint, config: ClientConfig, table: Option<Arc<Connect
             let address = uri.authority().ok_or_else(|| io::Error::other("the address has no host"))?.as_str().to_owned();
             let stream = TcpStream::connect(&address).await?;
             stream.set_nodelay(true)?;
-            // Not sent and not compared: a node is known by its certificate.
-            let name = ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into());
-            Ok::<_, io::Error>(TokioIo::new(Dialled::new(connector.connect(name, stream).await?, table)?))
+            let address = stream.peer_addr()?;
+            let stream = connector.connect(no_name(), stream).await?;
+            let (tcp, session) = stream.get_ref();
+            let (certificate, entry) = match (table, session.peer_certificates().and_then(<[_]>::first)) {
+                (Some(table), Some(leaf)) => table.enter(leaf, tcp).map(|(certificate, entry)| (Some(certificate), Some(entry)))?,
+                _ => (None, None),
+            };
+            Ok::<_, io::Error>(TokioIo::new(Io::of_known(stream, Caller { address, certificate }, entry, None)))
         }
     }))
-}
-
-/// A connection that this node made, in the table as long as it is open.
-struct Dialled {
-    stream: TlsStream<TcpStream>,
-    _entry: Option<Entry>,
-}
-
-impl Dialled {
-    fn new(stream: TlsStream<TcpStream>, table: Option<Arc<Connections>>) -> io::Result<Self> {
-        let (tcp, session) = stream.get_ref();
-        let entry = match (table, session.peer_certificates().and_then(<[_]>::first)) {
-            (Some(table), Some(leaf)) => {
-                let certificate = Certificate::parse(leaf).map_err(io::Error::other)?;
-                Some(table.enter(Arc::new(certificate), tcp)?)
-            }
-            _ => None,
-        };
-        Ok(Self { stream, _entry: entry })
-    }
-}
-
-impl AsyncRead for Dialled {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Dialled {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }

@@ -1,98 +1,52 @@
 //! A listener that hands on only connections whose handshake is done.
 
-use crate::tls::connections::{Connections, Entry, Place, Room};
+use crate::tls::connections::{Connections, Place, Room};
+use crate::tls::io::{Caller, Io};
 use axum::{extract::connect_info::Connected as AxumConnected, serve::IncomingStream};
 use rustls::ServerConfig;
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::either::Either;
-use vermilion_identity::Certificate;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// How long a connection without a certificate may say nothing.
-const SILENCE: Duration = Duration::from_secs(30);
 /// Connections that wait to be served, handshakes done: beyond, new ones wait in the system's queue.
 const BACKLOG: usize = 64;
 /// Pause after the system refused a connection, as it does when there are no more descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Who is at the other end.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// Its address.
-    pub address: SocketAddr,
-    /// Its certificate, judged when it connected; none where none was needed.
-    pub certificate: Option<Arc<Certificate>>,
-}
-
 /// The first byte of a TLS connection: the content type of a handshake record (RFC 8446, 5.1). No HTTP
 /// request begins with it.
 const TLS_HANDSHAKE: u8 = 22;
 
-/// A connection after its handshake, or in the clear.
-pub struct TlsIo {
-    stream: Either<TlsStream<TcpStream>, TcpStream>,
-    caller: Caller,
-    /// Of a stranger: when it has been silent for too long.
-    idle: Option<Idle>,
-    // Dropped with the connection.
-    _entry: Option<Entry>,
-    _place: Place,
-}
+/// A connection that others made, after its handshake, or in the clear.
+pub type TlsIo = Io<Either<TlsStream<TcpStream>, TcpStream>>;
 
 impl TlsIo {
-    async fn accept(door: Door, stream: TcpStream, address: SocketAddr, mut place: Place) -> io::Result<Self> {
+    async fn accept(door: Door, stream: TcpStream, address: SocketAddr, place: Place) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let Door { acceptor, table, plain } = door;
         if plain {
             let mut first = [0];
             tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await.map_err(|_| io::ErrorKind::TimedOut)??;
             if first != [TLS_HANDSHAKE] {
-                let caller = Caller { address, certificate: None };
-                return Ok(Self { stream: Either::Right(stream), caller, idle: Some(Idle::new()), _entry: None, _place: place });
+                return Ok(Self::of_stranger(Either::Right(stream), address, place));
             }
         }
         let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.map_err(|_| io::ErrorKind::TimedOut)??;
         let (tcp, session) = stream.get_ref();
-        let certificate = match session.peer_certificates().and_then(<[_]>::first) {
-            None => None,
-            Some(leaf) => Some(Arc::new(Certificate::parse(leaf).map_err(io::Error::other)?)),
-        };
-        let (entry, idle) = match &certificate {
-            None => (None, Some(Idle::new())),
-            Some(certificate) => {
-                place.is_known();
-                (Some(table.enter(Arc::clone(certificate), tcp)?), None)
+        match session.peer_certificates().and_then(<[_]>::first) {
+            None => Ok(Self::of_stranger(Either::Left(stream), address, place)),
+            Some(leaf) => {
+                let (certificate, entry) = table.enter(leaf, tcp)?;
+                Ok(Self::of_known(Either::Left(stream), Caller { address, certificate: Some(certificate) }, Some(entry), Some(place)))
             }
-        };
-        Ok(Self { stream: Either::Left(stream), caller: Caller { address, certificate }, idle, _entry: entry, _place: place })
-    }
-}
-
-/// Ends a stranger's connection on which nothing comes.
-struct Idle(Pin<Box<tokio::time::Sleep>>);
-
-impl Idle {
-    fn new() -> Self {
-        Self(Box::pin(tokio::time::sleep(SILENCE)))
-    }
-
-    fn begin_anew(&mut self) {
-        self.0.as_mut().reset(tokio::time::Instant::now() + SILENCE);
+        }
     }
 }
 
@@ -165,7 +119,7 @@ impl axum::serve::Listener for TlsListener {
     async fn accept(&mut self) -> (TlsIo, SocketAddr) {
         match self.ready.recv().await {
             Some(io) => {
-                let address = io.caller.address;
+                let address = io.caller().address;
                 (io, address)
             }
             // The accepting task ends only after this end.
@@ -180,7 +134,7 @@ impl axum::serve::Listener for TlsListener {
 
 impl AxumConnected<IncomingStream<'_, TlsListener>> for Caller {
     fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        stream.io().caller.clone()
+        stream.io().caller().clone()
     }
 }
 
@@ -188,42 +142,6 @@ impl tonic::transport::server::Connected for TlsIo {
     type ConnectInfo = Caller;
 
     fn connect_info(&self) -> Caller {
-        self.caller.clone()
-    }
-}
-
-impl AsyncRead for TlsIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        match (&mut self.idle, &read) {
-            (None, _) => read,
-            (Some(idle), Poll::Ready(_)) => {
-                idle.begin_anew();
-                read
-            }
-            (Some(idle), Poll::Pending) => idle.0.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
-        }
-    }
-}
-
-impl AsyncWrite for TlsIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.caller().clone()
     }
 }

@@ -3,12 +3,14 @@
 
 mod connections;
 mod dial;
+mod io;
 mod listener;
 mod standing;
 
 pub use connections::{Connections, MAX_CONNECTIONS};
 pub use dial::dial;
-pub use listener::{Caller, TlsIo, TlsListener};
+pub use io::{Caller, Io};
+pub use listener::{TlsIo, TlsListener};
 pub use standing::StateStanding;
 
 use crate::keys::TlsKeys;

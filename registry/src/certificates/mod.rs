@@ -26,6 +26,7 @@ pub(crate) use grant::grant;
 pub(crate) use issue::issue;
 pub(crate) use stand::{restore, revoke, revoke_all, suspend};
 
+use crate::reason::Reason;
 use vermilion_identity::{Kind as HolderKind, Subject};
 use vermilion_proto::Applicant;
 
@@ -105,6 +106,13 @@ pub fn applicant_of(subject: &Subject) -> Applicant {
             HolderKind::UnitSystem | HolderKind::Operator | HolderKind::Auditor => 0,
         },
     }
+}
+
+/// Whether a refusal to issue says more of the moment, or of the node that was asked, than of the
+/// applicant: another node, or the same a moment later, may well issue.
+#[must_use]
+pub fn is_for_now(reason: Reason) -> bool {
+    reason.is_passing() || matches!(reason, Reason::Expired | Reason::NoAuthority)
 }
 
 /// Under which name a holder's certificates are found: the path of the certificate's SPIFFE id.
