@@ -51,6 +51,8 @@ pub static CTX_BESIDE: Context = Context::new("vermilion 2026-11 beside v1");
 pub static CTX_EFFECTS: Context = Context::new("vermilion 2026-11 effects v1");
 /// Context of the state digest.
 pub static CTX_STATE: Context = Context::new("vermilion 2026-11 state v1");
+/// Context of a row of the state, in the sum that the state digest is of.
+pub static CTX_STATE_ROW: Context = Context::new("vermilion 2026-11 state row v1");
 /// Context of key ids.
 pub static CTX_KEY_ID: Context = Context::new("vermilion 2026-11 key id v1");
 /// Context of what is kept of an enrolment token.
@@ -72,6 +74,15 @@ pub fn derive(context: &Context, parts: &[&[u8]]) -> Digest {
         hasher.update(part);
     }
     *hasher.finalize().as_bytes()
+}
+
+/// BLAKE3 in derive-key mode over the concatenation of `parts`, as many bytes of it as `out` holds.
+pub(crate) fn stretch(context: &Context, parts: &[&[u8]], out: &mut [u8]) {
+    let mut hasher = context.hasher();
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize_xof().fill(out);
 }
 
 // Flags of a block, section 2.2 of the BLAKE3 specification.

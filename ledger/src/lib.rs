@@ -52,7 +52,7 @@ pub use record::{chain_next, chain_start, record_hash, record_hashes};
 pub use status::{CHUNK_LEN, LICENCES_A_CHUNK, MAX_STATUS, StatusTree, StatusView};
 pub use status_proof::{StatusProof, check_status_proof, proven_status};
 pub use tile::{
-    EntryBundle, FullTile, Shelf, TILE_HEIGHT, TILE_LEN, TILE_WIDTH, TileName, TileStore, bundle_entries, bundle_part, tile_path,
+    EntryBundle, FullTile, Shelf, TILE_HEIGHT, TILE_LEN, TILE_WIDTH, TileName, TileStore, bundle_entries, bundle_part, tile_path, tile_root,
 };
 pub use tlog_proof::{MAX_TLOG_PROOF_LEN, TlogProof};
 pub use tree::{MAX_TREE_SIZE, Tree, empty_root};

@@ -199,6 +199,15 @@ pub(crate) fn tile_hashes<E: std::error::Error + 'static>(level: u8, index: u64,
     Ok(hashes.to_vec())
 }
 
+/// The hash over a full tile, as it stands in the tile above; `None` if it is not full.
+#[must_use]
+pub fn tile_root(tile: &[u8]) -> Option<Digest> {
+    match tile.as_chunks::<32>() {
+        (hashes, []) if hashes.len() == TILE_WIDTH => Some(perfect_root(hashes)),
+        _ => None,
+    }
+}
+
 /// The hash of a perfect node over these hashes, a power of two of them.
 pub(crate) fn perfect_root(hashes: &[Digest]) -> Digest {
     let mut row = hashes.to_vec();

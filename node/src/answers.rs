@@ -1,7 +1,7 @@
 //! Answers from the state: a licence's status, and who may ask.
 
 use crate::node::Node;
-use vermilion_proto::{LicenceState, LicenceStatusReply, LicenceStatusRequest, OperatorState, PublicStatus, StatusAnswer};
+use vermilion_proto::{LicenceState, LicenceStatusReply, LicenceStatusRequest, OperatorState, PublicStatus, StatusAnswer, StoredRecord};
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::{Kv, query, status};
@@ -14,6 +14,16 @@ pub fn internal(error: &dyn std::fmt::Display) -> Refusal {
 }
 
 impl Node {
+    /// A record that the state names.
+    pub fn record(&self, seq: u64) -> Result<StoredRecord, Refusal> {
+        match self.store.record(seq).map_err(|e| internal(&e))? {
+            Some(record) => Ok(record),
+            None if seq < self.store.history_from().map_err(|e| internal(&e))? => Err(Reason::NotHereYet.into()),
+            // It may have come between the two looks.
+            None => self.store.record(seq).map_err(|e| internal(&e))?.ok_or_else(|| internal(&format!("record {seq} is missing"))),
+        }
+    }
+
     /// The licence that an identifier names; for types whose identifiers are personal, by keyed tag.
     pub fn named(&self, kv: &dyn Kv, identifier: &str) -> Result<Named, Refusal> {
         let identifier = Identifier::parse(identifier)?;

@@ -41,6 +41,9 @@ pub enum ApplyError {
     /// What a peer sent is not the ledger's; nothing of it was kept. Another peer may do better.
     #[error("a peer's records do not belong: {0}")]
     Peer(String),
+    /// A peer could not be reached, or has not what was asked for.
+    #[error("a peer gave nothing: {0}")]
+    Unreached(String),
     /// Ledger, chain, tree and state do not agree.
     #[error("the ledger does not fit together: {0}. Keep the directory as evidence and rebuild the node from its peers")]
     Broken(String),
@@ -118,6 +121,19 @@ impl Applier {
             recent,
             late: None,
         })
+    }
+
+    /// Reads everything from the store again: a state came in from another node.
+    pub fn reload(&mut self) -> Result<(), ApplyError> {
+        let state = self.store.state();
+        self.registry = Registry::open(&state)?;
+        self.head = query::head(&state)?.ok_or_else(|| ApplyError::Broken("the state has no head".into()))?;
+        self.right = edge::rebuild(&self.store, &self.head)?;
+        self.edge.show(&self.right);
+        self.recent.publish(self.head.size, self.registry.statuses().view());
+        self.roster = Arc::new(Roster::read(&state)?);
+        self.rights.changed();
+        Ok(())
     }
 
     /// The status vectors that receipts are proved from.

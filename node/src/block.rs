@@ -2,8 +2,9 @@
 
 use vermilion_consensus::{BoxError, Change, Millis, Packer, Tip};
 use vermilion_crypto::{Digest, PublicKey, SigningKey, dsse, hash};
-use vermilion_proto::{BLOCK_TYPE, Block, BlockBody, Bytes, Message as _, whole};
+use vermilion_proto::{BLOCK_TYPE, Block, BlockBody, Body, Bytes, Message as _, body::Of, whole};
 use vermilion_registry::reason::Refusal;
+use vermilion_registry::submission::open_submission;
 
 /// The format version of blocks.
 const VERSION: u32 = 1;
@@ -55,6 +56,14 @@ impl OpenBlock {
     }
 }
 
+/// A commitment without a time-stamp token is not as long as this.
+const MAX_COMMITMENT: usize = 1024;
+
+fn is_commitment(submission: &Bytes) -> bool {
+    submission.len() < MAX_COMMITMENT
+        && open_submission(submission).is_ok_and(|opened| matches!(opened.checked.command.body, Some(Body { of: Some(Of::Commitment(_)) })))
+}
+
 /// Packs commands into blocks signed with the node's key.
 pub struct BlockPacker {
     /// This node's Raft id.
@@ -73,12 +82,15 @@ impl Packer for BlockPacker {
     }
 
     fn pack(&mut self, prev: Tip, now: Millis, commands: &[Bytes]) -> Result<(Vec<u8>, Tip), BoxError> {
+        // A commitment comes last: the state after the block is then the one that it speaks of, and can be
+        // given to a node that joins.
+        let (last, first): (Vec<Bytes>, Vec<Bytes>) = commands.iter().cloned().partition(is_commitment);
         let body = BlockBody {
             format_version: VERSION,
             previous: prev.link.to_vec(),
             proposer: self.id,
             time_ms: now.0,
-            submissions: commands.to_vec(),
+            submissions: [first, last].concat(),
         };
         let body = Bytes::from(body.encode_to_vec());
         // Over its hash: Ed25519 would go through megabytes twice, with a slower hash.

@@ -14,10 +14,11 @@ use tokio::sync::watch;
 use vermilion_consensus::{Applied, ConfState};
 use vermilion_crypto::batch::Batch;
 use vermilion_crypto::sha256;
-use vermilion_proto::{CatchUpRecord, CatchUpRequest, LedgerHead, Outcome, VaultWraps, canonical};
+use vermilion_ledger::{Digest, Leaf, Trust};
+use vermilion_proto::{CatchUpRecord, CatchUpRequest, LedgerHead, Message as _, Outcome, Record, StoredRecord, VaultWraps, canonical};
 use vermilion_registry::Checked;
 use vermilion_registry::submission::{Sealed, open_recorded};
-use vermilion_storage::Store;
+use vermilion_storage::{Store, VaultPut};
 
 /// Records asked for at once.
 const CHUNK: u64 = 512;
@@ -38,6 +39,8 @@ pub struct CatchUp {
     pub runtime: tokio::runtime::Handle,
     /// Told who the nodes are, whenever that may have changed.
     pub follow: Follow,
+    /// Whose cosignatures make a quorum, as far as this node knows.
+    pub trust: Arc<dyn Fn() -> Arc<Trust> + Send + Sync>,
     /// Told how far it is, for whoever shows it.
     pub progress: watch::Sender<Option<Progress>>,
 }
@@ -155,26 +158,74 @@ impl CatchUp {
     }
 
     fn replay(&self, applier: &mut Applier, records: Vec<CatchUpRecord>) -> Result<(), ApplyError> {
-        let mut batch = Batch::new();
-        let mut opened = Vec::with_capacity(records.len());
-        for received in records {
-            let stored = received.record.ok_or_else(|| bad("a record without its bytes"))?;
-            let open = vermilion_registry::stored::open_record(&stored).map_err(|e| bad(e.to_string()))?;
-            let (envelope, checked) = open_recorded(open.record.envelope, stored.items.clone()).map_err(|e| bad(e.to_string()))?;
-            envelope.queue(&mut batch);
-            let sealed = Sealed {
-                ciphertexts: received.ciphertexts.into_iter().map(Into::into).collect(),
-                wraps: received.wraps.into(),
-                text: received.text.into(),
-            };
-            let checked = Checked { has_vault: !sealed.wraps.is_empty(), ..checked };
-            check_sealed(&checked, open.record.outcome.as_ref(), &sealed)?;
-            opened.push((stored, checked, sealed));
-        }
-        batch.verify().map_err(|_| bad("a record with a signature that does not hold"))?;
-        for (stored, checked, sealed) in opened {
-            applier.replay(&stored, checked, sealed)?;
+        for received in open_received(records)? {
+            applier.replay(&received.stored, received.checked, received.sealed)?;
         }
         Ok(())
     }
+}
+
+/// A record from another node, opened: every signature holds, and what travelled beside it is what was
+/// signed. Whether it belongs to the ledger is not said yet.
+pub struct Received {
+    stored: StoredRecord,
+    outcome: Option<Outcome>,
+    sealed: Sealed,
+    /// Its hash.
+    pub hash: Digest,
+    /// The leaf that it leaves.
+    pub leaf: Leaf,
+    /// The epoch that it says.
+    pub epoch: u64,
+    /// Of a commitment, the licences that it says there are.
+    pub licence_count: u64,
+    /// Its command.
+    pub checked: Checked,
+}
+
+impl Received {
+    /// Its row in the store.
+    pub fn row(&self) -> (u64, Vec<u8>) {
+        (self.leaf.seq, self.stored.encode_to_vec())
+    }
+
+    /// What it leaves in the vault: nothing of what was refused.
+    pub fn content(&self) -> Option<VaultPut> {
+        let outcome = self.outcome.as_ref().filter(|outcome| outcome.code == 0)?;
+        if self.sealed.wraps.is_empty() {
+            return None;
+        }
+        let refused = |position: u32| outcome.refused.iter().any(|r| r.position == position);
+        let kept = (0u32..).zip(&self.sealed.ciphertexts).filter(|(n, c)| !refused(*n) && !c.is_empty());
+        Some(VaultPut {
+            seq: self.leaf.seq,
+            ciphertexts: kept.map(|(n, c)| (n, c.clone())).collect(),
+            wraps: self.sealed.wraps.clone(),
+            text: self.sealed.text.clone(),
+        })
+    }
+}
+
+/// Opens records from another node, and verifies every signature in them.
+pub fn open_received(records: Vec<CatchUpRecord>) -> Result<Vec<Received>, ApplyError> {
+    let mut batch = Batch::new();
+    let mut opened = Vec::with_capacity(records.len());
+    for received in records {
+        let stored = received.record.ok_or_else(|| bad("a record without its bytes"))?;
+        let open = vermilion_registry::stored::open_record(&stored).map_err(|e| bad(e.to_string()))?;
+        let sealed = Sealed {
+            ciphertexts: received.ciphertexts.into_iter().map(Into::into).collect(),
+            wraps: received.wraps.into(),
+            text: received.text.into(),
+        };
+        let Record { envelope, outcome, epoch, commitment, .. } = open.record;
+        let (envelope, checked) = open_recorded(envelope, stored.items.clone()).map_err(|e| bad(e.to_string()))?;
+        envelope.queue(&mut batch);
+        let checked = Checked { has_vault: !sealed.wraps.is_empty(), ..checked };
+        check_sealed(&checked, outcome.as_ref(), &sealed)?;
+        let licence_count = commitment.map_or(0, |c| c.licence_count);
+        opened.push(Received { stored, outcome, sealed, hash: open.hash, leaf: open.leaf, epoch, licence_count, checked });
+    }
+    batch.verify().map_err(|_| bad("a record with a signature that does not hold"))?;
+    Ok(opened)
 }

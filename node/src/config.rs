@@ -68,6 +68,10 @@ pub struct Config {
     /// Raft's tick, in milliseconds: a heartbeat each, an election after ten to twenty.
     #[serde(default = "default_tick_ms")]
     pub tick_ms: u64,
+    /// A node that joins a ledger of at least so many records takes the state that a quorum vouches for, and
+    /// fetches the records later; of a smaller one it replays them.
+    #[serde(default = "default_state_from_records")]
+    pub state_from_records: u64,
     /// Witnesses outside the ledger's own nodes.
     #[serde(default)]
     pub witness: Vec<OutsideWitness>,
@@ -245,6 +249,10 @@ impl Default for Log {
 
 fn default_rest_rate() -> u32 {
     DEFAULT_REST_RATE
+}
+
+fn default_state_from_records() -> u64 {
+    10_000
 }
 
 fn default_checkpoint_ms() -> u64 {

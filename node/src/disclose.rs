@@ -41,7 +41,7 @@ impl Node {
                 self.metrics.disclosed.inc();
                 UseReply { reply: Some(reply), contents }
             }
-            Err(refusal) if refusal.reason == Reason::NoVaultKey => self.serve_elsewhere(reply).await,
+            Err(refusal) if matches!(refusal.reason, Reason::NoVaultKey | Reason::NotHereYet) => self.serve_elsewhere(reply).await,
             Err(refusal) => UseReply {
                 reply: Some(SubmitReply { code: refusal.reason.number(), detail: refusal.detail, ..reply }),
                 contents: Vec::new(),
@@ -66,7 +66,7 @@ impl Node {
     fn recorded_use(&self, kv: &dyn Kv, command_id: &[u8]) -> Result<Option<RecordedUse>, Refusal> {
         let id = command_id.try_into().map_err(|_| Refusal::new(Reason::Malformed, "a command id has 32 bytes"))?;
         let seq = query::command(kv, &id).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
-        let record = self.store.record(seq).map_err(|e| internal(&e))?.ok_or_else(|| internal(&"a record is missing"))?;
+        let record = self.record(seq)?;
         let open = stored::open_record(&record).map_err(|e| internal(&e))?;
         let (_, checked) = open_recorded(open.record.envelope, record.items)?;
         let unit = checked.command.head.map(|h| h.unit).unwrap_or_default();
@@ -150,7 +150,7 @@ impl Node {
             let fields = vermilion_registry::content::disclosures(&content)?;
             disclosures.extend(fields.iter().filter(|d| granted.iter().any(|g| g == d.name())).map(|d| d.encoded().to_owned()));
         }
-        let record = self.store.record(found.seq).map_err(|e| internal(&e))?.ok_or_else(|| internal(&"a record is missing"))?;
+        let record = self.record(found.seq)?;
         let item = record.items.into_iter().nth(found.position as usize).unwrap_or_default();
         Ok(DisclosedContent { identifier, disclosures, status: Some(status), item: item.to_vec() })
     }
@@ -164,7 +164,7 @@ impl Node {
             tracing::error!(record = found.seq, "vault content is missing here");
             Refusal::from(Reason::NoVaultKey)
         };
-        let record = self.store.record(found.seq).map_err(|e| internal(&e))?.ok_or_else(missing)?;
+        let record = self.record(found.seq)?;
         let open = stored::open_record(&record).map_err(|e| internal(&e))?;
         let opened = vermilion_identity::open(&open.record.envelope).map_err(|e| internal(&e))?;
         let nonce = opened.command.head.map(|h| h.nonce).unwrap_or_default();

@@ -284,8 +284,7 @@ impl Node {
             Refusal::from(Reason::Internal)
         };
         let Some(seq) = query::command(&self.store.state(), id).map_err(|e| internal(&e))? else { return Ok(None) };
-        let record =
-            self.store.record(seq).map_err(|e| internal(&e))?.ok_or_else(|| internal(&"a record that the state names is missing"))?;
+        let record = self.record(seq)?;
         let open = stored::open_record(&record).map_err(|e| internal(&e))?;
         Ok(Some(committed(id, seq, open.hash, open.record.time_ms, open.record.outcome.unwrap_or_default())))
     }

@@ -178,6 +178,10 @@ impl Ledger for LedgerService {
     async fn records(&self, request: Request<RecordsRequest>) -> Result<Response<Self::RecordsStream>, Status> {
         self.allowed(&request, "records", Question::Records)?;
         let RecordsRequest { from, to } = request.into_inner();
+        let first = self.0.store.history_from().map_err(|e| status(&internal(&e)))?;
+        if first > 1 && from < first {
+            return Err(status(&Reason::NotHereYet.into()));
+        }
         let (sender, out) = mpsc::channel(ANSWERS);
         let store = self.0.store.clone();
         tokio::task::spawn_blocking(move || {

@@ -37,6 +37,8 @@ pub enum Step {
     Admitted,
     /// It runs, and waits to be let into the group.
     Started,
+    /// It took the state as of so many records, which a quorum vouches for.
+    TookState(u64),
     /// It fetches records.
     CatchingUp {
         /// Records here.
@@ -62,6 +64,7 @@ impl Step {
             Self::NoKeys(_) => "no-keys",
             Self::Admitted => "admitted",
             Self::Started => "started",
+            Self::TookState(_) => "took-state",
             Self::CatchingUp { .. } => "catching-up",
             Self::Learner => "learner",
             Self::Voter => "voter",
@@ -76,6 +79,7 @@ impl Step {
             match self {
                 Self::Waiting(state) => object["admission"] = state.as_str().into(),
                 Self::NoCertificate(why) | Self::NoKeys(why) => object["why"] = why.as_str().into(),
+                Self::TookState(records) => object["records"] = (*records).into(),
                 Self::CatchingUp { at, of } => {
                     object["records"] = (*at).into();
                     object["of"] = (*of).into();
@@ -93,6 +97,9 @@ impl Step {
             Self::Certified => format!("{node}: this node has its certificate"),
             Self::Admitted => format!("{node}: the ledger has connected this node"),
             Self::Started => format!("{node}: running; waiting for the leader to let it into the group"),
+            Self::TookState(records) => {
+                format!("{node}: took the state as of {records} records, which a quorum vouches for; older records follow")
+            }
             Self::CatchingUp { at, of } => format!("{node}: catching up, {at} of {of} records"),
             Self::Learner => format!("{node}: in the group as a learner, receiving the log"),
             Self::Voter => format!("{node}: caught up, and has its vote: the join is done"),
@@ -254,6 +261,9 @@ pub async fn wait_until_admitted(
 pub async fn watch(node: Arc<Node>, mut tell: impl FnMut(Step)) {
     let mut told = Step::Started;
     tell(told.clone());
+    if let Some(records) = node.took {
+        tell(Step::TookState(records));
+    }
     while told != Step::Voter {
         let status = node.status();
         let step = match node.catching_up() {

@@ -34,6 +34,7 @@ pub mod rest;
 pub mod revoked;
 pub mod rights;
 pub mod runtime;
+pub mod snapshot;
 pub mod tiles;
 pub mod tls;
 pub mod trail;

@@ -29,6 +29,8 @@ pub struct Metrics {
     pub rate_limited: IntCounter,
     /// Seconds until the node's certificate expires; 0 without one.
     pub certificate_seconds: IntGauge,
+    /// Older records that a node which took a state from another has still to fetch.
+    pub history_missing: IntGauge,
     term: IntGauge,
     leader: IntGauge,
     commit: IntGauge,
@@ -66,6 +68,7 @@ impl Metrics {
             connections_cut: IntCounter::new("vermilion_connections_cut_total", "connections cut after their credential fell")?,
             rate_limited: IntCounter::new("vermilion_rest_rate_limited_total", "public questions turned away")?,
             certificate_seconds: IntGauge::new("vermilion_certificate_expires_seconds", "until the node's certificate expires")?,
+            history_missing: IntGauge::new("vermilion_history_missing_records", "older records still to be fetched")?,
             term: IntGauge::new("vermilion_raft_term", "Raft term")?,
             leader: IntGauge::new("vermilion_raft_leader", "Raft id of the leader, 0 when there is none")?,
             commit: IntGauge::new("vermilion_raft_commit_index", "committed through")?,
@@ -91,6 +94,7 @@ impl Metrics {
         }
         for gauge in [
             &metrics.certificate_seconds,
+            &metrics.history_missing,
             &metrics.size,
             &metrics.published,
             &metrics.term,

@@ -18,6 +18,7 @@ use crate::peers::Peers;
 use crate::recent::Recent;
 use crate::rights::Rights;
 use crate::runtime::{Event, FatalStop, Parts, Runtime, now_ms};
+use crate::snapshot::Backfill;
 use crate::tls::{NodeTls, StateStanding};
 use crate::trail::Trail;
 use crate::verify::Verifier;
@@ -81,6 +82,10 @@ pub struct Node {
     pub trail: Arc<Trail>,
     /// Whether everybody is shown the metrics.
     pub(crate) open_metrics: bool,
+    /// One state at a time is given to another node.
+    pub giving: Arc<Semaphore>,
+    /// Records of the ledger whose state this node took from another when it started.
+    pub took: Option<u64>,
     /// One entry bundle at a time is made from records.
     pub bundling: Semaphore,
     /// Counts.
@@ -132,6 +137,8 @@ impl Node {
         let me = own_entry(config, &keys, &genesis, &store)?;
         check_keys(&keys, &me, &genesis)?;
         initialise(&store, &payload, &genesis, &me, how)?;
+        let records = query::head(&store.state()).map_err(|e| e.to_string())?.map_or(0, |head| head.size);
+        store.settle_adoption(records).map_err(|e| e.to_string())?;
         let report = store.check().map_err(|e| e.to_string())?;
         tracing::info!(
             log_first = report.log.0,
@@ -175,8 +182,19 @@ impl Node {
         };
         follow(applier.roster(), applier.group());
         let (progress, catching_up) = watch::channel(None);
-        let catch_up = CatchUp { peers: peers.clone(), runtime: handle.clone(), follow: Arc::clone(&follow), progress };
+        let trust = {
+            let witness = Arc::clone(&witness);
+            Arc::new(move || witness.trust())
+        };
+        let catch_up = CatchUp { peers: peers.clone(), runtime: handle.clone(), follow: Arc::clone(&follow), trust, progress };
+        let took = match how {
+            Start::Join if applier.head().size == 1 && store.installing().map_err(|e| e.to_string())?.is_none() => {
+                catch_up.take_state(&mut applier, &store, &payload, config.state_from_records).map_err(|e| e.to_string())?
+            }
+            _ => None,
+        };
         catch_up.resume(&mut applier, &store).map_err(|e| e.to_string())?;
+        let backfill = Backfill { store: store.clone(), peers: peers.clone(), metrics: Arc::clone(&metrics), fatal: fatal_in.clone() };
         let runtime = Runtime::start(Parts {
             id: me.raft_id,
             store: store.clone(),
@@ -196,6 +214,7 @@ impl Node {
             .spawn(move || relayed.into_iter().try_for_each(|event| to_driver.send(event)).unwrap_or(()))
             .map_err(|e| e.to_string())?;
         handle.spawn(Arc::clone(&witness).run(me.raft_id, peers.clone(), points));
+        handle.spawn(backfill.run());
         for feeder in outside::feeders(config, &witness, &peers, me.raft_id, &store, &edge, &metrics) {
             handle.spawn(feeder.run());
         }
@@ -220,6 +239,8 @@ impl Node {
             rights,
             trail,
             open_metrics: config.tls.as_ref().is_none_or(|tls| tls.open_metrics),
+            giving: Arc::new(Semaphore::new(1)),
+            took,
             bundling: Semaphore::new(1),
             metrics,
             events: runtime.events.clone(),

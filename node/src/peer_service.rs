@@ -8,6 +8,7 @@ use crate::gate::NodeGate;
 use crate::grpc::{Door, status, submit_all};
 use crate::node::Node;
 use crate::runtime::{Event, now_ms};
+use crate::snapshot::give;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -18,9 +19,11 @@ use vermilion_consensus::{Gate as _, Millis, Refusal as GateRefusal};
 use vermilion_proto::peer_server::Peer;
 use vermilion_proto::{
     CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, Message as _, RaftAck, RaftFrame,
-    SubmitReply, SubmitRequest, UseReply,
+    StatePart, StateRequest, StoredRecord, SubmitReply, SubmitRequest, UseReply,
 };
+use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::open_submission;
+use vermilion_storage::{StorageError, Store};
 
 /// Records of one catch-up request.
 const MAX_CATCH_UP: u64 = 1024;
@@ -81,6 +84,19 @@ fn hand_over(events: &SyncSender<Event>, event: Event) -> Result<(), Status> {
     }
 }
 
+/// A record with what the vault holds of it.
+pub fn with_content(store: &Store, seq: u64, record: StoredRecord) -> Result<CatchUpRecord, StorageError> {
+    let (items, text) = store.ciphertexts(seq)?;
+    let wraps = store.wraps(seq)?.unwrap_or_default();
+    let mut ciphertexts = vec![Vec::new(); record.items.len()];
+    for (position, ciphertext) in items {
+        if let Some(slot) = ciphertexts.get_mut(position as usize) {
+            *slot = ciphertext;
+        }
+    }
+    Ok(CatchUpRecord { record: Some(record), ciphertexts, wraps, text })
+}
+
 #[tonic::async_trait]
 impl Peer for PeerService {
     async fn raft(&self, request: Request<Streaming<RaftFrame>>) -> Result<Response<RaftAck>, Status> {
@@ -136,6 +152,23 @@ impl Peer for PeerService {
         Ok(Response::new(CosignReply { note }))
     }
 
+    type StateStream = ReplyStream<StatePart>;
+
+    async fn state(&self, request: Request<StateRequest>) -> Result<Response<Self::StateStream>, Status> {
+        caller::reader(&self.0, &request)?;
+        // Each keeps a moment of the database alive.
+        let Ok(one) = Arc::clone(&self.0.giving).try_acquire_owned() else {
+            return Err(status(&Refusal::new(Reason::Busy, "a state is being given to another node: ask again")));
+        };
+        let (sender, out) = mpsc::channel(4);
+        let (node, StateRequest { at_least }) = (Arc::clone(&self.0), request.into_inner());
+        tokio::task::spawn_blocking(move || {
+            give(&node, at_least, &sender);
+            drop(one);
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(out))))
+    }
+
     type CatchUpStream = ReplyStream<CatchUpRecord>;
 
     async fn catch_up(&self, request: Request<CatchUpRequest>) -> Result<Response<Self::CatchUpStream>, Status> {
@@ -144,6 +177,9 @@ impl Peer for PeerService {
         let to = to.min(from.saturating_add(MAX_CATCH_UP));
         let (sender, out) = mpsc::channel(16);
         let store = self.0.store.clone();
+        if from < store.history_from().map_err(|e| status(&internal(&e)))? && from > 0 {
+            return Err(status(&Reason::NotHereYet.into()));
+        }
         let mut sent = 0;
         tokio::task::spawn_blocking(move || {
             let result = store.records(from, &mut |seq, record| {
@@ -151,18 +187,7 @@ impl Peer for PeerService {
                 if seq >= to || sent > MAX_CATCH_UP_BYTES {
                     return false;
                 }
-                let with_vault = || {
-                    let (items, text) = store.ciphertexts(seq)?;
-                    let wraps = store.wraps(seq)?.unwrap_or_default();
-                    let mut ciphertexts = vec![Vec::new(); record.items.len()];
-                    for (position, ciphertext) in items {
-                        if let Some(slot) = ciphertexts.get_mut(position as usize) {
-                            *slot = ciphertext;
-                        }
-                    }
-                    Ok::<_, vermilion_storage::StorageError>(CatchUpRecord { record: Some(record.clone()), ciphertexts, wraps, text })
-                };
-                let answer = with_vault().map_err(|e| status(&internal(&e)));
+                let answer = with_content(&store, seq, record).map_err(|e| status(&internal(&e)));
                 sent += answer.as_ref().map_or(0, |a| a.encoded_len());
                 sender.blocking_send(answer).is_ok()
             });

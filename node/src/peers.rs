@@ -14,7 +14,7 @@ use vermilion_consensus::{ConfState, NodeId, Standing, Transport};
 use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{
     Bytes, CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, GenesisNode, RaftFrame,
-    SubmitReply, SubmitRequest, UseReply,
+    StatePart, StateRequest, SubmitReply, SubmitRequest, UseReply,
 };
 
 /// Frames that wait for a slow peer: beyond, they are dropped and Raft is told.
@@ -299,6 +299,13 @@ impl Peers {
             records.push(record);
         }
         Ok(records)
+    }
+}
+
+impl Peers {
+    /// The state as of a commitment record, in parts.
+    pub async fn state(&self, id: NodeId, request: StateRequest) -> Result<tonic::Streaming<StatePart>, tonic::Status> {
+        Ok(self.client(id)?.state(request).await?.into_inner())
     }
 }
 

@@ -90,7 +90,7 @@ impl Node {
         }
     }
 
-    fn has_quorum(&self, note: &[u8]) -> bool {
+    pub(crate) fn has_quorum(&self, note: &[u8]) -> bool {
         let trust = self.witness.trust();
         vermilion_ledger::verify(note, &trust).is_ok_and(|v| v.check_quorum(&trust).is_ok())
     }
@@ -124,8 +124,7 @@ impl Node {
 
     fn assemble(&self, wanted: &Wanted, basis: Basis) -> Result<Receipt, Refusal> {
         let Wanted { seq, position, status_index } = *wanted;
-        let missing = |seq: u64| internal(&format!("record {seq} is missing"));
-        let read = |seq: u64| self.store.record(seq).map_err(|e| internal(&e))?.ok_or_else(|| missing(seq));
+        let read = |seq: u64| self.record(seq);
         let record = read(seq)?;
         let chain_before = match seq.checked_sub(1) {
             Some(before) => read(before)?.chain,

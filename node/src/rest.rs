@@ -209,7 +209,7 @@ fn find_record(node: &Node, id: &str) -> Result<(String, Record), Refusal> {
     let internal = crate::answers::internal;
     let id = command_id(id)?;
     let seq = query::command(&node.store.state_snapshot(), &id).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
-    let found = node.store.record(seq).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
+    let found = node.record(seq)?;
     let open = stored::open_record(&found).map_err(|e| internal(&e))?;
     let code = open.record.outcome.as_ref().map_or(0, |o| o.code);
     let unit = unit_of(&open.record).ok_or_else(|| internal(&"a record's command does not read"))?;

@@ -24,7 +24,8 @@ const NOT_KEPT: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 enum Missing {
     /// No such path, beyond what is published, or a partial tile whose full one is there.
     NotThere,
-    /// After a crash, until the log is applied again as far as the published checkpoint.
+    /// After a crash, until the log is applied again as far as the published checkpoint; of a node that
+    /// took a state from another, until its history is whole.
     NotYet,
     /// The store.
     Failed(String),
@@ -64,7 +65,8 @@ pub async fn tile(State(node): State<Arc<Node>>, uri: Uri) -> Response {
         Err(Missing::NotThere) => (StatusCode::NOT_FOUND, [NOT_KEPT], "there is no such tile\n").into_response(),
         Err(Missing::NotYet) => {
             let headers = [NOT_KEPT, (header::RETRY_AFTER, "1")];
-            (StatusCode::SERVICE_UNAVAILABLE, headers, "the node is still applying its log: ask again\n").into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, headers, "the node is still applying its log or fetching its history: ask again\n")
+                .into_response()
         }
         Err(Missing::Failed(error)) => failed(&error),
     }
@@ -84,6 +86,9 @@ async fn read(node: &Node, name: TileName) -> Result<Bytes, Missing> {
     if node.edge.size() < published {
         return Err(Missing::NotYet);
     }
+    // Of the history that is still being fetched.
+    let first = node.store.history_from()?;
+    let missing_yet = |name: TileName| TileName { width: 1, ..name }.tree_size().is_some_and(|size| first > 1 && size <= first);
     // The edge first: what is no longer there by the time that it is looked at is in the store.
     let missing = || Missing::Failed(format!("{name} is not stored"));
     match name.shelf {
@@ -91,7 +96,9 @@ async fn read(node: &Node, name: TileName) -> Result<Bytes, Missing> {
             if let Some(bytes) = node.edge.hashes(level, name.index, name.width) {
                 return Ok(bytes.into());
             }
-            let mut bytes = node.store.tile(level, name.index)?.ok_or_else(missing)?;
+            let Some(mut bytes) = node.store.tile(level, name.index)? else {
+                return Err(if missing_yet(name) { Missing::NotYet } else { missing() });
+            };
             bytes.truncate(name.width * 32);
             Ok(bytes.into())
         }
@@ -101,6 +108,7 @@ async fn read(node: &Node, name: TileName) -> Result<Bytes, Missing> {
             }
             let bytes = match node.store.entries(name.index)? {
                 Some(bytes) => bytes,
+                None if missing_yet(name) => return Err(Missing::NotYet),
                 None => from_records(node, name.index).await?.ok_or_else(missing)?,
             };
             let damaged = || Missing::Failed(format!("{name} is stored, but is no bundle of so many leaves"));

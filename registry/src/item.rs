@@ -147,6 +147,11 @@ fn identify(item: &LicenceItem) -> Result<Sound, Refusal> {
     Ok(Sound { named: Named { series: Series::of_tag(&series), version }, tag: Some(tag), origin })
 }
 
+/// Which version of which licence an item of the ledger is; none of one that was never accepted.
+pub(crate) fn named(item: &LicenceItem) -> Option<Named> {
+    identify(item).ok().map(|sound| sound.named)
+}
+
 /// An identifier stands in the clear if its type says that it is public, and only then.
 fn check_class(item: &LicenceItem, definition: &LicenceType) -> Result<(), Refusal> {
     let personal = definition.identifier_class == IdentifierClass::Personal as i32;

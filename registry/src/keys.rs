@@ -26,6 +26,7 @@
 //! | `lh/` series `/` version (2) sequence number (8) | `StatusChange` |
 //! | `i/` identifier tag (32) | version (2), series |
 //! | `w/` holder tag (32) series | nothing |
+//! | `y` | the sum over all rows but this one and `h` ([`crate::state_sum`]) |
 //! | `s/` chunk (8) | 256 bytes: the states of 512 licences, four bits each |
 //!
 //! A series ([`crate::Series`]) is `i` and text without `/`, or `t` and 32 bytes, so no key is
@@ -37,6 +38,8 @@ use vermilion_crypto::Tag;
 
 /// The ledger's head.
 pub const HEAD: &[u8] = b"h";
+/// The sum over the state's rows.
+pub const SUM: &[u8] = b"y";
 /// The genesis payload.
 pub const GENESIS: &[u8] = b"g";
 /// Prefix of the nodes.

@@ -85,6 +85,17 @@ impl<'a> Overlay<'a> {
         self.writes.insert(key, value);
     }
 
+    /// What the writes are over.
+    #[must_use]
+    pub fn below(&self) -> &'a dyn Kv {
+        self.below
+    }
+
+    /// What every key written has now, in order of keys.
+    pub fn writes(&self) -> btree_map::Iter<'_, Vec<u8>, Option<Vec<u8>>> {
+        self.writes.iter()
+    }
+
     /// The final value of every key written, in order of keys.
     #[must_use]
     pub fn into_writes(self) -> Vec<Write> {

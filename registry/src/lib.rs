@@ -54,6 +54,7 @@ mod rotation;
 mod rules;
 mod set_policy;
 pub mod sharing;
+pub mod state_sum;
 pub mod status;
 pub mod stored;
 pub mod submission;

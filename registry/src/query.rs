@@ -5,6 +5,7 @@ use crate::codes::identifier::Identifier;
 use crate::days;
 use crate::fatal::Fatal;
 use crate::history;
+use crate::item;
 use crate::keys;
 use crate::kv::Kv;
 use crate::licence::{self, Named, Series};
@@ -15,8 +16,8 @@ use crate::value;
 use vermilion_crypto::Tag;
 use vermilion_proto::{
     AdmissionState, AuthorityState, CertificateFigures, CertificateState, Command, EnrolmentState, Genesis, GenesisNode, KeyState,
-    LedgerHead, LicenceState, LicenceType, Message, OperatorState, PolicyEntry, StatusAnswer, StatusChange, TypeState, Unit, UnitState,
-    Use, body::Of,
+    LedgerHead, LicenceItem, LicenceState, LicenceType, Message, OperatorState, PolicyEntry, StatusAnswer, StatusChange, TypeState, Unit,
+    UnitState, Use, body::Of,
 };
 
 /// The head; none before the genesis.
@@ -49,6 +50,11 @@ pub fn nodes(kv: &dyn Kv) -> Result<Vec<GenesisNode>, Fatal> {
 /// The sequence number of a command's record.
 pub fn command(kv: &dyn Kv, id: &[u8; 32]) -> Result<Option<u64>, Fatal> {
     value::get_seq(kv, &keys::command(id))
+}
+
+/// The licence that came of a record's item, at its version.
+pub fn of_item(kv: &dyn Kv, item: &LicenceItem) -> Result<Option<LicenceState>, Fatal> {
+    item::named(item).map_or(Ok(None), |named| licence::at_version(kv, &named))
 }
 
 /// A unit, by USCC.

@@ -41,7 +41,7 @@ impl Reason {
     /// Whether it says more of the moment than of what was asked.
     #[must_use]
     pub fn is_passing(self) -> bool {
-        matches!(self, Self::Busy | Self::NoLeader | Self::NoVaultKey | Self::Unknown | Self::Internal)
+        matches!(self, Self::Busy | Self::NoLeader | Self::NoVaultKey | Self::Unknown | Self::Internal | Self::NotHereYet)
     }
 }
 
@@ -136,6 +136,7 @@ reasons! {
     ChallengeFailed = 118, "challenge-failed", "核对信息不一致", "The field given does not match.";
     WrapMissing = 119, "wrap-missing", "未加密给保管密钥", "The content is not wrapped to the vault keys that must open it.";
     Internal = 120, "internal", "节点内部错误", "The node could not answer; its log says why.";
+    NotHereYet = 121, "not-here-yet", "本节点尚未补齐历史记录，请询问其他节点", "This node is still fetching older records: ask another.";
     // 130-149: certificates and enrolment
     NoAuthority = 130, "no-authority", "账本未设证书签发机构", "The ledger has no certificate authority of its own.";
     BadCertificate = 131, "bad-certificate", "证书不符合规范", "The certificate is outside the profile.";

@@ -12,7 +12,8 @@ use crate::kv::{Kv, Overlay, Write};
 use crate::policy::Policy;
 use crate::query;
 use crate::reason::Refusal;
-use crate::rules::{self, RULES_VERSION};
+use crate::rules::{self, RULES_VERSION, WITH_STATE_DIGEST};
+use crate::state_sum::StateSum;
 use crate::status::State;
 use crate::value;
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ pub struct Registry {
     directory: Directory,
     policy: Policy,
     statuses: StatusTree,
+    sum: StateSum,
 }
 
 impl Registry {
@@ -59,7 +61,8 @@ impl Registry {
             return Err(fatal);
         }
         let statuses = StatusTree::from_chunks(head.licences, chunks).map_err(|e| Fatal::Broken(e.to_string()))?;
-        Ok(Self { ledger_id: ledger_id(&payload), rules: RULES_VERSION, head, directory, policy, statuses })
+        let sum = StateSum::open(kv)?;
+        Ok(Self { ledger_id: ledger_id(&payload), rules: RULES_VERSION, head, directory, policy, statuses, sum })
     }
 
     /// The same under another version of the rules, to replay old records.
@@ -92,6 +95,7 @@ impl Registry {
             policy: Policy::read(directory.policy(), genesis.time_ms)?,
             directory,
             statuses: StatusTree::new(),
+            sum: StateSum::default(),
         };
         let envelope = Envelope { payload_type: COMMAND_TYPE.to_owned(), payload: payload.to_vec(), signatures: Vec::new() };
         let checked = Checked {
@@ -105,7 +109,7 @@ impl Registry {
         };
         let mut block = Building::new(kv, genesis.time_ms, 1, &[]);
         registry.record(&mut block, 0, &checked, Ok(Decision::of(changes)))?;
-        Ok(registry.finish(block, id))
+        registry.finish(block, id)
     }
 
     /// Applies a committed block: the only way in which the state changes. Deterministic: the same
@@ -130,7 +134,7 @@ impl Registry {
             let result = self.command(&mut building, index, checked)?;
             building.results.push(result);
         }
-        Ok(self.finish(building, block.hash))
+        self.finish(building, block.hash)
     }
 
     fn void(&self, block: &BlockInput<'_>) -> Option<VoidReason> {
@@ -194,19 +198,26 @@ impl Registry {
         let Decision { changes, outcome, erase, kept, commitment } = decision;
         let effects_digest = self.effect(block, seq, changes)?;
         let statuses = commitment.is_some().then(|| self.statuses.view());
-        let commitment = commitment.map(|timestamp_token| CommitmentData {
-            status_root: self.statuses.root().to_vec(),
-            licence_count: self.head.licences,
-            timestamp_token,
-            ..CommitmentData::default()
-        });
         let committed = match &commitment {
-            Some(data) => Some(vermilion_ledger::Commitment {
-                status_root: digest(&data.status_root)?,
-                state_digest: vermilion_ledger::UNKNOWN_STATE,
+            Some(_) => Some(vermilion_ledger::Commitment {
+                status_root: self.statuses.root(),
+                state_digest: match self.rules >= WITH_STATE_DIGEST {
+                    true => self.sum.digest_within(&block.overlay)?,
+                    false => vermilion_ledger::UNKNOWN_STATE,
+                },
             }),
             None => None,
         };
+        let commitment = commitment.zip(committed.as_ref()).map(|(timestamp_token, said)| {
+            let of_state = self.rules >= WITH_STATE_DIGEST;
+            CommitmentData {
+                status_root: said.status_root.to_vec(),
+                licence_count: self.head.licences,
+                timestamp_token,
+                state_digest: if of_state { said.state_digest.to_vec() } else { Vec::new() },
+                state_digest_seq: if of_state { seq } else { 0 },
+            }
+        });
         let record = Record {
             format_version: 1,
             seq,
@@ -308,19 +319,21 @@ impl Registry {
         }
     }
 
-    fn finish(&mut self, mut block: Building<'_>, hash: Digest) -> BlockEffects {
+    fn finish(&mut self, mut block: Building<'_>, hash: Digest) -> Result<BlockEffects, Fatal> {
+        let (key, sum) = self.sum.end_of_block(&block.overlay)?;
+        block.overlay.put(key, sum);
         self.head.time_ms = block.time_ms;
         self.head.block = hash.to_vec();
         block.overlay.put(keys::HEAD.to_vec(), Some(value::encode(&self.head)));
         block.erase.sort();
-        BlockEffects {
+        Ok(BlockEffects {
             void: None,
             records: block.records,
             results: block.results,
             writes: block.overlay.into_writes(),
             erase: block.erase,
             head: self.head.clone(),
-        }
+        })
     }
 
     /// The ledger id.

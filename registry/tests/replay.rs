@@ -11,7 +11,8 @@ use vermilion_proto::{
     body::Of,
 };
 use vermilion_registry::kv::Memory;
-use vermilion_registry::{BlockInput, CommandResult, Fatal, Registry, VoidReason, query};
+use vermilion_registry::state_sum::StateSum;
+use vermilion_registry::{BlockInput, CommandResult, Fatal, NewRecord, RULES_VERSION, Registry, VoidReason, keys, query};
 
 /// A world with a bit of everything in it.
 fn busy() -> World {
@@ -35,7 +36,13 @@ fn busy() -> World {
     world
 }
 
-fn commit(world: &mut World) {
+fn commit(world: &mut World) -> NewRecord {
+    let head = leaders(world);
+    world.must(head, Of::Commitment(Commitment::default()), vec![])
+}
+
+/// The head of a commitment.
+fn leaders(world: &mut World) -> Head {
     let mut head = world.head("", &[]);
     head.signers = vec![Signer {
         key_id: node_key(1).public().id().to_vec(),
@@ -43,7 +50,66 @@ fn commit(world: &mut World) {
         kind: SignerKind::Node as i32,
         ..Default::default()
     }];
-    world.must(head, Of::Commitment(Commitment::default()), vec![]);
+    head
+}
+
+/// What a commitment record says of the state.
+fn state_digest(record: &NewRecord) -> Vec<u8> {
+    let said = Record::decode(record.bytes.as_slice()).unwrap().commitment.unwrap();
+    assert_eq!(said.state_digest_seq, record.seq);
+    let leaf = vermilion_ledger::Leaf::decode(&record.leaf).unwrap();
+    assert_eq!(leaf.commitment.unwrap().state_digest[..], said.state_digest);
+    said.state_digest
+}
+
+#[test]
+fn a_commitment_says_the_digest_of_the_whole_state_before_it() {
+    let mut world = busy();
+    for _ in 0..2 {
+        let record = commit(&mut world);
+        let all = StateSum::over(&world.kv).unwrap();
+        assert_eq!(state_digest(&record), all.digest_before(&record.id, record.seq));
+    }
+}
+
+#[test]
+fn a_commitment_in_the_midst_of_a_block_counts_what_stands_before_it_in_the_block() {
+    let (mut world, health) = with_health();
+    let issue = |world: &mut World, serials: std::ops::Range<u32>| {
+        let items: Vec<_> = serials.map(|n| item(1, &health, &format!("M{n}"), 1)).collect();
+        checked(world.head(&health, &["mia", "carl"]), issue_body(&items), items)
+    };
+    let commitment = |world: &mut World| checked(leaders(world), Of::Commitment(Commitment::default()), vec![]);
+    let block =
+        vec![issue(&mut world, 0..3), commitment(&mut world), commitment(&mut world), issue(&mut world, 2..5), commitment(&mut world)];
+    // Each command in a block of its own is the same state after it.
+    let mut apart = with_health().0;
+    assert_eq!(apart.kv, world.kv);
+    apart.now = world.now;
+    let effects = world.block(block.clone());
+    let together: Vec<Vec<u8>> = effects.records.iter().map(|r| r.bytes.clone()).collect();
+    let one_by_one: Vec<Vec<u8>> = block.into_iter().map(|c| apart.block(vec![c]).records[0].bytes.clone()).collect();
+    assert_eq!(together, one_by_one);
+    let last = effects.records.last().unwrap();
+    assert_eq!(state_digest(last), StateSum::over(&world.kv).unwrap().digest_before(&last.id, last.seq));
+}
+
+#[test]
+fn a_state_from_before_the_sum_was_kept_is_counted_once() {
+    let mut world = busy();
+    world.kv.write(vec![(keys::SUM.to_vec(), None)]);
+    world.registry = Registry::open(&world.kv).unwrap();
+    let record = commit(&mut world);
+    assert_eq!(state_digest(&record), StateSum::over(&world.kv).unwrap().digest_before(&record.id, record.seq));
+    assert!(world.kv.iter().any(|(key, _)| key == keys::SUM));
+}
+
+#[test]
+fn under_the_first_rules_a_commitment_says_nothing_of_the_state() {
+    let mut world = busy();
+    world.registry = Registry::open(&world.kv).unwrap().with_rules(1).unwrap();
+    let said = Record::decode(commit(&mut world).bytes.as_slice()).unwrap();
+    assert_eq!((said.rules_version, said.commitment.unwrap().state_digest), (1, Vec::new()));
 }
 
 #[test]
@@ -63,7 +129,7 @@ fn records_are_chained_and_say_what_they_must() {
     let mut chain = vermilion_ledger::chain_start(world.registry.ledger_id());
     for (n, new) in world.records.iter().enumerate() {
         let record = Record::decode(new.bytes.as_slice()).unwrap();
-        assert_eq!((record.seq, new.seq, record.rules_version), (n as u64, n as u64, 1));
+        assert_eq!((record.seq, new.seq, record.rules_version), (n as u64, n as u64, RULES_VERSION));
         assert_eq!(new.hash, vermilion_ledger::record_hash(&new.bytes));
         chain = vermilion_ledger::chain_next(&chain, &new.hash);
         assert_eq!(new.chain, chain);
@@ -170,8 +236,8 @@ fn a_bulk_licence_writes_at_most_three_keys() {
         let command = checked(world.head(&health, &["mia", "carl"]), issue_body(&items), items);
         let effects = world.block(vec![command]);
         assert!(effects.records[0].outcome.refused.is_empty());
-        // Besides: the head, the dedup entry, and a status chunk for every 512.
-        assert!(effects.writes.len() <= 1000 * keys + 2 + 3, "{}", effects.writes.len());
+        // Besides: the head, the sum, the dedup entry, and a status chunk for every 512.
+        assert!(effects.writes.len() <= 1000 * keys + 3 + 3, "{}", effects.writes.len());
     }
 }
 

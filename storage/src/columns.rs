@@ -42,6 +42,11 @@ pub const META_OUTSIDE: &[u8] = b"outside/";
 /// The snapshot whose records are being fetched, from before the first of them is replayed until log and state agree again.
 pub const META_INSTALLING: &[u8] = b"installing";
 
+/// A state that is coming in: the number of the first of the records that come with it.
+pub const META_ADOPTING: &[u8] = b"adopting";
+/// The number of the first record behind the genesis that is here, while older ones are missing.
+pub const META_HISTORY: &[u8] = b"history";
+
 pub fn seq(n: u64) -> [u8; 8] {
     n.to_be_bytes()
 }

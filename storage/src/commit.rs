@@ -63,6 +63,19 @@ impl Store {
     /// flush; after a crash the entries since then are applied again from the log, which is synced and
     /// not truncated beyond what is flushed.
     pub fn commit(&self, commit: &Commit) -> Result<(), StorageError> {
+        let writes = self.batch(commit)?;
+        // Not in the write-ahead log: twice the bytes for what the Raft log holds already. Everything
+        // written so since the last flush is lost in a crash, as a whole, and applied again.
+        let mut unlogged = WriteOptions::default();
+        unlogged.disable_wal(true);
+        self.db.write_opt(writes, &unlogged)?;
+        let base = commit.applied.map(|(index, term)| SnapshotBase { index, term, manifest: commit.manifest.clone() });
+        self.log.set_applied(base, commit.conf_state.clone());
+        Ok(())
+    }
+
+    /// The batch that a commit is.
+    pub(crate) fn batch(&self, commit: &Commit) -> Result<WriteBatch, StorageError> {
         let mut writes = WriteBatch::with_capacity_bytes(commit.room());
         let records = self.column(columns::RECORDS)?;
         for (seq, bytes) in &commit.records {
@@ -124,14 +137,7 @@ impl Store {
         if let Some((index, term)) = commit.applied {
             writes.put_cf(meta, columns::META_APPLIED, entry::encode_numbers(&[index, term]));
         }
-        // Not in the write-ahead log: twice the bytes for what the Raft log holds already. Everything
-        // written so since the last flush is lost in a crash, as a whole, and applied again.
-        let mut unlogged = WriteOptions::default();
-        unlogged.disable_wal(true);
-        self.db.write_opt(writes, &unlogged)?;
-        let base = commit.applied.map(|(index, term)| SnapshotBase { index, term, manifest: commit.manifest.clone() });
-        self.log.set_applied(base, commit.conf_state.clone());
-        Ok(())
+        Ok(writes)
     }
 
     /// Notes, synced, that the records which this snapshot stands for are about to be replayed. From here on the state may

@@ -21,6 +21,7 @@ mod log;
 mod open;
 mod read;
 mod rows;
+mod snapshot;
 pub mod watermark;
 
 pub use check::StartReport;
@@ -30,3 +31,4 @@ pub use log::{LogHandle, LogStore, Truncation};
 pub use open::{Mode, Store};
 pub use read::{StateSnapshot, StateView};
 pub use rows::{Column, Row, Rows, scan_column, seq_place, vault_place};
+pub use snapshot::{IncomingOptions, IncomingState, Place};

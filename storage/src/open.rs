@@ -106,7 +106,7 @@ impl Store {
     }
 }
 
-fn column_options(name: &str, cache: &Cache) -> Options {
+pub(crate) fn column_options(name: &str, cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_max_write_buffer_number(3);

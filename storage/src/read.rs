@@ -30,8 +30,8 @@ impl Kv for StateView {
 
 /// The state as of one moment, for a reader beside the applier.
 pub struct StateSnapshot<'a> {
-    store: &'a Store,
-    snapshot: rocksdb::Snapshot<'a>,
+    pub(crate) store: &'a Store,
+    pub(crate) snapshot: rocksdb::Snapshot<'a>,
 }
 
 impl Kv for StateSnapshot<'_> {
@@ -188,7 +188,7 @@ impl Store {
         Ok(self.meta_number(&[columns::META_OUTSIDE, witness.as_bytes()].concat())?.unwrap_or(0))
     }
 
-    fn meta_number(&self, key: &[u8]) -> Result<Option<u64>, StorageError> {
+    pub(crate) fn meta_number(&self, key: &[u8]) -> Result<Option<u64>, StorageError> {
         Ok(self.meta(key)?.map(|bytes| entry::decode_numbers(&bytes)).transpose()?.and_then(|numbers| numbers.first().copied()))
     }
 

@@ -216,6 +216,9 @@ fn give_certificate(dir: &Path, node: (u64, &str, &str), enrolment: &str, author
     configure_tls(&home, ("tls.pem", "tls-key.pem"), enrolment, node.2 == CITY)
 }
 
+/// From how many records on a newcomer takes the ledger's state instead of replaying it.
+const STATE_FROM: u64 = 64;
+
 /// Makes the folder of a node that is to join a ledger that is there: as its district applies for it. It is given the lookup
 /// key and the city's vault key on a ledger without TLS; over TLS it is handed what it is to hold.
 pub fn newcomer(dir: &Path, testnet: &mut Testnet, node: (u64, &str, &str), base_port: Option<u16>) -> Result<GenesisNode, TestnetError> {
@@ -236,6 +239,10 @@ pub fn newcomer(dir: &Path, testnet: &mut Testnet, node: (u64, &str, &str), base
     }
     let addresses = (format!("127.0.0.1:{}", ports[0]), format!("127.0.0.1:{}", ports[1]));
     let (entry, test_node) = write_node(dir, node, addresses, &secrets, true)?;
+    // Few, so that a test ledger is one whose state is taken. Before the tables.
+    let toml = Testnet::node_dir(dir, node.1).join("node.toml");
+    let read = std::fs::read_to_string(&toml).map_err(|e| TestnetError::File(toml.clone(), e))?;
+    std::fs::write(&toml, format!("state_from_records = {STATE_FROM}\n{read}")).map_err(|e| TestnetError::File(toml, e))?;
     if let Some(enrolment) = &testnet.enrolment {
         // Made when it joins, and other ones for another id.
         let files = (&*format!("tls-{}.pem", node.0), &*format!("tls-key-{}.pem", node.0));

@@ -62,6 +62,8 @@ codes! {
     RecordUnreadable = "record-unreadable", Error;
     /// A place in the sequence is empty.
     RecordMissing = "record-missing", Error;
+    /// A node that took a state from another has not fetched all records before it yet.
+    HistoryIncomplete = "history-incomplete", Error;
     /// A record's number is not that of its place.
     RecordMisplaced = "record-misplaced", Error;
     /// The records end before the number that the source itself states.

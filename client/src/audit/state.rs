@@ -7,7 +7,7 @@ use super::source::ReadError;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use vermilion_proto::LedgerHead;
-use vermilion_registry::{keys, value};
+use vermilion_registry::{Kv, keys, value};
 use vermilion_storage::{Column, Store};
 
 /// What an entry is, in English and Chinese, by the letters before the first slash of its key.
@@ -28,6 +28,7 @@ fn class(key: &[u8]) -> (&'static str, &'static str) {
         b"i" => ("identifier tag", "标识标签"),
         b"w" => ("holder", "持证者"),
         b"s" => ("status chunk", "状态块"),
+        b"y" => ("sum of the state", "状态总和"),
         _ => ("unknown", "未知"),
     }
 }
@@ -106,7 +107,10 @@ pub fn compare(store: &Store, replayed: &ReplayState, chain: &[u8; 32], findings
 fn part(store: &Store, replayed: &ReplayState, chain: &[u8; 32], from: &[u8], to: Option<&[u8]>) -> Result<Part, ReadError> {
     let mut out = Part { differences: Differences::default(), unordered: 0, other_head: false };
     let within = |key: &[u8]| key >= from && to.is_none_or(|to| key < to);
-    let mut due = replayed.ordered().iter().filter(|(key, _)| within(key)).peekable();
+    // A directory of an earlier version keeps no sum until its node has run again.
+    let summed = Kv::get(&store.state(), keys::SUM).map_err(|e| ReadError::Unreachable(e.to_string()))?.is_some();
+    let due = replayed.ordered().iter().filter(|(key, _)| within(key) && (summed || key.as_slice() != keys::SUM));
+    let mut due = due.peekable();
     let mut rows = store.rows(Column::STATE, from)?;
     while let Some((key, found)) = rows.current()?.filter(|(key, _)| within(key)) {
         if is_ordered(key) {

@@ -88,6 +88,8 @@ pub struct Walked {
 struct Walk<'a> {
     plan: Plan<'a>,
     next: u64,
+    /// In a directory, the first record behind the genesis that it says to have.
+    history: u64,
     links: Links<'a>,
     replay: Option<Replay>,
     out: Walked,
@@ -144,7 +146,8 @@ impl<'a> Walk<'a> {
         };
         let links = Links::new(source.store(), std::mem::take(&mut plan.wanted));
         let kept = plan.keep.as_ref().map(|(keep, bound)| keep.load(bound)).transpose().map_err(ReadError::Unreachable)?.flatten();
-        let mut walk = Self { plan, next: 0, links, replay: None, out, broken_off: None };
+        let history = source.store().map_or(Ok(1), Store::history_from)?;
+        let mut walk = Self { plan, next: 0, history, links, replay: None, out, broken_off: None };
         if let Some((progress, replay)) = kept {
             walk.next = progress.next;
             (walk.out.records, walk.out.signatures) = (progress.records, progress.signatures);
@@ -277,6 +280,15 @@ impl<'a> Walk<'a> {
 
     fn gap(&mut self, found: u64) {
         let (first, last) = (self.next, found - 1);
+        if (first, found) == (1, self.history) {
+            self.out.findings.add(
+                Code::HistoryIncomplete,
+                Some(first),
+                format!("Records 1 to {last} are not here yet: the node took a state and is still fetching what came before. Let it run until vermilion_history_missing_records is 0, stop it, and audit again."),
+                format!("第1至{last}号记录尚未补齐：该节点以状态快照加入，仍在补取历史记录。请待指标vermilion_history_missing_records为0后停止该节点再行审计。"),
+            );
+            return self.lose(first, "the record is not here yet");
+        }
         let (en, zh) = if first == last {
             (format!("Record {first} is missing."), format!("第{first}号记录缺失。"))
         } else {

@@ -244,7 +244,7 @@ pub fn replay(world: &World, reopen: usize) -> (Memory, Vec<Vec<u8>>) {
     let mut registry = Registry::open(&kv).unwrap();
     for (n, (time_ms, commands)) in world.blocks.iter().enumerate() {
         if n % reopen == 0 {
-            registry = Registry::open(&kv).unwrap().with_rules(1).unwrap();
+            registry = Registry::open(&kv).unwrap().with_rules(vermilion_registry::RULES_VERSION).unwrap();
         }
         let previous: [u8; 32] = registry.head().block.as_slice().try_into().unwrap();
         let hash = hash::derive(&hash::CTX_BLOCK, &[&previous, &time_ms.to_be_bytes(), &(n as u64).to_be_bytes()]);

@@ -17,8 +17,8 @@ use vermilion_registry::codes::uscc;
 use vermilion_registry::submission::{Sealed, encode_submission};
 use vermilion_tests::{Ledger, Rows, until};
 
-const NAME: &str = "luohu";
-const DISTRICT: &str = "440303";
+pub const NAME: &str = "luohu";
+pub const DISTRICT: &str = "440303";
 const SUBJECT: &str = "node/luohu";
 
 /// The code of a made-up testing laboratory.
@@ -27,14 +27,14 @@ fn lab() -> String {
 }
 
 /// The city's managing unit, with those of its people who admit and ban.
-struct City {
+pub struct City {
     unit: String,
     system_admin: SigningKey,
     security_admin: SigningKey,
 }
 
 impl City {
-    async fn of(ledger: &Ledger) -> Self {
+    pub async fn of(ledger: &Ledger) -> Self {
         let unit = ledger.client.managing_unit().to_owned();
         let lab = Unit {
             uscc: lab(),
@@ -127,6 +127,15 @@ impl City {
         granted.0.text().to_string()
     }
 
+    /// Has it apply, be tested and approved, and hands it its token: it joins.
+    pub async fn admit(&self, ledger: &mut Ledger, raft_id: u64) {
+        let node = ledger.join(raft_id, NAME, DISTRICT);
+        self.apply(ledger, &node).await;
+        self.approve(ledger).await;
+        ledger.hand_token(NAME, &self.token(ledger).await);
+        self.connect(ledger).await;
+    }
+
     async fn connect(&self, ledger: &Ledger) {
         let body = Of::ConnectSystem(ConnectSystem { subject: SUBJECT.into() });
         self.command(ledger, body, &self.admin("system-admin")).await;
@@ -173,7 +182,7 @@ impl Load {
     }
 }
 
-async fn told(ledger: &Ledger, what: &str) {
+pub async fn told(ledger: &Ledger, what: &str) {
     until(what, async || ledger.log(NAME).contains(what).then_some(())).await;
 }
 
@@ -189,7 +198,7 @@ fn parts(ledger: &Ledger, sizes: [usize; 4]) -> [Rows; 4] {
     })
 }
 
-fn step(word: &str) -> String {
+pub fn step(word: &str) -> String {
     format!("\"step\":\"{word}\"")
 }
 

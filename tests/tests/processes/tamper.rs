@@ -209,6 +209,12 @@ async fn what_is_changed_on_one_node_is_found_there_and_by_comparing() {
     let deleted = change("deleted", &|raw| raw.delete("records", &row(raw, "records", 40).0));
     assert_has(&alone(&deleted), &["record-missing"]);
 
+    let fetching = change("fetching", &|raw| {
+        raw.dump()["records"][1..30].iter().for_each(|(key, _)| raw.delete("records", key));
+        raw.put("meta", b"history", &[&[1][..], &30u64.to_be_bytes()].concat());
+    });
+    assert_has(&alone(&fetching), &["history-incomplete"]);
+
     let outcome = change("outcome", &|raw| {
         let (key, bytes) = row(raw, "records", 40);
         let mut stored = StoredRecord::decode(bytes.as_slice()).unwrap();

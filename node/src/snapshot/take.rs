@@ -1,0 +1,320 @@
+//! Taking a state: nothing of it comes in before all of it was checked.
+
+use super::tail_from;
+use crate::apply::{Applier, ApplyError};
+use crate::catchup::{CatchUp, Received, open_received};
+use raft::eraftpb::{ConfState, Snapshot, SnapshotMetadata};
+use std::collections::BTreeMap;
+use tonic::Streaming;
+use vermilion_consensus::NodeId;
+use vermilion_ledger::{Digest, TILE_WIDTH, TileStore, Tree, Trust, chain_next, check_inclusion, digests, verify};
+use vermilion_proto::{CatchUpRecord, LedgerHead, StateBasis, StatePart, StateRequest, StateRow, StateTile, canonical, state_part::Of};
+use vermilion_registry::state_sum::StateSum;
+use vermilion_registry::{keys, value};
+use vermilion_storage::{Commit, IncomingState, Store};
+
+/// The most tiles that come with a state: every tile of the right edge of a tree as large as one can be.
+const MAX_TILES: usize = 8 * TILE_WIDTH;
+/// Rows between two lines of the log that say how far it is.
+const TELL: u64 = 1_000_000;
+
+fn refuse(why: impl Into<String>) -> ApplyError {
+    ApplyError::Peer(why.into())
+}
+
+/// A state that another node offers: what is known of it before its rows are seen.
+#[derive(Debug)]
+pub struct Offer {
+    note: Vec<u8>,
+    root: Digest,
+    head: LedgerHead,
+    /// That the last record is the tree's last leaf.
+    inclusion: Vec<Digest>,
+    place: SnapshotMetadata,
+}
+
+/// What must come out of the rows, and what comes in beside them.
+struct Due {
+    state_digest: Digest,
+    command_id: Digest,
+    seq: u64,
+    beside: Commit,
+}
+
+struct Given(BTreeMap<(u8, u64), Vec<u8>>);
+
+impl TileStore for Given {
+    type Error = std::convert::Infallible;
+    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, Self::Error> {
+        Ok(self.0.get(&(level, index)).cloned())
+    }
+}
+
+impl Offer {
+    /// Opens what is said of a state: its checkpoint must carry the quorum's cosignatures.
+    pub fn open(basis: StateBasis, trust: &Trust) -> Result<Self, ApplyError> {
+        let head: LedgerHead = canonical(&basis.head).map_err(|e| refuse(format!("the head of a state does not decode: {e}")))?;
+        let verified = verify(&basis.checkpoint, trust).map_err(|e| refuse(format!("the state's checkpoint does not hold: {e}")))?;
+        verified.check_quorum(trust).map_err(|e| refuse(format!("a state that nobody vouched for: {e}")))?;
+        if verified.size != head.size || head.size < 2 {
+            return Err(refuse(format!("the state counts {} records, its checkpoint {}", head.size, verified.size)));
+        }
+        let group = ConfState { voters: basis.voters, learners: basis.learners, ..ConfState::default() };
+        let mut place = SnapshotMetadata { index: basis.index, term: basis.term, ..SnapshotMetadata::default() };
+        place.set_conf_state(group);
+        if place.index == 0 || place.term == 0 {
+            return Err(refuse("a state without a place in the log"));
+        }
+        let inclusion = digests(&basis.inclusion).map_err(|e| refuse(e.to_string()))?;
+        Ok(Self { note: basis.checkpoint, root: verified.root, head, inclusion, place })
+    }
+
+    fn snapshot(&self, head: &[u8]) -> Snapshot {
+        let mut snapshot = Snapshot { data: head.to_vec(), ..Snapshot::default() };
+        snapshot.set_metadata(self.place.clone());
+        snapshot
+    }
+
+    /// Holds the last records and the tree's edge against the checkpoint.
+    fn check_edge(&self, records: Vec<CatchUpRecord>, tiles: Vec<StateTile>) -> Result<Due, ApplyError> {
+        let (size, from) = (self.head.size, tail_from(self.head.size));
+        let received = open_received(records)?;
+        if received.len() as u64 != size - from {
+            return Err(refuse(format!("{} records came with the state, and {} belong to it", received.len(), size - from)));
+        }
+        let mut leaves = Vec::new();
+        let mut before: Option<Digest> = None;
+        for (seq, record) in (from..).zip(&received) {
+            if record.leaf.seq != seq || before.is_some_and(|before| chain_next(&before, &record.hash) != record.leaf.chain_hash) {
+                return Err(refuse(format!("the chain breaks at record {seq}")));
+            }
+            before = Some(record.leaf.chain_hash);
+            if seq >= size - size % TILE_WIDTH as u64 {
+                leaves.push(record.leaf.hash());
+            }
+        }
+        let given = Given(tiles.iter().map(|tile| ((tile.level as u8, tile.index), tile.hashes.clone())).collect());
+        let tree =
+            Tree::rebuild(size, &given, &leaves).map_err(|e| refuse(format!("the tree's edge does not come with the state: {e}")))?;
+        if tree.root() != self.root {
+            return Err(refuse(format!(
+                "the records and tiles that came with the state are not those under the checkpoint of {size} records"
+            )));
+        }
+        let last = received.last().ok_or_else(|| refuse("no record came with the state"))?;
+        // Behind a full tile it is no leaf of the edge above.
+        check_inclusion(&self.root, size, size - 1, &last.leaf.hash(), &self.inclusion)
+            .map_err(|_| refuse("the last record is not the one under the checkpoint"))?;
+        let commitment = last.leaf.commitment.ok_or_else(|| refuse("a state that is not as of a commitment record"))?;
+        let due = LedgerHead {
+            size: last.leaf.seq + 1,
+            chain: last.leaf.chain_hash.to_vec(),
+            time_ms: last.leaf.time_ms,
+            licences: last.licence_count,
+            epoch: last.epoch,
+            block: self.head.block.clone(),
+        };
+        if self.head != due {
+            return Err(refuse("the state's head is not that of its commitment record"));
+        }
+        let mut beside = Commit {
+            records: received.iter().map(Received::row).collect(),
+            vault: received.iter().filter_map(Received::content).collect(),
+            tiles: tiles.into_iter().map(|tile| (tile.level as u8, tile.index, tile.hashes)).collect(),
+            ..Commit::default()
+        };
+        beside.tiles.retain(|(_, _, hashes)| hashes.len() == TILE_WIDTH * 32);
+        let (command_id, seq) = (last.checked.id, last.leaf.seq);
+        Ok(Due { state_digest: commitment.state_digest, command_id, seq, beside })
+    }
+}
+
+/// The rows as they come.
+struct Rows<'a> {
+    genesis: &'a [u8],
+    into: IncomingState<'a>,
+    sum: StateSum,
+    count: u64,
+    head: Option<Vec<u8>>,
+    kept_sum: Option<Vec<u8>>,
+    is_ours: bool,
+}
+
+impl Rows<'_> {
+    fn take(&mut self, rows: Vec<StateRow>) -> Result<(), ApplyError> {
+        for StateRow { key, value } in rows {
+            self.sum.add(&key, &value);
+            if !self.into.put(&key, &value)? {
+                return Err(refuse("rows of a state that are not in order"));
+            }
+            match key.as_slice() {
+                keys::HEAD => self.head = Some(value),
+                keys::SUM => self.kept_sum = Some(value),
+                keys::GENESIS => self.is_ours = value == value::plain(self.genesis),
+                _ => {}
+            }
+            self.count += 1;
+            if self.count.is_multiple_of(TELL) {
+                tracing::info!(rows = self.count, "taking a state");
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds the rows, all of them, against what the quorum cosigned.
+    fn finish(self, offer: &Offer, due: &Due) -> Result<u64, ApplyError> {
+        let digest = self.sum.digest_before(&due.command_id, due.seq);
+        if digest != due.state_digest {
+            return Err(refuse(format!(
+                "the state's digest is {}, and the one cosigned as of record {} is {}",
+                hex::encode(digest),
+                due.seq,
+                hex::encode(due.state_digest)
+            )));
+        }
+        if self.head.as_deref() != Some(value::encode(&offer.head).as_slice()) {
+            return Err(refuse("the head among the state's rows is not the one that was said"));
+        }
+        if self.kept_sum.as_deref() != Some(self.sum.value().as_slice()) {
+            return Err(refuse("the sum among the state's rows is not theirs"));
+        }
+        if !self.is_ours {
+            return Err(refuse("the state is of another ledger"));
+        }
+        self.into.finish()?;
+        Ok(self.count)
+    }
+}
+
+impl CatchUp {
+    /// Takes the state from a peer, where this node has nothing but the genesis and the ledger has at least
+    /// so many records. What is not vouched for, or is not what was vouched for, is refused; with none from
+    /// any peer the node replays the records, as it would without.
+    pub fn take_state(&self, applier: &mut Applier, store: &Store, genesis: &[u8], at_least: u64) -> Result<Option<u64>, ApplyError> {
+        for peer in self.peers.ids() {
+            match self.runtime.block_on(self.take_from(peer, store, genesis, at_least)) {
+                Ok((offer, rows)) => {
+                    applier.reload()?;
+                    (self.follow)(applier.roster(), applier.group());
+                    tracing::info!(
+                        peer,
+                        records = offer.head.size,
+                        rows,
+                        "took the state that the quorum vouches for; its history follows"
+                    );
+                    return Ok(Some(offer.head.size));
+                }
+                Err(ApplyError::Peer(why)) => tracing::error!(peer, why, "a peer's state was refused"),
+                Err(ApplyError::Unreached(why)) => tracing::info!(peer, why, "no state came from a peer"),
+                Err(error) => return Err(error),
+            }
+        }
+        tracing::info!("no peer gave a state: the records are replayed");
+        Ok(None)
+    }
+
+    async fn take_from(&self, peer: NodeId, store: &Store, genesis: &[u8], at_least: u64) -> Result<(Offer, u64), ApplyError> {
+        let unreached = |status: tonic::Status| ApplyError::Unreached(status.message().to_owned());
+        let mut parts = self.peers.state(peer, StateRequest { at_least }).await.map_err(unreached)?;
+        let next = async |parts: &mut Streaming<StatePart>| -> Result<Option<Of>, ApplyError> {
+            Ok(parts.message().await.map_err(unreached)?.and_then(|part| part.of))
+        };
+        let Some(Of::Basis(basis)) = next(&mut parts).await? else { return Err(refuse("a state that does not begin with its basis")) };
+        let offer = Offer::open(basis, &(self.trust)())?;
+        let (mut records, mut tiles) = (Vec::new(), Vec::new());
+        let mut rows = loop {
+            match next(&mut parts).await? {
+                Some(Of::Record(record)) if records.len() < TILE_WIDTH => records.push(record),
+                Some(Of::Tile(tile)) if tiles.len() < MAX_TILES && tile.level < 8 => tiles.push(tile),
+                Some(Of::Rows(rows)) => break Some(rows),
+                _ => return Err(refuse("a state whose parts are not in order")),
+            }
+        };
+        let due = offer.check_edge(records, tiles)?;
+        let options = store.incoming_options();
+        let into = store.gather(&options)?;
+        let mut taken = Rows { genesis, into, sum: StateSum::default(), count: 0, head: None, kept_sum: None, is_ours: false };
+        while let Some(part) = rows.take() {
+            taken.take(part.rows)?;
+            rows = match next(&mut parts).await? {
+                Some(Of::Rows(part)) => Some(part),
+                Some(_) => return Err(refuse("a state whose parts are not in order")),
+                None => None,
+            };
+        }
+        let count = taken.finish(&offer, &due)?;
+        let head = vermilion_proto::Message::encode_to_vec(&offer.head);
+        store.adopt(&offer.snapshot(&head), tail_from(offer.head.size), &due.beside)?;
+        store.put_checkpoint(offer.head.size, &offer.note)?;
+        Ok((offer, count))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use vermilion_crypto::SigningKey;
+    use vermilion_ledger::{Checkpoint, TrustSettings, Witness, cosign, make_checkpoint};
+    use vermilion_proto::Message as _;
+
+    const ORIGIN: &str = "city.example/ledger";
+
+    fn key(n: u8) -> SigningKey {
+        SigningKey::from_seed(&[n; 32])
+    }
+
+    fn trust() -> Trust {
+        let witnesses = (2..=4).map(|n| Witness { name: format!("{ORIGIN}/n{n}"), key: key(n).public() }).collect();
+        let ledger_key = key(1).public();
+        let settings =
+            TrustSettings { origin: ORIGIN.into(), ledger_id: [5; 32], ledger_key, witnesses, quorum: 3, require_ledger_key: true };
+        Trust::new(settings).unwrap()
+    }
+
+    /// A state of ten records, its checkpoint signed by these witnesses.
+    fn basis(witnesses: &[u8]) -> StateBasis {
+        let checkpoint = Checkpoint { origin: ORIGIN.into(), size: 10, root: [9; 32] };
+        let mut note = make_checkpoint(&checkpoint, &key(1)).unwrap();
+        for n in witnesses {
+            note.add(cosign(&checkpoint.body(), &format!("{ORIGIN}/n{n}"), &key(*n), 1_000).unwrap()).unwrap();
+        }
+        let head = LedgerHead { size: 10, ..LedgerHead::default() }.encode_to_vec();
+        StateBasis { checkpoint: note.to_bytes(), head, index: 20, term: 3, voters: vec![1, 2, 3], ..StateBasis::default() }
+    }
+
+    fn refused(basis: StateBasis) -> String {
+        match Offer::open(basis, &trust()).unwrap_err() {
+            ApplyError::Peer(why) => why,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_state_that_nobody_vouched_for_is_refused() {
+        assert!(Offer::open(basis(&[2, 3, 4]), &trust()).is_ok());
+        for too_few in [&[][..], &[2], &[2, 4]] {
+            assert!(refused(basis(too_few)).contains("nobody vouched for"), "{too_few:?}");
+        }
+        // The quorum's cosignatures, of another tree.
+        let mut other = basis(&[2, 3, 4]);
+        other.head = LedgerHead { size: 11, ..LedgerHead::default() }.encode_to_vec();
+        assert!(refused(other).contains("counts 11 records"));
+        let whole = basis(&[2, 3, 4]).checkpoint;
+        for at in 0..whole.len() {
+            let mut note = whole.clone();
+            note[at] ^= 1;
+            assert!(Offer::open(StateBasis { checkpoint: note, ..basis(&[]) }, &trust()).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn what_comes_beside_must_be_under_the_checkpoint() {
+        let offer = Offer::open(basis(&[2, 3, 4]), &trust()).unwrap();
+        let why = |records, tiles| match offer.check_edge(records, tiles) {
+            Err(ApplyError::Peer(why)) => why,
+            other => panic!("{:?}", other.map(|_| ())),
+        };
+        assert!(why(vec![], vec![]).contains("0 records came with the state, and 10 belong to it"));
+    }
+}

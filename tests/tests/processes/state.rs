@@ -1,0 +1,103 @@
+//! A node that joins takes the state that a quorum vouches for, and the history behind it; what a peer
+//! made of either is refused by name.
+
+use crate::join::{City, NAME, step, told};
+use vermilion_client::SingleIssuer;
+use vermilion_client::change::Grounds;
+use vermilion_proto::{Message as _, Record, StoredRecord};
+use vermilion_tests::disk::{Raw, dump};
+use vermilion_tests::{Ledger, Rows, until};
+
+/// More than two full tiles of them.
+const SINGLE: usize = 560;
+
+/// A ledger with a history: licences issued one by one, one of them erased.
+async fn with_history() -> Ledger {
+    let ledger = Ledger::start().await;
+    let unit = ledger.sample.unit_with_role("issuing-unit").unwrap().uscc.clone();
+    let rows = Rows::write(ledger.dir().join("rows"), ledger.sample.licences(5, 12 * SINGLE as u64)).of_unit(&unit);
+    let issuer = SingleIssuer::new(&ledger.client, &unit).await.unwrap();
+    let mut under_way = tokio::task::JoinSet::new();
+    for row in &rows[..SINGLE] {
+        let tags = issuer.tags(&ledger.client, row).await.unwrap();
+        let prepared = issuer.prepare(row, &tags).unwrap();
+        let client = ledger.client.clone();
+        under_way.spawn(async move {
+            client.connection.submit(&prepared).await.unwrap().recorded().unwrap();
+        });
+    }
+    under_way.join_all().await;
+    let grounds = Grounds { reason: "right-to-erasure".into(), legal_basis: vec!["PIPL-47".into()], ..Grounds::default() };
+    ledger.client.erase(&rows[7].identifier, None, &grounds).await.unwrap();
+    ledger
+}
+
+/// Changes what a stopped node keeps of a licence that nothing will happen to, and a record of long ago.
+fn lie(raw: &Raw) {
+    let rows = raw.dump();
+    let (key, mut licence) = rows["state"].iter().find(|(key, _)| key.starts_with(b"l/")).unwrap().clone();
+    *licence.last_mut().unwrap() ^= 1;
+    raw.put("state", &key, &licence);
+    let (key, bytes) = &rows["records"][300];
+    let mut stored = StoredRecord::decode(bytes.as_slice()).unwrap();
+    let mut record = Record::decode(stored.record).unwrap();
+    record.time_ms += 1;
+    stored.record = record.encode_to_vec().into();
+    raw.put("records", key, &stored.encode_to_vec());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_takes_the_state_that_a_quorum_vouches_for_and_refuses_what_one_peer_made_of_it() {
+    let mut ledger = with_history().await;
+    let city = City::of(&ledger).await;
+    ledger.settled().await;
+    // The first to be asked.
+    let liar = ledger.names()[0].clone();
+    ledger.stop_all();
+    lie(&Raw::open(&ledger.node(&liar).data_dir));
+    ledger.start_all().await;
+
+    city.admit(&mut ledger, 4).await;
+    told(&ledger, &step("took-state")).await;
+    assert!(ledger.log(NAME).contains("the state's digest is "), "the liar was asked, and its state refused");
+    // Killed while it fetches its history, again and again: it goes on where it was.
+    for _ in 0..3 {
+        ledger.kill(NAME);
+        ledger.go_on_joining(NAME);
+        told(&ledger, &step("started")).await;
+    }
+    told(&ledger, "the ledger's history is whole").await;
+    assert!(ledger.log(NAME).contains("a peer's history was refused"), "the liar's record was asked for, and refused");
+    told(&ledger, &step("voter")).await;
+
+    // What it has is what the honest have, to the byte: records, tiles, bundles, state, vault.
+    let rows = Rows::fresh(ledger.dir(), &ledger.sample, 50);
+    ledger.issue_all(&rows).await;
+    ledger.settled().await;
+    ledger.stop_all();
+    let honest = ledger.names()[1].clone();
+    let theirs = dump(&ledger.node(&honest).data_dir).unwrap();
+    let ours = dump(&ledger.node(NAME).data_dir).unwrap();
+    for column in ["records", "tiles", "entries", "state", "vault", "wraps"] {
+        assert!(ours[column] == theirs[column], "{column}: {} rows and {}", ours[column].len(), theirs[column].len());
+    }
+    ledger.audit(&[ledger.node(&honest).data_dir.clone(), ledger.node(NAME).data_dir.clone()]).assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_quorum_there_is_no_state_to_take_and_the_records_are_replayed() {
+    let mut ledger = with_history().await;
+    let city = City::of(&ledger).await;
+    ledger.settled().await;
+    // Three of three must have cosigned. Without one of them no newer checkpoint has the quorum.
+    let third = ledger.names()[2].clone();
+    ledger.kill(&third);
+    city.admit(&mut ledger, 4).await;
+    told(&ledger, "the records are replayed").await;
+    assert!(ledger.log(NAME).contains("has not the quorum's cosignatures"));
+    ledger.launch(&third);
+    told(&ledger, &step("voter")).await;
+    until("the same ledger everywhere", async || (ledger.settled().await > SINGLE as u64).then_some(())).await;
+    ledger.stop_all();
+    ledger.audit(&ledger.data_dirs()).assert_clean();
+}
