@@ -71,8 +71,10 @@ async fn a_node_takes_the_state_that_a_quorum_vouches_for_and_refuses_what_one_p
     told(&ledger, &step("voter")).await;
 
     // What it has is what the honest have, to the byte: records, tiles, bundles, state, vault.
-    let rows = Rows::fresh(ledger.dir(), &ledger.sample, 50);
-    ledger.issue_all(&rows).await;
+    let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
+    for suspended in [true, false] {
+        ledger.client.change_unit(ledger.client.managing_unit(), &unit, suspended).await.unwrap();
+    }
     ledger.settled().await;
     ledger.stop_all();
     let honest = ledger.names()[1].clone();
