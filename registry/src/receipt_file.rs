@@ -1,16 +1,24 @@
-//! A receipt's file: magic, the first eight bytes of the message's SHA-256, message. The checksum is for
-//! accidents; no truth rests on it. In the message the checkpoint stands packed: without base64, and
-//! without the origin in front of every name.
+//! A receipt's file: magic, the first eight bytes of the rest's SHA-256, and the rest: the message,
+//! deflated (RFC 1951). The checksum is for accidents; no truth rests on it. In the message the checkpoint
+//! stands packed: without base64, and without the origin in front of every name.
 
 use crate::stored::BadRecord;
+use flate2::Compression;
+use flate2::bufread::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+use std::io::{Read as _, Write as _};
 use vermilion_crypto::sha256;
 use vermilion_ledger::{Checkpoint, SignatureLine, SignedNote};
 use vermilion_proto::{Message as _, PackedNote, PackedSignature, Receipt, canonical};
 
 /// The first bytes of a receipt's file.
-const MAGIC: &[u8; 8] = b"VMRCPT2\n";
+const MAGIC: &[u8; 8] = b"VMRCPT3\n";
+/// The first bytes of a file before messages were deflated.
+const MAGIC_2: &[u8; 8] = b"VMRCPT2\n";
 /// The first bytes of a file before there were checksum and packed checkpoint: the message follows.
 const MAGIC_1: &[u8; 8] = b"VMRCPT1\n";
+/// The longest message that is read, in bytes: a record of a thousand licences and their proofs are less.
+const MAX_MESSAGE: u64 = 16 << 20;
 /// Bytes of the checksum behind the magic.
 const CHECKSUM: usize = 8;
 /// Bytes of the key id before a signature.
@@ -19,36 +27,63 @@ const KEY_ID: usize = 4;
 /// A receipt's file.
 #[must_use]
 pub fn receipt_file(receipt: &Receipt) -> Vec<u8> {
-    let message = match pack(receipt) {
-        Some(packed) => Receipt { checkpoint: Vec::new(), packed_checkpoint: Some(packed), ..receipt.clone() }.encode_to_vec(),
-        None => receipt.encode_to_vec(),
-    };
-    [MAGIC.as_slice(), checksum(&message).as_slice(), &message].concat()
+    let message = message(receipt);
+    match deflate(&message) {
+        Some(deflated) => [MAGIC.as_slice(), &checksum(&deflated), &deflated].concat(),
+        None => [MAGIC_2.as_slice(), &checksum(&message), &message].concat(),
+    }
 }
 
-/// Reads a file of either magic, whose one form [`receipt_file`] writes. That it reads says nothing of
-/// its truth.
+/// The message in a file.
+fn message(receipt: &Receipt) -> Vec<u8> {
+    match pack(receipt) {
+        Some(packed) => Receipt { checkpoint: Vec::new(), packed_checkpoint: Some(packed), ..receipt.clone() }.encode_to_vec(),
+        None => receipt.encode_to_vec(),
+    }
+}
+
+/// Writing into memory does not fail.
+fn deflate(message: &[u8]) -> Option<Vec<u8>> {
+    let mut out = DeflateEncoder::new(Vec::new(), Compression::best());
+    out.write_all(message).ok()?;
+    out.finish().ok()
+}
+
+/// What was deflated, if it is that and nothing behind it, and not too long.
+fn inflate(deflated: &[u8]) -> Option<Vec<u8>> {
+    let (mut decoder, mut out) = (DeflateDecoder::new(deflated), Vec::new());
+    let length = decoder.by_ref().take(MAX_MESSAGE + 1).read_to_end(&mut out).ok()? as u64;
+    (length <= MAX_MESSAGE && decoder.into_inner().is_empty()).then_some(out)
+}
+
+/// Reads a file of any magic. Of one message there is one form; how it is deflated may differ. That it
+/// reads says nothing of its truth.
 pub fn read_receipt(file: &[u8]) -> Result<Receipt, BadRecord> {
     let bad = |why: &str| BadRecord(why.to_owned());
     let read = |message: &[u8]| canonical::<Receipt>(message).map_err(|e| BadRecord(e.to_string()));
     if let Some(message) = file.strip_prefix(MAGIC_1) {
         return read(message);
     }
-    let rest = file.strip_prefix(MAGIC).ok_or_else(|| bad("it is no receipt of this version"))?;
-    let (sum, message) = rest.split_first_chunk::<CHECKSUM>().ok_or_else(|| bad("it ends early"))?;
-    if *sum != checksum(message) {
+    let deflated = file.strip_prefix(MAGIC);
+    let rest = deflated.or_else(|| file.strip_prefix(MAGIC_2)).ok_or_else(|| bad("it is no receipt of this version"))?;
+    let (sum, rest) = rest.split_first_chunk::<CHECKSUM>().ok_or_else(|| bad("it ends early"))?;
+    if *sum != checksum(rest) {
         return Err(bad("its checksum does not hold"));
     }
-    let mut receipt = read(message)?;
+    let found = match deflated {
+        Some(_) => inflate(rest).ok_or_else(|| bad("it is not deflated as RFC 1951 says, or too long"))?,
+        None => rest.to_vec(),
+    };
+    let mut receipt = read(&found)?;
     if let Some(packed) = receipt.packed_checkpoint.take() {
         receipt.checkpoint = unpack(&packed, receipt.tree_size).ok_or_else(|| bad("its checkpoint does not unpack"))?;
     }
-    if receipt_file(&receipt) == file { Ok(receipt) } else { Err(bad("it is not written as this version writes it")) }
+    if message(&receipt) == found { Ok(receipt) } else { Err(bad("it is not written as this version writes it")) }
 }
 
-fn checksum(message: &[u8]) -> [u8; CHECKSUM] {
+fn checksum(rest: &[u8]) -> [u8; CHECKSUM] {
     let mut sum = [0; CHECKSUM];
-    sum.copy_from_slice(&sha256(message)[..CHECKSUM]);
+    sum.copy_from_slice(&sha256(rest)[..CHECKSUM]);
     sum
 }
 
@@ -126,7 +161,22 @@ mod tests {
         let plain = good.encode_to_vec();
         let first = [MAGIC_1.as_slice(), &plain].concat();
         assert_eq!(read_receipt(&first), Ok(good));
-        let unpacked = [MAGIC.as_slice(), &checksum(&plain), &plain].concat();
+        let unpacked = [MAGIC_2.as_slice(), &checksum(&plain), &plain].concat();
         assert!(read_receipt(&unpacked).is_err(), "the same receipt, not packed");
+    }
+
+    #[test]
+    fn a_file_from_before_is_read_and_one_that_swells_is_not() {
+        let good = receipt(&["city.example/ledger/n1"]);
+        let packed = message(&good);
+        let second = [MAGIC_2.as_slice(), &checksum(&packed), &packed].concat();
+        assert_eq!(read_receipt(&second), Ok(good.clone()));
+        let file = |deflated: &[u8]| [MAGIC.as_slice(), &checksum(deflated), deflated].concat();
+        let deflated = deflate(&packed).unwrap();
+        assert_eq!(read_receipt(&file(&deflated)), Ok(good));
+        assert!(read_receipt(&file(&[&deflated[..], &[0]].concat())).is_err(), "more behind it");
+        let swollen = deflate(&vec![0; MAX_MESSAGE as usize + 1]).unwrap();
+        assert!(swollen.len() < 1 << 15);
+        assert!(read_receipt(&file(&swollen)).is_err());
     }
 }

@@ -225,6 +225,7 @@ mod tests {
         let mut snapshot = Snapshot::default();
         snapshot.mut_metadata().index = 9;
         snapshot.mut_metadata().term = 2;
+        snapshot.mut_metadata().set_conf_state(ConfState::from((vec![1, 2, 3], vec![4])));
         snapshot
     }
 

@@ -1,7 +1,7 @@
 //! The auditor as a command: what it trusts, what it says it left out, what it goes on from.
 
 use serde_json::Value;
-use vermilion_tests::{Ledger, Rows};
+use vermilion_tests::{Ledger, Rows, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_is_audited_under_the_configurations_trust() {
@@ -36,4 +36,62 @@ async fn a_backup_is_audited_under_the_configurations_trust() {
     let (code, _, err) = audit(&["--state", kept]);
     assert_eq!(code, 3, "{err}");
     assert!(err.contains("damaged"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tiles_of_running_nodes_show_the_trees_consistency_and_no_more() {
+    let ledger = Ledger::start().await;
+    let rows = Rows::fresh(ledger.dir(), &ledger.sample, 100);
+    ledger.issue_all(&rows).await;
+    ledger.settled().await;
+    let config = ledger.dir().join("client.toml");
+    for node in ledger.nodes() {
+        let (code, out, err) =
+            ledger.vermilion(&["--config", config.to_str().unwrap(), "audit", "--tiles", &format!("http://{}", node.http)]);
+        assert_eq!(code, 0, "{out}{err}");
+        // Said, and not left to be known: what such an audit does not show.
+        assert!(out.contains("NOT CHECKED"), "{out}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_stays_over_a_ledger_that_grows_and_ends_at_a_node_that_went_back() {
+    let mut ledger = Ledger::start().await;
+    let rows = Rows::fresh(ledger.dir(), &ledger.sample, 100);
+    ledger.issue_all(&rows).await;
+    ledger.settled().await;
+    let config = ledger.dir().join("client.toml");
+    let (kept, figures) = (ledger.dir().join("watch"), ledger.dir().join("watch.prom"));
+    let watch = ["--config", config.to_str().unwrap(), "audit", "--watch", "--interval", "1", "--keep", kept.to_str().unwrap()];
+    let watch = [&watch[..], &["--metrics", figures.to_str().unwrap(), "--rounds", "2"]].concat();
+    let (code, out, err) = ledger.vermilion(&watch);
+    assert_eq!(code, 0, "{out}{err}");
+
+    // An old copy of a node, from before the ledger went on.
+    let name = ledger.names().remove(2);
+    ledger.stop_all();
+    let old = ledger.copy_node(&name, &ledger.dir().join("old"));
+    ledger.start_all().await;
+    let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
+    for suspended in [true, false] {
+        ledger.client.change_unit(ledger.client.managing_unit(), &unit, suspended).await.unwrap();
+    }
+    ledger.settled().await;
+    let (code, out, err) = ledger.vermilion(&watch);
+    assert_eq!(code, 0, "{out}{err}");
+
+    // It comes back in that node's place; with nobody there it cannot catch up.
+    ledger.stop_all();
+    let data = ledger.node(&name).data_dir.clone();
+    std::fs::remove_dir_all(&data).unwrap();
+    vermilion_tests::disk::copy(&old.join("data"), &data);
+    ledger.launch(&name);
+    let alarm = until("the alarm", async || {
+        let (code, out, err) = ledger.vermilion(&watch);
+        (code == 1).then_some(out + &err)
+    })
+    .await;
+    assert!(alarm.contains("rollback"), "{alarm}");
+    let evidence = std::fs::read_dir(&kept).unwrap().count();
+    assert!(evidence >= 2 && std::fs::read_to_string(&figures).unwrap().contains("vermilion"), "{evidence} files");
 }
