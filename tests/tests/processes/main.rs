@@ -20,6 +20,7 @@ mod outside;
 mod privacy;
 mod receipts;
 mod rest;
+mod rotation;
 mod status;
 mod tamper;
 mod tiles;
