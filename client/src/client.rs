@@ -133,10 +133,10 @@ impl Client {
     }
 
     /// The vault keys to which a unit's content is wrapped: the city's and its home district's. Of
-    /// a unit that the ledger does not know only the city's.
+    /// a unit that the ledger does not know only the city's. Of each the one that serves now.
     pub async fn vault_keys_of(&self, unit: &str) -> Result<Vec<VaultPublicKey>, ClientError> {
         let area = self.unit(unit).await?.and_then(|s| s.unit).map(|u| u.area).unwrap_or_default();
-        vault_keys(&self.inner.genesis, &area)
+        vault_keys(&self.inner.genesis, &self.serving_vault_keys().await?, &area)
     }
 
     /// A session for one command of a unit.

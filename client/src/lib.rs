@@ -37,6 +37,7 @@ pub mod error;
 pub mod identity;
 pub mod issue;
 pub mod keyring;
+pub mod keys;
 pub mod manage;
 pub mod qr;
 pub mod questions;

@@ -5,7 +5,7 @@ use crate::error::ClientError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use vermilion_crypto::{ContentKey, SeededRng, VaultPublicKey, random};
-use vermilion_proto::Genesis;
+use vermilion_proto::{Genesis, VaultKey};
 use vermilion_registry::vault::Session;
 
 /// Commands under one wrapped key, at most.
@@ -13,11 +13,11 @@ const SESSION_COMMANDS: u32 = 1000;
 /// How long one wrapped key serves, at most.
 const SESSION_LIFE: Duration = Duration::from_secs(600);
 
-/// The keys to which content of a unit of `area` is wrapped: the city's, and its home district's if
-/// there is one.
-pub fn vault_keys(genesis: &Genesis, area: &str) -> Result<Vec<VaultPublicKey>, ClientError> {
+/// The keys to which content of a unit of `area` is wrapped, of those that serve: the city's, and its home
+/// district's if there is one.
+pub fn vault_keys(genesis: &Genesis, serving: &[VaultKey], area: &str) -> Result<Vec<VaultPublicKey>, ClientError> {
     let city = genesis.managing_unit.as_ref().and_then(|r| r.unit.as_ref()).map_or("", |u| u.area.as_str());
-    let of = |area: &str| genesis.vault_keys.iter().filter(|k| k.area == area).collect::<Vec<_>>();
+    let of = |area: &str| serving.iter().filter(|k| k.area == area).collect::<Vec<_>>();
     let district = if area == city { "" } else { area };
     let keys: Vec<VaultPublicKey> =
         of(city).into_iter().chain(of(district)).map(|k| VaultPublicKey::from_slice(&k.public_key)).collect::<Result<_, _>>()?;
@@ -70,19 +70,19 @@ pub fn one_session(keys: &[VaultPublicKey]) -> Result<Session, ClientError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use vermilion_proto::{RegisterUnit, Unit, VaultKey};
+    use vermilion_proto::{RegisterUnit, Unit};
 
     #[test]
     fn city_first_then_the_home_district() {
         let key = |n: u8, area: &str| VaultKey { public_key: vec![n; 32], area: area.into(), ..Default::default() };
         let genesis = Genesis {
             managing_unit: Some(RegisterUnit { unit: Some(Unit { area: "440300".into(), ..Default::default() }) }),
-            vault_keys: vec![key(1, "440304"), key(2, "440300"), key(3, "440305")],
             ..Default::default()
         };
-        let of = |area: &str| vault_keys(&genesis, area).unwrap().iter().map(|k| k.0[0]).collect::<Vec<_>>();
+        let serving = [key(1, "440304"), key(2, "440300"), key(3, "440305")];
+        let of = |area: &str| vault_keys(&genesis, &serving, area).unwrap().iter().map(|k| k.0[0]).collect::<Vec<_>>();
         assert_eq!((of("440300"), of("440305"), of("440306")), (vec![2], vec![2, 3], vec![2]));
-        assert!(vault_keys(&Genesis::default(), "").is_err());
+        assert!(vault_keys(&genesis, &[], "").is_err());
     }
 
     #[test]

@@ -3,10 +3,11 @@
 
 use crate::{
     KeyKind, LedgerError, SignatureLine, SignedNote, Trust, Witness,
-    note::{check_name, line},
+    note::{check_name, key_id, line},
     trust::Known,
 };
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use std::collections::BTreeMap;
 use vermilion_crypto::{Digest, PublicKey, SigningKey};
 
 /// The latest time that a cosignature may carry, in seconds: tlog-cosignature's bound.
@@ -185,9 +186,11 @@ fn cosigners(best: &[Latest], witnesses: &[Witness]) -> Vec<Cosigner> {
 /// A witness's latest line with its time, if it has cosigned.
 type Latest = Option<(u64, SignatureLine)>;
 
-/// The signature lines that count: the ledger key's, and each witness's latest.
+/// The signature lines that are kept: the ledger key's, those of earlier ones, and each witness's latest.
 struct Signers {
     ledger: Option<SignatureLine>,
+    /// Lines of earlier ledger keys, by their age.
+    former: BTreeMap<usize, SignatureLine>,
     witnesses: Vec<Latest>,
     outside: Vec<Latest>,
 }
@@ -199,14 +202,24 @@ fn verify_lines(note: &SignedNote, trust: &Trust) -> Result<(Checkpoint, Signers
         return Err(LedgerError::WrongOrigin);
     }
     let policy = trust.policy();
-    let mut signers = Signers { ledger: None, witnesses: vec![None; settings.witnesses.len()], outside: vec![None; policy.outside.len()] };
+    let mut signers = Signers {
+        ledger: None,
+        former: BTreeMap::new(),
+        witnesses: vec![None; settings.witnesses.len()],
+        outside: vec![None; policy.outside.len()],
+    };
     for line in note.lines() {
         let bad = || LedgerError::BadSignature(line.name().to_owned());
-        match trust.known(line) {
+        match trust.known(line, checkpoint.size) {
             None => {}
             Some(Known::Ledger) => {
-                settings.ledger_key.verify(note.body().as_bytes(), line.signature()).map_err(|_| bad())?;
+                trust.ledger_key_at(checkpoint.size).verify(note.body().as_bytes(), line.signature()).map_err(|_| bad())?;
                 signers.ledger = Some(line.clone());
+            }
+            Some(Known::Former(age)) => {
+                let key = trust.ledger_key(age).ok_or_else(bad)?;
+                key.verify(note.body().as_bytes(), line.signature()).map_err(|_| bad())?;
+                signers.former.insert(age, line.clone());
             }
             Some(known @ (Known::Witness(n) | Known::Outside(n))) => {
                 let (witnesses, best) = match known {
@@ -228,9 +241,25 @@ fn verify_lines(note: &SignedNote, trust: &Trust) -> Result<(Checkpoint, Signers
     Ok((checkpoint, signers))
 }
 
+/// Whether a ledger key has signed the note that does not serve at its size, and the one that serves has
+/// not. Of a note that [`verify`] refuses it says nothing more.
+#[must_use]
+pub fn signed_out_of_turn(note: &[u8], trust: &Trust) -> bool {
+    let Ok(note) = SignedNote::parse(note) else { return false };
+    let Ok(checkpoint) = Checkpoint::parse(note.body()) else { return false };
+    let signed = |key: &PublicKey| {
+        let id = key_id(&checkpoint.origin, KeyKind::Note, key);
+        let mut lines = note.lines().iter().filter(|line| line.name() == checkpoint.origin && line.id() == id);
+        lines.any(|line| key.verify(note.body().as_bytes(), line.signature()).is_ok())
+    };
+    let serving = trust.ledger_key_at(checkpoint.size);
+    let others = (0..=trust.newer_keys().len()).filter_map(|age| trust.ledger_key(age)).filter(|key| *key != serving);
+    checkpoint.origin == trust.settings().origin && !signed(serving) && others.into_iter().any(signed)
+}
+
 /// Joins the signatures of two notes over the same body into one note, so that nodes can gather
-/// cosignatures in any order and end up with the same bytes: the ledger key's line, then each
-/// node's latest in the trust's order, then each outside witness's. Both notes are checked as [`verify`] does; lines of
+/// cosignatures in any order and end up with the same bytes: the ledger key's line, then those of keys
+/// before it, which endorse it with them, then each node's latest in the trust's order, then each outside witness's. Both notes are checked as [`verify`] does; lines of
 /// unknown keys are dropped, so that nobody can fill a note up with them.
 pub fn merge(a: &[u8], b: &[u8], trust: &Trust) -> Result<SignedNote, LedgerError> {
     let (a, b) = (SignedNote::parse(a)?, SignedNote::parse(b)?);
@@ -244,7 +273,13 @@ pub fn merge(a: &[u8], b: &[u8], trust: &Trust) -> Result<SignedNote, LedgerErro
         [left, right].into_iter().flatten().max_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.signature().cmp(other.signature())))
     };
     let ledger = latest(left.ledger.map(|line| (0, line)), right.ledger.map(|line| (0, line)));
+    let former = left.former.into_iter().chain(right.former).fold(BTreeMap::new(), |mut of, (age, line)| {
+        let known = of.remove(&age).map(|line| (0, line));
+        of.extend(latest(known, Some((0, line))).map(|(_, line)| (age, line)));
+        of
+    });
+    let former = former.into_values().map(|line| Some((0, line)));
     let left = left.witnesses.into_iter().chain(left.outside);
     let witnesses = left.zip(right.witnesses.into_iter().chain(right.outside)).map(|(left, right)| latest(left, right));
-    SignedNote::new(a.body(), std::iter::once(ledger).chain(witnesses).flatten().map(|(_, line)| line).collect())
+    SignedNote::new(a.body(), std::iter::once(ledger).chain(former).chain(witnesses).flatten().map(|(_, line)| line).collect())
 }

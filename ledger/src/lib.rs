@@ -36,7 +36,9 @@ mod tlog_proof;
 mod tree;
 mod trust;
 
-pub use checkpoint::{Checkpoint, Cosigner, MAX_COSIGNATURE_TIME, Verified, cosign, make_checkpoint, merge, verify, verify_cosignature};
+pub use checkpoint::{
+    Checkpoint, Cosigner, MAX_COSIGNATURE_TIME, Verified, cosign, make_checkpoint, merge, signed_out_of_turn, verify, verify_cosignature,
+};
 pub use conflict::{Conflict, Divergence};
 pub use cose::{CoseReceipt, MAX_COSE_LEN};
 pub use error::{LedgerError, TreeError};
@@ -56,6 +58,6 @@ pub use tile::{
 };
 pub use tlog_proof::{MAX_TLOG_PROOF_LEN, TlogProof};
 pub use tree::{MAX_TREE_SIZE, Tree, empty_root};
-pub use trust::{Policy, Trust, TrustSettings, Witness, quorum_for};
+pub use trust::{MAX_NEWER_KEYS, NewerKey, Policy, Trust, TrustSettings, Witness, quorum_for};
 
 pub use vermilion_crypto::Digest;

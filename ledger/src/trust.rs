@@ -45,6 +45,20 @@ pub struct TrustSettings {
     pub require_ledger_key: bool,
 }
 
+/// The most ledger keys after the pinned one: as many as a ledger that takes a new one each year has in
+/// sixty-four years. It bounds what a receipt's endorsements may cost to check.
+pub const MAX_NEWER_KEYS: usize = 64;
+
+/// A ledger key that took the place of the one before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewerKey {
+    /// Sequence number of the record that endorses it. It signs every tree that holds this record; the key
+    /// before it signs those that do not.
+    pub from: u64,
+    /// The key.
+    pub key: PublicKey,
+}
+
 /// What a verifier may want beside k of the n nodes. The default wants nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Policy {
@@ -63,12 +77,15 @@ pub struct Policy {
 /// small-order part and no two are alike, the ledger key and outside witnesses included. (A
 /// cosignature's bytes do not commit to the witness's name, so a key under two names would count
 /// twice.) The quorum is between 1 and n. If the policy names city nodes, they are among the
-/// witnesses, and there are k − 1 others. It asks for no more outside witnesses than it names.
+/// witnesses, and there are k − 1 others. It asks for no more outside witnesses than it names. Newer
+/// ledger keys follow each other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Trust {
     settings: TrustSettings,
     policy: Policy,
-    ledger_key_id: u32,
+    newer: Vec<NewerKey>,
+    /// Of the pinned ledger key, then of the newer ones.
+    ledger_key_ids: Vec<u32>,
     witness_ids: Vec<u32>,
     outside_ids: Vec<u32>,
 }
@@ -77,6 +94,8 @@ pub struct Trust {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Known {
     Ledger,
+    /// A ledger key in whose place another serves at this size, by its age.
+    Former(usize),
     /// The node at this position.
     Witness(usize),
     /// The outside witness at this position.
@@ -86,18 +105,40 @@ pub(crate) enum Known {
 impl Trust {
     /// Checks the settings and takes them: k of n nodes.
     pub fn new(settings: TrustSettings) -> Result<Self, LedgerError> {
-        Self::checked(settings, Policy::default())
+        Self::checked(settings, Policy::default(), Vec::new())
     }
 
     /// The same trust under another policy, checked.
     pub fn with_policy(self, policy: Policy) -> Result<Self, LedgerError> {
-        Self::checked(self.settings, policy)
+        Self::checked(self.settings, policy, self.newer)
     }
 
-    fn checked(settings: TrustSettings, policy: Policy) -> Result<Self, LedgerError> {
+    /// The same trust with these ledger keys after the pinned one, the oldest first, in the place of those
+    /// that it had. Whether they are endorsed is the caller's to know.
+    pub fn with_newer_keys(self, newer: Vec<NewerKey>) -> Result<Self, LedgerError> {
+        Self::checked(self.settings, self.policy, newer)
+    }
+
+    /// The trust as it was before a record: without the ledger keys that this or a later one endorses.
+    #[must_use]
+    pub fn before(&self, seq: u64) -> Self {
+        let mut earlier = self.clone();
+        earlier.newer.retain(|newer| newer.from < seq);
+        earlier.ledger_key_ids.truncate(earlier.newer.len() + 1);
+        earlier
+    }
+
+    fn checked(settings: TrustSettings, policy: Policy, newer: Vec<NewerKey>) -> Result<Self, LedgerError> {
         let witnesses = || settings.witnesses.iter().chain(&policy.outside);
         let names = || std::iter::once(&settings.origin).chain(witnesses().map(|witness| &witness.name));
-        let keys = || std::iter::once(&settings.ledger_key).chain(witnesses().map(|witness| &witness.key));
+        let ledger_keys = || std::iter::once(&settings.ledger_key).chain(newer.iter().map(|newer| &newer.key));
+        let keys = || ledger_keys().chain(witnesses().map(|witness| &witness.key));
+        if newer.len() > MAX_NEWER_KEYS {
+            return Err(LedgerError::BadTrust("there are more ledger keys than are read"));
+        }
+        if newer.windows(2).any(|pair| pair[0].from >= pair[1].from) {
+            return Err(LedgerError::BadTrust("the ledger keys are not in the order of the records that endorse them"));
+        }
         for name in names() {
             check_name(name)?;
         }
@@ -128,11 +169,12 @@ impl Trust {
         }
         let ids = |witnesses: &[Witness]| witnesses.iter().map(|one| key_id(&one.name, KeyKind::Cosignature, &one.key)).collect();
         Ok(Self {
-            ledger_key_id: key_id(&settings.origin, KeyKind::Note, &settings.ledger_key),
+            ledger_key_ids: ledger_keys().map(|key| key_id(&settings.origin, KeyKind::Note, key)).collect(),
             witness_ids: ids(&settings.witnesses),
             outside_ids: ids(&policy.outside),
             settings,
             policy,
+            newer,
         })
     }
 
@@ -165,6 +207,26 @@ impl Trust {
     #[must_use]
     pub fn settings(&self) -> &TrustSettings {
         &self.settings
+    }
+
+    /// The ledger keys after the pinned one, the oldest first.
+    #[must_use]
+    pub fn newer_keys(&self) -> &[NewerKey] {
+        &self.newer
+    }
+
+    /// The ledger key that signs a tree of this size.
+    #[must_use]
+    pub fn ledger_key_at(&self, size: u64) -> &PublicKey {
+        self.newer.iter().rev().find(|newer| newer.from < size).map_or(&self.settings.ledger_key, |newer| &newer.key)
+    }
+
+    /// A ledger key by its age: 0 is the pinned one.
+    pub(crate) fn ledger_key(&self, age: usize) -> Option<&PublicKey> {
+        match age.checked_sub(1) {
+            None => Some(&self.settings.ledger_key),
+            Some(newer) => self.newer.get(newer).map(|newer| &newer.key),
+        }
     }
 
     /// What is wanted beside k of n.
@@ -210,18 +272,24 @@ impl Trust {
         if have < need { Err(LedgerError::OutsideQuorum { have, need }) } else { Ok(()) }
     }
 
-    /// The trusted key of this id with its name: the ledger key's, or a witness's.
+    /// The trusted key of this id with its name: that of the ledger key which signs a tree of this size, or
+    /// a witness's.
     #[must_use]
-    pub fn key_of(&self, id: &KeyId) -> Option<(&str, &PublicKey)> {
-        let ledger = (self.settings.origin.as_str(), &self.settings.ledger_key);
+    pub fn key_of(&self, id: &KeyId, size: u64) -> Option<(&str, &PublicKey)> {
+        let ledger = (self.settings.origin.as_str(), self.ledger_key_at(size));
         let witnesses = self.settings.witnesses.iter().map(|witness| (witness.name.as_str(), &witness.key));
         std::iter::once(ledger).chain(witnesses).find(|(_, key)| key.id() == *id)
     }
 
-    /// Whose signature this line claims to be. Name and key id must both fit.
-    pub(crate) fn known(&self, line: &SignatureLine) -> Option<Known> {
-        if line.name() == self.settings.origin && line.id() == self.ledger_key_id {
-            return Some(Known::Ledger);
+    /// Whose signature this line, over a tree of this size, claims to be. Name and key id must both fit. A
+    /// ledger key that does not serve yet at this size is unknown.
+    pub(crate) fn known(&self, line: &SignatureLine, size: u64) -> Option<Known> {
+        if line.name() == self.settings.origin {
+            let serving = self.newer.iter().take_while(|newer| newer.from < size).count();
+            let age = self.ledger_key_ids.iter().take(serving + 1).rposition(|id| line.id() == *id);
+            if let Some(age) = age {
+                return Some(if age == serving { Known::Ledger } else { Known::Former(age) });
+            }
         }
         let among = |witnesses: &[Witness], ids: &[u32]| {
             witnesses.iter().zip(ids).position(|(witness, id)| line.name() == witness.name && line.id() == *id)
@@ -246,6 +314,31 @@ mod tests {
             witnesses: (1..=3).map(|n| Witness { name: format!("city.example/node{n}"), key: key(n) }).collect(),
             quorum: 3,
             require_ledger_key: true,
+        }
+    }
+
+    #[test]
+    fn each_ledger_key_signs_the_trees_without_the_next_ones_record() {
+        let key = |n: u8| SigningKey::from_seed(&[n; 32]).public();
+        let newer = vec![NewerKey { from: 10, key: key(50) }, NewerKey { from: 20, key: key(51) }];
+        let trust = Trust::new(settings()).unwrap().with_newer_keys(newer.clone()).unwrap();
+        let own = settings().ledger_key;
+        for (size, due) in [(1, own), (10, own), (11, key(50)), (20, key(50)), (21, key(51)), (u64::MAX, key(51))] {
+            assert_eq!(*trust.ledger_key_at(size), due, "{size}");
+            assert!(trust.key_of(&due.id(), size).is_some());
+        }
+        assert!(trust.key_of(&own.id(), 11).is_none() && trust.key_of(&key(51).id(), 20).is_none());
+        assert_eq!(trust.before(20).newer_keys(), &newer[..1]);
+        assert_eq!(trust.before(10), Trust::new(settings()).unwrap());
+        for bad in [
+            vec![newer[1], newer[0]],
+            vec![newer[0], NewerKey { from: 10, key: key(51) }],
+            vec![newer[0], NewerKey { from: 11, key: key(50) }],
+            vec![NewerKey { from: 10, key: own }],
+            vec![NewerKey { from: 10, key: PublicKey([0; 32]) }],
+            (0..=MAX_NEWER_KEYS as u64).map(|n| NewerKey { from: n, key: key(100 + n as u8) }).collect(),
+        ] {
+            assert!(Trust::new(settings()).unwrap().with_newer_keys(bad).is_err());
         }
     }
 

@@ -390,3 +390,51 @@ fn a_divergence_is_proved_and_nothing_else_is() {
     assert!(Divergence::detect(&liar, &large, roots[7], &proof[1..], &trust).is_err());
     assert!(Divergence::detect(&large, &liar, roots[7], &proof, &trust).is_err());
 }
+
+/// A checkpoint of this size whose ledger keys are `ledger`, with every witness's cosignature.
+fn signed_by(size: u64, ledger: &[u8]) -> Vec<u8> {
+    let checkpoint = Checkpoint { origin: ORIGIN.into(), size, root: [size as u8; 32] };
+    let mut lines: Vec<SignatureLine> =
+        ledger.iter().flat_map(|n| make_checkpoint(&checkpoint, &key(*n)).unwrap().lines().to_vec()).collect();
+    lines.extend(trust(3).settings().witnesses.iter().zip(1u8..).map(|(of, n)| cosign(&checkpoint.body(), &of.name, &key(n), 7).unwrap()));
+    SignedNote::new(&checkpoint.body(), lines).unwrap().to_bytes()
+}
+
+#[test]
+fn a_newer_ledger_key_serves_from_its_record_on_and_the_old_one_only_beside_it() {
+    let newer = NewerKey { from: 10, key: key(60).public() };
+    let (old, new) = (trust(3), trust(3).with_newer_keys(vec![newer]).unwrap());
+    // Size, whose ledger keys; whether the ledger has signed by the old trust and by the new; out of turn by the new.
+    for (size, signers, by_old, by_new, out_of_turn) in [
+        (10, &[0][..], true, true, false),
+        (10, &[60], false, false, true),
+        (11, &[0], true, false, true),
+        (11, &[60], false, true, false),
+        (11, &[60, 0], true, true, false),
+        (11, &[], false, false, false),
+    ] {
+        let note = signed_by(size, signers);
+        let signed = |trust: &Trust| {
+            let verified = verify(&note, trust).unwrap();
+            assert_eq!(verified.check_quorum(trust).is_ok(), verified.signed_by_ledger);
+            verified.signed_by_ledger
+        };
+        assert_eq!((signed(&old), signed(&new)), (by_old, by_new), "{size} {signers:?}");
+        assert_eq!(signed_out_of_turn(&note, &new), out_of_turn, "{size} {signers:?}");
+        assert!(!signed_out_of_turn(&note, &old));
+    }
+    // Both lines outlive a merge, in one order; each trust drops what it does not know.
+    let (one, both) = (signed_by(11, &[0]), signed_by(11, &[60, 0]));
+    assert_eq!(merge(&one, &signed_by(11, &[60]), &new).unwrap().to_bytes(), both);
+    assert_eq!(merge(&signed_by(11, &[0, 60]), &both, &new).unwrap().to_bytes(), both);
+    assert_eq!(merge(&both, &both, &old).unwrap().to_bytes(), one);
+    // A line of the old key that does not hold refuses the note, as any known key's.
+    let other = String::from_utf8(signed_by(12, &[0])).unwrap();
+    let forged = other.lines().nth(4).unwrap();
+    let swapped: Vec<String> = String::from_utf8(both)
+        .unwrap()
+        .lines()
+        .map(|l| if l == String::from_utf8(one.clone()).unwrap().lines().nth(4).unwrap() { forged.into() } else { l.to_owned() })
+        .collect();
+    assert!(matches!(verify((swapped.join("\n") + "\n").as_bytes(), &new), Err(LedgerError::BadSignature(_))));
+}

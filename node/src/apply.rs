@@ -6,6 +6,7 @@ use crate::gate::VerifiedCache;
 use crate::membership::{self, Proposal, Roster};
 use crate::recent::Recent;
 use crate::rights::Rights;
+use crate::rotation::Rotated;
 use crate::waiters::{Fate, Waiters};
 use raft::eraftpb::Entry;
 use std::sync::Arc;
@@ -64,6 +65,7 @@ pub struct Applier {
     /// What the state says of the nodes.
     roster: Arc<Roster>,
     rights: Arc<Rights>,
+    rotated: Arc<Rotated>,
     cache: Arc<VerifiedCache>,
     waiters: Arc<Waiters>,
     points: tokio::sync::mpsc::UnboundedSender<CommitmentPoint>,
@@ -104,6 +106,7 @@ impl Applier {
             recent.publish(size, registry.statuses().view());
         }
         let roster = Arc::new(Roster::read(&state)?);
+        let rotated = Arc::new(Rotated::read(&state)?);
         let group = store.conf_state();
         Ok(Self {
             store,
@@ -115,6 +118,7 @@ impl Applier {
             group,
             roster,
             rights: Arc::default(),
+            rotated,
             cache,
             waiters,
             points,
@@ -146,6 +150,12 @@ impl Applier {
     #[must_use]
     pub fn edge(&self) -> Arc<Edge> {
         Arc::clone(&self.edge)
+    }
+
+    /// The keys that took others' places, as of what was applied.
+    #[must_use]
+    pub fn rotated(&self) -> Arc<Rotated> {
+        Arc::clone(&self.rotated)
     }
 
     /// What hears of records that change rights.
@@ -358,6 +368,9 @@ impl Applier {
         }
         for (size, statuses) in commitments {
             self.recent.publish(size, statuses);
+        }
+        if commit.state.iter().any(|(key, _)| Rotated::concerns(key)) {
+            self.rotated.renew(&self.store.state())?;
         }
         if commit.state.iter().any(|(key, _)| Roster::concerns(key)) {
             self.roster = Arc::new(Roster::read(&self.store.state())?);

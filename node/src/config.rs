@@ -93,8 +93,10 @@ pub struct Keys {
     pub node: PathBuf,
     /// Cosigns checkpoints.
     pub cosigning: PathBuf,
-    /// Signs checkpoints; on the city's nodes alone.
-    pub ledger: Option<PathBuf>,
+    /// Sign checkpoints, on the city's nodes alone: one file, or a list with those that are to take its place
+    /// and those whose place was taken.
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub ledger: Vec<PathBuf>,
     /// Makes keyed tags; the same on every node. A node that joins may receive it.
     pub lookup: Option<PathBuf>,
     /// Vault keys that this node may open.
@@ -105,6 +107,20 @@ pub struct Keys {
     pub received: Option<PathBuf>,
     /// A file whose first line opens the encrypted key files.
     pub passphrase_file: Option<PathBuf>,
+}
+
+/// A path, or a list of paths.
+fn one_or_more<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Paths {
+        One(PathBuf),
+        More(Vec<PathBuf>),
+    }
+    Ok(match Paths::deserialize(from)? {
+        Paths::One(path) => vec![path],
+        Paths::More(paths) => paths,
+    })
 }
 
 /// A witness outside the ledger's own nodes, as C2SP tlog-witness has it.

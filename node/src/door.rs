@@ -15,7 +15,7 @@ use vermilion_identity::Certificate;
 use vermilion_proto::{Bytes, CommandState, SubmitReply, body::Of};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::{Submitted, open_submission, submission_digest};
-use vermilion_registry::{query, stored};
+use vermilion_registry::{pinned, query, stored};
 
 /// How long the door waits for a command to be applied before it answers "unknown".
 const WAIT: Duration = Duration::from_secs(15);
@@ -190,10 +190,8 @@ impl Node {
 
     async fn check_content(&self, submitted: &Submitted, submission: &Bytes) -> Result<crate::opener::ContentReport, Refusal> {
         let wraps = if submitted.sealed.wraps.is_empty() { None } else { Some(submitted.sealed.wraps()?) };
-        // Content that no key of this ledger opens could never be checked nor served.
-        let of_ledger = |w: &vermilion_proto::Wrap| self.genesis.vault_keys.iter().any(|k| k.key_id == w.vault_key_id);
-        if wraps.as_ref().is_some_and(|wraps| !wraps.wraps.iter().any(of_ledger)) {
-            return Err(Reason::WrapMissing.into());
+        if let Some(wraps) = &wraps {
+            self.check_vault_keys(wraps)?;
         }
         let here = wraps.is_none_or(|wraps| self.opener.may_open(&wraps));
         if here {
@@ -214,6 +212,27 @@ impl Node {
             }
         }
         Err(Reason::NoVaultKey.into())
+    }
+
+    /// Whether content is sealed to keys of this ledger, and to none whose place another has taken. A key
+    /// serves until its successor is endorsed by the quorum: no client takes that one before.
+    fn check_vault_keys(&self, wraps: &vermilion_proto::VaultWraps) -> Result<(), Refusal> {
+        let known = self.rotated.keys();
+        let area = |id: &[u8]| pinned::vault_area(&self.genesis, &known, id);
+        // Content that no key of this ledger opens could never be checked nor served.
+        if !wraps.wraps.iter().any(|w| area(&w.vault_key_id).is_some()) {
+            return Err(Reason::WrapMissing.into());
+        }
+        if known.is_empty() {
+            return Ok(());
+        }
+        let mut serve = pinned::vault_keys(&self.genesis, &self.rotated.proved());
+        serve.extend(pinned::vault_keys(&self.genesis, &known));
+        let replaced = |id: &[u8]| area(id).is_some() && serve.iter().all(|key| key.key_id != id);
+        if wraps.wraps.iter().any(|w| replaced(&w.vault_key_id)) {
+            return Err(Reason::VaultKeyReplaced.into());
+        }
+        Ok(())
     }
 
     /// To the leader, here or one hop away.

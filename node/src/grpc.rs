@@ -354,6 +354,7 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").into(),
             time_ms: head.time_ms,
             certificate_not_after_ms: self.tls.as_ref().map_or(0, |tls| tls.certificate().validity.not_after_ms),
+            lacks: self.lacks(),
         })
     }
 
@@ -394,6 +395,13 @@ impl Node {
             "genesis" => {
                 allow(Question::Genesis)?;
                 reply.genesis = self.genesis_payload.clone();
+            }
+            "keys" => {
+                allow(Question::Genesis)?;
+                for state in self.rotated.keys().iter() {
+                    reply.endorsements.push(self.witness.endorsement(state.from_seq).map_err(|e| internal(&e))?.unwrap_or_default());
+                    reply.keys.push(state.clone());
+                }
             }
             "authority" => {
                 allow(Question::CertificateStatus)?;

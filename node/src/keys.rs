@@ -32,8 +32,8 @@ pub struct NodeKeys {
     pub node: SigningKey,
     /// Cosigns checkpoints.
     pub cosigning: SigningKey,
-    /// Signs checkpoints; on the city's nodes.
-    pub ledger: Option<SigningKey>,
+    /// Sign checkpoints, each in its time; on the city's nodes.
+    pub ledger: Vec<SigningKey>,
     /// Makes keyed tags; none of a node that has not received it yet.
     pub lookup: Option<LookupKey>,
     /// Vault keys that this node may open.
@@ -53,7 +53,7 @@ impl NodeKeys {
         Ok(Self {
             node: SigningKey::from_seed(&*secret(&config.keys.node)?),
             cosigning: SigningKey::from_seed(&*secret(&config.keys.cosigning)?),
-            ledger: ledger.map(|path| secret(&path)).transpose()?.map(|s| SigningKey::from_seed(&s)),
+            ledger: ledger.iter().map(|p| Ok(SigningKey::from_seed(&*secret(p)?))).collect::<Result<_, ConfigError>>()?,
             lookup: lookup.map(|path| secret(&path)).transpose()?.map(|s| LookupKey::from_bytes(*s)),
             vault: vault.iter().map(|p| Ok(VaultSecretKey::from_bytes(*secret(p)?))).collect::<Result<_, ConfigError>>()?,
             issuing: match config.tls.as_ref().and_then(|tls| tls.issuing_key.as_deref()) {
@@ -104,7 +104,7 @@ impl TlsKeys {
 /// Where the keys lie that a node brings or has received.
 struct Files {
     lookup: Option<PathBuf>,
-    ledger: Option<PathBuf>,
+    ledger: Vec<PathBuf>,
     vault: Vec<PathBuf>,
 }
 
@@ -115,7 +115,6 @@ impl Files {
         let Some(dir) = &keys.received else { return Ok(out) };
         let received = |name: &str| Some(dir.join(name)).filter(|path| path.exists());
         out.lookup = out.lookup.or_else(|| received("lookup.pem"));
-        out.ledger = out.ledger.or_else(|| received("ledger.pem"));
         if dir.exists() {
             let unreadable = |source| ConfigError::Read { path: dir.clone(), source };
             for entry in std::fs::read_dir(dir).map_err(unreadable)? {
@@ -123,6 +122,8 @@ impl Files {
                 let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 if name.starts_with("vault-") && name.ends_with(".pem") {
                     out.vault.push(path);
+                } else if name == "ledger.pem" || name.starts_with("ledger-") && name.ends_with(".pem") {
+                    out.ledger.push(path);
                 }
             }
         }

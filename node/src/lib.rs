@@ -33,6 +33,7 @@ pub mod recent;
 pub mod rest;
 pub mod revoked;
 pub mod rights;
+pub mod rotation;
 pub mod runtime;
 pub mod snapshot;
 pub mod tiles;

@@ -44,6 +44,12 @@ impl Opener {
         &self.lookup
     }
 
+    /// Whether this node holds the vault key of this id.
+    #[must_use]
+    pub fn holds(&self, key_id: &[u8]) -> bool {
+        self.keys.iter().any(|key| key.public().id()[..] == *key_id)
+    }
+
     /// Whether this node holds a key that the content is wrapped to.
     #[must_use]
     pub fn may_open(&self, wraps: &VaultWraps) -> bool {

@@ -18,8 +18,8 @@ use tonic::{Request, Response, Status, Streaming};
 use vermilion_consensus::{Gate as _, Millis, Refusal as GateRefusal};
 use vermilion_proto::peer_server::Peer;
 use vermilion_proto::{
-    CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, Message as _, RaftAck, RaftFrame,
-    StatePart, StateRequest, StoredRecord, SubmitReply, SubmitRequest, UseReply,
+    CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, EndorsementReply, EndorsementRequest,
+    Message as _, RaftAck, RaftFrame, StatePart, StateRequest, StoredRecord, SubmitReply, SubmitRequest, UseReply,
 };
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::open_submission;
@@ -167,6 +167,13 @@ impl Peer for PeerService {
             drop(one);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(out))))
+    }
+
+    async fn endorsement(&self, request: Request<EndorsementRequest>) -> Result<Response<EndorsementReply>, Status> {
+        caller::reader(&self.0, &request)?;
+        let seq = request.into_inner().seq;
+        let made = tokio::task::block_in_place(|| self.0.witness.endorsement(seq)).map_err(|e| status(&internal(&e)))?;
+        Ok(Response::new(EndorsementReply { endorsement: made.unwrap_or_default() }))
     }
 
     type CatchUpStream = ReplyStream<CatchUpRecord>;

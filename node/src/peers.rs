@@ -13,8 +13,8 @@ use tonic::transport::{Channel, Endpoint};
 use vermilion_consensus::{ConfState, NodeId, Standing, Transport};
 use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{
-    Bytes, CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, GenesisNode, RaftFrame,
-    StatePart, StateRequest, SubmitReply, SubmitRequest, UseReply,
+    Bytes, CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, EndorsementReply,
+    EndorsementRequest, GenesisNode, RaftFrame, StatePart, StateRequest, SubmitReply, SubmitRequest, UseReply,
 };
 
 /// Frames that wait for a slow peer: beyond, they are dropped and Raft is told.
@@ -287,6 +287,13 @@ impl Peers {
         let mut request = tonic::Request::new(request);
         request.set_timeout(QUESTION);
         Ok(self.client(id)?.cosign(request).await?.into_inner())
+    }
+
+    /// What endorses a key, as another node has it.
+    pub async fn endorsement(&self, id: NodeId, request: EndorsementRequest) -> Result<EndorsementReply, tonic::Status> {
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(QUESTION);
+        Ok(self.client(id)?.endorsement(request).await?.into_inner())
     }
 
     /// Records with their ciphertexts.

@@ -145,6 +145,7 @@ impl Node {
             tree_size: basis.size,
             inclusion: inclusion(seq)?,
             checkpoint: basis.note,
+            endorsements: self.witness.endorsements(basis.size),
             ..Default::default()
         };
         if let Some(position) = position {

@@ -15,7 +15,7 @@ use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::stored::receipt_index;
 
 impl WitnessOffice {
-    /// Signs a receipt's root as RFC 9942 has it: under the ledger key where it is here, else under the
+    /// Signs a receipt's root as RFC 9942 has it: under the ledger key of that size where it is here, else under the
     /// cosigning key. Only a root that this node computed itself.
     fn sign_receipt(&self, receipt: Receipt) -> Result<Vec<u8>, String> {
         let note = SignedNote::parse(&receipt.checkpoint).map_err(|e| e.to_string())?;
@@ -26,7 +26,9 @@ impl WitnessOffice {
         let index = receipt_index(&receipt).ok_or("the record has no number")?;
         let path = digests(&receipt.inclusion).map_err(|e| e.to_string())?;
         let rest = Receipt { tree_size: 0, inclusion: Vec::new(), ..receipt };
-        let key = self.ledger.as_ref().unwrap_or(&self.cosigning);
+        let trust = self.trust();
+        let serving = trust.ledger_key_at(checkpoint.size);
+        let key = self.ledger.iter().find(|key| key.public() == *serving).unwrap_or(&self.cosigning);
         CoseReceipt::make(&checkpoint.root, checkpoint.size, index, &path, &rest.encode_to_vec(), key).map_err(|e| e.to_string())
     }
 }

@@ -11,13 +11,14 @@ use crate::edge::Edge;
 use crate::keys::NodeKeys;
 use crate::membership::Roster;
 use crate::peers::Peers;
+use crate::rotation::Rotated;
 use crate::runtime::{FatalStop, now_ms};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{mpsc, watch};
 use vermilion_ledger::{
     Checkpoint, Conflict, Digest, Divergence, LedgerError, Policy, SignatureLine, SignedNote, Trust, Verified, check_consistency, cosign,
-    make_checkpoint, merge, verify,
+    merge, verify,
 };
 use vermilion_proto::{CosignRequest, Genesis};
 use vermilion_registry::pinned;
@@ -32,17 +33,19 @@ const MAX_NOTE: usize = 16 << 10;
 
 /// The witness of one node.
 pub struct WitnessOffice {
-    store: Store,
+    pub(crate) store: Store,
     genesis: Genesis,
     ledger_id: Digest,
     /// What a checkpoint needs of outside witnesses.
     policy: Policy,
     /// Whose cosignatures count: the nodes' that are present.
     trust: RwLock<Arc<Trust>>,
-    edge: Arc<Edge>,
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) rotated: Arc<Rotated>,
     name: String,
     pub(crate) cosigning: vermilion_crypto::SigningKey,
-    pub(crate) ledger: Option<vermilion_crypto::SigningKey>,
+    /// The ledger keys that are here: the one that serves, and before or after it others.
+    pub(crate) ledger: Vec<vermilion_crypto::SigningKey>,
     ahead: Mutex<BTreeMap<u64, Vec<u8>>>,
     latest: watch::Sender<u64>,
     /// Size of the newest checkpoint that the ledger key has signed, 0 before the first.
@@ -56,17 +59,18 @@ pub struct WitnessOffice {
 
 impl WitnessOffice {
     /// Opens the office of the node of this name. The policy says how many outside witnesses a checkpoint
-    /// needs to be published; `edge` is the applier's.
+    /// needs to be published; edge and rotated keys are the applier's.
     pub fn new(
         store: Store,
         (genesis, ledger_id): (&Genesis, Digest),
         policy: Policy,
-        edge: Arc<Edge>,
+        (edge, rotated): (Arc<Edge>, Arc<Rotated>),
         name: &str,
         keys: &NodeKeys,
         fatal: mpsc::UnboundedSender<FatalStop>,
     ) -> Result<Self, String> {
         let trust = pinned::trust_of(genesis, ledger_id, None, true).and_then(|trust| trust.with_policy(policy.clone()));
+        let trust = trust.and_then(|trust| trust.with_newer_keys(rotated.ledger()));
         let trust = trust.map_err(|e| format!("witness: {e}"))?;
         let name = pinned::witness_name(&genesis.origin, name);
         let size = store.latest_checkpoint().map_err(|e| e.to_string())?.map_or(0, |(size, _)| size);
@@ -80,6 +84,7 @@ impl WitnessOffice {
             policy,
             trust: RwLock::new(Arc::new(trust)),
             edge,
+            rotated,
             name,
             cosigning: keys.cosigning.clone(),
             ledger: keys.ledger.clone(),
@@ -92,10 +97,26 @@ impl WitnessOffice {
         })
     }
 
-    /// Whose cosignatures count here: those of the nodes that the state knows and has not banned.
+    /// Whose cosignatures count here: those of the nodes that the state knows and has not banned. The ledger
+    /// keys are those that its records endorse.
     #[must_use]
     pub fn trust(&self) -> Arc<Trust> {
-        Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
+        let held = Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner));
+        let newer = self.rotated.ledger();
+        if held.newer_keys() == newer {
+            return held;
+        }
+        match (*held).clone().with_newer_keys(newer) {
+            Ok(trust) => {
+                let trust = Arc::new(trust);
+                *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&trust);
+                trust
+            }
+            Err(error) => {
+                tracing::error!(%error, "the ledger keys do not make a trust: those of before count");
+                held
+            }
+        }
     }
 
     /// Whether this node's own cosignature counts.
@@ -108,6 +129,7 @@ impl WitnessOffice {
     pub fn follow(&self, roster: &Roster) {
         match pinned::trust_in(&self.genesis, roster.present(), self.ledger_id, None, true)
             .and_then(|trust| trust.with_policy(self.policy.clone()))
+            .and_then(|trust| trust.with_newer_keys(self.rotated.ledger()))
         {
             Ok(trust) => *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust),
             Err(error) => tracing::error!(%error, "the nodes' cosigning keys do not make a trust: those of before count"),
@@ -185,16 +207,9 @@ impl WitnessOffice {
     /// Cosigns what this node computed at a commitment record, and keeps it.
     fn sign(&self, point: &CommitmentPoint) -> Result<Vec<u8>, LedgerError> {
         let checkpoint = Checkpoint { origin: self.genesis.origin.clone(), size: point.size, root: point.root };
-        let line = cosign(&checkpoint.body(), &self.name, &self.cosigning, now_ms() / 1000)?;
-        let note = match &self.ledger {
-            Some(key) => {
-                let mut note = make_checkpoint(&checkpoint, key)?;
-                note.add(line)?;
-                note
-            }
-            None => SignedNote::new(&checkpoint.body(), vec![line])?,
-        };
-        Ok(note.to_bytes())
+        let mut lines = self.ledger_lines(&checkpoint)?;
+        lines.push(cosign(&checkpoint.body(), &self.name, &self.cosigning, now_ms() / 1000)?);
+        Ok(SignedNote::new(&checkpoint.body(), lines)?.to_bytes())
     }
 
     /// Takes a note in, of this node or another, and returns the note with all that is known of it.

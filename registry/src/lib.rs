@@ -32,6 +32,7 @@ mod custody;
 pub mod days;
 mod decision;
 mod directory;
+pub mod endorsement;
 mod erase;
 mod fatal;
 pub mod founding;

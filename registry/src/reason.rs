@@ -136,7 +136,8 @@ reasons! {
     ChallengeFailed = 118, "challenge-failed", "核对信息不一致", "The field given does not match.";
     WrapMissing = 119, "wrap-missing", "未加密给保管密钥", "The content is not wrapped to the vault keys that must open it.";
     Internal = 120, "internal", "节点内部错误", "The node could not answer; its log says why.";
-    NotHereYet = 121, "not-here-yet", "本节点尚未补齐历史记录，请询问其他节点", "This node is still fetching older records: ask another.";
+    VaultKeyReplaced = 121, "vault-key-replaced", "保管密钥已更换,请用现行密钥重新加密", "The content is sealed to a vault key in whose place another serves: seal it to that one.";
+    NotHereYet = 122, "not-here-yet", "本节点尚未补齐历史记录，请询问其他节点", "This node is still fetching older records: ask another.";
     // 130-149: certificates and enrolment
     NoAuthority = 130, "no-authority", "账本未设证书签发机构", "The ledger has no certificate authority of its own.";
     BadCertificate = 131, "bad-certificate", "证书不符合规范", "The certificate is outside the profile.";

@@ -2,16 +2,19 @@
 //! was, so that nobody needs to take the old key's word alone (004-14).
 //!
 //! The ledger's signing key and the vault keys are honoured. What the state keeps is the list, each key
-//! with the record from which it serves; who signs checkpoints or seals content reads it there. A
-//! node's keys change with its id ([`crate::admission`]); changing them under one id is refused by name.
+//! with the record from which it serves; who signs checkpoints reads it there, and who seals content has it
+//! proved ([`crate::endorsement`]). A node's keys change with its id ([`crate::admission`]); changing them under one id is refused by name.
 
 use crate::admission;
 use crate::codes::division;
 use crate::decision::{Change, Decision, View};
+use crate::endorsement::{LEDGER, VAULT};
 use crate::fatal::{Stop, refuse};
+use crate::pinned;
 use crate::query;
 use crate::reason::Reason;
 use vermilion_crypto::{SUITE_1, VaultPublicKey, check_registrable};
+use vermilion_ledger::MAX_NEWER_KEYS;
 use vermilion_proto::{KeyState, RotateKey};
 
 /// Endorses a key. One that was ever anybody's is refused.
@@ -20,7 +23,7 @@ pub(crate) fn rotate(view: &View<'_>, body: &RotateKey) -> Result<Decision, Stop
         return refuse(Reason::Suite, "suite");
     }
     match body.r#use.as_str() {
-        "ledger" => {
+        LEDGER => {
             if !body.area.is_empty() {
                 return refuse(Reason::FieldForm, "area");
             }
@@ -29,7 +32,7 @@ pub(crate) fn rotate(view: &View<'_>, body: &RotateKey) -> Result<Decision, Stop
                 return refuse(Reason::AlreadyExists, "public_key");
             }
         }
-        "vault" => {
+        VAULT => {
             if division::area(&body.area).is_none() {
                 return refuse(Reason::Area, "area");
             }
@@ -40,12 +43,17 @@ pub(crate) fn rotate(view: &View<'_>, body: &RotateKey) -> Result<Decision, Stop
         "node" | "cosigning" => return refuse(Reason::NotYetHonoured, "use"),
         _ => return refuse(Reason::FieldForm, "use"),
     }
+    let known = query::rotated_keys(view.kv)?;
+    // Nobody who checks endorsements reads a longer chain.
+    if body.r#use == LEDGER && pinned::newer_keys(&known).len() >= MAX_NEWER_KEYS {
+        return refuse(Reason::TooLarge, "use");
+    }
     let mut taken = admission::keys_of_nodes(view.directory);
     if let Some(genesis) = query::genesis(view.kv)? {
         taken.insert(genesis.ledger_key);
         taken.extend(genesis.vault_keys.into_iter().map(|k| k.public_key));
     }
-    taken.extend(query::rotated_keys(view.kv)?.into_iter().filter_map(|k| k.key).map(|k| k.public_key));
+    taken.extend(known.into_iter().filter_map(|k| k.key).map(|k| k.public_key));
     if taken.contains(&body.public_key) {
         return refuse(Reason::AlreadyExists, "public_key");
     }

@@ -8,7 +8,7 @@ use super::source::{ReadError, Source};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use vermilion_crypto::Digest;
-use vermilion_ledger::{Conflict, LedgerError, Trust, Verified, verify};
+use vermilion_ledger::{Conflict, LedgerError, Trust, Verified, signed_out_of_turn, verify};
 
 /// Notes checked at once.
 const BATCH: usize = 512;
@@ -97,6 +97,14 @@ impl<'a> Checkpoints<'a> {
         let checked: Vec<_> = notes.par_drain(..).map(|(size, note)| (size, verify(&note, self.trust), note)).collect();
         for (size, verified, note) in checked {
             self.count += 1;
+            if signed_out_of_turn(&note, self.trust) {
+                findings.add(
+                    Code::CheckpointOutOfTurn,
+                    size.checked_sub(1),
+                    format!("The checkpoint kept for {size} records is signed by a ledger key that does not serve there, and not by the one that does."),
+                    format!("保存在{size}条记录处的检查点由当时并不使用的账本密钥签名，而应签名的账本密钥并未签名。"),
+                );
+            }
             match verified {
                 Ok(verified) => {
                     if self.one(size, &verified, history, findings) {

@@ -104,6 +104,10 @@ codes! {
     TileDiffers = "tile-differs", Error;
     /// A stored checkpoint is not a note that trusted keys signed, or a signature does not hold.
     CheckpointInvalid = "checkpoint-invalid", Error;
+    /// A ledger key signed a checkpoint at whose size another one serves, and that one did not.
+    CheckpointOutOfTurn = "checkpoint-out-of-turn", Error;
+    /// The ledger keys that are trusted are not those that the records endorse.
+    LedgerKeysDiffer = "ledger-keys-differ", Error;
     /// A checkpoint is kept under another size than it is for.
     CheckpointMisplaced = "checkpoint-misplaced", Error;
     /// A signed root is not that of the recomputed tree.

@@ -57,7 +57,7 @@ pub use resume::Keep;
 pub use session::audit;
 pub use source::{Directory, ReadError, Source, Unopened};
 pub use tiles::audit_tiles;
-pub use trust::{TrustFile, read_genesis_file};
+pub use trust::{NewerKeyEntry, TrustFile, read_genesis_file};
 pub use watch::Watch;
 pub use watching::WatchArgs;
 pub use web::Web;

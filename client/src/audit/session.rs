@@ -12,7 +12,7 @@ use std::time::Instant;
 use vermilion_ledger::TILE_WIDTH;
 use vermilion_ledger::Trust;
 use vermilion_proto::view::{EnvelopeView, RecordView, StoredView};
-use vermilion_registry::{ledger_id, pinned};
+use vermilion_registry::{ledger_id, pinned, query};
 use vermilion_storage::Column;
 
 /// Audits. Blocks: call it from a thread of its own.
@@ -98,6 +98,7 @@ impl<'a> Session<'a> {
         }
         self.vaults(&walks);
         if let Some(trust) = trust {
+            let trust = self.ledger_keys(trust, walks.first());
             self.checkpoints(&trust, &walks, advance)?;
         }
         if let Some(walked) = walks.first() {
@@ -155,6 +156,28 @@ impl<'a> Session<'a> {
         });
         self.findings.extend(findings);
         Ok(trust)
+    }
+
+    /// What is trusted, with the ledger keys that the replayed records endorse. Without a replay it is taken
+    /// as it was given.
+    fn ledger_keys(&mut self, trust: Trust, walked: Option<&Walked>) -> Trust {
+        let Some(rotated) = walked.and_then(|w| w.replay.as_ref()).and_then(|replay| query::rotated_keys(replay.state()).ok()) else {
+            return trust;
+        };
+        let (endorsed, given) = (pinned::newer_keys(&rotated), trust.newer_keys());
+        if !endorsed.starts_with(given) {
+            let mut findings = Findings::of(self.held.first().map_or("", |held| held.source.name()));
+            findings.add(
+                Code::LedgerKeysDiffer,
+                None,
+                "The ledger keys that are trusted are not those that the records endorse.",
+                "所信任的账本密钥与记录中背书的不符。",
+            );
+            self.findings.extend(findings);
+            return trust;
+        }
+        // Keys that the rules took make a sound trust; if a damaged state's do not, the given one stands.
+        trust.clone().with_newer_keys(endorsed).unwrap_or(trust)
     }
 
     /// Reads the columns that the walks did not come to the end of, or did not read at all.

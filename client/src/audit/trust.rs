@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use vermilion_crypto::Digest;
-use vermilion_ledger::{KeyKind, Policy, Trust, VerifierKey, Witness};
+use vermilion_ledger::{KeyKind, NewerKey, Policy, Trust, VerifierKey, Witness};
 use vermilion_registry::pinned;
 
 /// The file of what is trusted, in JSON. Keys are verifier keys as C2SP signed-note writes them.
@@ -35,6 +35,27 @@ pub struct TrustFile {
     /// Whether the ledger key must have signed too.
     #[serde(default = "yes")]
     pub require_ledger_key: bool,
+    /// Ledger keys after the first, the oldest first, whose endorsements were checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub newer_ledger_keys: Vec<NewerKeyEntry>,
+}
+
+/// A ledger key that took the place of the one before it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewerKeyEntry {
+    /// Number of the record that endorses it: it signs every tree that holds this record.
+    pub from: u64,
+    /// The key; its name is the ledger's origin.
+    pub key: String,
+}
+
+impl NewerKeyEntry {
+    fn read(&self, origin: &str) -> Result<NewerKey, String> {
+        let key = VerifierKey::parse(&self.key).ok().filter(|key| key.kind == KeyKind::Note && key.name == origin);
+        let key = key.ok_or_else(|| "newer_ledger_keys: not a ledger key of this origin".to_owned())?;
+        Ok(NewerKey { from: self.from, key: key.key })
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -68,6 +89,11 @@ impl TrustFile {
         Trust::from_verifier_keys(id, &self.ledger_key, &witnesses, self.quorum, self.require_ledger_key)
             .and_then(|trust| trust.with_policy(policy))
             .map_err(|e| e.to_string())
+            .and_then(|trust| {
+                let newer = self.newer_ledger_keys.iter().map(|newer| newer.read(&trust.settings().origin));
+                let newer = newer.collect::<Result<_, _>>()?;
+                trust.with_newer_keys(newer).map_err(|e| e.to_string())
+            })
     }
 
     /// The file that stands for a trust.
@@ -84,6 +110,11 @@ impl TrustFile {
             outside: trust.policy().outside.iter().map(|w| text(&w.name, KeyKind::Cosignature, w.key)).collect(),
             outside_need: trust.policy().outside_need,
             require_ledger_key: settings.require_ledger_key,
+            newer_ledger_keys: trust
+                .newer_keys()
+                .iter()
+                .map(|newer| NewerKeyEntry { from: newer.from, key: text(&settings.origin, KeyKind::Note, newer.key) })
+                .collect(),
         }
     }
 }
@@ -116,6 +147,10 @@ mod tests {
             outside: vec![key("w", KeyKind::Cosignature, 9)],
             outside_need: 1,
             require_ledger_key: true,
+            newer_ledger_keys: vec![
+                NewerKeyEntry { from: 12, key: key("city.example", KeyKind::Note, 20) },
+                NewerKeyEntry { from: 90, key: key("city.example", KeyKind::Note, 21) },
+            ],
         }
     }
 
@@ -125,15 +160,18 @@ mod tests {
         assert_eq!(TrustFile::of(&trust), file());
         // One of one city node, one of two districts', one of one outside witness: two quorums share two.
         assert_eq!(trust.holds_against(), Some(1));
-        let plain = TrustFile { city: vec![], outside: vec![], outside_need: 0, ..file() };
+        let plain = TrustFile { city: vec![], outside: vec![], outside_need: 0, newer_ledger_keys: vec![], ..file() };
         let text = serde_json::to_string(&plain).unwrap();
-        assert!(!text.contains("city\"") && !text.contains("outside"), "{text}");
+        assert!(!text.contains("city\"") && !text.contains("outside") && !text.contains("newer"), "{text}");
         assert_eq!(serde_json::from_str::<TrustFile>(&text).unwrap(), plain);
         for wrong in [
             TrustFile { city: vec!["d".into()], ..file() },
             TrustFile { outside_need: 2, ..file() },
             TrustFile { outside: vec![file().ledger_key], ..file() },
             TrustFile { outside: vec![file().witnesses[0].clone()], ..file() },
+            TrustFile { newer_ledger_keys: file().newer_ledger_keys.into_iter().rev().collect(), ..file() },
+            TrustFile { newer_ledger_keys: vec![NewerKeyEntry { from: 1, key: file().witnesses[0].clone() }], ..file() },
+            TrustFile { newer_ledger_keys: vec![NewerKeyEntry { from: 1, key: file().ledger_key }], ..file() },
         ] {
             assert!(wrong.trust().is_err(), "{wrong:?}");
         }

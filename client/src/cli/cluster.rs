@@ -149,7 +149,7 @@ fn cluster_json(reply: &ClusterReply) -> Value {
         json!({
             "name": n.name, "role": n.role, "applied": n.applied, "size": n.size, "commit": n.commit, "term": n.term,
             "checkpoint_size": n.checkpoint_size, "chain": hex::encode(&n.chain), "pending": n.pending, "time": show_ms(n.time_ms),
-            "grpc": n.grpc, "version": n.version, "certificate_until": until(n),
+            "grpc": n.grpc, "version": n.version, "certificate_until": until(n), "lacks": n.lacks,
         })
     };
     let leader = (!reply.leader.is_empty()).then_some(&reply.leader);
@@ -174,7 +174,11 @@ fn cluster_text(reply: &ClusterReply) -> String {
         &["节点 node", "角色 role", "term", "applied", "记录 records", "checkpoint", "时间 time", "证书至 certificate until"],
         &reply.nodes.iter().map(row).collect::<Vec<_>>(),
     );
-    format!("账本 ledger {}\n主节点 leader {leader}\n{nodes}", hex::encode(&reply.ledger_id))
+    let mut text = format!("账本 ledger {}\n主节点 leader {leader}\n{nodes}", hex::encode(&reply.ledger_id));
+    for node in reply.nodes.iter().filter(|n| !n.lacks.is_empty()) {
+        text += &format!("\n{} 缺少密钥 lacks keys that serve: {}", node.name, node.lacks.join(", "));
+    }
+    text
 }
 
 pub async fn run_command(context: &Context, verb: CommandVerb) -> Result<Exit, ClientError> {

@@ -19,6 +19,7 @@ mod certificates;
 mod cluster;
 mod enrol;
 mod issue;
+mod key;
 mod licence;
 mod operators;
 mod output;
@@ -94,6 +95,9 @@ enum Noun {
     /// The ledger's own authority 证书机构: make a root, make an issuing certificate
     #[command(subcommand)]
     Authority(authority::AuthorityVerb),
+    /// The ledger's own keys 账本密钥: make, endorse, list
+    #[command(subcommand)]
+    Key(key::KeyVerb),
     /// Licence types 证照类型: publish, show, list
     #[command(subcommand)]
     Type(catalogue::TypeVerb),
@@ -175,6 +179,7 @@ pub async fn main() -> Exit {
         Noun::Admission(verb) => admission::run(&context, verb).await,
         Noun::Report(verb) => report::run(&context, verb).await,
         Noun::Authority(verb) => authority::run(&context, verb),
+        Noun::Key(verb) => key::run(&context, verb).await,
         Noun::Type(verb) => catalogue::run_type(&context, verb).await,
         Noun::Policy(verb) => catalogue::run_policy(&context, verb).await,
         Noun::Licence(verb) => licence::run(&context, verb).await,
@@ -182,7 +187,7 @@ pub async fn main() -> Exit {
         Noun::Verify(args) => uses::run_verify(&context, args).await,
         Noun::Receipt(verb) => receipts::run_receipt(&context, verb).await,
         Noun::Qr(verb) => qr::run(&context, verb).await,
-        Noun::Trust(verb) => trust::run(&context, verb),
+        Noun::Trust(verb) => trust::run(&context, verb).await,
         Noun::Cluster(verb) => cluster::run_cluster(&context, verb).await,
         Noun::Command(verb) => cluster::run_command(&context, verb).await,
         Noun::Audit(args) => return run_audit(&context, args).await,
@@ -259,6 +264,13 @@ mod tests {
             "vermilion qr make ID --out q.svg",
             "vermilion qr check q.png --trust t.json --max-age 1h",
             "vermilion trust pin --genesis g --quorum 3",
+            "vermilion trust update --trust t.json --out n.json",
+            "vermilion trust update --receipt r.vmr",
+            "vermilion key make ledger --out ledger-2.pem",
+            "vermilion key make vault --out vault-2.pem --plain",
+            "vermilion key endorse ledger --public ab",
+            "vermilion key endorse vault --area 440300 --public ab",
+            "vermilion key list --json",
             "vermilion cluster status --json",
             "vermilion cluster transfer --to city",
             "vermilion command status ab",

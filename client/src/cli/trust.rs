@@ -4,54 +4,108 @@ use super::Context;
 use crate::audit::{TrustFile, read_genesis_file};
 use crate::config::Config;
 use crate::error::{ClientError, Exit};
-use clap::Subcommand;
+use crate::receipt::Document;
+use crate::receipt::document::write_file;
+use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::PathBuf;
-use vermilion_ledger::Trust;
-use vermilion_registry::{ledger_id, pinned};
+use vermilion_ledger::{KeyKind, Trust, VerifierKey};
+use vermilion_registry::{endorsement, ledger_id, pinned};
 
 #[derive(Subcommand, Debug)]
 pub enum TrustVerb {
     /// Write what a genesis gives rise to: its ledger key, its nodes' cosigning keys, and a quorum
     #[command(after_help = "Example:\n  vermilion trust pin --genesis genesis.bin --quorum 3 --out trust.json\n\n\
         Compare the ledger id that it prints with one that you have from elsewhere: whoever pins it agrees to this ledger.")]
-    Pin {
-        /// The genesis payload
+    Pin(Pin),
+    /// Take in the ledger keys that took the place of the one that is pinned, each with its endorsement
+    #[command(after_help = "Examples:\n  vermilion --config client.toml trust update --out trust-2.json\n\
+        \x20 vermilion trust update --trust trust.json --receipt licence.vmr --out trust-2.json\n\n\
+        A later key is taken only if the record that endorses it is proved under a key that is trusted already and by the\n\
+        quorum that is pinned. The nodes are asked, or with --receipt a receipt that carries the endorsements, without a network.")]
+    Update {
+        /// What is trusted so far; the configuration's if not given
         #[arg(long, value_name = "FILE")]
-        genesis: PathBuf,
-        /// How many nodes must have cosigned; if not given, as many as keep one stolen node from showing two histories
-        #[arg(long)]
-        quorum: Option<usize>,
-        /// The file to write; standard output if not given
+        trust: Option<PathBuf>,
+        /// A receipt whose endorsements are taken, instead of asking the nodes
+        #[arg(long, value_name = "FILE")]
+        receipt: Option<PathBuf>,
+        /// The file to write; the one that was read if not given
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
-        /// Let the quorum be one of the city's nodes and the others of districts'
-        #[arg(long)]
-        one_of_city: bool,
-        /// The verifier key of a witness outside the ledger's nodes; may be given more than once
-        #[arg(long, value_name = "KEY")]
-        outside: Vec<String>,
-        /// How many of those must have cosigned too
-        #[arg(long, value_name = "COUNT", default_value_t = 0)]
-        outside_need: usize,
-        /// Do without the ledger key's own signature
-        #[arg(long)]
-        without_ledger_key: bool,
     },
+}
+
+#[derive(Args, Debug)]
+pub struct Pin {
+    /// The genesis payload
+    #[arg(long, value_name = "FILE")]
+    genesis: PathBuf,
+    /// How many nodes must have cosigned; if not given, as many as keep one stolen node from showing two histories
+    #[arg(long)]
+    quorum: Option<usize>,
+    /// The file to write; standard output if not given
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Let the quorum be one of the city's nodes and the others of districts'
+    #[arg(long)]
+    one_of_city: bool,
+    /// The verifier key of a witness outside the ledger's nodes; may be given more than once
+    #[arg(long, value_name = "KEY")]
+    outside: Vec<String>,
+    /// How many of those must have cosigned too
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    outside_need: usize,
+    /// Do without the ledger key's own signature
+    #[arg(long)]
+    without_ledger_key: bool,
+}
+
+fn trust_file(context: &Context, file: Option<PathBuf>) -> Result<PathBuf, ClientError> {
+    match (file, &context.config) {
+        (Some(file), _) => Ok(file),
+        (None, Some(path)) => Config::load(path)?.trust.ok_or_else(|| ClientError::config("trust", "the configuration names none")),
+        (None, None) => Err(ClientError::Usage("say what is trusted: --trust FILE, or a configuration that names it".into())),
+    }
 }
 
 /// What is trusted: the file named, else the configuration's.
 pub fn load_trust(context: &Context, file: Option<PathBuf>) -> Result<Trust, ClientError> {
-    let file = match (file, &context.config) {
-        (Some(file), _) => file,
-        (None, Some(path)) => Config::load(path)?.trust.ok_or_else(|| ClientError::config("trust", "the configuration names none"))?,
-        (None, None) => return Err(ClientError::Usage("say what is trusted: --trust FILE, or a configuration that names it".into())),
-    };
-    TrustFile::load(&file).map_err(|why| ClientError::config("trust", why))
+    TrustFile::load(&trust_file(context, file)?).map_err(|why| ClientError::config("trust", why))
 }
 
-pub fn run(context: &Context, verb: TrustVerb) -> Result<Exit, ClientError> {
-    let TrustVerb::Pin { genesis, quorum, out, one_of_city, outside, outside_need, without_ledger_key } = verb;
+async fn update(context: &Context, trust: Option<PathBuf>, receipt: Option<PathBuf>, out: Option<PathBuf>) -> Result<Exit, ClientError> {
+    let file = trust_file(context, trust)?;
+    let before = TrustFile::load(&file).map_err(|why| ClientError::config("trust", why))?;
+    let after = match receipt {
+        Some(path) => {
+            let endorsements = Document::read(&path)?.receipt.endorsements;
+            endorsement::extend(&before, &endorsements)
+                .map_err(|e| ClientError::Usage(format!("{}: {} ({e})", path.display(), e.code())))?
+        }
+        None => context.client()?.endorsed_keys(&before).await?.trust,
+    };
+    let out = out.unwrap_or(file);
+    let text = serde_json::to_string_pretty(&TrustFile::of(&after)).map_err(|e| ClientError::Usage(e.to_string()))?;
+    write_file(&out, (text + "\n").as_bytes())?;
+    let added = after.newer_keys().len().saturating_sub(before.newer_keys().len());
+    let key = after.ledger_key_at(u64::MAX);
+    let key = VerifierKey { name: after.settings().origin.clone(), kind: KeyKind::Note, key: *key }.to_string();
+    context.out.answer(&json!({ "file": out.display().to_string(), "added": added, "ledger_key": key }), || {
+        format!("{}\n  {added} 个新账本密钥 ledger keys added\n  现行 serves now  {key}", out.display())
+    });
+    Ok(Exit::Yes)
+}
+
+pub async fn run(context: &Context, verb: TrustVerb) -> Result<Exit, ClientError> {
+    match verb {
+        TrustVerb::Update { trust, receipt, out } => update(context, trust, receipt, out).await,
+        TrustVerb::Pin(pin) => write_pinned(context, pin),
+    }
+}
+
+fn write_pinned(context: &Context, pin: Pin) -> Result<Exit, ClientError> {
+    let Pin { genesis, quorum, out, one_of_city, outside, outside_need, without_ledger_key } = pin;
     let payload = read_genesis_file(&genesis).map_err(|why| ClientError::config("genesis", why))?;
     let read = pinned::read_genesis(&payload).ok_or_else(|| ClientError::config("genesis", "the file is no genesis payload"))?;
     let trust = pinned::trust_of(&read, ledger_id(&payload), quorum, !without_ledger_key).map_err(|e| ClientError::Usage(e.to_string()))?;

@@ -61,7 +61,7 @@ pub fn check(text: &str, trust: &Trust) -> Result<QrCheck, String> {
     }
     let id = KeyId::try_from(statement.key_id.as_slice()).map_err(|_| "the key's fingerprint does not have 16 bytes")?;
     // The ledger key vouches for trees alone.
-    let known = trust.key_of(&id).filter(|(name, _)| *name != trust.settings().origin);
+    let known = trust.key_of(&id, statement.as_of_seq).filter(|(name, _)| *name != trust.settings().origin);
     let (signer, key) = known.ok_or("No node that you trust has signed it.")?;
     key.verify(&pae(QR_TYPE, &signed.statement), &signed.signature).map_err(|_| format!("The signature of {signer} does not hold."))?;
     let state = State::from_number(statement.state).ok_or("The status is none of this version.")?;

@@ -74,12 +74,8 @@ impl Document {
         if receipt.format_version != 1 {
             return Err(format!("format version {} is not read by this version", receipt.format_version));
         }
-        for (field, used) in
-            [("endorsements", !receipt.endorsements.is_empty()), ("packed_checkpoint", receipt.packed_checkpoint.is_some())]
-        {
-            if used {
-                return Err(format!("{field} is not honoured here by this version"));
-            }
+        if receipt.packed_checkpoint.is_some() {
+            return Err("packed_checkpoint is not honoured here by this version".into());
         }
         Ok(Self { form, receipt, cose })
     }
@@ -116,15 +112,15 @@ impl Document {
     pub fn check(&self, trust: &Trust) -> ReceiptCheck {
         let mut checked = super::check(&self.receipt, trust);
         if let (Some(cose), Ok(())) = (&self.cose, &checked.genuine) {
-            checked.genuine = signed_as_cose(cose, &checked, trust);
+            checked.genuine = signed_as_cose(cose, &checked);
         }
         checked
     }
 }
 
 /// Whether a key that is trusted has signed the same root as the checkpoint.
-fn signed_as_cose(cose: &CoseReceipt, checked: &ReceiptCheck, trust: &Trust) -> Result<(), String> {
-    let (_, key) = trust.key_of(&cose.key_id).ok_or("No key that you trust has signed the COSE receipt.")?;
+fn signed_as_cose(cose: &CoseReceipt, checked: &ReceiptCheck) -> Result<(), String> {
+    let (_, key) = checked.trust.key_of(&cose.key_id, cose.size).ok_or("No key that you trust has signed the COSE receipt.")?;
     let leaf = checked.leaf.as_ref().ok_or("The record cannot be read.")?;
     let root = cose.check(&leaf.encode(), key).map_err(|_| "The signature of the COSE receipt does not hold.")?;
     let same = checked.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.root == root);
@@ -187,6 +183,8 @@ struct Json {
     checkpoint: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     licence: Option<JsonLicence>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    endorsements: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -257,6 +255,7 @@ impl Json {
             inclusion: texts(&receipt.inclusion),
             checkpoint: String::from_utf8(receipt.checkpoint.clone()).map_err(|_| "its checkpoint is no text")?,
             licence,
+            endorsements: texts(&receipt.endorsements),
         })
     }
 
@@ -271,6 +270,7 @@ impl Json {
             tree_size: self.tree_size,
             inclusion: all_bytes(&self.inclusion)?,
             checkpoint: self.checkpoint.into_bytes(),
+            endorsements: all_bytes(&self.endorsements)?,
             ..Receipt::default()
         };
         if let Some(licence) = self.licence {

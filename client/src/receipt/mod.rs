@@ -15,10 +15,10 @@ use vermilion_ledger::{
     digests, record_hash,
 };
 use vermilion_proto::{Command, LicenceItem, Receipt, Record, StatusEvidence, body::Of, canonical};
-use vermilion_registry::days;
 use vermilion_registry::reason::Reason;
 use vermilion_registry::status::{Shown, State, shown};
 use vermilion_registry::stored::{open_parts, status_index};
+use vermilion_registry::{days, endorsement};
 
 /// How far a time may lie ahead of the clock here, in milliseconds: clocks differ.
 const AHEAD_MS: u64 = 300_000;
@@ -90,6 +90,8 @@ pub struct ReceiptCheck {
     pub checkpoint: Option<Verified>,
     /// How many witnesses are wanted.
     pub quorum: usize,
+    /// What was trusted, with the ledger keys that the receipt's endorsements add.
+    pub trust: Trust,
 }
 
 impl ReceiptCheck {
@@ -208,6 +210,7 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
         leaf: None,
         checkpoint: None,
         quorum: trust.settings().quorum,
+        trust: trust.clone(),
     };
     let Ok(chain_before) = Digest::try_from(receipt.chain_before.as_slice()) else { return out };
     let chain = chain_next(&chain_before, &record_hash(&receipt.record));
@@ -232,15 +235,22 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
         checkpoint: &receipt.checkpoint,
         item: None,
     };
-    out.genuine = match check_receipt(&parts, &claim, trust) {
-        Ok(checked) => {
+    let endorsed = endorsement::extend(trust, &receipt.endorsements);
+    if let Ok(extended) = &endorsed {
+        out.trust = extended.clone();
+    }
+    out.genuine = match (check_receipt(&parts, &claim, &out.trust), endorsed) {
+        (Ok(checked), Ok(_)) => {
             out.checkpoint = Some(checked.checkpoint);
             Ok(())
         }
-        Err(error) => {
+        (failed, endorsed) => {
             // Who did cosign is worth saying, where the quorum alone is missing.
-            out.checkpoint = vermilion_ledger::verify(&receipt.checkpoint, trust).ok();
-            Err(error.to_string())
+            out.checkpoint = vermilion_ledger::verify(&receipt.checkpoint, &out.trust).ok();
+            Err(match (endorsed, failed) {
+                (Err(error), _) => format!("The endorsement of a later ledger key does not hold ({}): {error}", error.code()),
+                (Ok(_), failed) => failed.err().map(|error| error.to_string()).unwrap_or_default(),
+            })
         }
     };
     out.unaltered = unaltered(receipt, item.and(signed.as_ref()), &mut out.item, &mut out.fields);

@@ -1,12 +1,13 @@
 //! The keys that a joining node is to hold, sealed to that node alone: the lookup key to every node, to a
 //! district's node the vault keys of its own district, to a city's node every vault key that is here and
-//! the ledger key. So a stolen district machine opens its own district's licences and signs no checkpoint.
+//! the ledger key, those among them that took others' places. So a stolen district machine opens its own district's licences and signs no checkpoint.
 
 use crate::config::{Config, ConfigError};
 use crate::keys::{NodeKeys, write_new};
 use std::path::{Path, PathBuf};
-use vermilion_crypto::{CryptoError, Digest, SeededRng, VaultPublicKey, VaultSecretKey, open_sealed, seal_to};
-use vermilion_proto::{Genesis, GenesisNode, SealedKey};
+use vermilion_crypto::{CryptoError, Digest, SeededRng, SigningKey, VaultPublicKey, VaultSecretKey, open_sealed, seal_to};
+use vermilion_proto::{Genesis, GenesisNode, KeyState, SealedKey};
+use vermilion_registry::pinned;
 use zeroize::Zeroizing;
 
 /// The use of the key of keyed tags.
@@ -21,9 +22,8 @@ type Secret = Zeroizing<[u8; 32]>;
 /// What a node of the city can hand out.
 pub(crate) struct Handout {
     lookup: Secret,
-    ledger: Option<Secret>,
-    /// With the area of each.
-    vault: Vec<(String, Secret)>,
+    ledger: Vec<Secret>,
+    vault: Vec<Secret>,
 }
 
 fn info(ledger_id: &Digest, raft_id: u64, what: &str) -> Vec<u8> {
@@ -32,43 +32,57 @@ fn info(ledger_id: &Digest, raft_id: u64, what: &str) -> Vec<u8> {
 
 impl Handout {
     /// Of a node's own keys; none of one that lacks the lookup key.
-    pub(crate) fn of(keys: &NodeKeys, genesis: &Genesis) -> Option<Self> {
-        let area = |key: &VaultSecretKey| {
-            let id = key.public().id();
-            genesis.vault_keys.iter().find(|k| k.key_id == id).map(|k| k.area.clone()).unwrap_or_default()
-        };
+    pub(crate) fn of(keys: &NodeKeys) -> Option<Self> {
         Some(Self {
             lookup: Zeroizing::new(*keys.lookup.as_ref()?.bytes()),
-            ledger: keys.ledger.as_ref().map(|key| Zeroizing::new(*key.seed())),
-            vault: keys.vault.iter().map(|key| (area(key), Zeroizing::new(*key.bytes()))).collect(),
+            ledger: keys.ledger.iter().map(|key| Zeroizing::new(*key.seed())).collect(),
+            vault: keys.vault.iter().map(|key| Zeroizing::new(*key.bytes())).collect(),
         })
     }
 
-    /// What a node is to hold, by use.
-    fn due(&self, node: &GenesisNode) -> Vec<(&'static str, &Secret)> {
+    /// What a node is to hold, by use, as the genesis and the records since say. A ledger key whose place
+    /// another has taken signs nothing more: it stays where it is.
+    fn due(&self, node: &GenesisNode, (genesis, rotated): (&Genesis, &[KeyState])) -> Vec<(&'static str, &Secret)> {
         let mut out = Vec::new();
-        out.extend(self.ledger.iter().filter(|_| node.city).map(|key| (LEDGER, key)));
-        out.extend(self.vault.iter().filter(|(area, _)| node.city || *area == node.district).map(|(_, key)| (VAULT, key)));
+        let newer = pinned::newer_keys(rotated);
+        let served = |key: &Secret| {
+            let public = SigningKey::from_seed(key).public();
+            let earlier = newer.split_last().map_or(&[][..], |(_, earlier)| earlier);
+            (!newer.is_empty() && public.0[..] == genesis.ledger_key) || earlier.iter().any(|key| key.key == public)
+        };
+        out.extend(self.ledger.iter().filter(|key| node.city && !served(key)).map(|key| (LEDGER, key)));
+        let of_district = |key: &Secret| {
+            let id = VaultSecretKey::from_bytes(**key).public().id();
+            pinned::vault_area(genesis, rotated, &id) == Some(node.district.as_str())
+        };
+        out.extend(self.vault.iter().filter(|key| node.city || of_district(key)).map(|key| (VAULT, key)));
         // The last to be kept: whoever has it has all.
         out.push((LOOKUP, &self.lookup));
         out
     }
 
     /// The same, each sealed to a key that the node made for this answer.
-    pub(crate) fn seal(&self, node: &GenesisNode, ledger_id: &Digest, to: &VaultPublicKey) -> Result<Vec<SealedKey>, CryptoError> {
+    pub(crate) fn seal(
+        &self,
+        node: &GenesisNode,
+        known: (&Genesis, &[KeyState]),
+        ledger_id: &Digest,
+        to: &VaultPublicKey,
+    ) -> Result<Vec<SealedKey>, CryptoError> {
         let mut rng = SeededRng::from_system()?;
         let seal = |(what, secret): (&str, &Secret)| {
             let sealed = seal_to(to, &info(ledger_id, node.raft_id, what), secret.as_slice(), &mut rng)?;
             Ok(SealedKey { r#use: what.to_owned(), encapsulated: sealed.encapsulated, ciphertext: sealed.ciphertext })
         };
-        self.due(node).into_iter().map(seal).collect()
+        self.due(node, known).into_iter().map(seal).collect()
     }
 }
 
 /// Where a received key lies.
 fn place(dir: &Path, what: &str, secret: &Secret) -> Option<PathBuf> {
     match what {
-        LOOKUP | LEDGER => Some(dir.join(format!("{what}.pem"))),
+        LOOKUP => Some(dir.join(format!("{what}.pem"))),
+        LEDGER => Some(dir.join(format!("ledger-{}.pem", hex::encode(SigningKey::from_seed(secret).public().id())))),
         VAULT => Some(dir.join(format!("vault-{}.pem", hex::encode(VaultSecretKey::from_bytes(**secret).public().id())))),
         _ => None,
     }
@@ -103,35 +117,60 @@ pub(crate) fn keep_all(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use vermilion_proto::{RotateKey, VaultKey};
 
     fn handout() -> Handout {
         let secret = |n: u8| Zeroizing::new([n; 32]);
-        Handout {
-            lookup: secret(1),
-            ledger: Some(secret(2)),
-            vault: vec![("440300".into(), secret(3)), ("440304".into(), secret(4)), ("440305".into(), secret(5))],
+        Handout { lookup: secret(1), ledger: vec![secret(2), secret(12), secret(22)], vault: (3..=6).map(secret).collect() }
+    }
+
+    /// With the ledger key 2 and vault keys of the city and two districts.
+    fn genesis() -> Genesis {
+        let vault = |n: u8, area: &str| {
+            let public = VaultSecretKey::from_bytes([n; 32]).public();
+            VaultKey { key_id: public.id().to_vec(), suite: 1, public_key: public.0.to_vec(), area: area.into() }
+        };
+        Genesis {
+            ledger_key: SigningKey::from_seed(&[2; 32]).public().0.to_vec(),
+            vault_keys: vec![vault(3, "440300"), vault(4, "440304"), vault(5, "440305")],
+            ..Genesis::default()
         }
     }
 
-    fn uses(node: &GenesisNode) -> Vec<(&'static str, u8)> {
-        handout().due(node).into_iter().map(|(what, secret)| (what, secret[0])).collect()
+    fn rotated() -> Vec<KeyState> {
+        let state = |of: &str, area: &str, public_key: [u8; 32], from_seq| KeyState {
+            key: Some(RotateKey { r#use: of.into(), area: area.into(), suite: 1, public_key: public_key.to_vec() }),
+            from_seq,
+            from_ms: 0,
+        };
+        let ledger = SigningKey::from_seed(&[12; 32]).public().0;
+        let vault = VaultSecretKey::from_bytes([6; 32]).public().0;
+        vec![state("ledger", "", ledger, 9), state("vault", "440304", vault, 10)]
+    }
+
+    fn uses(node: &GenesisNode, rotated: &[KeyState]) -> Vec<(&'static str, u8)> {
+        handout().due(node, (&genesis(), rotated)).into_iter().map(|(what, secret)| (what, secret[0])).collect()
     }
 
     #[test]
     fn a_district_gets_its_own_and_the_city_all() {
         let district = GenesisNode { raft_id: 7, district: "440304".into(), ..GenesisNode::default() };
-        assert_eq!(uses(&district), [(VAULT, 4), (LOOKUP, 1)]);
+        assert_eq!(uses(&district, &[]), [(VAULT, 4), (LOOKUP, 1)]);
+        // Old content is sealed to the old key.
+        assert_eq!(uses(&district, &rotated()), [(VAULT, 4), (VAULT, 6), (LOOKUP, 1)]);
         let elsewhere = GenesisNode { district: "440303".into(), ..district.clone() };
-        assert_eq!(uses(&elsewhere), [(LOOKUP, 1)]);
+        assert_eq!(uses(&elsewhere, &rotated()), [(LOOKUP, 1)]);
         let city = GenesisNode { city: true, district: "440300".into(), ..district };
-        assert_eq!(uses(&city), [(LEDGER, 2), (VAULT, 3), (VAULT, 4), (VAULT, 5), (LOOKUP, 1)]);
+        let vault = [(VAULT, 3), (VAULT, 4), (VAULT, 5), (VAULT, 6), (LOOKUP, 1)];
+        assert_eq!(uses(&city, &[]), [&[(LEDGER, 2), (LEDGER, 12), (LEDGER, 22)][..], &vault].concat());
+        assert_eq!(uses(&city, &rotated()), [&[(LEDGER, 12), (LEDGER, 22)][..], &vault].concat());
     }
 
     #[test]
     fn nobody_else_opens_what_was_sealed() {
         let (own, other) = (VaultSecretKey::generate().unwrap(), VaultSecretKey::generate().unwrap());
         let node = GenesisNode { raft_id: 7, district: "440304".into(), ..GenesisNode::default() };
-        let sealed = handout().seal(&node, &[9; 32], &own.public()).unwrap();
+        let sealed = handout().seal(&node, (&genesis(), &[]), &[9; 32], &own.public()).unwrap();
         let open = |key: &VaultSecretKey, raft_id, what: &str, n: usize| {
             open_sealed(key, &info(&[9; 32], raft_id, what), &sealed[n].encapsulated, &sealed[n].ciphertext).ok()
         };

@@ -87,7 +87,9 @@ impl Enrolment for EnrolmentService {
         let node = directory.node(raft_id).ok_or_else(|| refused("the node is not connected"))?;
         let handout = self.node.handout.as_ref().ok_or_else(|| Status::unavailable("no-authority: this node hands out no keys"))?;
         let to = VaultPublicKey::from_slice(&request.get_ref().recipient).map_err(|e| Status::invalid_argument(e.to_string()))?;
-        let keys = handout.seal(node, &self.node.ledger_id, &to).map_err(|e| status(&internal(&e)))?;
+        let keys = handout
+            .seal(node, (&self.node.genesis, &self.node.rotated.keys()), &self.node.ledger_id, &to)
+            .map_err(|e| status(&internal(&e)))?;
         tracing::info!(node = node.name, keys = keys.len(), "keys were handed out");
         Ok(Response::new(KeysReply { keys }))
     }

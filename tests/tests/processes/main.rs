@@ -20,6 +20,7 @@ mod outside;
 mod privacy;
 mod receipts;
 mod rest;
+mod rotation;
 mod state;
 mod status;
 mod tamper;

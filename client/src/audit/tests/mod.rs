@@ -3,6 +3,7 @@
 mod directories;
 mod following;
 mod resumed;
+mod rotated;
 mod sample;
 mod served;
 mod speed;

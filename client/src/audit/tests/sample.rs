@@ -4,7 +4,8 @@ use crate::audit::{Directory, Options, ReadError, Report, Source, audit};
 use std::collections::BTreeMap;
 use std::path::Path;
 use vermilion_crypto::{ContentKey, SeededRng, SigningKey, VaultSecretKey, sha256};
-use vermilion_ledger::{Checkpoint, Tree, Trust, cosign, make_checkpoint};
+use vermilion_identity::{AuthorityName, Serial, Validity, authority};
+use vermilion_ledger::{Checkpoint, SignedNote, Tree, Trust, cosign, make_checkpoint};
 use vermilion_proto::body::Of;
 use vermilion_proto::{
     AddOperator, Body, Bytes, Command, Commitment, EraseContent, Genesis, GenesisNode, Head, HolderTag, IdentifierClass, Implementation,
@@ -26,7 +27,7 @@ pub fn key(name: &str) -> SigningKey {
     SigningKey::from_seed(&sha256(name.as_bytes()))
 }
 
-fn operator(name: &str, unit: &str, post: &str) -> AddOperator {
+pub fn operator(name: &str, unit: &str, post: &str) -> AddOperator {
     let public = key(name).public();
     AddOperator {
         operator: Some(Operator {
@@ -110,8 +111,23 @@ pub struct Sample {
 impl Sample {
     /// Genesis, an issuing unit with maker and checker, a type.
     pub fn new() -> Self {
+        Self::with(genesis())
+    }
+
+    /// The same in a ledger that has an authority, and so posts of administration.
+    pub fn with_authority() -> Self {
+        let validity = Validity { not_before_ms: START - 1_000, not_after_ms: START + 86_400_000 };
+        let name = |name: &str| AuthorityName { trust_domain: "audit.example".into(), unit: CITY.into(), name: name.into() };
+        let serial = |n: u8| Serial::new(&[n; 16]).unwrap();
+        let root = authority::make_root(&key("root"), &name("Root"), &serial(1), validity).unwrap();
+        let issuing = key("issuing").public();
+        let issuing = authority::make_issuing(&key("root"), &root, issuing, &name("Issuing"), &serial(2), validity).unwrap();
+        let genesis = Genesis { root_certificate: root.der().to_vec(), issuing_certificate: issuing.der().to_vec(), ..genesis() };
+        Self::with(genesis)
+    }
+
+    fn with(genesis: Genesis) -> Self {
         let head = Head { format_version: 1, suite: 1, ..Default::default() };
-        let genesis = genesis();
         let payload = Command { head: Some(head), body: Some(Body { of: Some(Of::Genesis(genesis.clone())) }) }.encode_to_vec();
         let trust = pinned::trust_of(&genesis, vermilion_registry::ledger_id(&payload), None, true).unwrap();
         let mut kv = Memory::new();
@@ -288,8 +304,14 @@ impl Sample {
 
 /// A checkpoint under the ledger key and by these nodes.
 pub fn note(size: u64, root: [u8; 32], nodes: &[u64]) -> Vec<u8> {
+    note_by(&["ledger"], size, root, nodes)
+}
+
+/// The same under these ledger keys.
+pub fn note_by(ledger: &[&str], size: u64, root: [u8; 32], nodes: &[u64]) -> Vec<u8> {
     let checkpoint = Checkpoint { origin: "vermilion.example/audit".into(), size, root };
-    let mut note = make_checkpoint(&checkpoint, &key("ledger")).unwrap();
+    let lines = ledger.iter().flat_map(|name| make_checkpoint(&checkpoint, &key(name)).unwrap().lines().to_vec());
+    let mut note = SignedNote::new(&checkpoint.body(), lines.collect()).unwrap();
     for n in nodes {
         let name = pinned::witness_name(&checkpoint.origin, &format!("node-{n}"));
         let line = cosign(&checkpoint.body(), &name, &key(&format!("cosigner {n}")), START / 1000).unwrap();
