@@ -66,6 +66,7 @@ const ELSEWHERE: &[Reason] = &[
     Reason::StatusClosed,
     Reason::ChallengeFailed,
     Reason::WrapMissing,
+    Reason::VaultKeyReplaced,
     Reason::Internal,
 ];
 

@@ -253,3 +253,53 @@ async fn keys_are_rotated_and_every_receipt_stays_checkable() {
     std::fs::copy(&old_file, &new_file).unwrap();
     ledger.audit(&ledger.data_dirs()).assert_clean();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_node_is_away_both_ledger_keys_sign_until_the_quorum_is_there() {
+    let mut ledger = Ledger::start().await;
+    let [first, rows, _] = parts(&ledger);
+    ledger.issue_all(&first).await;
+    let second = make(&ledger, "ledger", "ledger-2.pem");
+    reconfigure(&ledger, "city", "\"ledger.pem\"", "[\"ledger.pem\", \"ledger-2.pem\"]");
+    ledger.settled().await;
+    ledger.stop_all();
+    ledger.start_all().await;
+    let old = ledger.trust();
+    let away = ledger.names().pop().unwrap();
+    ledger.kill(&away);
+    run(&ledger, &["key", "endorse", "ledger", "--public", &second]);
+    ledger.issue_all(&rows).await;
+    let of_key = |keys: &Value| keys.as_array().unwrap().iter().find(|k| k["public"] == second.as_str()).cloned();
+    let key = of_key(&run(&ledger, &["key", "list"])).unwrap();
+    assert_eq!(key["state"], "not-proved");
+    let newer = vermilion_ledger::NewerKey {
+        from: key["from"].as_u64().unwrap(),
+        key: vermilion_crypto::PublicKey(hex::decode(&second).unwrap().try_into().unwrap()),
+    };
+    let updated = old.clone().with_newer_keys(vec![newer]).unwrap();
+    let by_ledger = |note: &[u8], trust: &Trust| verify(note, trust).unwrap().signed_by_ledger;
+    let last = until("a checkpoint over the record", async || {
+        let size = ledger.status_of("city").await?.checkpoint_size;
+        Some(newest(&ledger, Some(size).filter(|size| *size > newer.from + 2)?).await)
+    })
+    .await;
+    assert!(by_ledger(&last, &old) && by_ledger(&last, &updated), "{}", String::from_utf8_lossy(&last));
+
+    ledger.launch(&away);
+    // It takes a checkpoint that all cosign: the next one.
+    let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
+    let city = ledger.client.managing_unit().to_owned();
+    until("the node's return", async || ledger.status_of(&away).await).await;
+    ledger.client.change_unit(&city, &unit, true).await.unwrap();
+    until("the endorsement of the key", async || (of_key(&run(&ledger, &["key", "list"]))?["state"] == "serves").then_some(())).await;
+    run(&ledger, &["trust", "update"]);
+    assert_eq!(ledger.trust(), updated);
+    ledger.client.change_unit(&city, &unit, false).await.unwrap();
+    let size = ledger.settled().await;
+    let last = newest(&ledger, size).await;
+    assert!(!by_ledger(&last, &old) && by_ledger(&last, &updated), "the old key signs no more");
+    let file = receipts(&ledger, &identifier(rows.one("营业执照")), "after").remove(0);
+    assert!(Document::read(&file).unwrap().check(&old).holds());
+    ledger.stop_all();
+    ledger.audit(&ledger.data_dirs()).assert_clean();
+}
