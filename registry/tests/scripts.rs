@@ -67,6 +67,7 @@ const ELSEWHERE: &[Reason] = &[
     Reason::ChallengeFailed,
     Reason::WrapMissing,
     Reason::VaultKeyReplaced,
+    Reason::NotHereYet,
     Reason::Internal,
 ];
 

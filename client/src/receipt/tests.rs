@@ -4,7 +4,7 @@ pub(crate) mod rotated;
 
 use super::*;
 use proptest::prelude::*;
-use vermilion_crypto::{PublicKey, SigningKey};
+use vermilion_crypto::{PublicKey, SigningKey, sha256};
 use vermilion_ledger::{
     Checkpoint, Commitment, CoseReceipt, StatusTree, Tree, TrustSettings, Witness, chain_start, cosign, items_path, items_root,
     make_checkpoint,
@@ -12,7 +12,10 @@ use vermilion_ledger::{
 use vermilion_proto::{Body, Head, IssueLicences, ItemRefusal, Message as _, Outcome, Signer, SignerKind};
 use vermilion_registry::content::Disclosure;
 
-pub(crate) const LEDGER: Digest = [5; 32];
+pub(crate) const LEDGER: Digest = [
+    0xfe, 0x14, 0x01, 0x0b, 0x4f, 0xe8, 0x33, 0x03, 0x85, 0x2f, 0x04, 0x67, 0xc9, 0x19, 0xef, 0x9a, 0x7c, 0xa0, 0x89, 0xb9, 0x1e, 0x96,
+    0xe3, 0xaa, 0xd7, 0xd4, 0x26, 0xdd, 0x87, 0x07, 0x92, 0x97,
+];
 
 pub(crate) fn key(n: u8) -> SigningKey {
     SigningKey::from_seed(&[n; 32])
@@ -35,9 +38,14 @@ fn field() -> Disclosure {
     Disclosure::new(&[9; 16], "area", serde_json::json!("12")).unwrap()
 }
 
+/// A digest that looks like one: what is deflated must not be shorter than it would be.
+fn some(what: &str) -> Vec<u8> {
+    sha256(what.as_bytes()).to_vec()
+}
+
 /// An item of `fields` fields.
 fn item(n: usize, fields: u8) -> Vec<u8> {
-    let mut digests: Vec<Digest> = (1..fields).map(|n| [n; 32]).chain([*field().digest()]).collect();
+    let mut digests: Vec<Digest> = (1..fields).map(|n| sha256(&[b'f', n])).chain([*field().digest()]).collect();
     digests.sort_unstable();
     LicenceItem {
         format_version: 1,
@@ -49,10 +57,10 @@ fn item(n: usize, fields: u8) -> Vec<u8> {
         version: 1,
         effective_from: 40_000,
         expires_on: 60_000,
-        holders: vec![vermilion_proto::HolderTag { tag: vec![7; 32], code_type: "001".into() }],
+        holders: vec![vermilion_proto::HolderTag { tag: some("tag"), code_type: "001".into() }],
         field_digests: digests.concat(),
         field_classes: vec![2; usize::from(fields)],
-        ciphertext_digest: vec![8; 32],
+        ciphertext_digest: some("ciphertext"),
         ..Default::default()
     }
     .encode_to_vec()
@@ -73,11 +81,11 @@ fn record(items: &[Vec<u8>], outcome: Outcome, seq: u64, ledger: Digest) -> Vec<
         format_version: 1,
         suite: 1,
         ledger_id: ledger.to_vec(),
-        nonce: vec![1; 16],
+        nonce: some("nonce")[..16].to_vec(),
         not_after_ms: 1_800_000_600_000,
         unit: unit.into(),
         signers: vec![signer(&maker, "maker"), signer(&checker, "checker")],
-        wraps_digest: vec![3; 32],
+        wraps_digest: some("wraps"),
         ..Default::default()
     };
     let body = Of::IssueLicences(IssueLicences { items_root: items_root(items).to_vec(), items_count: items.len() as u32 });
@@ -88,9 +96,9 @@ fn record(items: &[Vec<u8>], outcome: Outcome, seq: u64, ledger: Digest) -> Vec<
         time_ms: 1_800_000_000_000,
         rules_version: 1,
         envelope: envelope.into(),
-        beside_digest: vec![4; 32],
+        beside_digest: some("beside"),
         outcome: Some(outcome),
-        effects_digest: vec![6; 32],
+        effects_digest: some("effects"),
         ..Default::default()
     }
     .encode_to_vec()
@@ -386,22 +394,23 @@ fn large(size: u64, statuses: &mut StatusTree, commitment_seq: u64, fields: u8, 
     let hash = record_hash(&bytes);
     let leaf =
         Leaf { seq: 0, time_ms: 1_800_000_000_000, record_hash: hash, chain_hash: chain_next(&chain_before, &hash), commitment: None };
-    let commitment = Some(Commitment { status_root: statuses.root(), state_digest: [0; 32] });
-    let committed = Leaf { seq: commitment_seq, time_ms: 1_800_000_001_000, record_hash: [1; 32], chain_hash: [2; 32], commitment };
+    let commitment = Some(Commitment { status_root: statuses.root(), state_digest: sha256(b"state") });
+    let committed =
+        Leaf { seq: commitment_seq, time_ms: 1_800_000_001_000, record_hash: sha256(b"record"), chain_hash: sha256(b"chain"), commitment };
     let join = |a: &Digest, b: &Digest| vermilion_crypto::hash::sha256_parts(&[&[1], a, b]);
     let heights: Vec<u32> = (0..64).rev().filter(|bit| size >> bit & 1 == 1).collect();
     let (first, last) = (heights[0], *heights.last().unwrap());
     let (mut path, mut left) = (Vec::new(), leaf.hash());
     for n in 0..first {
-        path.push([n as u8; 32]);
-        left = join(&left, &[n as u8; 32]);
+        path.push(sha256(&[n as u8]));
+        left = join(&left, &sha256(&[n as u8]));
     }
     let (mut end, mut right) = (Vec::new(), committed.hash());
     for n in 0..last {
-        end.push([n as u8; 32]);
-        right = join(&[n as u8; 32], &right);
+        end.push(sha256(&[0x40 | n as u8]));
+        right = join(&sha256(&[0x40 | n as u8]), &right);
     }
-    let between: Vec<Digest> = heights[1..heights.len() - 1].iter().map(|height| [0x80 | *height as u8; 32]).collect();
+    let between: Vec<Digest> = heights[1..heights.len() - 1].iter().map(|height| sha256(&[0x80 | *height as u8])).collect();
     let rest = between.iter().rev().fold(right, |right, peak| join(peak, &right));
     path.push(rest);
     end.extend(between.iter().rev().chain([&left]));
@@ -436,12 +445,12 @@ fn a_receipt_in_a_ledger_of_ten_million_records_is_four_kilobytes() {
         statuses.push(if n % 50 == 7 { 8 } else { 1 }).unwrap();
     }
     // The path of one licence among 1,000 of a command is ten hashes more.
-    for (fields, items, most) in [(18, 1, 4096), (14, 1000, 4096), (18, 1000, 4096 + 160)] {
+    for (fields, items) in [(18, 1), (14, 1000), (18, 1000)] {
         let receipt = large(SIZE, &mut statuses, SIZE - 1, fields, items);
         assert!(check(&receipt, &trust()).holds());
         let bytes = Document::new(receipt.clone()).encode(Form::Binary).unwrap();
         println!("{fields} fields, {items} licences in the command: {} bytes", bytes.len());
-        assert!(bytes.len() <= most, "{} bytes with {fields} fields and {items} licences in the command", bytes.len());
+        assert!(bytes.len() <= 4096, "{} bytes with {fields} fields and {items} licences in the command", bytes.len());
         let tlog = Document::new(receipt).encode(Form::TlogProof).unwrap();
         assert!(Document::parse(&tlog).unwrap().check(&trust()).holds());
     }
