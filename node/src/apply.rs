@@ -136,6 +136,7 @@ impl Applier {
         self.edge.show(&self.right);
         self.recent.publish(self.head.size, self.registry.statuses().view());
         self.roster = Arc::new(Roster::read(&state)?);
+        self.rotated.renew(&state)?;
         self.rights.changed();
         Ok(())
     }

@@ -50,6 +50,7 @@ fn try_give(node: &Node, at_least: u64, send: &dyn Fn(Of) -> bool) -> Result<(),
         term: place.term,
         voters: place.group.voters,
         learners: place.group.learners,
+        endorsements: node.witness.endorsements(head.size),
     };
     if !send(Of::Basis(basis)) {
         return Ok(());

@@ -9,6 +9,7 @@ use tonic::Streaming;
 use vermilion_consensus::NodeId;
 use vermilion_ledger::{Digest, TILE_WIDTH, TileStore, Tree, Trust, chain_next, check_inclusion, digests, verify};
 use vermilion_proto::{CatchUpRecord, LedgerHead, StateBasis, StatePart, StateRequest, StateRow, StateTile, canonical, state_part::Of};
+use vermilion_registry::endorsement::extend;
 use vermilion_registry::state_sum::StateSum;
 use vermilion_registry::{keys, value};
 use vermilion_storage::{Commit, IncomingState, Store};
@@ -54,6 +55,8 @@ impl Offer {
     /// Opens what is said of a state: its checkpoint must carry the quorum's cosignatures.
     pub fn open(basis: StateBasis, trust: &Trust) -> Result<Self, ApplyError> {
         let head: LedgerHead = canonical(&basis.head).map_err(|e| refuse(format!("the head of a state does not decode: {e}")))?;
+        // The newcomer knows the genesis's ledger key. Later ones come endorsed.
+        let trust = &extend(trust, &basis.endorsements).map_err(|e| refuse(format!("a ledger key that nobody endorsed: {e}")))?;
         let verified = verify(&basis.checkpoint, trust).map_err(|e| refuse(format!("the state's checkpoint does not hold: {e}")))?;
         verified.check_quorum(trust).map_err(|e| refuse(format!("a state that nobody vouched for: {e}")))?;
         if verified.size != head.size || head.size < 2 {

@@ -1,10 +1,10 @@
 //! The ledger's signing key and the city's vault key are changed while the ledger runs; whoever pinned the
 //! first keys checks everything from before and after, without a network.
 
+use crate::join::{City, step, told};
 use crate::uses::request;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use vermilion_client::UseRequest;
 use vermilion_client::audit::TrustFile;
 use vermilion_client::receipt::Document;
@@ -233,8 +233,12 @@ async fn keys_are_rotated_and_every_receipt_stays_checkable() {
     reconfigure(&ledger, "city", "\"ledger-2.pem\"]", "\"ledger-2.pem\", \"ledger-3.pem\"]");
     ledger.start_all().await;
     ledger.client.change_unit(&city, &unit, false).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    ledger.settled().await;
+    let size = ledger.settled().await;
+    until("a checkpoint by the ledger again", async || {
+        let all = ledger.statuses().await?;
+        all.iter().all(|s| s.checkpoint_size >= size).then_some(())
+    })
+    .await;
     ledger.stop_all();
 
     // Nobody is left to ask.
@@ -300,6 +304,14 @@ async fn while_a_node_is_away_both_ledger_keys_sign_until_the_quorum_is_there() 
     assert!(!by_ledger(&last, &old) && by_ledger(&last, &updated), "the old key signs no more");
     let file = receipts(&ledger, &identifier(rows.one("营业执照")), "after").remove(0);
     assert!(Document::read(&file).unwrap().check(&old).holds());
+
+    // A newcomer knows the genesis's key alone. It takes the state under the later one, by its endorsement.
+    let city = City::of(&ledger).await;
+    city.admit(&mut ledger, 4).await;
+    told(&ledger, &step("took-state")).await;
+    told(&ledger, &step("voter")).await;
+    told(&ledger, "the ledger's history is whole").await;
+    ledger.settled().await;
     ledger.stop_all();
     ledger.audit(&ledger.data_dirs()).assert_clean();
 }
