@@ -15,7 +15,7 @@ use vermilion_crypto::Digest;
 use vermilion_proto::{LedgerHead, Message as _, StoredRecord};
 use vermilion_registry::Checked;
 use vermilion_registry::submission::{Sealed, open_submission, submission_digest};
-use vermilion_registry::{BlockEffects, BlockInput, CommandResult};
+use vermilion_registry::{BlockEffects, BlockInput, CommandResult, VoidReason};
 use vermilion_registry::{Registry, keys, query, stored, value};
 use vermilion_storage::{Commit, Store, VaultPut};
 
@@ -72,6 +72,8 @@ pub struct Applier {
     recent: Arc<Recent>,
     /// The newest commitment among records that were fetched.
     late: Option<CommitmentPoint>,
+    /// Whether a state was taken, and no block came behind it yet.
+    unsure: bool,
 }
 
 /// What applying entries brought, for the runtime.
@@ -107,6 +109,7 @@ impl Applier {
         }
         let roster = Arc::new(Roster::read(&state)?);
         let rotated = Arc::new(Rotated::read(&state)?);
+        let unsure = store.place_is_unsure()?;
         let group = store.conf_state();
         Ok(Self {
             store,
@@ -124,6 +127,7 @@ impl Applier {
             points,
             recent,
             late: None,
+            unsure,
         })
     }
 
@@ -137,6 +141,7 @@ impl Applier {
         self.recent.publish(self.head.size, self.registry.statuses().view());
         self.roster = Arc::new(Roster::read(&state)?);
         self.rotated.renew(&state)?;
+        self.unsure = self.store.place_is_unsure()?;
         self.rights.changed();
         Ok(())
     }
@@ -307,6 +312,17 @@ impl Applier {
         expected: Option<&[u8]>,
     ) -> Result<(), ApplyError> {
         let mut effects = self.registry.apply_block(&self.store.state(), input)?;
+        if at.is_some() && self.unsure {
+            // A log that is whole goes on where the state ends. To pass this block over would make another
+            // ledger of this node's, which the others could not tell from a lie.
+            if let Some(reason @ (VoidReason::WrongPrevious | VoidReason::TimeGoesBack)) = &effects.void {
+                return Err(ApplyError::Broken(format!(
+                    "the block behind the state that was taken does not fit ({reason}): whoever gave the state named a wrong place in the log"
+                )));
+            }
+            self.store.place_is_sure()?;
+            self.unsure = false;
+        }
         if expected.is_some_and(|chain| effects.head.size != self.head.size + 1 || effects.head.chain != chain) {
             // Nothing is written yet; the registry's caches are ahead of the store and made again.
             self.registry = Registry::open(&self.store.state())?;

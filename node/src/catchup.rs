@@ -67,6 +67,13 @@ fn check_sealed(checked: &Checked, outcome: Option<&Outcome>, sealed: &Sealed) -
     let Some(head) = &checked.command.head else { return Err(bad("a command without its head")) };
     let refused = |position: u32| outcome.is_some_and(|o| o.refused.iter().any(|r| r.position == position));
     let kept = (0u32..).zip(&checked.items).filter(|(n, _)| !refused(*n)).count() > 0 || checked.items.is_empty();
+    let nothing = sealed.wraps.is_empty() && sealed.text.is_empty() && sealed.ciphertexts.iter().all(|c| c.is_empty());
+    if head.wraps_digest.is_empty() && !nothing {
+        return Err(bad("content beside a command that has none"));
+    }
+    if sealed.ciphertexts.len() > checked.items.len() || head.text_ciphertext_digest.is_empty() && !sealed.text.is_empty() {
+        return Err(bad("more content than was signed"));
+    }
     if outcome.is_none_or(|o| o.code != 0) || head.wraps_digest.is_empty() || !kept {
         return Ok(());
     }

@@ -298,11 +298,17 @@ impl Peers {
 
     /// Records with their ciphertexts.
     pub async fn catch_up(&self, id: NodeId, request: CatchUpRequest) -> Result<Vec<CatchUpRecord>, tonic::Status> {
+        let most = request.to.saturating_sub(request.from);
         let mut request = tonic::Request::new(request);
         request.set_timeout(QUESTION * 6);
         let mut stream = self.client(id)?.catch_up(request).await?.into_inner();
         let mut records = Vec::new();
-        while let Some(record) = stream.message().await? {
+        // The request's own limit ends with the head of the answer.
+        let slow = |_| tonic::Status::deadline_exceeded("a peer stopped in the midst of its records");
+        while let Some(record) = tokio::time::timeout(QUESTION * 6, stream.message()).await.map_err(slow)?? {
+            if records.len() as u64 >= most {
+                return Err(tonic::Status::out_of_range("a peer sends more records than it was asked for"));
+            }
             records.push(record);
         }
         Ok(records)

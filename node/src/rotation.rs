@@ -132,8 +132,9 @@ impl WitnessOffice {
             return Ok(Some(made));
         }
         let Some(state) = self.rotated.state(seq) else { return Ok(None) };
+        // Judged when it was kept: who makes a quorum may be others by now, and the key that signed it gone.
         if let Ok(kept) = std::fs::read(self.endorsement_file(seq))
-            && self.proves(&kept, &state)
+            && endorsement::said(&kept, &self.trust().settings().ledger_id).is_ok_and(|said| said == state)
         {
             self.rotated.proofs().insert(seq, Proof::Made(kept.clone()));
             return Ok(Some(kept));
@@ -191,6 +192,10 @@ impl WitnessOffice {
     /// From the first checkpoint over the record that its endorsers and the quorum signed.
     fn make_endorsement(&self, state: &KeyState) -> Result<Option<Vec<u8>>, String> {
         let (seq, trust, tree) = (state.from_seq, self.endorsers(state), self.edge.tree());
+        if seq <= self.store.history_from().map_err(|e| e.to_string())? {
+            // Of the history that is still being fetched: others have it.
+            return Ok(None);
+        }
         let begin = match self.rotated.proofs().get(&seq) {
             Some(Proof::From(size)) => *size,
             _ => seq + 1,

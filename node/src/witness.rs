@@ -341,7 +341,9 @@ impl WitnessOffice {
             // Under the same lock as `take`, which from here on finds the checkpoint.
             self.ahead().remove(&point.size)
         };
-        let merged = match early {
+        // It was kept as it came. A line of it may be of somebody who counts no more, or be no signature of a
+        // key that counts since: that is no reason to stop.
+        let merged = match early.filter(|early| verify(early, &self.trust()).is_ok()) {
             Some(early) => self.take(&early)?,
             None => self.take(&note)?,
         };

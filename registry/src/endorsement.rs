@@ -2,7 +2,7 @@
 //! learns the next one. What counts is the quorum that is pinned: its cosignatures stand under the
 //! checkpoint beside the older key's signature, and neither is enough without the other (004-14).
 
-use crate::stored::{BadRecord, open_parts};
+use crate::stored::{BadRecord, OpenRecord, open_parts};
 use vermilion_crypto::{Digest, PublicKey, SUITE_1};
 use vermilion_identity::EnvelopeError;
 use vermilion_ledger::{
@@ -86,6 +86,26 @@ pub fn make(receipt: Receipt, trust: &Trust) -> Result<Vec<u8>, LedgerError> {
 /// Checks an endorsement of any key under what is trusted, with the ledger keys that are older than its
 /// record.
 pub fn check(endorsement: &[u8], trust: &Trust) -> Result<KeyState, EndorsementError> {
+    let (receipt, open) = opened(endorsement)?;
+    let claim = LeafClaim { seq: open.record.seq, time_ms: open.record.time_ms, commitment: open.leaf.commitment };
+    let parts = ReceiptParts {
+        record: &receipt.record,
+        chain_before: &receipt.chain_before,
+        tree_size: receipt.tree_size,
+        inclusion: &receipt.inclusion,
+        checkpoint: &receipt.checkpoint,
+        item: None,
+    };
+    check_receipt(&parts, &claim, trust)?;
+    key_of(&open, &trust.settings().ledger_id)
+}
+
+/// What an endorsement says, without a judgement of its checkpoint: enough for one that was judged before.
+pub fn said(endorsement: &[u8], ledger_id: &Digest) -> Result<KeyState, EndorsementError> {
+    key_of(&opened(endorsement)?.1, ledger_id)
+}
+
+fn opened(endorsement: &[u8]) -> Result<(Receipt, OpenRecord), EndorsementError> {
     let receipt: Receipt = canonical(endorsement)?;
     let alone = Receipt {
         format_version: 1,
@@ -101,19 +121,14 @@ pub fn check(endorsement: &[u8], trust: &Trust) -> Result<KeyState, EndorsementE
     }
     let before = Digest::try_from(receipt.chain_before.as_slice()).map_err(|_| ReceiptError::BadHash)?;
     let open = open_parts(&receipt.record, chain_next(&before, &record_hash(&receipt.record)))?;
-    let claim = LeafClaim { seq: open.record.seq, time_ms: open.record.time_ms, commitment: open.leaf.commitment };
-    let parts = ReceiptParts {
-        record: &receipt.record,
-        chain_before: &receipt.chain_before,
-        tree_size: receipt.tree_size,
-        inclusion: &receipt.inclusion,
-        checkpoint: &receipt.checkpoint,
-        item: None,
-    };
-    check_receipt(&parts, &claim, trust)?;
+    Ok((receipt, open))
+}
+
+/// The key that a record endorses, its signatures verified.
+fn key_of(open: &OpenRecord, ledger_id: &Digest) -> Result<KeyState, EndorsementError> {
     let opened = vermilion_identity::open(&open.record.envelope)?;
     opened.signed.verify()?;
-    if opened.command.head.as_ref().is_none_or(|head| head.ledger_id != trust.settings().ledger_id) {
+    if opened.command.head.as_ref().is_none_or(|head| head.ledger_id != ledger_id) {
         return Err(EndorsementError::WrongLedger);
     }
     match opened.command.body.and_then(|body| body.of) {
@@ -124,8 +139,8 @@ pub fn check(endorsement: &[u8], trust: &Trust) -> Result<KeyState, EndorsementE
     }
 }
 
-/// The trust with the ledger keys that these endorsements add, the oldest first. One that is known
-/// already is checked all the same, as whoever does not know it would.
+/// The trust with the ledger keys that these endorsements add, the oldest first. One that is known already
+/// adds nothing, and need not carry what this trust asks for: others may have asked for less.
 pub fn extend(trust: &Trust, endorsements: &[Vec<u8>]) -> Result<Trust, EndorsementError> {
     if endorsements.len() > MAX_NEWER_KEYS {
         return Err(EndorsementError::TooMany);
@@ -138,11 +153,12 @@ pub fn extend(trust: &Trust, endorsements: &[Vec<u8>]) -> Result<Trust, Endorsem
             return Err(EndorsementError::Order);
         }
         last = Some(seq);
-        let older = known.before(seq);
-        let newer = newer_key(&check(endorsement, &older)?).ok_or(EndorsementError::NoKey)?;
-        if known.newer_keys().contains(&newer) {
+        let claimed = newer_key(&said(endorsement, &known.settings().ledger_id)?).ok_or(EndorsementError::NoKey)?;
+        if known.newer_keys().contains(&claimed) {
             continue;
         }
+        let older = known.before(seq);
+        let newer = newer_key(&check(endorsement, &older)?).ok_or(EndorsementError::NoKey)?;
         if older != known {
             return Err(EndorsementError::Contradicts);
         }

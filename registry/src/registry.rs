@@ -12,7 +12,7 @@ use crate::kv::{Kv, Overlay, Write};
 use crate::policy::Policy;
 use crate::query;
 use crate::reason::Refusal;
-use crate::rules::{self, RULES_VERSION, WITH_STATE_DIGEST};
+use crate::rules::{self, RULES_VERSION};
 use crate::state_sum::StateSum;
 use crate::status::State;
 use crate::value;
@@ -201,22 +201,16 @@ impl Registry {
         let committed = match &commitment {
             Some(_) => Some(vermilion_ledger::Commitment {
                 status_root: self.statuses.root(),
-                state_digest: match self.rules >= WITH_STATE_DIGEST {
-                    true => self.sum.digest_within(&block.overlay)?,
-                    false => vermilion_ledger::UNKNOWN_STATE,
-                },
+                state_digest: self.sum.digest_within(&block.overlay)?,
             }),
             None => None,
         };
-        let commitment = commitment.zip(committed.as_ref()).map(|(timestamp_token, said)| {
-            let of_state = self.rules >= WITH_STATE_DIGEST;
-            CommitmentData {
-                status_root: said.status_root.to_vec(),
-                licence_count: self.head.licences,
-                timestamp_token,
-                state_digest: if of_state { said.state_digest.to_vec() } else { Vec::new() },
-                state_digest_seq: if of_state { seq } else { 0 },
-            }
+        let commitment = commitment.zip(committed.as_ref()).map(|(timestamp_token, said)| CommitmentData {
+            status_root: said.status_root.to_vec(),
+            licence_count: self.head.licences,
+            timestamp_token,
+            state_digest: said.state_digest.to_vec(),
+            state_digest_seq: seq,
         });
         let record = Record {
             format_version: 1,

@@ -14,16 +14,12 @@ use crate::{
 use vermilion_proto::{Head, body::Of};
 
 /// The version under which new records are decided.
-pub const RULES_VERSION: u32 = 2;
-
-/// From this version on a commitment record says the state's digest.
-pub(crate) const WITH_STATE_DIGEST: u32 = 2;
+pub const RULES_VERSION: u32 = 1;
 
 /// Decides a command under a version of the rules.
 pub(crate) fn decide(rules: u32, view: &View<'_>, checked: &Checked, head: &Head) -> Result<Decision, Stop> {
     match rules {
-        // The second decides as the first: its commitments say more.
-        1 | 2 => version_1(view, checked, head),
+        1 => version_1(view, checked, head),
         other => Err(Fatal::Rules(other).into()),
     }
 }

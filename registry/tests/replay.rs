@@ -105,14 +105,6 @@ fn a_state_from_before_the_sum_was_kept_is_counted_once() {
 }
 
 #[test]
-fn under_the_first_rules_a_commitment_says_nothing_of_the_state() {
-    let mut world = busy();
-    world.registry = Registry::open(&world.kv).unwrap().with_rules(1).unwrap();
-    let said = Record::decode(commit(&mut world).bytes.as_slice()).unwrap();
-    assert_eq!((said.rules_version, said.commitment.unwrap().state_digest), (1, Vec::new()));
-}
-
-#[test]
 fn a_replay_gives_the_same_records_and_state() {
     let world = busy();
     let original: Vec<Vec<u8>> = world.records.iter().map(|r| r.bytes.clone()).collect();

@@ -47,6 +47,9 @@ pub const META_ADOPTING: &[u8] = b"adopting";
 /// The number of the first record behind the genesis that is here, while older ones are missing.
 pub const META_HISTORY: &[u8] = b"history";
 
+/// There while nothing has borne out where in the log a state stands that was taken.
+pub const META_UNSURE: &[u8] = b"unsure";
+
 pub fn seq(n: u64) -> [u8; 8] {
     n.to_be_bytes()
 }

@@ -5,6 +5,7 @@ use crate::{
 use raft::eraftpb::{ConfState, HardState, Snapshot};
 use rocksdb::{WriteBatch, WriteOptions};
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use vermilion_consensus::LogBatch;
 use vermilion_ledger::Digest;
 use vermilion_proto::{Bytes, Message as _, VaultWraps};
@@ -63,6 +64,7 @@ impl Store {
     /// flush; after a crash the entries since then are applied again from the log, which is synced and
     /// not truncated beyond what is flushed.
     pub fn commit(&self, commit: &Commit) -> Result<(), StorageError> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let writes = self.batch(commit)?;
         // Not in the write-ahead log: twice the bytes for what the Raft log holds already. Everything
         // written so since the last flush is lost in a crash, as a whole, and applied again.

@@ -6,7 +6,7 @@ use crate::{
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options, WriteBufferManager,
 };
-use std::{path::Path, path::PathBuf, sync::Arc};
+use std::{path::Path, path::PathBuf, sync::Arc, sync::Mutex};
 
 /// The format of the directory as a whole.
 pub const FORMAT: u32 = 1;
@@ -34,6 +34,8 @@ pub struct Store {
     pub(crate) log: Arc<LogShared>,
     /// What the watermark said when the store was opened.
     pub(crate) watermark: Option<Watermark>,
+    /// A batch reads what it changes: one at a time of those of the applier and of a history that comes.
+    pub(crate) writing: Arc<Mutex<()>>,
 }
 
 impl Store {
@@ -79,7 +81,7 @@ impl Store {
             Mode::ReadOnly => (None, WatermarkFile::peek(dir)),
         };
         let log = Arc::new(LogShared::open(Arc::clone(&db), file)?);
-        let store = Self { db, dir: dir.to_path_buf(), log, watermark };
+        let store = Self { db, dir: dir.to_path_buf(), log, watermark, writing: Arc::default() };
         match store.meta(columns::META_FORMAT)?.map(|bytes| entry::decode_numbers(&bytes)).transpose()?.as_deref() {
             None if mode == Mode::Node => {
                 store.db.put_cf(store.column(columns::META)?, columns::META_FORMAT, entry::encode_numbers(&[u64::from(FORMAT)]))?;

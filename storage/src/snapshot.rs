@@ -11,6 +11,7 @@ use raft::eraftpb::{ConfState, Snapshot};
 use rocksdb::{Cache, IngestExternalFileOptions, Options, SstFileWriter, WriteBatch};
 use std::iter::Peekable;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use vermilion_registry::Kv as _;
 
 /// The file in which a state is gathered.
@@ -100,7 +101,8 @@ impl Store {
         Ok(IncomingState { writer, own: own.into_iter().peekable(), last: None })
     }
 
-    fn clear_incoming(&self) -> Result<(), StorageError> {
+    /// What was gathered is gone.
+    pub fn clear_incoming(&self) -> Result<(), StorageError> {
         match std::fs::remove_file(self.incoming()) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                 Err(StorageError::Io { path: self.incoming().display().to_string(), source })
@@ -131,6 +133,7 @@ impl Store {
         let meta = self.column(columns::META)?;
         let mut done = WriteBatch::default();
         done.delete_cf(meta, columns::META_ADOPTING);
+        done.put_cf(meta, columns::META_UNSURE, entry::encode_numbers(&[1]));
         if low > 1 {
             done.put_cf(meta, columns::META_HISTORY, entry::encode_numbers(&[low]));
         }
@@ -167,21 +170,37 @@ impl Store {
     }
 
     /// Adds older records with what belongs to them, synced: those from number `from` up to where the
-    /// history began. With it from 1 on it is whole.
-    pub fn add_history(&self, from: u64, commit: &Commit) -> Result<(), StorageError> {
-        let mut writes = self.batch(commit)?;
-        let meta = self.column(columns::META)?;
-        match from {
-            0 | 1 => writes.delete_cf(meta, columns::META_HISTORY),
-            from => writes.put_cf(meta, columns::META_HISTORY, entry::encode_numbers(&[from])),
-        }
-        self.db.write(writes)?;
-        Ok(self.db.flush_wal(true)?)
+    /// history began. With it from 1 on it is whole. `erased` says, while nobody else writes, which of their
+    /// contents are not to come in.
+    pub fn add_history<E: From<StorageError>>(
+        &self,
+        from: u64,
+        mut commit: Commit,
+        erased: impl FnOnce() -> Result<Vec<(u64, u32)>, E>,
+    ) -> Result<(), E> {
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        commit.erase = erased()?;
+        let write = || {
+            let mut writes = self.batch(&commit)?;
+            let meta = self.column(columns::META)?;
+            match from {
+                0 | 1 => writes.delete_cf(meta, columns::META_HISTORY),
+                from => writes.put_cf(meta, columns::META_HISTORY, entry::encode_numbers(&[from])),
+            }
+            self.db.write(writes)?;
+            Ok::<_, StorageError>(self.db.flush_wal(true)?)
+        };
+        Ok(write()?)
     }
 
-    /// Takes content away that was erased while it was on its way here.
-    pub fn erase_again(&self, erase: Vec<(u64, u32)>) -> Result<(), StorageError> {
-        Ok(self.db.write(self.batch(&Commit { erase, ..Commit::default() })?)?)
+    /// Whether nothing has borne out yet where in the log a state stands that was taken.
+    pub fn place_is_unsure(&self) -> Result<bool, StorageError> {
+        Ok(self.meta_number(columns::META_UNSURE)?.is_some())
+    }
+
+    /// The first block behind the state fits.
+    pub fn place_is_sure(&self) -> Result<(), StorageError> {
+        Ok(self.db.delete_cf(self.column(columns::META)?, columns::META_UNSURE)?)
     }
 }
 
@@ -247,9 +266,9 @@ mod tests {
         assert_eq!((store.history_from().unwrap(), store.installing().unwrap()), (7, Some(snapshot())));
         assert!(store.record(7).unwrap().is_some());
         // Its history comes, and then it is whole.
-        store.add_history(3, &Commit::default()).unwrap();
+        store.add_history(3, Commit::default(), || Ok::<_, StorageError>(Vec::new())).unwrap();
         assert_eq!(store.history_from().unwrap(), 3);
-        store.add_history(1, &Commit::default()).unwrap();
+        store.add_history(1, Commit::default(), || Ok::<_, StorageError>(Vec::new())).unwrap();
         assert_eq!(store.history_from().unwrap(), 1);
     }
 

@@ -21,6 +21,10 @@ const WIDTH: u64 = TILE_WIDTH as u64;
 const AGAIN: Duration = Duration::from_secs(1);
 /// Between two stretches of records: what the node is there for goes first.
 const BREATH: Duration = Duration::from_millis(5);
+/// Records of the first stretch. Of large ones fewer are fetched at once, of small ones up to a tile's.
+const FIRST: u64 = 16;
+/// Bytes beyond which a stretch is made smaller.
+const LARGE: usize = 16 << 20;
 /// Records between two lines of the log that say how far it is.
 const TELL: u64 = 64 * WIDTH;
 
@@ -50,6 +54,7 @@ impl Backfill {
 
     async fn fetch_all(&self) -> Result<(), ApplyError> {
         let begun = self.store.history_from()?;
+        let mut step = FIRST;
         loop {
             let low = self.store.history_from()?;
             self.metrics.history_missing.set(i64::try_from(low.saturating_sub(1)).unwrap_or(i64::MAX));
@@ -59,22 +64,23 @@ impl Backfill {
                 }
                 return Ok(());
             }
-            // Down to where the tile of the last missing record begins.
-            let from = (low - 1) / WIDTH * WIDTH;
+            // Not beyond where the tile of the last missing record begins: there the tile is made.
+            let from = ((low - 1) / WIDTH * WIDTH).max(low.saturating_sub(step));
             match self.stretch(from, low).await? {
-                true => {
+                Some(bytes) => {
+                    step = if bytes > LARGE { (step / 4).max(1) } else { (step * 2).min(WIDTH) };
                     if from / TELL != low / TELL {
                         tracing::info!(missing = from, "fetching the ledger's history");
                     }
                     tokio::time::sleep(BREATH).await;
                 }
-                false => tokio::time::sleep(AGAIN).await,
+                None => tokio::time::sleep(AGAIN).await,
             }
         }
     }
 
-    /// Fetches the records of one tile from whichever peer has them as they were signed.
-    async fn stretch(&self, from: u64, low: u64) -> Result<bool, ApplyError> {
+    /// Fetches records of one tile from whichever peer has them as they were signed. Answers their bytes.
+    async fn stretch(&self, from: u64, low: u64) -> Result<Option<usize>, ApplyError> {
         for peer in self.peers.ids() {
             // With the record before them: it says what the first of them continues.
             let received = match self.records(peer, from.saturating_sub(1).max(1), low).await {
@@ -84,13 +90,14 @@ impl Backfill {
                     continue;
                 }
             };
+            let bytes = received.iter().map(vermilion_proto::Message::encoded_len).sum();
             match tokio::task::block_in_place(|| self.take(from, low, received)) {
-                Ok(()) => return Ok(true),
+                Ok(()) => return Ok(Some(bytes)),
                 Err(ApplyError::Peer(why)) => tracing::error!(peer, why, "a peer's history was refused"),
                 Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// An answer ends before it becomes too large: as many as it takes.
@@ -128,23 +135,20 @@ impl Backfill {
             vault: received.iter().filter_map(Received::content).collect(),
             ..Commit::default()
         };
-        let mut leaves = Vec::with_capacity(TILE_WIDTH);
-        if first != from {
-            leaves.push(read(from)?.leaf);
+        if from.is_multiple_of(WIDTH) {
+            let mut leaves = Vec::with_capacity(TILE_WIDTH);
+            if first != from {
+                leaves.push(read(from)?.leaf);
+            }
+            leaves.extend(received.iter().map(|record| record.leaf.clone()));
+            for seq in low..from + WIDTH {
+                leaves.push(read(seq)?.leaf);
+            }
+            self.add_tiles(from / WIDTH, &leaves, &mut commit)?;
         }
-        leaves.extend(received.iter().map(|record| record.leaf.clone()));
-        for seq in low..from + WIDTH {
-            leaves.push(read(seq)?.leaf);
-        }
-        self.add_tiles(from / WIDTH, &leaves, &mut commit)?;
-        self.store.add_history(first, &commit)?;
-        // Content that was erased while it was on its way is not to stay. What is erased from here on
+        // Content that was erased while it was on its way does not come in. What is erased from here on
         // finds it in its place.
-        let erased = self.erased(&received)?;
-        if !erased.is_empty() {
-            self.store.erase_again(erased)?;
-        }
-        Ok(())
+        self.store.add_history(first, commit, || self.erased(&received))
     }
 
     /// The full tile and bundle of these leaves, and the tiles above that are full with it.

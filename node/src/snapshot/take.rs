@@ -3,19 +3,33 @@
 use super::tail_from;
 use crate::apply::{Applier, ApplyError};
 use crate::catchup::{CatchUp, Received, open_received};
+use crate::membership::Roster;
 use raft::eraftpb::{ConfState, Snapshot, SnapshotMetadata};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use tonic::Streaming;
-use vermilion_consensus::NodeId;
+use vermilion_consensus::{NodeId, reachable};
 use vermilion_ledger::{Digest, TILE_WIDTH, TileStore, Tree, Trust, chain_next, check_inclusion, digests, verify};
-use vermilion_proto::{CatchUpRecord, LedgerHead, StateBasis, StatePart, StateRequest, StateRow, StateTile, canonical, state_part::Of};
+use vermilion_proto::{
+    CatchUpRecord, LedgerHead, Message as _, StateBasis, StatePart, StateRequest, StateRow, StateTile, canonical, state_part::Of,
+};
 use vermilion_registry::endorsement::extend;
+use vermilion_registry::kv::Memory;
 use vermilion_registry::state_sum::StateSum;
 use vermilion_registry::{keys, value};
 use vermilion_storage::{Commit, IncomingState, Store};
 
 /// The most tiles that come with a state: every tile of the right edge of a tree as large as one can be.
 const MAX_TILES: usize = 8 * TILE_WIDTH;
+/// The most bytes of the records that come with a state.
+const MAX_TAIL: usize = 512 << 20;
+/// How long to wait for one part: the first comes once there is a commitment with its quorum.
+const PART: Duration = Duration::from_secs(45);
+/// Beyond every index and term that a log comes to.
+const MAX_PLACE: u64 = 1 << 56;
+/// Rows of which there are as many as licences and commands: none says who the nodes are.
+const MANY: [&[u8]; 8] = [b"l/", b"lv/", b"lh/", b"i/", b"w/", b"d/", b"s/", b"c/"];
 /// Rows between two lines of the log that say how far it is.
 const TELL: u64 = 1_000_000;
 
@@ -42,11 +56,13 @@ struct Due {
     beside: Commit,
 }
 
-struct Given(BTreeMap<(u8, u64), Vec<u8>>);
+/// Tiles as they came, and which of them were asked for.
+struct Given(BTreeMap<(u8, u64), Vec<u8>>, RefCell<BTreeSet<(u8, u64)>>);
 
 impl TileStore for Given {
     type Error = std::convert::Infallible;
     fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, Self::Error> {
+        self.1.borrow_mut().insert((level, index));
         Ok(self.0.get(&(level, index)).cloned())
     }
 }
@@ -55,6 +71,12 @@ impl Offer {
     /// Opens what is said of a state: its checkpoint must carry the quorum's cosignatures.
     pub fn open(basis: StateBasis, trust: &Trust) -> Result<Self, ApplyError> {
         let head: LedgerHead = canonical(&basis.head).map_err(|e| refuse(format!("the head of a state does not decode: {e}")))?;
+        let mut members = BTreeSet::new();
+        let apart = basis.voters.iter().chain(&basis.learners).all(|id| *id != 0 && members.insert(*id));
+        let numbers = (1..MAX_PLACE).contains(&basis.index) && (1..MAX_PLACE).contains(&basis.term);
+        if !apart || !numbers || basis.voters.is_empty() || head.block.len() != 32 {
+            return Err(refuse("a state whose place in the log cannot be one"));
+        }
         // The newcomer knows the genesis's ledger key. Later ones come endorsed.
         let trust = &extend(trust, &basis.endorsements).map_err(|e| refuse(format!("a ledger key that nobody endorsed: {e}")))?;
         let verified = verify(&basis.checkpoint, trust).map_err(|e| refuse(format!("the state's checkpoint does not hold: {e}")))?;
@@ -65,9 +87,6 @@ impl Offer {
         let group = ConfState { voters: basis.voters, learners: basis.learners, ..ConfState::default() };
         let mut place = SnapshotMetadata { index: basis.index, term: basis.term, ..SnapshotMetadata::default() };
         place.set_conf_state(group);
-        if place.index == 0 || place.term == 0 {
-            return Err(refuse("a state without a place in the log"));
-        }
         let inclusion = digests(&basis.inclusion).map_err(|e| refuse(e.to_string()))?;
         Ok(Self { note: basis.checkpoint, root: verified.root, head, inclusion, place })
     }
@@ -96,13 +115,17 @@ impl Offer {
                 leaves.push(record.leaf.hash());
             }
         }
-        let given = Given(tiles.iter().map(|tile| ((tile.level as u8, tile.index), tile.hashes.clone())).collect());
+        let given = Given(tiles.iter().map(|tile| ((tile.level as u8, tile.index), tile.hashes.clone())).collect(), RefCell::default());
         let tree =
             Tree::rebuild(size, &given, &leaves).map_err(|e| refuse(format!("the tree's edge does not come with the state: {e}")))?;
         if tree.root() != self.root {
             return Err(refuse(format!(
                 "the records and tiles that came with the state are not those under the checkpoint of {size} records"
             )));
+        }
+        // Of others nothing would be known.
+        if given.0.len() != tiles.len() || !given.0.keys().eq(given.1.borrow().iter()) {
+            return Err(refuse("other tiles came with the state than its tree's edge needs"));
         }
         let last = received.last().ok_or_else(|| refuse("no record came with the state"))?;
         // Behind a full tile it is no leaf of the edge above.
@@ -120,13 +143,12 @@ impl Offer {
         if self.head != due {
             return Err(refuse("the state's head is not that of its commitment record"));
         }
-        let mut beside = Commit {
+        let beside = Commit {
             records: received.iter().map(Received::row).collect(),
             vault: received.iter().filter_map(Received::content).collect(),
             tiles: tiles.into_iter().map(|tile| (tile.level as u8, tile.index, tile.hashes)).collect(),
             ..Commit::default()
         };
-        beside.tiles.retain(|(_, _, hashes)| hashes.len() == TILE_WIDTH * 32);
         let (command_id, seq) = (last.checked.id, last.leaf.seq);
         Ok(Due { state_digest: commitment.state_digest, command_id, seq, beside })
     }
@@ -141,6 +163,8 @@ struct Rows<'a> {
     head: Option<Vec<u8>>,
     kept_sum: Option<Vec<u8>>,
     is_ours: bool,
+    /// The rows that say who the nodes are.
+    few: Memory,
 }
 
 impl Rows<'_> {
@@ -151,10 +175,13 @@ impl Rows<'_> {
                 return Err(refuse("rows of a state that are not in order"));
             }
             match key.as_slice() {
-                keys::HEAD => self.head = Some(value),
-                keys::SUM => self.kept_sum = Some(value),
+                keys::HEAD => self.head = Some(value.clone()),
+                keys::SUM => self.kept_sum = Some(value.clone()),
                 keys::GENESIS => self.is_ours = value == value::plain(self.genesis),
                 _ => {}
+            }
+            if !MANY.iter().any(|many| key.starts_with(many)) {
+                self.few.write(vec![(key, Some(value))]);
             }
             self.count += 1;
             if self.count.is_multiple_of(TELL) {
@@ -165,7 +192,7 @@ impl Rows<'_> {
     }
 
     /// Holds the rows, all of them, against what the quorum cosigned.
-    fn finish(self, offer: &Offer, due: &Due) -> Result<u64, ApplyError> {
+    fn finish(self, offer: &Offer, due: &Due, own: &ConfState) -> Result<u64, ApplyError> {
         let digest = self.sum.digest_before(&due.command_id, due.seq);
         if digest != due.state_digest {
             return Err(refuse(format!(
@@ -184,6 +211,11 @@ impl Rows<'_> {
         if !self.is_ours {
             return Err(refuse("the state is of another ledger"));
         }
+        // Where in the log it stands is not vouched for; that the group can have come about is seen.
+        let roster = Roster::read(&self.few).map_err(|e| refuse(e.to_string()))?;
+        let group = offer.place.get_conf_state();
+        let reached = reachable(own, group, &roster).map_err(|e| refuse(e.to_string()))?;
+        reached.map_err(|why| refuse(format!("the state comes with a group that nobody approved: {why}")))?;
         self.into.finish()?;
         Ok(self.count)
     }
@@ -195,7 +227,7 @@ impl CatchUp {
     /// any peer the node replays the records, as it would without.
     pub fn take_state(&self, applier: &mut Applier, store: &Store, genesis: &[u8], at_least: u64) -> Result<Option<u64>, ApplyError> {
         for peer in self.peers.ids() {
-            match self.runtime.block_on(self.take_from(peer, store, genesis, at_least)) {
+            match self.runtime.block_on(self.take_from(peer, store, applier.group(), genesis, at_least)) {
                 Ok((offer, rows)) => {
                     applier.reload()?;
                     (self.follow)(applier.roster(), applier.group());
@@ -207,8 +239,14 @@ impl CatchUp {
                     );
                     return Ok(Some(offer.head.size));
                 }
-                Err(ApplyError::Peer(why)) => tracing::error!(peer, why, "a peer's state was refused"),
-                Err(ApplyError::Unreached(why)) => tracing::info!(peer, why, "no state came from a peer"),
+                Err(ApplyError::Peer(why)) => {
+                    tracing::error!(peer, why, "a peer's state was refused");
+                    store.clear_incoming()?;
+                }
+                Err(ApplyError::Unreached(why)) => {
+                    tracing::info!(peer, why, "no state came from a peer");
+                    store.clear_incoming()?;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -216,19 +254,33 @@ impl CatchUp {
         Ok(None)
     }
 
-    async fn take_from(&self, peer: NodeId, store: &Store, genesis: &[u8], at_least: u64) -> Result<(Offer, u64), ApplyError> {
+    async fn take_from(
+        &self,
+        peer: NodeId,
+        store: &Store,
+        own: &ConfState,
+        genesis: &[u8],
+        at_least: u64,
+    ) -> Result<(Offer, u64), ApplyError> {
         let unreached = |status: tonic::Status| ApplyError::Unreached(status.message().to_owned());
         let mut parts = self.peers.state(peer, StateRequest { at_least }).await.map_err(unreached)?;
         let next = async |parts: &mut Streaming<StatePart>| -> Result<Option<Of>, ApplyError> {
-            Ok(parts.message().await.map_err(unreached)?.and_then(|part| part.of))
+            let part = tokio::time::timeout(PART, parts.message()).await;
+            let part = part.map_err(|_| ApplyError::Unreached(format!("no part of a state came for {} s", PART.as_secs())))?;
+            Ok(part.map_err(unreached)?.and_then(|part| part.of))
         };
         let Some(Of::Basis(basis)) = next(&mut parts).await? else { return Err(refuse("a state that does not begin with its basis")) };
         let offer = Offer::open(basis, &(self.trust)())?;
-        let (mut records, mut tiles) = (Vec::new(), Vec::new());
+        let (mut records, mut tiles, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut rows = loop {
             match next(&mut parts).await? {
-                Some(Of::Record(record)) if records.len() < TILE_WIDTH => records.push(record),
-                Some(Of::Tile(tile)) if tiles.len() < MAX_TILES && tile.level < 8 => tiles.push(tile),
+                Some(Of::Record(record)) if records.len() < TILE_WIDTH && bytes < MAX_TAIL => {
+                    bytes += record.encoded_len();
+                    records.push(record);
+                }
+                Some(Of::Tile(tile)) if tiles.len() < MAX_TILES && tile.level < 8 && tile.hashes.len() == TILE_WIDTH * 32 => {
+                    tiles.push(tile);
+                }
                 Some(Of::Rows(rows)) => break Some(rows),
                 _ => return Err(refuse("a state whose parts are not in order")),
             }
@@ -236,17 +288,20 @@ impl CatchUp {
         let due = offer.check_edge(records, tiles)?;
         let options = store.incoming_options();
         let into = store.gather(&options)?;
-        let mut taken = Rows { genesis, into, sum: StateSum::default(), count: 0, head: None, kept_sum: None, is_ours: false };
+        let mut taken =
+            Rows { genesis, into, sum: StateSum::default(), count: 0, head: None, kept_sum: None, is_ours: false, few: Memory::new() };
         while let Some(part) = rows.take() {
+            let more = !part.rows.is_empty();
             taken.take(part.rows)?;
             rows = match next(&mut parts).await? {
-                Some(Of::Rows(part)) => Some(part),
+                // Only the last may be empty, and none comes behind it.
+                Some(Of::Rows(part)) if more => Some(part),
                 Some(_) => return Err(refuse("a state whose parts are not in order")),
                 None => None,
             };
         }
-        let count = taken.finish(&offer, &due)?;
-        let head = vermilion_proto::Message::encode_to_vec(&offer.head);
+        let count = taken.finish(&offer, &due, own)?;
+        let head = offer.head.encode_to_vec();
         store.adopt(&offer.snapshot(&head), tail_from(offer.head.size), &due.beside)?;
         store.put_checkpoint(offer.head.size, &offer.note)?;
         Ok((offer, count))
@@ -259,7 +314,6 @@ mod tests {
     use super::*;
     use vermilion_crypto::SigningKey;
     use vermilion_ledger::{Checkpoint, TrustSettings, Witness, cosign, make_checkpoint};
-    use vermilion_proto::Message as _;
 
     const ORIGIN: &str = "city.example/ledger";
 
@@ -282,7 +336,7 @@ mod tests {
         for n in witnesses {
             note.add(cosign(&checkpoint.body(), &format!("{ORIGIN}/n{n}"), &key(*n), 1_000).unwrap()).unwrap();
         }
-        let head = LedgerHead { size: 10, ..LedgerHead::default() }.encode_to_vec();
+        let head = LedgerHead { size: 10, block: vec![1; 32], ..LedgerHead::default() }.encode_to_vec();
         StateBasis { checkpoint: note.to_bytes(), head, index: 20, term: 3, voters: vec![1, 2, 3], ..StateBasis::default() }
     }
 
@@ -301,7 +355,7 @@ mod tests {
         }
         // The quorum's cosignatures, of another tree.
         let mut other = basis(&[2, 3, 4]);
-        other.head = LedgerHead { size: 11, ..LedgerHead::default() }.encode_to_vec();
+        other.head = LedgerHead { size: 11, block: vec![1; 32], ..LedgerHead::default() }.encode_to_vec();
         assert!(refused(other).contains("counts 11 records"));
         let whole = basis(&[2, 3, 4]).checkpoint;
         for at in 0..whole.len() {
