@@ -197,6 +197,9 @@ impl Node {
             _ => None,
         };
         catch_up.resume(&mut applier, &store).map_err(|e| e.to_string())?;
+        if let Some(size) = took {
+            witness.begin_at(size)?;
+        }
         let backfill = Backfill { store: store.clone(), peers: peers.clone(), metrics: Arc::clone(&metrics), fatal: fatal_in.clone() };
         let runtime = Runtime::start(Parts {
             id: me.raft_id,

@@ -200,6 +200,14 @@ impl WitnessOffice {
         Ok(())
     }
 
+    /// Begins with the checkpoint of a state that this node took from another: the newest that it knows.
+    pub fn begin_at(&self, size: u64) -> Result<(), String> {
+        let Some(note) = self.store.checkpoint(size).map_err(|e| e.to_string())? else { return Ok(()) };
+        self.put(size, &note)?;
+        self.latest.send_modify(|newest| *newest = (*newest).max(size));
+        Ok(())
+    }
+
     fn ahead(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<u8>>> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -139,8 +139,8 @@ fn key_of(open: &OpenRecord, ledger_id: &Digest) -> Result<KeyState, Endorsement
     }
 }
 
-/// The trust with the ledger keys that these endorsements add, the oldest first. One that is known already
-/// adds nothing, and need not carry what this trust asks for: others may have asked for less.
+/// The trust with the ledger keys that these endorsements add, the oldest first. One that is known
+/// already is checked all the same, as whoever does not know it would.
 pub fn extend(trust: &Trust, endorsements: &[Vec<u8>]) -> Result<Trust, EndorsementError> {
     if endorsements.len() > MAX_NEWER_KEYS {
         return Err(EndorsementError::TooMany);
@@ -153,12 +153,11 @@ pub fn extend(trust: &Trust, endorsements: &[Vec<u8>]) -> Result<Trust, Endorsem
             return Err(EndorsementError::Order);
         }
         last = Some(seq);
-        let claimed = newer_key(&said(endorsement, &known.settings().ledger_id)?).ok_or(EndorsementError::NoKey)?;
-        if known.newer_keys().contains(&claimed) {
-            continue;
-        }
         let older = known.before(seq);
         let newer = newer_key(&check(endorsement, &older)?).ok_or(EndorsementError::NoKey)?;
+        if known.newer_keys().contains(&newer) {
+            continue;
+        }
         if older != known {
             return Err(EndorsementError::Contradicts);
         }
