@@ -10,7 +10,7 @@ use crate::error::ClientError;
 use vermilion_crypto::SUITE_1;
 use vermilion_ledger::Trust;
 use vermilion_proto::{KeyState, RotateKey, VaultKey, body::Of};
-use vermilion_registry::endorsement::{self, LEDGER, newer_key};
+use vermilion_registry::endorsement::{self, LEDGER};
 use vermilion_registry::{Kind, pinned};
 
 /// The keys that records endorsed, as far as that is proved.
@@ -43,17 +43,15 @@ fn checked(trust: &Trust, keys: Vec<KeyState>, endorsements: &[Vec<u8>]) -> Resu
             out.unproved.push(said);
             continue;
         }
-        let trust = if is_ledgers(&said) { out.trust.before(said.from_seq) } else { out.trust.clone() };
-        // A ledger key that is trusted already needs no proof, and a vault key whose proof is not enough for
-        // this trust is not sealed to.
-        let known = newer_key(&said).is_some_and(|newer| out.trust.newer_keys().contains(&newer));
-        let proved = match endorsement::check(proof, &trust) {
-            Ok(proved) => proved,
-            Err(_) if known => said.clone(),
-            Err(_) => {
-                out.unproved.push(said);
-                continue;
-            }
+        let proved = if is_ledgers(&said) {
+            // Judged above.
+            endorsement::said(proof, &out.trust.settings().ledger_id).map_err(refused)?
+        } else if let Ok(proved) = endorsement::check(proof, &out.trust) {
+            proved
+        } else {
+            // Not enough for this trust: nothing is sealed to it.
+            out.unproved.push(said);
+            continue;
         };
         if proved != said {
             return Err(ClientError::BadAnswer("the node names another key than it endorses".into()));

@@ -48,19 +48,19 @@ impl RowSum {
 
     /// A row has come.
     pub fn add(&mut self, key: &[u8], value: &[u8]) {
-        let mut stretched = [0; SUM_LEN];
-        hash::stretch(&CTX_STATE_ROW, &[&(key.len() as u64).to_be_bytes(), key, value], &mut stretched);
-        for (lane, bytes) in self.0.iter_mut().zip(stretched.as_chunks::<2>().0) {
-            *lane = lane.wrapping_add(u16::from_le_bytes(*bytes));
-        }
+        self.each_lane(key, value, u16::wrapping_add);
     }
 
     /// A row has gone.
     pub fn remove(&mut self, key: &[u8], value: &[u8]) {
+        self.each_lane(key, value, u16::wrapping_sub);
+    }
+
+    fn each_lane(&mut self, key: &[u8], value: &[u8], change: impl Fn(u16, u16) -> u16) {
         let mut stretched = [0; SUM_LEN];
         hash::stretch(&CTX_STATE_ROW, &[&(key.len() as u64).to_be_bytes(), key, value], &mut stretched);
         for (lane, bytes) in self.0.iter_mut().zip(stretched.as_chunks::<2>().0) {
-            *lane = lane.wrapping_sub(u16::from_le_bytes(*bytes));
+            *lane = change(*lane, u16::from_le_bytes(*bytes));
         }
     }
 

@@ -136,17 +136,17 @@ pub(crate) fn write_new(config: &Config, path: &Path, secret: &[u8; 32]) -> Resu
     let passphrase = passphrase(config)?;
     let text = encode_secret(secret, passphrase.as_ref().map(|p| p.as_slice()))
         .map_err(|e| ConfigError::Parse { path: path.into(), why: e.to_string() })?;
-    write_whole(path, &text)
+    write_whole(path, text.as_bytes())
 }
 
 /// Writes a file that its owner alone reads, whole or not at all.
-pub(crate) fn write_whole(path: &Path, text: &str) -> Result<(), ConfigError> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
     let new = path.with_extension("new");
     // Of a bare name the folder is the current one.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || {
         let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;
         std::fs::File::open(folder)?.sync_all()

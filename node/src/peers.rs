@@ -313,9 +313,7 @@ impl Peers {
         }
         Ok(records)
     }
-}
 
-impl Peers {
     /// The state as of a commitment record, in parts.
     pub async fn state(&self, id: NodeId, request: StateRequest) -> Result<tonic::Streaming<StatePart>, tonic::Status> {
         Ok(self.client(id)?.state(request).await?.into_inner())

@@ -5,6 +5,7 @@
 //! of these checkpoints has the quorum: that checkpoint endorses the later key to whoever knows the older
 //! one alone, and it is kept in a file of its own.
 
+use crate::keys::write_whole;
 use crate::node::Node;
 use crate::witness::WitnessOffice;
 use std::collections::BTreeMap;
@@ -171,9 +172,7 @@ impl WitnessOffice {
     }
 
     fn keep_endorsement(&self, seq: u64, endorsement: &[u8]) -> Result<(), String> {
-        let file = self.endorsement_file(seq);
-        let new = file.with_extension("new");
-        std::fs::write(&new, endorsement).and_then(|()| std::fs::rename(&new, &file)).map_err(|e| format!("{}: {e}", file.display()))?;
+        write_whole(&self.endorsement_file(seq), endorsement).map_err(|e| e.to_string())?;
         tracing::info!(record = seq, "the key of this record is endorsed by the quorum");
         self.rotated.proofs().insert(seq, Proof::Made(endorsement.to_vec()));
         Ok(())

@@ -2,12 +2,10 @@
 //! learns the next one. What counts is the quorum that is pinned: its cosignatures stand under the
 //! checkpoint beside the older key's signature, and neither is enough without the other (004-14).
 
-use crate::stored::{BadRecord, OpenRecord, open_parts};
+use crate::stored::{BadRecord, OpenRecord, open_behind, record_parts};
 use vermilion_crypto::{Digest, PublicKey, SUITE_1};
 use vermilion_identity::EnvelopeError;
-use vermilion_ledger::{
-    LeafClaim, LedgerError, MAX_NEWER_KEYS, NewerKey, ReceiptError, ReceiptParts, Trust, chain_next, check_receipt, merge, record_hash,
-};
+use vermilion_ledger::{LedgerError, MAX_NEWER_KEYS, NewerKey, ReceiptError, Trust, check_receipt, merge};
 use vermilion_proto::{CanonicalError, KeyState, Message as _, Receipt, RotateKey, body::Of, canonical};
 
 /// The use of the key that signs checkpoints.
@@ -87,17 +85,12 @@ pub fn make(receipt: Receipt, trust: &Trust) -> Result<Vec<u8>, LedgerError> {
 /// record.
 pub fn check(endorsement: &[u8], trust: &Trust) -> Result<KeyState, EndorsementError> {
     let (receipt, open) = opened(endorsement)?;
-    let claim = LeafClaim { seq: open.record.seq, time_ms: open.record.time_ms, commitment: open.leaf.commitment };
-    let parts = ReceiptParts {
-        record: &receipt.record,
-        chain_before: &receipt.chain_before,
-        tree_size: receipt.tree_size,
-        inclusion: &receipt.inclusion,
-        checkpoint: &receipt.checkpoint,
-        item: None,
-    };
-    check_receipt(&parts, &claim, trust)?;
-    key_of(&open, &trust.settings().ledger_id)
+    judge(&receipt, &open, trust)
+}
+
+fn judge(receipt: &Receipt, open: &OpenRecord, trust: &Trust) -> Result<KeyState, EndorsementError> {
+    check_receipt(&record_parts(receipt), &open.claim(), trust)?;
+    key_of(open, &trust.settings().ledger_id)
 }
 
 /// What an endorsement says, without a judgement of its checkpoint: enough for one that was judged before.
@@ -120,7 +113,7 @@ fn opened(endorsement: &[u8]) -> Result<(Receipt, OpenRecord), EndorsementError>
         return Err(EndorsementError::Form);
     }
     let before = Digest::try_from(receipt.chain_before.as_slice()).map_err(|_| ReceiptError::BadHash)?;
-    let open = open_parts(&receipt.record, chain_next(&before, &record_hash(&receipt.record)))?;
+    let open = open_behind(&receipt.record, &before)?;
     Ok((receipt, open))
 }
 
@@ -148,13 +141,14 @@ pub fn extend(trust: &Trust, endorsements: &[Vec<u8>]) -> Result<Trust, Endorsem
     let mut known = trust.clone();
     let mut last = None;
     for endorsement in endorsements {
-        let seq = seq_of(endorsement)?;
+        let (receipt, open) = opened(endorsement)?;
+        let seq = open.record.seq;
         if last.is_some_and(|last| seq <= last) {
             return Err(EndorsementError::Order);
         }
         last = Some(seq);
         let older = known.before(seq);
-        let newer = newer_key(&check(endorsement, &older)?).ok_or(EndorsementError::NoKey)?;
+        let newer = newer_key(&judge(&receipt, &open, &older)?).ok_or(EndorsementError::NoKey)?;
         if known.newer_keys().contains(&newer) {
             continue;
         }
@@ -165,12 +159,6 @@ pub fn extend(trust: &Trust, endorsements: &[Vec<u8>]) -> Result<Trust, Endorsem
         known = known.with_newer_keys(keys).map_err(EndorsementError::Trust)?;
     }
     Ok(known)
-}
-
-/// The number of the record that an endorsement is of, not yet believed.
-fn seq_of(endorsement: &[u8]) -> Result<u64, EndorsementError> {
-    let receipt: Receipt = canonical(endorsement)?;
-    Ok(open_parts(&receipt.record, Digest::default())?.record.seq)
 }
 
 /// A ledger key that took the place of the one before; none if the key has another use.

@@ -2,7 +2,7 @@
 
 pub use crate::receipt_file::{read_receipt, receipt_file};
 use vermilion_crypto::Digest;
-use vermilion_ledger::{Commitment, Leaf, leaf_index, record_hash};
+use vermilion_ledger::{Commitment, Leaf, LeafClaim, ReceiptParts, chain_next, leaf_index, record_hash};
 use vermilion_proto::{Outcome, Receipt, Record, StoredRecord, canonical};
 
 /// Why stored bytes are not a record of this version.
@@ -32,11 +32,16 @@ pub fn open_record(stored: &StoredRecord) -> Result<OpenRecord, BadRecord> {
     if stored.format_version != 1 {
         return Err(BadRecord(format!("stored format {}", stored.format_version)));
     }
-    open_parts(&stored.record, digest(&stored.chain, "the chain hash")?)
+    let chain = digest(&stored.chain, "the chain hash")?;
+    open_parts(&stored.record, |_| chain)
 }
 
-/// The same, from a record's exact bytes and the chain hash after it.
-pub fn open_parts(bytes: &[u8], chain: Digest) -> Result<OpenRecord, BadRecord> {
+/// The same, of a receipt's record, from the chain hash before it.
+pub fn open_behind(bytes: &[u8], before: &Digest) -> Result<OpenRecord, BadRecord> {
+    open_parts(bytes, |hash| chain_next(before, hash))
+}
+
+fn open_parts(bytes: &[u8], chain: impl FnOnce(&Digest) -> Digest) -> Result<OpenRecord, BadRecord> {
     let record: Record = canonical(bytes).map_err(|e| BadRecord(e.to_string()))?;
     if record.format_version != 1 {
         return Err(BadRecord(format!("record format {}", record.format_version)));
@@ -49,8 +54,30 @@ pub fn open_parts(bytes: &[u8], chain: Digest) -> Result<OpenRecord, BadRecord> 
             state_digest: if data.state_digest.is_empty() { [0; 32] } else { digest(&data.state_digest, "the state digest")? },
         }),
     };
+    let chain = chain(&hash);
     let leaf = Leaf { seq: record.seq, time_ms: record.time_ms, record_hash: hash, chain_hash: chain, commitment };
     Ok(OpenRecord { record, hash, chain, leaf })
+}
+
+impl OpenRecord {
+    /// What the leaf says beside the hashes: a receipt is held against it.
+    #[must_use]
+    pub fn claim(&self) -> LeafClaim {
+        LeafClaim { seq: self.record.seq, time_ms: self.record.time_ms, commitment: self.leaf.commitment }
+    }
+}
+
+/// The parts of a receipt that prove its record, without an item.
+#[must_use]
+pub fn record_parts(receipt: &Receipt) -> ReceiptParts<'_> {
+    ReceiptParts {
+        record: &receipt.record,
+        chain_before: &receipt.chain_before,
+        tree_size: receipt.tree_size,
+        inclusion: &receipt.inclusion,
+        checkpoint: &receipt.checkpoint,
+        item: None,
+    }
 }
 
 /// The index in the tree of the record that a receipt is of, as the record itself says.

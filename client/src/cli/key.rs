@@ -1,14 +1,12 @@
 //! `vermilion key …`: the ledger's own keys, made and put in others' places.
 
 use super::Context;
-use super::operators::unhex;
+use super::operators::{NewKeyFile, unhex};
 use super::output::table;
 use crate::clock::show_ms;
 use crate::error::{ClientError, Exit};
-use crate::keyring::{Passphrase, write_secret};
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
 use vermilion_crypto::{SigningKey, VaultSecretKey};
 use vermilion_proto::KeyState;
 use vermilion_registry::endorsement;
@@ -42,15 +40,8 @@ pub enum KeyVerb {
         /// What the key is for
         #[arg(value_enum, value_name = "USE")]
         of: Use,
-        /// The file; one that is there is not overwritten
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-        /// Do not encrypt the file
-        #[arg(long)]
-        plain: bool,
-        /// A file whose first line is the passphrase
-        #[arg(long, value_name = "FILE", conflicts_with = "plain")]
-        passphrase_file: Option<PathBuf>,
+        #[command(flatten)]
+        file: NewKeyFile,
     },
     /// Endorse a key in the place of the one that serves now 背书新密钥
     #[command(
@@ -79,7 +70,7 @@ pub enum KeyVerb {
 
 pub async fn run(context: &Context, verb: KeyVerb) -> Result<Exit, ClientError> {
     match verb {
-        KeyVerb::Make { of, out, plain, passphrase_file } => make(context, of, &out, plain, passphrase_file),
+        KeyVerb::Make { of, file } => make(context, of, file),
         KeyVerb::Endorse { of, public, area, by } => {
             let client = context.client()?;
             let key = unhex::<32>(&public, "the public key")?;
@@ -90,24 +81,17 @@ pub async fn run(context: &Context, verb: KeyVerb) -> Result<Exit, ClientError> 
     }
 }
 
-fn make(context: &Context, of: Use, path: &Path, plain: bool, file: Option<PathBuf>) -> Result<Exit, ClientError> {
-    let (secret, public, id) = match of {
+fn make(context: &Context, of: Use, file: NewKeyFile) -> Result<Exit, ClientError> {
+    match of {
         Use::Ledger => {
             let key = SigningKey::generate()?;
-            (key.seed(), key.public().0, key.public().id())
+            file.write(context, Some(of.name()), &key.seed(), (&key.public().id(), &key.public().0))
         }
         Use::Vault => {
             let key = VaultSecretKey::generate()?;
-            (zeroize::Zeroizing::new(*key.bytes()), key.public().0, key.public().id())
+            file.write(context, Some(of.name()), key.bytes(), (&key.public().id(), &key.public().0))
         }
-    };
-    let passphrase = Passphrase::new(file);
-    let phrase = if plain { None } else { Some(passphrase.get_new()?) };
-    write_secret(path, &secret, phrase)?;
-    let (id, public) = (hex::encode(id), hex::encode(public));
-    let value = json!({ "file": path.display().to_string(), "use": of.name(), "key_id": id, "public": public, "encrypted": !plain });
-    context.out.answer(&value, || format!("{}\n  key id  {id}\n  public  {public}", path.display()));
-    Ok(Exit::Yes)
+    }
 }
 
 /// One line of the list.

@@ -19,17 +19,7 @@ pub enum OperatorVerb {
     #[command(
         after_help = "Example:\n  vermilion operator keygen --out maker.pem\n\nThe file is encrypted under a passphrase: from VERMILION_PASSPHRASE, a file, or a prompt."
     )]
-    Keygen {
-        /// The file; one that is there is not overwritten
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-        /// Do not encrypt the file
-        #[arg(long)]
-        plain: bool,
-        /// A file whose first line is the passphrase
-        #[arg(long, value_name = "FILE", conflicts_with = "plain")]
-        passphrase_file: Option<PathBuf>,
-    },
+    Keygen(NewKeyFile),
     /// Register an operator's key, signed by a managing unit
     #[command(
         after_help = "Example:\n  vermilion operator add --unit 11440304MB0X010624 --public 9f…e1 --posts maker --person person.txt\n\nperson.txt holds the person's identity number; a node makes a keyed tag of it, and only the tag is recorded."
@@ -52,6 +42,36 @@ pub enum OperatorVerb {
         #[arg(long, value_name = "USCC", default_value = "")]
         unit: String,
     },
+}
+
+/// Where a new key goes, and how it is kept.
+#[derive(Args, Debug)]
+pub struct NewKeyFile {
+    /// The file; one that is there is not overwritten
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Do not encrypt the file
+    #[arg(long)]
+    plain: bool,
+    /// A file whose first line is the passphrase
+    #[arg(long, value_name = "FILE", conflicts_with = "plain")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl NewKeyFile {
+    /// Writes the secret, and says what others may know of it: `of`, if it is for one thing alone, id and public key.
+    pub fn write(self, context: &Context, of: Option<&str>, secret: &[u8; 32], (id, public): (&[u8], &[u8])) -> Result<Exit, ClientError> {
+        let passphrase = Passphrase::new(self.passphrase_file);
+        let phrase = if self.plain { None } else { Some(passphrase.get_new()?) };
+        write_secret(&self.out, secret, phrase)?;
+        let (file, id, public) = (self.out.display().to_string(), hex::encode(id), hex::encode(public));
+        let mut value = json!({ "file": file, "key_id": id, "public": public, "encrypted": !self.plain });
+        if let Some(of) = of {
+            value["use"] = of.into();
+        }
+        context.out.answer(&value, || format!("{file}\n  key id  {id}\n  public  {public}"));
+        Ok(Exit::Yes)
+    }
 }
 
 #[derive(Args, Debug)]
@@ -90,7 +110,10 @@ pub struct Add {
 
 pub async fn run(context: &Context, verb: OperatorVerb) -> Result<Exit, ClientError> {
     match verb {
-        OperatorVerb::Keygen { out, plain, passphrase_file } => keygen(context, &out, plain, passphrase_file),
+        OperatorVerb::Keygen(file) => {
+            let key = SigningKey::generate()?;
+            file.write(context, None, &key.seed(), (&key.public().id(), &key.public().0))
+        }
         OperatorVerb::Add(args) => add(context, args).await,
         OperatorVerb::Revoke { key_id, posts, by } => {
             let client = context.client()?;
@@ -108,18 +131,6 @@ pub async fn run(context: &Context, verb: OperatorVerb) -> Result<Exit, ClientEr
             Ok(Exit::Yes)
         }
     }
-}
-
-fn keygen(context: &Context, path: &std::path::Path, plain: bool, file: Option<PathBuf>) -> Result<Exit, ClientError> {
-    let key = SigningKey::generate()?;
-    let passphrase = Passphrase::new(file);
-    let phrase = if plain { None } else { Some(passphrase.get_new()?) };
-    write_secret(path, &key.seed(), phrase)?;
-    let (id, public) = (hex::encode(key.public().id()), hex::encode(key.public().0));
-    context.out.answer(&json!({ "file": path.display().to_string(), "key_id": id, "public": public, "encrypted": !plain }), || {
-        format!("{}\n  key id  {id}\n  public  {public}", path.display())
-    });
-    Ok(Exit::Yes)
 }
 
 async fn add(context: &Context, args: Add) -> Result<Exit, ClientError> {

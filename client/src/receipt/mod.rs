@@ -10,14 +10,11 @@ use crate::clock::show_ms;
 use crate::use_licence::{Field, check_fields};
 use serde_json::{Value, json};
 use vermilion_crypto::Digest;
-use vermilion_ledger::{
-    ItemParts, Leaf, LeafClaim, ReceiptParts, StatusParts, Trust, Verified, chain_next, check_item, check_receipt, check_receipt_status,
-    digests, record_hash,
-};
+use vermilion_ledger::{ItemParts, Leaf, StatusParts, Trust, Verified, check_item, check_receipt, check_receipt_status, digests};
 use vermilion_proto::{Command, LicenceItem, Receipt, Record, StatusEvidence, body::Of, canonical};
 use vermilion_registry::reason::Reason;
 use vermilion_registry::status::{Shown, State, shown};
-use vermilion_registry::stored::{open_parts, status_index};
+use vermilion_registry::stored::{open_behind, record_parts, status_index};
 use vermilion_registry::{days, endorsement};
 
 /// How far a time may lie ahead of the clock here, in milliseconds: clocks differ.
@@ -213,8 +210,7 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
         trust: trust.clone(),
     };
     let Ok(chain_before) = Digest::try_from(receipt.chain_before.as_slice()) else { return out };
-    let chain = chain_next(&chain_before, &record_hash(&receipt.record));
-    let open = match open_parts(&receipt.record, chain) {
+    let open = match open_behind(&receipt.record, &chain_before) {
         Ok(open) => open,
         Err(why) => {
             out.genuine = Err(why.to_string());
@@ -223,18 +219,11 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
     };
     out.record = Some((open.record.seq, open.record.time_ms));
     out.leaf = Some(open.leaf.clone());
-    let claim = LeafClaim { seq: open.record.seq, time_ms: open.record.time_ms, commitment: open.leaf.commitment };
+    let claim = open.claim();
     let opened = vermilion_identity::open(&open.record.envelope);
     let signed = opened.as_ref().ok().and_then(|o| signed_items(&o.command));
     let item = (!receipt.item.is_empty()).then_some(());
-    let parts = ReceiptParts {
-        record: &receipt.record,
-        chain_before: &receipt.chain_before,
-        tree_size: receipt.tree_size,
-        inclusion: &receipt.inclusion,
-        checkpoint: &receipt.checkpoint,
-        item: None,
-    };
+    let parts = record_parts(receipt);
     let endorsed = endorsement::extend(trust, &receipt.endorsements);
     if let Ok(extended) = &endorsed {
         out.trust = extended.clone();

@@ -6,8 +6,8 @@ use super::*;
 use proptest::prelude::*;
 use vermilion_crypto::{PublicKey, SigningKey, sha256};
 use vermilion_ledger::{
-    Checkpoint, Commitment, CoseReceipt, StatusTree, Tree, TrustSettings, Witness, chain_start, cosign, items_path, items_root,
-    make_checkpoint,
+    Checkpoint, Commitment, CoseReceipt, StatusTree, Tree, TrustSettings, Witness, chain_next, chain_start, cosign, items_path, items_root,
+    make_checkpoint, record_hash,
 };
 use vermilion_proto::{Body, Head, IssueLicences, ItemRefusal, Message as _, Outcome, Signer, SignerKind};
 use vermilion_registry::content::Disclosure;

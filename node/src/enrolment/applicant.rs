@@ -210,5 +210,5 @@ pub fn subject(root: &AuthorityCertificate, admission: &AdmissionReply) -> Optio
 /// Puts a certificate where the configuration wants it: leaf, then issuing certificate. Whole or not at all.
 pub fn keep(path: &Path, leaf: &[u8], issuing: &[u8]) -> Result<(), ConfigError> {
     let pem = |der: &[u8]| x509::to_pem(der).map_err(|e| ConfigError::Parse { path: path.into(), why: e.to_string() });
-    write_whole(path, &format!("{}{}", pem(leaf)?, pem(issuing)?))
+    write_whole(path, format!("{}{}", pem(leaf)?, pem(issuing)?).as_bytes())
 }

@@ -106,15 +106,18 @@ fn moment(store: &Store, at_least: u64) -> Result<(StateSnapshot<'_>, LedgerHead
 
 /// The checkpoint of this size, once the quorum has cosigned it.
 fn quorate(node: &Node, size: u64) -> Result<Vec<u8>, Status> {
-    let until = Instant::now() + QUORUM;
+    let until = tokio::time::Instant::now() + QUORUM;
+    let mut watch = node.witness.watch();
     loop {
+        let _ = watch.borrow_and_update();
         if let Some(note) = node.store.checkpoint(size).map_err(|e| failed(&e))?.filter(|note| node.has_quorum(note)) {
             return Ok(note);
         }
-        if Instant::now() > until {
+        // Told whenever a checkpoint is made or gains a cosignature.
+        let changed = Handle::current().block_on(tokio::time::timeout_at(until, watch.changed()));
+        if !changed.is_ok_and(|told| told.is_ok()) {
             return Err(Status::unavailable(format!("the checkpoint of {size} records has not the quorum's cosignatures: ask again")));
         }
-        std::thread::sleep(LOOK);
     }
 }
 

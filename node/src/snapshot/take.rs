@@ -115,7 +115,8 @@ impl Offer {
                 leaves.push(record.leaf.hash());
             }
         }
-        let given = Given(tiles.iter().map(|tile| ((tile.level as u8, tile.index), tile.hashes.clone())).collect(), RefCell::default());
+        let came = tiles.len();
+        let given = Given(tiles.into_iter().map(|tile| ((tile.level as u8, tile.index), tile.hashes)).collect(), RefCell::default());
         let tree =
             Tree::rebuild(size, &given, &leaves).map_err(|e| refuse(format!("the tree's edge does not come with the state: {e}")))?;
         if tree.root() != self.root {
@@ -124,7 +125,7 @@ impl Offer {
             )));
         }
         // Of others nothing would be known.
-        if given.0.len() != tiles.len() || !given.0.keys().eq(given.1.borrow().iter()) {
+        if given.0.len() != came || !given.0.keys().eq(given.1.borrow().iter()) {
             return Err(refuse("other tiles came with the state than its tree's edge needs"));
         }
         let last = received.last().ok_or_else(|| refuse("no record came with the state"))?;
@@ -146,7 +147,7 @@ impl Offer {
         let beside = Commit {
             records: received.iter().map(Received::row).collect(),
             vault: received.iter().filter_map(Received::content).collect(),
-            tiles: tiles.into_iter().map(|tile| (tile.level as u8, tile.index, tile.hashes)).collect(),
+            tiles: given.0.into_iter().map(|((level, index), hashes)| (level, index, hashes)).collect(),
             ..Commit::default()
         };
         let (command_id, seq) = (last.checked.id, last.leaf.seq);

@@ -4,7 +4,9 @@
 use super::*;
 use proptest::prelude::*;
 use vermilion_crypto::SigningKey;
-use vermilion_ledger::{Checkpoint, Leaf, TileStore, Tree, TrustSettings, Witness, chain_start, cosign, make_checkpoint};
+use vermilion_ledger::{
+    Checkpoint, Leaf, TileStore, Tree, TrustSettings, Witness, chain_next, chain_start, cosign, make_checkpoint, record_hash,
+};
 use vermilion_proto::{Body, Command, Head, Outcome, Record, Signer, SignerKind};
 
 const LEDGER_ID: Digest = [5; 32];

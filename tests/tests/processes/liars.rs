@@ -7,8 +7,8 @@ use std::path::Path;
 use vermilion_client::receipt;
 use vermilion_crypto::{SigningKey, decode_secret};
 use vermilion_ledger::{
-    Checkpoint, Conflict, Digest, Divergence, SignedNote, TileStore, Tree, Trust, bundle_entries, chain_next, check_consistency, cosign,
-    items_path, items_root, leaf_hash, make_checkpoint, record_hash, tile_path, verify,
+    Checkpoint, Conflict, Digest, Divergence, SignedNote, TileStore, Tree, Trust, bundle_entries, check_consistency, cosign, items_path,
+    items_root, leaf_hash, make_checkpoint, tile_path, verify,
 };
 use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{Command, CosignRequest, Envelope, LicenceItem, Message as _, Receipt, ReceiptRequest, Record, body::Of};
@@ -198,9 +198,8 @@ impl Scene {
     fn forge(&self, record: &Record, thief: &Thief) -> (Receipt, Tree) {
         let bytes = record.encode_to_vec();
         let before: Digest = self.receipt.chain_before.as_slice().try_into().unwrap();
-        let chain = chain_next(&before, &record_hash(&bytes));
         let mut leaves = self.leaves.clone();
-        leaves[record.seq as usize] = stored::open_parts(&bytes, chain).unwrap().leaf.encode();
+        leaves[record.seq as usize] = stored::open_behind(&bytes, &before).unwrap().leaf.encode();
         let tree = tree_of(&leaves);
         let inclusion = tree.inclusion(&NoTiles, tree.size(), record.seq).unwrap();
         let receipt = Receipt {
