@@ -1,6 +1,6 @@
 //! Compiles the `.proto` files without `protoc`.
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["command", "ledger", "state", "service"].map(|f| format!("proto/vermilion/v1/{f}.proto"));
+    let files = ["command", "ledger", "state", "service", "founding"].map(|f| format!("proto/vermilion/v1/{f}.proto"));
     println!("cargo::rerun-if-changed=proto");
     let set = protox::compile(files, ["proto"])?;
     // Shared buffers where megabytes pass: a submission is one buffer from the socket to the log.

@@ -112,11 +112,11 @@ pub struct Config {
     /// The nodes.
     #[serde(default)]
     pub nodes: Vec<NodeEntry>,
-    /// The units.
-    #[serde(default)]
+    /// The units. Empty ones are not written, so that a table can be added at the file's end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub units: Vec<UnitEntry>,
     /// The operators.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operators: Vec<OperatorEntry>,
 }
 

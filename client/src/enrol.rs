@@ -45,6 +45,7 @@ pub struct Enroller<'a> {
     ledger_id: &'a Digest,
     root: AuthorityCertificate,
     addresses: &'a [String],
+    accepts_expired_until_ms: u64,
 }
 
 impl<'a> Enroller<'a> {
@@ -55,7 +56,18 @@ impl<'a> Enroller<'a> {
         if addresses.is_empty() {
             return Err(ClientError::config("enrolment", "name the address of a node that issues certificates, as host:port"));
         }
-        Ok(Self { genesis, ledger_id, root, addresses })
+        Ok(Self { genesis, ledger_id, root, addresses, accepts_expired_until_ms: 0 })
+    }
+
+    /// The same with the glass broken ([`Config::accept_expired_until_ms`](crate::Config)): when all certificates have expired,
+    /// those that issue new ones show an old one.
+    #[must_use]
+    pub fn accepting_expired_until(self, until_ms: u64) -> Self {
+        Self { accepts_expired_until_ms: until_ms, ..self }
+    }
+
+    fn dialer(&self, dialer: Dialer) -> Dialer {
+        if self.accepts_expired_until_ms == 0 { dialer } else { dialer.accepting_expired_until(self.accepts_expired_until_ms) }
     }
 
     /// The trust domain of the ledger's authority.
@@ -70,14 +82,15 @@ impl<'a> Enroller<'a> {
             return Err(ClientError::Usage("the token is of another ledger's authority".into()));
         }
         let request = EnrolRequest { ledger_id: self.ledger_id.to_vec(), request: make(key, subject)?, token: token.text().to_string() };
-        self.ask(&Dialer::new(self.genesis, None)?, &Question::Enrol(request), subject, key).await
+        self.ask(&self.dialer(Dialer::new(self.genesis, None)?), &Question::Enrol(request), subject, key).await
     }
 
     /// The certificate after this one.
     pub async fn renew(&self, mine: &Arc<CredentialSlot>, key: &dyn Signer) -> Result<Given, ClientError> {
         let subject = mine.certificate().subject;
         let request = RenewRequest { ledger_id: self.ledger_id.to_vec(), request: make(key, &subject)? };
-        self.ask(&Dialer::showing(self.genesis, Arc::clone(mine))?, &Question::Renew(request), &subject, key).await
+        let dialer = self.dialer(Dialer::showing(self.genesis, Arc::clone(mine))?);
+        self.ask(&dialer, &Question::Renew(request), &subject, key).await
     }
 
     /// Asks one address after the other until one says yes, or no for good.
@@ -152,6 +165,7 @@ impl Client {
             return Ok(Vec::new());
         }
         let enroller = Enroller::new(self.genesis(), self.ledger_id(), addresses)?;
+        let enroller = enroller.accepting_expired_until(self.config().accept_expired_until_ms);
         let mut out = Vec::new();
         for (slot, operator, path) in self.connection.dialer().shown(all)? {
             let certificate = slot.certificate();

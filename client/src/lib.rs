@@ -16,10 +16,11 @@
 //! | [`questions`], [`tags`], [`types`] | what nodes answer |
 //! | [`receipt`] | receipts, checked without a network |
 //! | [`audit`] | recomputing everything |
+//! | [`founding`] | a new ledger, made at one table |
 //! | [`cli`] | the command |
 //!
-//! What it does not know: Raft, disks but its own small files, and the lookup key, of which it asks
-//! nodes for tags. Personal data and secrets reach neither logs nor error messages; rows and their
+//! What it does not know: Raft, disks but its own small files, and the lookup key (but for the one that a founding makes), of
+//! which it asks nodes for tags. Personal data and secrets reach neither logs nor error messages; rows and their
 //! identifiers are shown to whoever handed them in.
 
 #![allow(clippy::disallowed_methods, reason = "this crate has the clock")]
@@ -34,6 +35,7 @@ pub mod config;
 pub mod connection;
 pub mod enrol;
 pub mod error;
+pub mod founding;
 pub mod identity;
 pub mod issue;
 pub mod keyring;

@@ -79,6 +79,16 @@ impl Dialer {
         Ok(Self { authority, keyring, managing_unit: managing_unit.unwrap_or_default(), shown: None })
     }
 
+    /// The same with the glass broken: until this moment, in Unix milliseconds, nodes' certificates are taken whose time is over.
+    #[must_use]
+    pub fn accepting_expired_until(self, until_ms: u64) -> Self {
+        let authority = self.authority.map(|authority| {
+            let pins = Arc::new(Pinned { root: authority.pins.root.clone(), accepts_expired_until_ms: until_ms });
+            Arc::new(Authority { issuing: authority.issuing.clone(), pins, opened: Mutex::default() })
+        });
+        Self { authority, ..self }
+    }
+
     /// For a program that has one credential and shows it always, as a unit's system does.
     pub fn showing(genesis: &Genesis, credential: Arc<CredentialSlot>) -> Result<Self, ClientError> {
         Ok(Self { shown: Some(credential), ..Self::new(genesis, None)? })

@@ -194,7 +194,8 @@ impl UseDesk {
                 Ok(UseReply { reply: Some(reply), contents }) => match outcome(id, reply) {
                     Outcome::Recorded(recorded) => {
                         let recorded = recorded.accepted()?;
-                        let licences = contents.iter().map(|c| open(&id, prepared, c)).collect::<Result<_, _>>()?;
+                        let licences = contents.iter().map(|c| open(&id, prepared, c)).collect::<Result<Vec<_>, _>>()?;
+                        each_once(prepared, &licences)?;
                         return Ok(UseAnswer { recorded, licences });
                     }
                     Outcome::Refused(error) => return Err(error),
@@ -273,12 +274,30 @@ fn open(id: &Digest, prepared: &PreparedUse, sealed: &SealedContent) -> Result<U
     if !prepared.licences.is_empty() && !prepared.licences.iter().any(is_asked) {
         return Err(bad("the content is of a licence that was not asked for"));
     }
+    // Which licence it is, its item says, if its identifier is no tag.
+    let named = item.identifier.is_empty() || content.identifier == item.identifier;
+    if !named {
+        return Err(bad("the content of a licence goes by another's name"));
+    }
     Ok(UsedLicence {
         identifier: content.identifier,
         status: content.status.unwrap_or_default(),
         fields: check_fields(&item, &content.disclosures)?,
         item: content.item,
     })
+}
+
+/// Refuses an answer that gives a licence twice, or one of those that were asked for and not another. None at all is given of a
+/// use that is closed.
+fn each_once(prepared: &PreparedUse, licences: &[UsedLicence]) -> Result<(), ClientError> {
+    let mut items: Vec<&[u8]> = licences.iter().map(|licence| licence.item.as_slice()).collect();
+    items.sort_unstable();
+    let twice = items.windows(2).any(|pair| pair[0] == pair[1]);
+    let asked = prepared.licences.len();
+    if twice || (asked != 0 && !licences.is_empty() && licences.len() != asked) {
+        return Err(ClientError::BadAnswer("the node does not give each licence that was asked for, once".into()));
+    }
+    Ok(())
 }
 
 /// Checks disclosures against an item's digests.

@@ -10,8 +10,8 @@ use crate::config::MAX_FORWARDED_READS;
 use crate::{NodeId, StepError};
 
 /// Terms that one message may skip. Pre-vote keeps terms from running, so a jump like this is no accident; without a limit
-/// one message would use up all terms.
-const MAX_TERM_JUMP: u64 = 1 << 32;
+/// one message would use up all terms, and with this one 2⁴⁶ would.
+const MAX_TERM_JUMP: u64 = 1 << 16;
 
 /// Checks a message of sound form against the node's state.
 pub(crate) fn possible<L: Storage>(raw: &RawNode<L>, message: &Message, kind: MessageType) -> Result<(), StepError> {

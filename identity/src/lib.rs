@@ -3,7 +3,7 @@
 //! An envelope is a command's exact bytes with its signatures ([`open`], [`seal`]). A certificate
 //! names a node, a unit's system, an operator or an auditor ([`certificate`]); the ledger's own
 //! authority issues it ([`authority`]) on a request ([`request`]) that an enrolment token allows
-//! ([`enrolment`]), and says what no longer stands ([`revocation`], [`ocsp`]). [`tls`] lets in and
+//! ([`enrolment`]), or that a founder signs before there is a ledger ([`founding`]), and says what no longer stands ([`revocation`], [`ocsp`]). [`tls`] lets in and
 //! meets nobody else. Whether a signer may act, and whether a certificate still
 //! stands, is not known here: that is the registry's, from replicated state.
 //!
@@ -20,10 +20,12 @@ mod envelope;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod fixtures;
+pub mod founding;
 pub mod ocsp;
 pub mod pkcs11;
 pub mod request;
 pub mod revocation;
+pub mod sealed_key;
 pub mod second_factor;
 pub mod serial;
 pub mod signer;

@@ -2,6 +2,7 @@ use crate::{
     KeyKind, LedgerError, VerifierKey, key_id,
     note::{SignatureLine, check_name},
 };
+use std::collections::BTreeMap;
 use vermilion_crypto::{Digest, KeyId, PublicKey, check_registrable};
 
 /// The least quorum k of n witnesses under which f stolen ones cannot show two histories:
@@ -69,6 +70,9 @@ pub struct Policy {
     pub outside: Vec<Witness>,
     /// How many of those must have cosigned too; 0 if theirs are shown and not asked for.
     pub outside_need: usize,
+    /// By USCC, the keys with which a unit signs, where the verifier has them from elsewhere than the nodes. Of a unit that is
+    /// not among them, that its signers are its own is the nodes' word alone.
+    pub units: BTreeMap<String, Vec<PublicKey>>,
 }
 
 /// What a verifier pins: the ledger, its key, its witnesses and how many of them it wants.
@@ -371,7 +375,7 @@ mod tests {
         let witnesses: Vec<_> = (1..=c + d).map(node).collect();
         let city = witnesses[..usize::from(c)].iter().map(|w| w.name.clone()).collect();
         let outside = (100..100 + o).map(node).collect();
-        let policy = Policy { city, outside, outside_need: i };
+        let policy = Policy { city, outside, outside_need: i, ..Policy::default() };
         Trust::new(TrustSettings { witnesses, quorum: k + 1, ..settings() })?.with_policy(policy)
     }
 
@@ -437,7 +441,7 @@ mod tests {
             assert!(matches!(refused(policy.clone()), LedgerError::BadTrust(_)), "{policy:?}");
         }
         assert_eq!(refused(Policy { outside: vec![outside("a b", 9)], ..Policy::default() }), LedgerError::BadKeyName);
-        let good = Policy { city: vec![node(1)], outside: vec![outside("w.example", 9)], outside_need: 1 };
+        let good = Policy { city: vec![node(1)], outside: vec![outside("w.example", 9)], outside_need: 1, ..Policy::default() };
         assert_eq!(trust.clone().with_policy(good.clone()).unwrap().policy(), &good);
         assert_eq!(trust.clone().with_policy(Policy::default()).unwrap(), trust);
     }

@@ -276,7 +276,7 @@ proptest! {
 /// A trust of one of node 1 (the city's) and two of the three others, and one of two outside witnesses.
 fn strict() -> Trust {
     let outside = [7, 8].map(|n| Witness { name: format!("witness{n}.example"), key: key(n).public() }).to_vec();
-    trust(3).with_policy(Policy { city: vec![node(1)], outside, outside_need: 1 }).unwrap()
+    trust(3).with_policy(Policy { city: vec![node(1)], outside, outside_need: 1, ..Policy::default() }).unwrap()
 }
 
 fn outside(note: &mut SignedNote, n: u8, time: u64) {

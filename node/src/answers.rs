@@ -1,6 +1,7 @@
 //! Answers from the state: a licence's status, and who may ask.
 
 use crate::node::Node;
+use crate::runtime::now_ms;
 use vermilion_proto::{LicenceState, LicenceStatusReply, LicenceStatusRequest, OperatorState, PublicStatus, StatusAnswer, StoredRecord};
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::reason::{Reason, Refusal};
@@ -58,7 +59,7 @@ impl Node {
     fn licence_status_now(&self, request: &LicenceStatusRequest, asker: Option<&OperatorState>) -> Result<StatusAnswer, Refusal> {
         let kv = self.store.state_snapshot();
         let (named, _) = self.askable(&kv, request, asker)?;
-        query::status(&kv, &named).map_err(|e| internal(&e))
+        query::status(&kv, &named, now_ms()).map_err(|e| internal(&e))
     }
 
     /// The licence whose status is asked for, if the asker may know it.

@@ -45,6 +45,9 @@ pub enum ApplyError {
     /// A peer could not be reached, or has not what was asked for.
     #[error("a peer gave nothing: {0}")]
     Unreached(String),
+    /// A peer does for another node what was asked of it, and may be asked again.
+    #[error("a peer is busy with another node")]
+    Busy,
     /// Ledger, chain, tree and state do not agree.
     #[error("the ledger does not fit together: {0}. Keep the directory as evidence and rebuild the node from its peers")]
     Broken(String),

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use vermilion_consensus::{Applied, ConfState};
 use vermilion_crypto::batch::Batch;
 use vermilion_crypto::sha256;
-use vermilion_ledger::{Digest, Leaf, Trust};
+use vermilion_ledger::{Digest, Leaf, Trust, chain_next};
 use vermilion_proto::{CatchUpRecord, CatchUpRequest, LedgerHead, Message as _, Outcome, Record, StoredRecord, VaultWraps, canonical};
 use vermilion_registry::Checked;
 use vermilion_registry::submission::{Sealed, open_recorded};
@@ -101,11 +101,13 @@ impl CatchUp {
     pub fn install(&self, applier: &mut Applier, store: &Store, snapshot: &Snapshot) -> Result<Applied, ApplyError> {
         let manifest: LedgerHead =
             canonical(&snapshot.data).map_err(|e| broken(format!("the snapshot's manifest does not decode: {e}")))?;
-        store.begin_install(snapshot)?;
         tracing::info!(from = applier.head().size, to = manifest.size, "behind the log: fetching records from peers");
-        let fetched = self.fetch(applier, store, &manifest);
+        let fetched = self.fetch(applier, store, &manifest, snapshot);
         self.progress.send_replace(None);
         fetched?;
+        if store.installing()?.is_none() {
+            store.begin_install(snapshot)?;
+        }
         let tip = applier.finish_catch_up(&manifest, snapshot.get_metadata().get_conf_state())?;
         (self.follow)(applier.roster(), applier.group());
         Ok(Applied { index: snapshot.get_metadata().index, tip })
@@ -119,8 +121,9 @@ impl CatchUp {
         Ok(store.finish_install(&snapshot)?)
     }
 
-    fn fetch(&self, applier: &mut Applier, store: &Store, manifest: &LedgerHead) -> Result<(), ApplyError> {
+    fn fetch(&self, applier: &mut Applier, store: &Store, manifest: &LedgerHead, snapshot: &Snapshot) -> Result<(), ApplyError> {
         let mut idle = 0;
+        let mut noted = store.installing()?.is_some();
         while applier.head().size < manifest.size {
             let from = applier.head().size;
             self.progress.send_replace(Some(Progress { at: from, of: manifest.size }));
@@ -129,7 +132,22 @@ impl CatchUp {
             for peer in self.peers.ids() {
                 match self.runtime.block_on(self.peers.catch_up(peer, CatchUpRequest { from, to })) {
                     Ok(records) if !records.is_empty() => {
-                        match self.replay(applier, records) {
+                        let opened = match follow_on(applier.head(), records) {
+                            Ok(opened) => opened,
+                            Err(ApplyError::Peer(why)) => {
+                                tracing::error!(peer, why, "a peer's records were refused");
+                                continue;
+                            }
+                            Err(error) => return Err(error),
+                        };
+                        // A note for the next start, before the state goes ahead of the log; and not before there is a record
+                        // that follows, or a snapshot of nothing would hold up every start.
+                        if !noted {
+                            store.begin_install(snapshot)?;
+                            tracing::info!(peer, "the first of them are here");
+                            noted = true;
+                        }
+                        match replay(applier, opened) {
                             Ok(()) => {}
                             // What came before the bad record is good and stays.
                             Err(ApplyError::Peer(why)) => tracing::error!(peer, why, "a peer's records were refused"),
@@ -163,13 +181,23 @@ impl CatchUp {
         }
         Ok(())
     }
+}
 
-    fn replay(&self, applier: &mut Applier, records: Vec<CatchUpRecord>) -> Result<(), ApplyError> {
-        for received in open_received(records)? {
-            applier.replay(&received.stored, received.checked, received.sealed)?;
-        }
-        Ok(())
+/// Opens records, the first of which must follow what is here.
+fn follow_on(head: &LedgerHead, records: Vec<CatchUpRecord>) -> Result<Vec<Received>, ApplyError> {
+    let opened = open_received(records)?;
+    let chain: Option<Digest> = head.chain.as_slice().try_into().ok();
+    let follows = |first: &Received| {
+        first.leaf.seq == head.size && chain.is_some_and(|chain| chain_next(&chain, &first.hash) == first.leaf.chain_hash)
+    };
+    if opened.first().is_some_and(follows) { Ok(opened) } else { Err(bad("records that do not follow the last one here")) }
+}
+
+fn replay(applier: &mut Applier, records: Vec<Received>) -> Result<(), ApplyError> {
+    for received in records {
+        applier.replay(&received.stored, received.checked, received.sealed)?;
     }
+    Ok(())
 }
 
 /// A record from another node, opened: every signature holds, and what travelled beside it is what was

@@ -324,6 +324,7 @@ impl Config {
             city: Vec::new(),
             outside: self.witness.iter().map(Self::outside).collect(),
             outside_need: closed.map_or(0, |rule| rule.need),
+            ..Policy::default()
         }
     }
 

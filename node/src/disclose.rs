@@ -7,6 +7,7 @@ use crate::runtime::now_ms;
 use vermilion_crypto::{SeededRng, VaultPublicKey, seal_to};
 use vermilion_proto::{CommandState, DisclosedContent, LicenceState, Message as _, SealedContent, SubmitReply, Use, UseReply, body::Of};
 use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::sharing::has_rule;
 use vermilion_registry::submission::open_recorded;
 use vermilion_registry::{Kv, Named, query, stored};
 use zeroize::Zeroizing;
@@ -143,12 +144,15 @@ impl Node {
         found: &LicenceState,
         granted: &[String],
     ) -> Result<DisclosedContent, Refusal> {
-        let status = query::status(kv, named).map_err(|e| internal(&e))?;
+        let status = query::status(kv, named, now_ms()).map_err(|e| internal(&e))?;
         let mut disclosures = Vec::new();
         if !granted.is_empty() && !found.erased {
             let content = self.open_licence(found)?;
             let fields = vermilion_registry::content::disclosures(&content)?;
-            disclosures.extend(fields.iter().filter(|d| granted.iter().any(|g| g == d.name())).map(|d| d.encoded().to_owned()));
+            let of_type = query::licence_type(kv, &found.type_code, None).map_err(|e| internal(&e))?.and_then(|state| state.r#type);
+            // A field was granted over all licences of the use: of each goes out what its own type has a rule for.
+            let shown = |name: &str| granted.iter().any(|g| g == name) && of_type.as_ref().is_some_and(|of| has_rule(of, name));
+            disclosures.extend(fields.iter().filter(|d| shown(d.name())).map(|d| d.encoded().to_owned()));
         }
         let record = self.record(found.seq)?;
         let item = record.items.into_iter().nth(found.position as usize).unwrap_or_default();

@@ -9,15 +9,17 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vermilion_consensus::{Gate, Millis, Refusal as GateRefusal};
 use vermilion_crypto::{Digest, PublicKey, batch::Batch};
-use vermilion_proto::{Bytes, LedgerHead, canonical};
+use vermilion_proto::Bytes;
 use vermilion_registry::reason::{Reason, Refusal};
-use vermilion_registry::submission::{Submitted, open_submission, submission_digest};
+use vermilion_registry::submission::{MAX_SUBMISSION, Submitted, open_submission, submission_digest};
 
 /// How far a block's time may lie ahead of this node's clock, in milliseconds (design, invariant 2).
 pub const MAX_AHEAD_MS: u64 = 5_000;
 /// Verified submissions kept for apply, by bytes. Beyond that the oldest is dropped; apply then
 /// opens it again, which costs time and nothing else.
 const CACHE_BYTES: usize = 40 << 20;
+/// The largest block, in bytes: the largest submission alone, and what a block has besides.
+const MAX_BLOCK: usize = MAX_SUBMISSION + (64 << 10);
 
 /// Submissions that were verified here and not yet applied.
 #[derive(Default)]
@@ -75,6 +77,9 @@ impl VerifiedCache {
 /// too. What was checked goes into the cache, where apply takes it.
 pub fn admit_block(bytes: &[u8], cache: &VerifiedCache) -> Result<OpenBlock, Refusal> {
     // One copy, of which everything that is kept until apply is a slice.
+    if bytes.len() > MAX_BLOCK {
+        return Err(Refusal::new(Reason::TooLarge, "a block is larger than any that a leader packs"));
+    }
     let block = open_block(&Bytes::copy_from_slice(bytes))?;
     let mut batch = Batch::new();
     block.queue(&mut batch);
@@ -86,10 +91,12 @@ pub fn admit_block(bytes: &[u8], cache: &VerifiedCache) -> Result<OpenBlock, Ref
         }
         let submitted = open_submission(submission).map_err(|r| Refusal::new(r.reason, format!("command {n}: {}", r.detail)))?;
         submitted.signed.queue(&mut batch);
-        fresh.push((digest, submitted, submission.len()));
+        fresh.push((digest, submitted));
     }
     batch.verify().map_err(|_| Refusal::new(Reason::BadSignature, "a signature in the block does not hold"))?;
-    for (digest, submitted, size) in fresh {
+    // Each keeps the whole block's bytes alive: together they are charged with them.
+    let size = bytes.len().div_ceil(fresh.len().max(1));
+    for (digest, submitted) in fresh {
         cache.put(digest, submitted, size);
     }
     Ok(block)
@@ -119,28 +126,12 @@ impl NodeGate {
             _ => Ok(()),
         }
     }
-
-    /// What a snapshot says must at least be of its form, and not of a time that has not come: after
-    /// it every honest block would be void.
-    fn snapshot(message: &Message, now: Millis) -> Result<(), GateRefusal> {
-        let head: LedgerHead =
-            canonical(&message.get_snapshot().data).map_err(|e| GateRefusal::Forged(format!("a snapshot's manifest: {e}")))?;
-        if head.chain.len() != 32 || head.block.len() != 32 {
-            return Err(GateRefusal::Forged("a snapshot's manifest has no chain or block".into()));
-        }
-        if head.time_ms > now.0 + MAX_AHEAD_MS {
-            return Err(GateRefusal::Early("a snapshot of a time ahead of this node's clock".into()));
-        }
-        Ok(())
-    }
 }
 
 impl Gate for NodeGate {
     fn admit(&self, message: &Message, now: Millis) -> Result<(), GateRefusal> {
-        // Read-index questions and answers carry their context in an entry; only appends bring blocks.
-        if message.msg_type == MessageType::MsgSnapshot as i32 {
-            return Self::snapshot(message, now);
-        }
+        // Read-index questions and answers carry their context in an entry; only appends bring blocks. Snapshots are held
+        // against what other nodes know (`place.rs`).
         if message.msg_type != MessageType::MsgAppend as i32 {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use crate::runtime::Event;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 use vermilion_consensus::Role;
 use vermilion_identity::Certificate;
@@ -182,15 +182,15 @@ impl Ledger for LedgerService {
         if first > 1 && from < first {
             return Err(status(&Reason::NotHereYet.into()));
         }
-        let (sender, out) = mpsc::channel(ANSWERS);
+        let (to_reader, out) = self.0.reader(ANSWERS)?;
         let store = self.0.store.clone();
         tokio::task::spawn_blocking(move || {
-            let result = store.records(from, &mut |seq, record| (to == 0 || seq < to) && sender.blocking_send(Ok(record)).is_ok());
+            let result = store.records(from, &mut |seq, record| (to == 0 || seq < to) && to_reader.send(Ok(record)));
             if let Err(error) = result {
-                let _ = sender.blocking_send(Err(status(&internal(&error))));
+                to_reader.send(Err(status(&internal(&error))));
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(out).map(|r| r))))
+        Ok(Response::new(Box::pin(out)))
     }
 
     async fn get_receipt(&self, request: Request<ReceiptRequest>) -> Result<Response<Receipt>, Status> {

@@ -4,15 +4,16 @@
 //! is then a node like any other: the leader lets it follow, sends it the log or has it fetch the records, and gives it its
 //! vote when it has caught up. What it shows is read off its own state. It can be killed at any point and started again.
 
-use crate::config::Config;
+use crate::config::{Config, KeySource};
 use crate::enrolment::applicant::{Applicant, EnrolError, keep, subject};
 use crate::keys::{NodeKeys, TlsKeys};
 use crate::node::Node;
 use crate::runtime::now_ms;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use vermilion_identity::Certificate;
 use vermilion_identity::enrolment::EnrolmentToken;
+use vermilion_identity::{Certificate, Signer, Subject};
 use vermilion_proto::AdmissionReply;
 use vermilion_registry::admission::State;
 use vermilion_registry::reason::Reason;
@@ -175,29 +176,48 @@ async fn certify(
     token: Option<&str>,
     tell: &mut impl FnMut(Step),
 ) -> Result<bool, String> {
-    let (Some(tls), Some(root)) = (&config.tls, applicant.root()) else { return Ok(true) };
+    let (Some(tls), Some(_)) = (&config.tls, applicant.root()) else { return Ok(true) };
     if has_certificate(config) {
         return Ok(true);
     }
-    // Before it is approved nobody may grant it one.
-    let approved = State::from_name(&reply.state).is_some_and(State::may_be_certified);
-    let Some(subject) = subject(root, reply).filter(|_| approved) else {
-        tell(Step::Waiting(reply.state.clone()));
-        return Ok(false);
-    };
+    let Some(subject) = approved(applicant, reply, tell)? else { return Ok(false) };
     let Some(token) = token else {
         tell(Step::NoCertificate("start again with --token-file and the token of `vermilion enrolment grant`".into()));
         return Ok(false);
     };
+    let key = TlsKeys::key_for(config, &tls.key).map_err(|e| e.to_string())?;
+    ask(&tls.certificate, applicant, &subject, token, key.as_ref(), tell).await
+}
+
+/// The subject of the node's certificate, once its admission is approved: before that nobody may grant it one.
+fn approved(applicant: &Applicant, reply: &AdmissionReply, tell: &mut impl FnMut(Step)) -> Result<Option<Subject>, String> {
+    let root = applicant.root().ok_or("the genesis names no authority")?;
+    let approved = State::from_name(&reply.state).is_some_and(State::may_be_certified);
+    let subject = subject(root, reply).filter(|_| approved);
+    if subject.is_none() {
+        tell(Step::Waiting(reply.state.clone()));
+    }
+    Ok(subject)
+}
+
+/// Asks for the certificate of a key and keeps it in this file. False while a later record may change the answer.
+async fn ask(
+    certificate: &Path,
+    applicant: &Applicant,
+    subject: &Subject,
+    token: &str,
+    key: &dyn Signer,
+    tell: &mut impl FnMut(Step),
+) -> Result<bool, String> {
+    let root = applicant.root().ok_or("the genesis names no authority")?;
     match EnrolmentToken::parse(token) {
         Err(error) => return Err(format!("--token-file: {error}")),
         Ok(token) if token.authority != root.fingerprint => return Err("--token-file: the token is of another ledger's authority".into()),
         Ok(_) => {}
     }
-    let key = TlsKeys::key_for(config, &tls.key).map_err(|e| e.to_string())?;
-    match applicant.enrol(token, &subject, key.as_ref()).await {
+    match applicant.enrol(token, subject, key).await {
         Ok(given) => {
-            keep(&tls.certificate, &given.der, given.issuing.der()).map_err(|e| e.to_string())?;
+            keep(certificate, &given.der, given.issuing.der()).map_err(|e| e.to_string())?;
             tell(Step::Certified);
             Ok(true)
         }
@@ -208,6 +228,44 @@ async fn certify(
         }
         Err(error) => Err(format!("--token-file: {error}")),
     }
+}
+
+/// A new certificate for a node that is in the ledger, on the strength of a token, whatever certificate it has: its time is
+/// over, or it was revoked. The node itself may run meanwhile; it shows the new one when it is started again. With `new_key`
+/// for a key made now, which takes the old one's place when its certificate is here; broken off, the same call goes on.
+pub async fn enrol(config: &Config, applicant: &Applicant, token: &str, new_key: bool, mut tell: impl FnMut(Step)) -> Result<(), String> {
+    let tls = config.tls.as_ref().ok_or("there is no [tls] in the configuration")?;
+    let (source, replaces) = match &tls.key {
+        key if !new_key => (key.clone(), None),
+        KeySource::File(path) => {
+            let new = path.with_extension("next.pem");
+            (KeySource::File(new.clone()), Some((new, path)))
+        }
+        KeySource::Token(_) => return Err("tls.key: make the new key on the device, name it there, and leave --new-key away".into()),
+    };
+    let key = TlsKeys::key_for(config, &source).map_err(|e| e.to_string())?;
+    let mut told = None;
+    let mut tell_once = |step: Step| {
+        if told.as_ref() != Some(&step) {
+            tell(step.clone());
+            told = Some(step);
+        }
+    };
+    loop {
+        match standing(applicant, &config.name).await {
+            None => tell_once(Step::NobodyAnswers),
+            Some(reply) => {
+                if let Some(subject) = approved(applicant, &reply, &mut tell_once)?
+                    && ask(&tls.certificate, applicant, &subject, token, key.as_ref(), &mut tell_once).await?
+                {
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let Some((new, path)) = replaces else { return Ok(()) };
+    std::fs::rename(&new, path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 /// Waits until the ledger has connected this node and, over TLS, given it a certificate, unless its directory shows that it

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use vermilion_crypto::{LookupKey, SigningKey, VaultSecretKey, decode_secret, encode_secret};
+use vermilion_crypto::{LookupKey, SigningKey, VaultSecretKey, decode_secret, encode_secret, random};
 use vermilion_identity::pkcs11::Pkcs11Signer;
 use vermilion_identity::{Signer, x509};
 use zeroize::Zeroizing;
@@ -78,7 +78,7 @@ impl TlsKeys {
 
     fn open(config: &Config, source: &KeySource) -> Result<Arc<dyn Signer>, ConfigError> {
         match source {
-            KeySource::File(path) => Ok(Arc::new(SigningKey::from_seed(&*secret(path, passphrase(config)?.as_ref())?))),
+            KeySource::File(path) => Ok(Arc::new(SigningKey::from_seed(&*read_own(config, path)?))),
             KeySource::Token(uri) => match Pkcs11Signer::open(uri) {
                 Ok(signer) => Ok(Arc::new(signer)),
                 Err(error) => Err(ConfigError::Value { key: "tls.key", why: error.to_string() }),
@@ -89,16 +89,27 @@ impl TlsKeys {
     /// The TLS key of a node that joins: a file is made here if it is not there yet, encrypted like the
     /// others. A token's key was made on the token.
     pub fn key_for(config: &Config, source: &KeySource) -> Result<Arc<dyn Signer>, ConfigError> {
-        if let KeySource::File(path) = source
-            && !path.exists()
-        {
-            let refused = |e: vermilion_crypto::CryptoError| ConfigError::Parse { path: path.into(), why: e.to_string() };
-            let key = SigningKey::generate().map_err(refused)?;
-            // A token is spent on it next.
-            write_new(config, path, &key.seed())?;
+        if let KeySource::File(path) = source {
+            own_or_new(config, path)?;
         }
         Self::open(config, source)
     }
+}
+
+/// The secret in a file of this node's own; a new one is made and written, encrypted like the others, where there is none.
+pub(crate) fn own_or_new(config: &Config, path: &Path) -> Result<Zeroizing<[u8; 32]>, ConfigError> {
+    if path.exists() {
+        return read_own(config, path);
+    }
+    // Of any use: each of our keys is made of 32 bytes.
+    let made = random().map(Zeroizing::new).map_err(|e| ConfigError::Parse { path: path.into(), why: e.to_string() })?;
+    write_new(config, path, &made)?;
+    Ok(made)
+}
+
+/// The secret in a file of this node's own.
+pub(crate) fn read_own(config: &Config, path: &Path) -> Result<Zeroizing<[u8; 32]>, ConfigError> {
+    secret(path, passphrase(config)?.as_ref())
 }
 
 /// Where the keys lie that a node brings or has received.

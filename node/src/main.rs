@@ -10,6 +10,7 @@ use std::time::Duration;
 use vermilion_node::config::{Config, DEFAULT_REST_RATE, Log, Tls};
 use vermilion_node::enrolment::EnrolmentService;
 use vermilion_node::enrolment::applicant::Applicant;
+use vermilion_node::founding::{self, Addresses};
 use vermilion_node::grpc::LedgerService;
 use vermilion_node::join::{self, Step};
 use vermilion_node::keys::{NodeKeys, TlsKeys};
@@ -73,6 +74,64 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Get a new certificate with a token, for a node of the ledger whose certificate is over or was revoked.
+    ///
+    /// The node may run meanwhile; it shows the new one when it is started again.
+    #[command(after_help = "Example:\n  vermiliond enrol --config /etc/vermilion/node.toml --token-file token --new-key")]
+    Enrol {
+        /// The node's configuration.
+        #[arg(long)]
+        config: PathBuf,
+        /// A file with the enrolment token of `vermilion enrolment grant node/NAME`.
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+        /// For a key made now, as after a theft.
+        #[arg(long)]
+        new_key: bool,
+        /// Progress as JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask to stand in the genesis of a ledger that is to be founded: makes this node's keys, and the file for the table.
+    ///
+    /// The keys stay here. Compare the fingerprint that it prints with the one that the table shows.
+    #[command(
+        after_help = "Example:\n  vermiliond request --config /etc/vermilion/node.toml --district 440304 --address node.futian.example:7100 \\\n      --rest node.futian.example:7101 --out futian.request"
+    )]
+    Request {
+        /// The node's configuration, with keys.received and [tls]; a node of the city that issues certificates has
+        /// tls.issuing_key and tls.enrolment too.
+        #[arg(long)]
+        config: PathBuf,
+        /// The district's code; the city's own for a node of the city.
+        #[arg(long, value_name = "CODE")]
+        district: String,
+        /// Where nodes and clients reach this node; `grpc` of the configuration if not given.
+        #[arg(long, value_name = "HOST:PORT")]
+        address: Option<String>,
+        /// Where its REST side is reached; `http` of the configuration if not given.
+        #[arg(long, value_name = "HOST:PORT")]
+        rest: Option<String>,
+        /// Where applicants reach it; `tls.enrolment` of the configuration if not given.
+        #[arg(long, value_name = "HOST:PORT")]
+        enrolment: Option<String>,
+        /// The file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Take home what the founders' table made for this node: genesis, certificate and keys.
+    #[command(after_help = "Example:\n  vermiliond receive --config /etc/vermilion/node.toml --package futian.package --ledger 9f…e1")]
+    Receive {
+        /// The node's configuration.
+        #[arg(long)]
+        config: PathBuf,
+        /// The file that the table made for this node.
+        #[arg(long, value_name = "FILE")]
+        package: PathBuf,
+        /// The ledger id, in hex, as it was read out at the table.
+        #[arg(long, value_name = "HEX")]
+        ledger: String,
+    },
     /// Check a configuration and its key files, and say what is wrong.
     #[command(after_help = "Example:\n  vermiliond check --config /etc/vermilion/node.toml")]
     Check {
@@ -92,6 +151,11 @@ enum How {
 
 fn main() -> ExitCode {
     let (path, how) = match Args::parse().command {
+        Command::Request { config, district, address, rest, enrolment, out } => {
+            return said(ask_to_found(&config, &district, [address, rest, enrolment], &out));
+        }
+        Command::Enrol { config, token_file, new_key, json } => return said(enrol(&config, &token_file, new_key, json)),
+        Command::Receive { config, package, ledger } => return said(take_home(&config, &package, &ledger)),
         Command::Run { config } => (config, How::Run),
         Command::Join { config, token_file, json } => (config, How::Join { token_file, json }),
         Command::Check { config } => (config, How::Check),
@@ -154,6 +218,48 @@ fn main() -> ExitCode {
     code
 }
 
+/// Ends with what there is to say, or with what is wrong.
+fn said(done: Result<String, String>) -> ExitCode {
+    match done {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("vermiliond: {why}");
+            ExitCode::from(BAD_CONFIG)
+        }
+    }
+}
+
+fn ask_to_found(path: &Path, district: &str, [address, rest, enrolment]: [Option<String>; 3], out: &Path) -> Result<String, String> {
+    let config = Config::load(path).map_err(|e| e.to_string())?;
+    let listens = config.tls.as_ref().and_then(|tls| tls.enrolment.clone());
+    let addresses = Addresses {
+        peer: address.unwrap_or_else(|| config.grpc.clone()),
+        rest: rest.unwrap_or_else(|| config.http.clone()),
+        enrolment: enrolment.or(listens).unwrap_or_default(),
+    };
+    let (made, founder) = founding::request(&config, district, addresses).map_err(|e| e.to_string())?;
+    std::fs::write(out, made).map_err(|e| format!("cannot write {}: {e}", out.display()))?;
+    Ok(format!("{}\n  node         {}, {district}\n  fingerprint  {}", out.display(), config.name, founder.fingerprint()))
+}
+
+fn take_home(path: &Path, package: &Path, ledger: &str) -> Result<String, String> {
+    let config = Config::load(path).map_err(|e| e.to_string())?;
+    let mut id = [0; 32];
+    hex::decode_to_slice(ledger, &mut id).map_err(|_| "--ledger is not 64 hex digits".to_owned())?;
+    let bytes = std::fs::read(package).map_err(|e| format!("cannot read {}: {e}", package.display()))?;
+    let received = founding::receive(&config, &bytes, &id).map_err(|e| e.to_string())?;
+    let keys = received.uses.join(", ");
+    Ok(format!(
+        "{} is node {} of ledger {ledger}\n  keys  {keys}\n  next  vermiliond run --config {}",
+        config.name,
+        received.raft_id,
+        path.display()
+    ))
+}
+
 /// Connections and the database's files share one limit, which is often set for a desktop: up to what is allowed.
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -179,12 +285,26 @@ fn load_again(config: &Config, keys: &mut NodeKeys) -> Result<(), String> {
     load_tls(config, keys)
 }
 
+fn enrol(path: &Path, token_file: &Path, new_key: bool, json: bool) -> Result<String, String> {
+    let config = Config::load(path).map_err(|e| e.to_string())?;
+    let (payload, genesis) = read_genesis(&config)?;
+    let applicant = Applicant::new(&config, &genesis, vermilion_registry::ledger_id(&payload))?;
+    let token = read_token(token_file)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(join::enrol(&config, &applicant, &token, new_key, |step| tell(&config.name, json, &step)))?;
+    let next = "start the node again, so that it shows it";
+    Ok(if json { serde_json::json!({ "node": config.name, "next": next }).to_string() } else { format!("{}: {next}", config.name) })
+}
+
+fn read_token(path: &Path) -> Result<Zeroizing<String>, String> {
+    std::fs::read_to_string(path).map(Zeroizing::new).map_err(|e| format!("--token-file: {}: {e}", path.display()))
+}
+
 /// Waits until the ledger has connected this node, or SIGTERM or SIGINT ends the process.
 async fn wait_to_join(config: &Config, keys: &NodeKeys, token_file: Option<&Path>, json: bool) -> Result<(), String> {
     let (payload, genesis) = read_genesis(config)?;
     let applicant = Applicant::new(config, &genesis, vermilion_registry::ledger_id(&payload))?;
-    let token = token_file.map(|path| std::fs::read_to_string(path).map_err(|e| format!("--token-file: {}: {e}", path.display())));
-    let token = token.transpose()?.map(Zeroizing::new);
+    let token = token_file.map(read_token).transpose()?;
     let tell = |step| tell(&config.name, json, &step);
     join::wait_until_admitted(config, keys, &applicant, token.as_ref().map(|t| t.as_str()), tell).await
 }

@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::opener::Opener;
 use crate::outside;
 use crate::peers::Peers;
+use crate::reading::MAX_READERS;
 use crate::recent::Recent;
 use crate::rights::Rights;
 use crate::rotation::Rotated;
@@ -87,6 +88,8 @@ pub struct Node {
     pub(crate) open_metrics: bool,
     /// One state at a time is given to another node.
     pub giving: Arc<Semaphore>,
+    /// Places for those who read records.
+    pub(crate) readers: Arc<Semaphore>,
     /// Records of the ledger whose state this node took from another when it started.
     pub took: Option<u64>,
     /// One entry bundle at a time is made from records.
@@ -247,6 +250,7 @@ impl Node {
             trail,
             open_metrics: config.tls.as_ref().is_none_or(|tls| tls.open_metrics),
             giving: Arc::new(Semaphore::new(1)),
+            readers: Arc::new(Semaphore::new(MAX_READERS)),
             took,
             bundling: Semaphore::new(1),
             metrics,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vermilion_crypto::{ContentKey, Digest, LookupKey, VaultSecretKey};
 use vermilion_proto::{ItemRefusal, TypeState, VaultWraps, body::Of};
+use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::content::{TypeRules, check_content, check_texts};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::Submitted;
@@ -21,6 +22,20 @@ pub struct ContentReport {
     pub refused: Vec<ItemRefusal>,
     /// What exactly, for the first of them.
     pub detail: String,
+}
+
+/// The identifiers by which a command names licences that are there already: what is no tag.
+fn named_in_clear(submitted: &Submitted) -> Vec<&str> {
+    let mut out: Vec<&str> = match submitted.checked.command.body.as_ref().and_then(|b| b.of.as_ref()) {
+        Some(Of::Use(of)) => of.licences.iter().map(|licence| licence.identifier.as_str()).collect(),
+        Some(Of::ChangeStatus(of)) => vec![&of.licence],
+        Some(Of::EraseContent(of)) => vec![&of.licence],
+        _ => Vec::new(),
+    };
+    let is_tag = |text: &str| hex::decode_to_slice(text, &mut [0; 32]).is_ok();
+    out.extend(submitted.checked.items.iter().map(|(_, item)| item.previous.as_str()).filter(|previous| !is_tag(previous)));
+    out.retain(|name| !name.is_empty());
+    out
 }
 
 /// The vault's secret side on this node.
@@ -115,12 +130,14 @@ impl Opener {
         {
             return Err(Reason::PurposeMissing.into());
         }
+        if submitted.sealed.wraps.is_empty() && !head.text_digests.is_empty() {
+            return Err(Refusal::new(Reason::BesideMismatch, "the texts are missing"));
+        }
+        for identifier in named_in_clear(submitted) {
+            self.check_name(kv, identifier)?;
+        }
         if submitted.sealed.wraps.is_empty() {
-            return if head.text_digests.is_empty() {
-                Ok(report)
-            } else {
-                Err(Refusal::new(Reason::BesideMismatch, "the texts are missing"))
-            };
+            return Ok(report);
         }
         let wraps = submitted.sealed.wraps()?;
         let key = self.command_key(&wraps)?;
@@ -152,6 +169,14 @@ impl Opener {
             }
         }
         Ok(report)
+    }
+
+    /// Refuses an identifier in the clear whose type keeps identifiers as tags: refused later, it would stand in a record.
+    fn check_name(&self, kv: &dyn Kv, identifier: &str) -> Result<(), Refusal> {
+        let parsed = Identifier::parse(identifier)?;
+        // Of an unknown type nobody can tell.
+        let rules = self.rules(kv, parsed.type_code())?.ok_or(Reason::UnknownType)?;
+        if rules.personal_identifier() { Err(Refusal::new(Reason::PersonalIdentifier, "name the licence by its tag")) } else { Ok(()) }
     }
 
     /// Opens one licence's content.

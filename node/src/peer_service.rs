@@ -7,7 +7,7 @@ use crate::door::beside_others;
 use crate::gate::NodeGate;
 use crate::grpc::{Door, status, submit_all};
 use crate::node::Node;
-use crate::runtime::{Event, now_ms};
+use crate::runtime::{Event, is_snapshot, now_ms};
 use crate::snapshot::give;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,16 +19,17 @@ use vermilion_consensus::{Gate as _, Millis, Refusal as GateRefusal};
 use vermilion_proto::peer_server::Peer;
 use vermilion_proto::{
     CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, EndorsementReply, EndorsementRequest,
-    Message as _, RaftAck, RaftFrame, StatePart, StateRequest, StoredRecord, SubmitReply, SubmitRequest, UseReply,
+    Message as _, PlaceReply, PlaceRequest, RaftAck, RaftFrame, StatePart, StateRequest, StoredRecord, SubmitReply, SubmitRequest,
+    UseReply, canonical,
 };
-use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::reason::Reason;
 use vermilion_registry::submission::open_submission;
 use vermilion_storage::{StorageError, Store};
 
 /// Records of one catch-up request.
 const MAX_CATCH_UP: u64 = 1024;
 /// Bytes after which a catch-up answer ends.
-const MAX_CATCH_UP_BYTES: usize = 16 << 20;
+pub(crate) const MAX_CATCH_UP_BYTES: usize = 16 << 20;
 
 /// The service.
 #[derive(Clone)]
@@ -55,8 +56,12 @@ impl PeerService {
             if message.from != frame.from || message.to != node.id {
                 return Err(Status::invalid_argument("a message of another node, or for another"));
             }
-            let admit = || gate.admit(&message, Millis(now_ms()));
-            let verdict = beside_others(message.entries.iter().map(|entry| entry.data.len()).sum(), admit);
+            let verdict = if is_snapshot(&message) {
+                node.held_against(&message).await
+            } else {
+                let admit = || gate.admit(&message, Millis(now_ms()));
+                beside_others(message.entries.iter().map(|entry| entry.data.len()).sum(), admit)
+            };
             match verdict {
                 Ok(()) => passed.push(message),
                 Err(GateRefusal::Early(why)) => tracing::warn!(from = frame.from, why, "a message was dropped"),
@@ -158,7 +163,7 @@ impl Peer for PeerService {
         caller::reader(&self.0, &request)?;
         // Each keeps a moment of the database alive.
         let Ok(one) = Arc::clone(&self.0.giving).try_acquire_owned() else {
-            return Err(status(&Refusal::new(Reason::Busy, "a state is being given to another node: ask again")));
+            return Err(Status::resource_exhausted("a state is being given to another node: ask again"));
         };
         let (sender, out) = mpsc::channel(4);
         let (node, StateRequest { at_least }) = (Arc::clone(&self.0), request.into_inner());
@@ -176,17 +181,25 @@ impl Peer for PeerService {
         Ok(Response::new(EndorsementReply { endorsement: made.unwrap_or_default() }))
     }
 
+    async fn place(&self, request: Request<PlaceRequest>) -> Result<Response<PlaceReply>, Status> {
+        caller::reader(&self.0, &request)?;
+        let PlaceRequest { index, term, head } = request.into_inner();
+        let head = canonical(&head).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let word = tokio::task::block_in_place(|| self.0.word_on(index, term, &head));
+        Ok(Response::new(PlaceReply { word: word.map_err(|e| status(&internal(&e)))? as u32 }))
+    }
+
     type CatchUpStream = ReplyStream<CatchUpRecord>;
 
     async fn catch_up(&self, request: Request<CatchUpRequest>) -> Result<Response<Self::CatchUpStream>, Status> {
         caller::reader(&self.0, &request)?;
         let CatchUpRequest { from, to } = request.into_inner();
         let to = to.min(from.saturating_add(MAX_CATCH_UP));
-        let (sender, out) = mpsc::channel(16);
         let store = self.0.store.clone();
         if from < store.history_from().map_err(|e| status(&internal(&e)))? && from > 0 {
             return Err(status(&Reason::NotHereYet.into()));
         }
+        let (to_reader, out) = self.0.reader(16)?;
         let mut sent = 0;
         tokio::task::spawn_blocking(move || {
             let result = store.records(from, &mut |seq, record| {
@@ -196,12 +209,12 @@ impl Peer for PeerService {
                 }
                 let answer = with_content(&store, seq, record).map_err(|e| status(&internal(&e)));
                 sent += answer.as_ref().map_or(0, |a| a.encoded_len());
-                sender.blocking_send(answer).is_ok()
+                to_reader.send(answer)
             });
             if let Err(error) = result {
-                let _ = sender.blocking_send(Err(status(&internal(&error))));
+                to_reader.send(Err(status(&internal(&error))));
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(out))))
+        Ok(Response::new(Box::pin(out)))
     }
 }

@@ -1,6 +1,7 @@
 //! The other nodes: Raft messages out, and the questions that nodes ask each other.
 
 use crate::membership::Roster;
+use crate::peer_service::MAX_CATCH_UP_BYTES;
 use crate::runtime::{Event, is_snapshot};
 use crate::tls::{NodeTls, dial};
 use raft::eraftpb::Message;
@@ -14,7 +15,7 @@ use vermilion_consensus::{ConfState, NodeId, Standing, Transport};
 use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{
     Bytes, CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, EndorsementReply,
-    EndorsementRequest, GenesisNode, RaftFrame, StatePart, StateRequest, SubmitReply, SubmitRequest, UseReply,
+    EndorsementRequest, GenesisNode, Message as _, PlaceRequest, RaftFrame, StatePart, StateRequest, SubmitReply, SubmitRequest, UseReply,
 };
 
 /// Frames that wait for a slow peer: beyond, they are dropped and Raft is told.
@@ -25,6 +26,8 @@ const STRANGERS: usize = 16;
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long a question to a peer may take.
 const QUESTION: Duration = Duration::from_secs(10);
+/// How long a question may take on which a message of Raft waits.
+const CONFIRM: Duration = Duration::from_secs(2);
 /// Bytes at which a frame of Raft messages is full; one larger message goes alone.
 const FRAME_BYTES: usize = 4 << 20;
 /// The largest message between nodes, in bytes: a block and what Raft adds, with room.
@@ -296,19 +299,28 @@ impl Peers {
         Ok(self.client(id)?.endorsement(request).await?.into_inner())
     }
 
+    /// What another node says of a place in the Raft log, as [`crate::place::Word`] numbers it.
+    pub async fn place(&self, id: NodeId, request: PlaceRequest) -> Result<u32, tonic::Status> {
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(CONFIRM);
+        Ok(self.client(id)?.place(request).await?.into_inner().word)
+    }
+
     /// Records with their ciphertexts.
     pub async fn catch_up(&self, id: NodeId, request: CatchUpRequest) -> Result<Vec<CatchUpRecord>, tonic::Status> {
         let most = request.to.saturating_sub(request.from);
         let mut request = tonic::Request::new(request);
         request.set_timeout(QUESTION * 6);
         let mut stream = self.client(id)?.catch_up(request).await?.into_inner();
-        let mut records = Vec::new();
+        let (mut records, mut bytes) = (Vec::new(), 0);
         // The request's own limit ends with the head of the answer.
         let slow = |_| tonic::Status::deadline_exceeded("a peer stopped in the midst of its records");
         while let Some(record) = tokio::time::timeout(QUESTION * 6, stream.message()).await.map_err(slow)?? {
-            if records.len() as u64 >= most {
+            // A peer ends behind the record that goes beyond the bytes of an answer.
+            if records.len() as u64 >= most || bytes > MAX_CATCH_UP_BYTES {
                 return Err(tonic::Status::out_of_range("a peer sends more records than it was asked for"));
             }
+            bytes += record.encoded_len();
             records.push(record);
         }
         Ok(records)

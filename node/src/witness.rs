@@ -109,8 +109,12 @@ impl WitnessOffice {
         match (*held).clone().with_newer_keys(newer) {
             Ok(trust) => {
                 let trust = Arc::new(trust);
-                *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&trust);
-                trust
+                let mut current = self.trust.write().unwrap_or_else(PoisonError::into_inner);
+                // Unless the group has changed meanwhile: then its trust has the keys already.
+                if Arc::ptr_eq(&current, &held) {
+                    *current = Arc::clone(&trust);
+                }
+                Arc::clone(&current)
             }
             Err(error) => {
                 tracing::error!(%error, "the ledger keys do not make a trust: those of before count");
@@ -240,6 +244,9 @@ impl WitnessOffice {
                 None => note.to_vec(),
             };
             ahead.insert(verified.size, merged.clone());
+            // Sizes that were passed without a checkpoint of this node's own.
+            let newest = *self.latest.borrow();
+            ahead.retain(|size, _| *size > newest || *size == verified.size);
             while ahead.len() > AHEAD {
                 // Far ahead there is nothing that this node will reach soon.
                 ahead.pop_last();

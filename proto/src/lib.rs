@@ -20,6 +20,9 @@ pub const BLOCK_TYPE: &str = "application/vnd.vermilion.block.v1+protobuf";
 /// The payload type of a membership change, part of what its proposer signs.
 pub const CHANGE_TYPE: &str = "application/vnd.vermilion.membership-change.v1+protobuf";
 
+/// The payload type of what a founder says of itself, part of what its keys sign.
+pub const FOUNDING_TYPE: &str = "application/vnd.vermilion.founding.v1+protobuf";
+
 /// The payload type of a status for a QR code, part of what the node signs.
 pub const QR_TYPE: &str = "application/vnd.vermilion.qr-status.v1+protobuf";
 

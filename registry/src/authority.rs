@@ -159,6 +159,9 @@ fn check_signer<'a>(view: &View<'a>, checked: &Checked, head: &Head, signer: &Si
     if state.revoked {
         return refuse(Reason::SignerRevoked, "signer.key_id");
     }
+    if state.suspended {
+        return refuse(Reason::CertificateSuspended, "signer.key_id");
+    }
     if view.now_ms < operator.from_ms || (operator.until_ms != 0 && view.now_ms >= operator.until_ms) {
         return refuse(Reason::SignerNotInForce, "signer.key_id");
     }

@@ -34,9 +34,13 @@ pub(crate) fn publish(view: &View<'_>, acting: &Unit, head: &Head, body: &Publis
     let Some(definition) = &body.r#type else { return refuse(Reason::FieldForm, "type") };
     check_definition(definition)?;
     check_seen(view, head, &keys::licence_type(&definition.code))?;
-    let current = view.directory.licence_type(&definition.code).and_then(|t| t.r#type.as_ref()).map_or(0, |t| t.version);
-    if definition.version != current.saturating_add(1) {
+    let current = view.directory.licence_type(&definition.code).and_then(|t| t.r#type.as_ref());
+    if definition.version != current.map_or(0, |t| t.version).saturating_add(1) {
         return refuse(Reason::TypeVersionGap, "type.version");
+    }
+    // A licence keeps its identifier from version to version: as a number in the clear, or as a tag.
+    if current.is_some_and(|t| t.identifier_class != definition.identifier_class) {
+        return refuse(Reason::TypeInvalid, "type.identifier_class is not that of the version before");
     }
     check_implementations(view, &body.implementations)?;
     Ok(Decision::of(vec![Change::Type(TypeState {

@@ -41,6 +41,7 @@ pub(crate) fn changes(payload: &[u8], genesis: &Genesis) -> Result<Vec<Change>, 
     let entries = policy_entries(genesis)?;
     let mut in_force = Entries::default();
     entries.iter().cloned().for_each(|e| in_force.insert(e));
+    set_policy::check_defined(&in_force, genesis.time_ms)?;
     let policy = Policy::read(&in_force, genesis.time_ms)?;
     let operators = operators_of(genesis, unit, &policy)?;
 
@@ -140,7 +141,7 @@ fn policy_entries(genesis: &Genesis) -> Result<Vec<PolicyEntry>, Stop> {
 /// The first operators: of the managing unit, and enough of them to admit others.
 fn operators_of<'a>(genesis: &'a Genesis, unit: &Unit, policy: &Policy) -> Result<Vec<&'a Operator>, Stop> {
     let mut out = Vec::new();
-    let (mut ids, mut persons, mut posts) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    let mut ids = BTreeSet::new();
     let node_keys: BTreeSet<_> =
         genesis.nodes.iter().filter_map(|n| PublicKey::from_slice(&n.node_key).ok()).map(|k| k.id().to_vec()).collect();
     for added in &genesis.operators {
@@ -155,13 +156,9 @@ fn operators_of<'a>(genesis: &'a Genesis, unit: &Unit, policy: &Policy) -> Resul
         if has_authority(genesis) {
             custody::check_operator(operator, out.iter().copied())?;
         }
-        if persons.insert(&operator.person_tag) {
-            posts.extend(operator.posts.iter().map(String::as_str));
-        }
         out.push(operator);
     }
-    // One person fills one post at a time; of people with several posts this asks less than it could.
-    let enough = policy.posts(Kind::AddOperator).is_some_and(|rule| rule.is_met(&posts) && rule.smallest() <= persons.len());
+    let enough = policy.posts(Kind::AddOperator).is_some_and(|rule| rule.can_be_filled(&operators::people(out.iter().copied())));
     if enough { Ok(out) } else { Err(Refusal::new(Reason::PostMissing, "the first operators cannot admit others").into()) }
 }
 

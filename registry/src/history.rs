@@ -44,16 +44,19 @@ pub fn of(kv: &dyn Kv, named: &Named, state: &LicenceState) -> Result<Vec<Status
     Ok(out)
 }
 
-/// The change that decides at `at_ms`, as far as the ledger knew at `known_ms`: of those recorded
-/// by then that had taken effect, the one recorded last. An annulment (撤销) takes effect from the
-/// start. `None` before the issue was recorded.
+/// The change that decides the state at `at_ms`, as far as the ledger knew at `known_ms`: of those
+/// recorded by then that had taken effect, the one recorded last. An annulment (撤销) takes effect
+/// from the start. An entry of a flag decides nothing: the state that it repeats is the one of the day
+/// when it was recorded, not of the day from which the flag holds. `None` before the issue was recorded.
 #[must_use]
 pub fn deciding(changes: &[StatusChange], at_ms: u64, known_ms: u64) -> Option<&StatusChange> {
     let annulled = u32::from(State::Annulled.number());
-    let known = || changes.iter().filter(|c| c.recorded_ms <= known_ms);
+    let before = std::iter::once(None).chain(changes.iter().map(Some));
+    let of_state = || changes.iter().zip(before.clone()).filter(|(c, before)| before.is_none_or(|b| b.state != c.state)).map(|(c, _)| c);
+    let known = || of_state().filter(|c| c.recorded_ms <= known_ms);
     let in_effect = |c: &&StatusChange| c.effective_ms <= at_ms || c.state == annulled;
     // The issue takes effect by the licence's own dates, which `state_at` applies.
-    known().rfind(in_effect).or_else(|| known().next())
+    known().filter(in_effect).last().or_else(|| known().next())
 }
 
 /// What a version was at `at_ms`, dates included, as far as the ledger knew at `known_ms`.
@@ -90,6 +93,27 @@ mod tests {
         assert_eq!(at(&changes, 5, 40), Some("valid"), "its own dates say so, though issued into the ledger later");
         assert_eq!(at(&changes, 1, 40), Some("not-yet-effective"));
         assert_eq!(at(&changes, 12, 9), None);
+    }
+
+    #[test]
+    fn a_flag_decides_nothing_however_far_back_it_reaches() {
+        let flag = |state, recorded, effective| StatusChange { flags: 1, ..change(state, recorded, effective) };
+        let changes = [
+            change(State::Valid, 10, 10),
+            change(State::Revoked, 30, 25),
+            flag(State::Revoked, 40, 12),
+            change(State::Valid, 50, 45),
+            flag(State::Valid, 60, 11),
+        ];
+        assert_eq!(at(&changes, 15, 70), Some("valid"), "revoked from day 25 on, not from the flag's");
+        assert_eq!(at(&changes, 15, 45), Some("valid"));
+        assert_eq!(at(&changes, 30, 70), Some("revoked"), "valid again from day 45 on, not from the flag's");
+        assert_eq!(at(&changes, 46, 70), Some("valid"));
+        assert_eq!(at(&changes, 26, 29), Some("valid"));
+        // Beside a stay that was recorded late, too.
+        let changes = [change(State::Valid, 10, 10), flag(State::Valid, 20, 20), change(State::Frozen, 30, 15), flag(State::Frozen, 31, 5)];
+        assert_eq!(at(&changes, 12, 40), Some("valid"));
+        assert_eq!(at(&changes, 22, 40), Some("frozen"));
     }
 
     #[test]

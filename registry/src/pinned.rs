@@ -96,6 +96,13 @@ pub fn vault_area<'a>(genesis: &'a Genesis, rotated: &'a [KeyState], key_id: &[u
     first.chain(later).next()
 }
 
+/// Whether a node is to hold a vault key: the city's nodes every one, a district's its own district's, so that a stolen
+/// district machine opens its own district's licences alone.
+#[must_use]
+pub fn may_hold(node: &GenesisNode, genesis: &Genesis, rotated: &[KeyState], key_id: &[u8]) -> bool {
+    node.city || vault_area(genesis, rotated, key_id) == Some(node.district.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -70,7 +70,7 @@ const REVIEWED: &str = "002-7;002-11;002-25";
 
 /// Every known key but the transitions, whose defaults are [`transition::DEFAULTS`].
 pub const TABLE: &[Row] = &[
-    text("posts.defined", "approve auditor checker issuer maker operate user verify", "002-25"),
+    text(DEFINED, "approve auditor checker issuer maker operate user verify", "002-25"),
     text("posts.register-unit", "approve+operate+verify", DUTIES),
     text("posts.change-unit", "approve+operate+verify", DUTIES),
     text("posts.add-operator", "approve+operate+verify", "002-21;002-25"),
@@ -126,6 +126,8 @@ pub const IDENTITY: &[Row] = &[
     text(BAN_GRADES, "critical high", "004-20"),
 ];
 
+/// The key of the posts that there are.
+pub(crate) const DEFINED: &str = "posts.defined";
 const BAN_GRADES: &str = "admission.ban.grades";
 /// The posts of a ledger with an authority: the others, and those of administration and of testing.
 const IDENTITY_POSTS: &str = "approve audit-admin auditor checker issuer maker operate security-admin system-admin tester user verify";
@@ -169,7 +171,7 @@ pub fn is_valid(key: &str, value: &str, defined: &BTreeSet<String>, has_authorit
     match row(key) {
         Some(Row { range: Some((low, high)), .. }) => parse_number(value).is_some_and(|n| (*low..=*high).contains(&n)),
         Some(Row { key: BAN_GRADES, .. }) => grades(value).is_some(),
-        Some(Row { key: "posts.defined", .. }) => posts::parse_list(value).is_some_and(|set| set.is_superset(&required_posts())),
+        Some(Row { key: DEFINED, .. }) => posts::parse_list(value).is_some_and(|set| set.is_superset(&required_posts(has_authority))),
         Some(_) => PostRule::parse(value).is_some_and(|rule| known(&rule)),
         None => false,
     }
@@ -181,9 +183,22 @@ fn parse_number(value: &str) -> Option<u64> {
     (number.to_string() == value).then_some(number)
 }
 
-/// Posts that cannot be struck from the list, because defaults name them.
-fn required_posts() -> BTreeSet<String> {
-    row("posts.defined").and_then(|r| posts::parse_list(r.default)).unwrap_or_default()
+/// Posts that cannot be struck from the list, because defaults or rules name them.
+fn required_posts(has_authority: bool) -> BTreeSet<String> {
+    let core = row("posts.defined").map(|r| r.default);
+    core.filter(|_| !has_authority).or(Some(IDENTITY_POSTS)).and_then(posts::parse_list).unwrap_or_default()
+}
+
+/// The posts that an entry names as those who must sign.
+fn named_posts(entry: &PolicyEntry) -> BTreeSet<String> {
+    let rule = if transition::pair(&entry.key).is_some() || admission::pair(&entry.key).is_some() {
+        Transition::parse(&entry.value).and_then(|t| t.posts)
+    } else if entry.key.starts_with("posts.") && entry.key != DEFINED {
+        PostRule::parse(&entry.value)
+    } else {
+        None
+    };
+    rule.iter().flat_map(PostRule::posts).map(str::to_owned).collect()
 }
 
 /// The entries that the genesis writes, with or without an authority: every default, in order of keys.
@@ -199,7 +214,7 @@ pub fn defaults(has_authority: bool) -> Vec<PolicyEntry> {
     let mut out: Vec<PolicyEntry> = TABLE.iter().map(|r| entry(r.key.to_owned(), r.default, r.citation)).collect();
     out.extend(transition::DEFAULTS.iter().map(|(from, to, value, citation)| entry(transition::key(*from, *to), value, citation)));
     if has_authority {
-        out.iter_mut().filter(|e| e.key == "posts.defined").for_each(|e| IDENTITY_POSTS.clone_into(&mut e.value));
+        out.iter_mut().filter(|e| e.key == DEFINED).for_each(|e| IDENTITY_POSTS.clone_into(&mut e.value));
         out.extend(IDENTITY.iter().map(|r| entry(r.key.to_owned(), r.default, r.citation)));
         out.extend(admission::DEFAULTS.iter().map(|(from, to, value, citation)| entry(admission::key(*from, *to), value, citation)));
     }
@@ -228,6 +243,21 @@ impl Entries {
     /// Every entry, by key and moment.
     pub fn iter(&self) -> impl Iterator<Item = &PolicyEntry> {
         self.by_key.values().flat_map(BTreeMap::values)
+    }
+
+    /// Every entry that holds at a moment or will.
+    fn holding(&self, time_ms: u64) -> impl Iterator<Item = &PolicyEntry> {
+        let current = move |of: &BTreeMap<u64, PolicyEntry>| of.range(..=time_ms).next_back().map_or(0, |(from, _)| *from);
+        self.by_key.values().flat_map(move |of| of.range(current(of)..).map(|(_, entry)| entry))
+    }
+
+    /// A post, and the key of an entry that names it, which `posts.defined` lacks or will lack while the
+    /// entry holds or is still to hold: what it asks for could never be signed.
+    pub(crate) fn undefined_post(&self, time_ms: u64) -> Option<(String, String)> {
+        let lists = || self.holding(time_ms).filter(|e| e.key == DEFINED).filter_map(|e| posts::parse_list(&e.value));
+        self.holding(time_ms)
+            .flat_map(|entry| named_posts(entry).into_iter().map(|post| (post, entry.key.clone())))
+            .find(|(post, _)| lists().any(|defined| !defined.contains(post)))
     }
 
     /// The first moment after `time_ms` at which some entry begins to hold.
@@ -321,7 +351,7 @@ impl Policy {
             admissions,
             until_ms: entries.next_change(time_ms),
             posts,
-            defined_posts: posts::parse_list(&value("posts.defined")?).ok_or_else(|| broken("posts.defined"))?,
+            defined_posts: posts::parse_list(&value(DEFINED)?).ok_or_else(|| broken(DEFINED))?,
             lifetime_max_ms: number("command.lifetime.max")? * crate::days::DAY_MS,
             items_max: number("issue.items.max")?,
             ahead_max_days: small("issue.ahead.max")?,
@@ -369,12 +399,13 @@ mod tests {
 
     #[test]
     fn every_default_is_valid_and_cited() {
-        let defined = required_posts();
+        let defined = required_posts(false);
         let mut keys = BTreeSet::new();
         for entry in defaults(false) {
             assert!(is_known(&entry.key, false) && is_valid(&entry.key, &entry.value, &defined, false), "{}", entry.key);
         }
-        let defined = posts::parse_list(IDENTITY_POSTS).unwrap();
+        let defined = required_posts(true);
+        assert!(defined.is_superset(&required_posts(false)) && defined.len() == 12);
         for entry in defaults(true) {
             assert!(is_known(&entry.key, true) && is_valid(&entry.key, &entry.value, &defined, true), "{}", entry.key);
             assert!(!entry.citation.is_empty() && keys.insert(entry.key));
@@ -403,7 +434,7 @@ mod tests {
 
     #[test]
     fn values_beyond_their_bounds_are_refused() {
-        let defined = required_posts();
+        let defined = required_posts(true);
         for (key, value) in [
             ("command.lifetime.max", "0"),
             ("command.lifetime.max", "040"),
@@ -412,6 +443,7 @@ mod tests {
             ("posts.issue", "clerk"),
             ("posts.issue", ""),
             ("posts.defined", "maker"),
+            ("posts.defined", "approve auditor checker issuer maker operate user verify"),
             ("transition.valid.frozen", "perhaps"),
             ("transition.valid.frozen", "allowed posts=clerk"),
             ("transition.superseded.valid", "allowed"),
@@ -426,8 +458,34 @@ mod tests {
     }
 
     #[test]
+    fn a_post_that_an_entry_names_stays_defined_as_long_as_the_entry_may_hold() {
+        let core = "approve auditor checker issuer maker operate user verify";
+        let with = format!("registrar {core}");
+        let undefined = |at: u64, set: &[(&str, &str, u64)]| {
+            let mut entries = Entries::default();
+            for (key, value, from) in [(DEFINED, with.as_str(), 0), (DEFINED, core, 3_000)].iter().chain(set) {
+                let (key, value) = ((*key).to_owned(), (*value).to_owned());
+                entries.insert(PolicyEntry { key, value, effective_from_ms: *from, ..Default::default() });
+            }
+            entries.undefined_post(at).map(|(post, key)| format!("{post} {key}"))
+        };
+        assert_eq!(undefined(0, &[]), None, "nobody names it");
+        for (key, names, names_not) in [
+            ("posts.issue", "maker+registrar", "maker"),
+            ("transition.valid.frozen", "allowed posts=registrar", "allowed"),
+            ("admission.applied.tested", "allowed posts=registrar", "refused"),
+        ] {
+            let found = Some(format!("registrar {key}"));
+            assert_eq!(undefined(0, &[(key, names, 1_000)]), found, "to come");
+            assert_eq!(undefined(2_000, &[(key, names, 1_000)]), found, "in force");
+            assert_eq!(undefined(0, &[(key, names, 1_000), (key, names_not, 2_000)]), found);
+            assert_eq!(undefined(2_000, &[(key, names, 1_000), (key, names_not, 2_000)]), None, "over");
+        }
+    }
+
+    #[test]
     fn without_an_authority_a_ledger_knows_what_it_always_knew() {
-        let defined = required_posts();
+        let defined = required_posts(false);
         assert_eq!(defaults(false).len(), TABLE.len() + transition::DEFAULTS.len());
         for row in IDENTITY {
             assert!(is_known(row.key, true) && !is_known(row.key, false), "{}", row.key);

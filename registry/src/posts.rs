@@ -1,6 +1,6 @@
 //! Posts (岗位) and which of them must sign (002-25: responsibility goes down to the post).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Which posts must sign: one of the alternatives, all of its posts.
@@ -32,10 +32,13 @@ impl PostRule {
         self.alternatives.len()
     }
 
-    /// How many must sign at least.
+    /// Whether these people, each in one of the posts that he holds, can fill an alternative.
     #[must_use]
-    pub fn smallest(&self) -> usize {
-        self.alternatives.iter().map(Vec::len).min().unwrap_or_default()
+    pub fn can_be_filled(&self, people: &[BTreeSet<&str>]) -> bool {
+        self.alternatives.iter().any(|wanted| {
+            let mut seats = BTreeMap::new();
+            (0..wanted.len()).all(|post| seat(post, wanted, people, &mut seats, &mut BTreeSet::new()))
+        })
     }
 
     /// Whether the posts that signed, each by another person, fill an alternative.
@@ -46,6 +49,29 @@ impl PostRule {
             wanted.iter().all(|post| count(&mut signed.iter().copied(), post) >= count(&mut wanted.iter().map(String::as_str), post))
         })
     }
+}
+
+/// Gives a wanted post to a person who holds it. Who has another post already gives it up if somebody
+/// else can take that one; `tried` are those who were asked. At most as deep as there are posts.
+fn seat(
+    post: usize,
+    wanted: &[String],
+    people: &[BTreeSet<&str>],
+    seats: &mut BTreeMap<usize, usize>,
+    tried: &mut BTreeSet<usize>,
+) -> bool {
+    let Some(name) = wanted.get(post) else { return false };
+    for (person, _) in people.iter().enumerate().filter(|(_, held)| held.contains(name.as_str())) {
+        if !tried.insert(person) {
+            continue;
+        }
+        let before = seats.get(&person).copied();
+        if before.is_none_or(|other| seat(other, wanted, people, seats, tried)) {
+            seats.insert(person, post);
+            return true;
+        }
+    }
+    false
 }
 
 impl fmt::Display for PostRule {
@@ -90,6 +116,22 @@ mod tests {
         let rule = PostRule::parse("checker+checker").unwrap();
         assert!(!rule.is_met(&["checker"]));
         assert!(rule.is_met(&["checker", "checker"]));
+    }
+
+    #[test]
+    fn people_fill_a_rule_each_in_one_post() {
+        let filled = |rule: &str, people: &[&[&str]]| {
+            let people: Vec<BTreeSet<&str>> = people.iter().map(|posts| posts.iter().copied().collect()).collect();
+            PostRule::parse(rule).unwrap().can_be_filled(&people)
+        };
+        let three = "approve+operate+verify";
+        assert!(filled(three, &[&["approve"], &["operate"], &["verify"]]));
+        assert!(!filled(three, &[&["approve", "operate"], &["user"], &["verify"]]), "one person fills one post");
+        // The first must give way twice before everyone has a post.
+        assert!(filled(three, &[&["approve", "operate", "verify"], &["approve", "operate"], &["approve"]]));
+        assert!(!filled(three, &[&["approve", "operate"], &["approve", "operate"], &["approve", "operate"]]));
+        assert!(filled("checker+checker", &[&["checker"], &["checker"]]) && !filled("checker+checker", &[&["checker"]]));
+        assert!(filled("emperor|maker", &[&["maker"]]) && !filled("maker", &[]));
     }
 
     #[test]

@@ -264,9 +264,9 @@ pub fn search(kv: &dyn Kv, unit: &Unit, body: &Use, limit: usize) -> Result<Vec<
     Ok(out)
 }
 
-/// The answer to a status question about a version, as of the head. The issue command's id is the
-/// caller's to fill in, from the record.
-pub fn status(kv: &dyn Kv, named: &Named) -> Result<StatusAnswer, Fatal> {
+/// The answer to a status question about a version, as of the head; its term is judged today by the asked node's clock, since
+/// a term ends without a record. The issue command's id is the caller's to fill in, from the record.
+pub fn status(kv: &dyn Kv, named: &Named, now_ms: u64) -> Result<StatusAnswer, Fatal> {
     let head = head(kv)?.ok_or(Fatal::NoGenesis)?;
     let answer = StatusAnswer { as_of_seq: head.size.saturating_sub(1), as_of_ms: head.time_ms, ..StatusAnswer::default() };
     let Some(licence) = licence::at_version(kv, named)? else {
@@ -275,7 +275,7 @@ pub fn status(kv: &dyn Kv, named: &Named) -> Result<StatusAnswer, Fatal> {
     let Some(state) = State::from_number(licence.state) else {
         return Err(Fatal::Broken(format!("licence state {} is unknown", licence.state)));
     };
-    let shown = shown(state, licence.effective_from, licence.expires_on, days::of(head.time_ms));
+    let shown = shown(state, licence.effective_from, licence.expires_on, days::of(head.time_ms.max(now_ms)));
     let superseded_by = match state {
         State::Superseded => named.series.identifier(named.version + 1).map(|id| id.as_str().to_owned()),
         _ => None,

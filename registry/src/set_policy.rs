@@ -6,7 +6,7 @@ use crate::command::Kind;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
-use crate::policy;
+use crate::policy::{self, Entries};
 use crate::reason::Reason;
 use std::collections::BTreeSet;
 use vermilion_proto::{Head, PolicyEntry, SetPolicy, Unit};
@@ -25,6 +25,7 @@ pub(crate) fn set(view: &View<'_>, acting: &Unit, head: &Head, body: &SetPolicy)
         return refuse(Reason::TooLarge, "entries");
     }
     let mut keys_set = BTreeSet::new();
+    let mut after = view.directory.policy().clone();
     let mut changes = Vec::with_capacity(body.entries.len());
     for entry in &body.entries {
         check(entry, &view.policy.defined_posts, view.directory.has_authority())?;
@@ -33,9 +34,19 @@ pub(crate) fn set(view: &View<'_>, acting: &Unit, head: &Head, body: &SetPolicy)
         if !keys_set.insert((entry.key.clone(), entry.effective_from_ms)) {
             return refuse(Reason::PolicyValue, "a key is set twice for one moment");
         }
+        after.insert(entry.clone());
         changes.push(Change::Policy(entry));
     }
+    check_defined(&after, view.now_ms)?;
     Ok(Decision::of(changes))
+}
+
+/// Every post that an entry in force or to come names stays defined, now and later.
+pub(crate) fn check_defined(entries: &Entries, now_ms: u64) -> Result<(), Stop> {
+    match entries.undefined_post(now_ms) {
+        Some((post, key)) => refuse(Reason::PolicyValue, format!("{} without {post}, which {key} names", policy::DEFINED)),
+        None => Ok(()),
+    }
 }
 
 /// Checks an entry by itself, for a ledger with or without an authority.

@@ -56,6 +56,18 @@ pub fn closed(unit: &Unit, body: &Use, definition: &LicenceType, issuer: &str) -
     }
 }
 
+/// Why a use is closed as a whole: of the licences it names, the first that is closed to it says so.
+pub(crate) fn first_closed(unit: &Unit, body: &Use, asked: &[Asked<'_>]) -> Option<Reason> {
+    asked.iter().find_map(|a| closed(unit, body, a.definition, a.issuer))
+}
+
+/// Whether a type's definition has a rule for the field. Of each licence in a use, no more is disclosed
+/// than what its own type's current definition knows.
+#[must_use]
+pub fn has_rule(definition: &LicenceType, field: &str) -> bool {
+    rules(definition).any(|rule| rule.name == field)
+}
+
 /// What is granted and what withheld, in the order of names.
 #[derive(Default)]
 pub(crate) struct Grants {
@@ -63,10 +75,18 @@ pub(crate) struct Grants {
     pub withheld: Vec<FieldRefusal>,
 }
 
+impl Grants {
+    /// Whether there is no field at all.
+    pub fn is_empty(&self) -> bool {
+        self.granted.is_empty() && self.withheld.is_empty()
+    }
+}
+
 /// Decides each field by its name, over all licences of a use. A field is granted if every licence
 /// whose type has it grants it; so what one licence withholds is withheld of all. A name that no
-/// type has is unknown. Asked for none, the types' default disclosures are meant.
-pub(crate) fn grants(unit: &Unit, body: &Use, asked: &[Asked<'_>]) -> Grants {
+/// type has is unknown. Asked for none, the types' default disclosures are meant. Where one licence is
+/// closed to the use ([`first_closed`]), none of its fields is granted, whichever licence has it.
+pub(crate) fn grants(body: &Use, asked: &[Asked<'_>], closed: Option<Reason>) -> Grants {
     let consent = has_consent(body);
     let by_name = !body.fields.is_empty();
     let mut fields: BTreeMap<&str, Option<Reason>> = body.fields.iter().map(|f| (f.as_str(), Some(Reason::UnknownField))).collect();
@@ -75,7 +95,6 @@ pub(crate) fn grants(unit: &Unit, body: &Use, asked: &[Asked<'_>]) -> Grants {
         fields.extend(all.map(|r| (r.name.as_str(), Some(Reason::UnknownField))));
     }
     for licence in asked {
-        let closed = closed(unit, body, licence.definition, licence.issuer);
         for rule in rules(licence.definition) {
             let Some(answer) = fields.get_mut(rule.name.as_str()) else { continue };
             let refused = closed.or_else(|| withheld(rule, consent, by_name));

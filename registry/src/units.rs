@@ -2,7 +2,7 @@
 //!
 //! Not yet honoured: `merged_into`, `succeeds`, `entrusted_by`, `admission`.
 
-use crate::authority::{ASSESSOR, MANAGING_CITY, MANAGING_DISTRICT, ROLES, check_seen, has_role, may_manage, require_role};
+use crate::authority::{ASSESSOR, AUDITOR, MANAGING_CITY, MANAGING_DISTRICT, ROLES, check_seen, has_role, may_manage, require_role};
 use crate::codes::{division, uscc};
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 use vermilion_proto::{ChangeUnit, Head, RegisterUnit, Unit, UnitState};
 
 const MAX_NAME: usize = 200;
+/// Roles that the city alone gives: who manages a district, and those whose right reaches beyond one.
+const OF_THE_CITY: [&str; 3] = [MANAGING_DISTRICT, AUDITOR, ASSESSOR];
 
 /// Registers a unit (002-6).
 pub(crate) fn register(view: &View<'_>, acting: &Unit, body: &RegisterUnit) -> Result<Decision, Stop> {
@@ -19,8 +21,7 @@ pub(crate) fn register(view: &View<'_>, acting: &Unit, body: &RegisterUnit) -> R
     let city = view.directory.units.values().filter_map(|s| s.unit.as_ref()).find(|u| has_role(u, MANAGING_CITY));
     check(unit, city.map_or("", |u| u.area.as_str()), view.directory.has_authority())?;
     may_manage(acting, unit)?;
-    if has_role(unit, MANAGING_DISTRICT) {
-        // Who manages a district is the city's to say.
+    if OF_THE_CITY.iter().any(|role| has_role(unit, role)) {
         require_role(acting, &[MANAGING_CITY])?;
     }
     if view.directory.unit(&unit.uscc).is_some() {

@@ -15,7 +15,7 @@ use crate::decision::{Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::licence;
 use crate::reason::Reason;
-use crate::sharing::{self, Asked};
+use crate::sharing::{self, Asked, Grants};
 use std::collections::BTreeSet;
 use vermilion_proto::{Act, Authority, Delivery, Head, Mode, TypeState, Unit, Use};
 
@@ -40,14 +40,14 @@ pub(crate) fn decide(view: &View<'_>, acting: &Unit, head: &Head, body: &Use) ->
         asked.push((definition, found.state.unit));
     }
     let asked: Vec<Asked<'_>> = asked.iter().map(|(definition, unit)| Asked { definition, issuer: unit }).collect();
-    let mut decision = Decision::default();
-    if body.act == Act::Verify as i32 && body.fields.is_empty() {
-        match asked.iter().find_map(|a| sharing::closed(acting, body, a.definition, a.issuer)) {
-            Some(reason) => return refuse(reason, "the type's sharing decision"),
-            None => return Ok(decision),
-        }
+    let closed = sharing::first_closed(acting, body, &asked);
+    let asks_status_alone = body.act == Act::Verify as i32 && body.fields.is_empty();
+    let grants = if asks_status_alone { Grants::default() } else { sharing::grants(body, &asked, closed) };
+    // Without a field the refusal of each has no place in the outcome: the use itself is refused.
+    if let Some(reason) = closed.filter(|_| grants.is_empty()) {
+        return refuse(reason, "the type's sharing decision");
     }
-    let grants = sharing::grants(acting, body, &asked);
+    let mut decision = Decision::default();
     decision.outcome.granted = grants.granted;
     decision.outcome.withheld = grants.withheld;
     Ok(decision)

@@ -77,11 +77,22 @@ fn refused_ones() {
             // Two posts of one person are no two people.
             g.operators[1].operator = Some(operator("oli", "ann", common::CITY, &["operate"]));
         }),
+        ("post-missing", |g| {
+            // Three people, but one of them would have to fill two posts.
+            g.operators[0].operator = Some(operator("ann", "ann", common::CITY, &["approve", "operate"]));
+            g.operators[1].operator = Some(operator("oli", "oli", common::CITY, &["user"]));
+        }),
         ("already-exists", |g| g.operators.push(g.operators[0].clone())),
         ("already-exists", |g| g.operators.push(AddOperator { operator: Some(operator("node 1", "x", common::CITY, &["maker"])) })),
         ("wrong-unit", |g| g.operators.push(AddOperator { operator: Some(operator("x", "x", "11440300MB0X00027E", &["maker"])) })),
         ("unknown-policy", |g| g.policy.push(entry("tea.time", "17", 0))),
         ("policy-value", |g| g.policy.push(entry("retention.years.min", "5", 0))),
+        ("policy-value", |g| {
+            // The list that is to come lacks a post that must sign.
+            let core = "approve auditor checker issuer maker operate user verify";
+            g.policy = vec![entry("posts.defined", &format!("{core} registrar"), 0), entry("posts.defined", core, START + 10)];
+            g.policy.push(entry("posts.issue", "maker+registrar", 0));
+        }),
         ("field-form", |g| g.calendar.push(CalendarYear { year: 2026, holidays: vec!["2027-01-01".into()], worked_weekends: vec![] })),
     ];
     for (n, (reason, change)) in changes.iter().enumerate() {

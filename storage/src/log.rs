@@ -87,7 +87,8 @@ impl LogShared {
         let mut options = ReadOptions::default();
         options.fill_cache(false);
         let mut rows = shared.db.raw_iterator_cf_opt(column, options);
-        rows.seek_to_first();
+        // What was dropped may still lie before it, until its file goes.
+        rows.seek(columns::seq(state.truncated.0 + 1));
         while let Some((key, value)) = rows.item() {
             let entry = entry::parse(value)?;
             if columns::number(key) != Some(entry.index) || entry.index != state.last_index + 1 {
@@ -296,7 +297,7 @@ impl LogShared {
         Ok(self.db.flush_cfs_opt(&columns?, &FlushOptions::default())?)
     }
 
-    /// Drops entries behind `applied`, as far as `policy` allows. Not synced: dropping again is harmless.
+    /// Drops entries behind `applied`, as far as `policy` allows, from the disk too.
     pub(crate) fn truncate(&self, applied: u64, policy: Truncation) -> Result<Option<u64>, StorageError> {
         let (cut, behind, excess) = {
             let state = self.state();
@@ -323,18 +324,21 @@ impl LogShared {
         debug_assert!(cut > first);
         self.flush_all()?;
         let term = self.term(cut)?.ok_or_else(|| StorageError::damaged(format!("Raft log entry {cut} is missing")))?;
-        let mut writes = WriteBatch::default();
-        writes.put_cf(self.cf(columns::META)?, columns::META_TRUNCATED, entry::encode_numbers(&[cut, term]));
-        writes.delete_range_cf(self.column()?, columns::seq(0), columns::seq(cut + 1));
-        self.db.write(writes)?;
-        self.db.delete_file_in_range_cf(self.column()?, columns::seq(0), columns::seq(cut))?;
-        let mut state = self.write_state();
-        let dropped = (cut - state.truncated.0) as usize;
-        state.bytes -= state.sizes.drain(..dropped).map(u64::from).sum::<u64>();
-        state.truncated = (cut, term);
-        while state.tail.front().is_some_and(|e| e.index <= cut) {
-            state.pop_oldest();
+        {
+            // First for those who read beside: what is gone must not look like damage.
+            let mut state = self.write_state();
+            let dropped = (cut - state.truncated.0) as usize;
+            state.bytes -= state.sizes.drain(..dropped).map(u64::from).sum::<u64>();
+            state.truncated = (cut, term);
+            while state.tail.front().is_some_and(|e| e.index <= cut) {
+                state.pop_oldest();
+            }
         }
+        self.db.put_cf(self.cf(columns::META)?, columns::META_TRUNCATED, entry::encode_numbers(&[cut, term]))?;
+        // Files go at once, the note of it only with the log: after a power cut they must not lack a reason.
+        self.db.flush_wal(true)?;
+        // Whole files. A tombstone for the rest would overlap with all of the column, and have it copied.
+        self.db.delete_file_in_range_cf(self.column()?, columns::seq(0), columns::seq(cut))?;
         Ok(Some(cut))
     }
 }
@@ -407,6 +411,8 @@ impl raft::Storage for LogStore {
         match found.first() {
             Some(entry) if entry.index == low => Ok(found),
             _ if low == high => Ok(found),
+            // Dropped while it was read.
+            _ if low < self.0.range().0 => Err(raft::Error::Store(RaftStorageError::Compacted)),
             _ => Err(other(StorageError::damaged(format!("Raft log entry {low} is missing")))),
         }
     }
@@ -440,5 +446,55 @@ impl raft::Storage for LogStore {
         data.term = state.base.term;
         data.set_conf_state(state.conf.clone());
         Ok(snapshot)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{Mode, Store};
+    use std::time::{Duration, Instant};
+
+    /// Entries of a batch, and bytes of each.
+    const ENTRIES: u64 = 64;
+    const BYTES: usize = 64 << 10;
+
+    fn batch(from: u64) -> LogBatch {
+        let entry = |index| Entry { index, term: 1, data: vec![index as u8; BYTES], ..Entry::default() };
+        LogBatch { entries: (from..from + ENTRIES).map(entry).collect(), ..LogBatch::default() }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "the database moves its files beside us")]
+    fn what_is_dropped_goes_from_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Mode::Node).unwrap();
+        let policy = Truncation { keep_entries: ENTRIES, keep_bytes: u64::MAX, step: 1 };
+        let log = &store.log;
+        let rounds = 16;
+        for round in 0..rounds {
+            log.write_batch(batch(round * ENTRIES + 1)).unwrap();
+            log.truncate((round + 1) * ENTRIES, policy).unwrap();
+        }
+        let written = rounds * ENTRIES * BYTES as u64;
+        let on_disk = || log.db.property_int_value_cf(log.column().unwrap(), "rocksdb.total-sst-files-size").unwrap().unwrap();
+        // Files are moved down beside the writes, and go with the next truncation.
+        let end = Instant::now() + Duration::from_secs(20);
+        let mut at = rounds * ENTRIES;
+        while on_disk() > written / 2 {
+            assert!(Instant::now() < end, "{} of {written} bytes are still on the disk", on_disk());
+            std::thread::sleep(Duration::from_millis(50));
+            log.write_batch(LogBatch { entries: batch(at + 1).entries[..1].to_vec(), ..LogBatch::default() }).unwrap();
+            at += 1;
+            log.truncate(at, policy).unwrap();
+        }
+        let range = log.range();
+        assert_eq!(range, (at - ENTRIES + 1, at));
+        // Opened again it begins where it was cut.
+        drop(store);
+        let store = Store::open(dir.path(), Mode::Node).unwrap();
+        assert_eq!(store.log.range(), range);
+        assert_eq!(store.log.entries(range.0, range.1 + 1, None).unwrap().len() as u64, ENTRIES);
     }
 }

@@ -124,8 +124,8 @@ pub(crate) fn column_options(name: &str, cache: &Cache) -> Options {
     table.set_block_size(16 << 10);
     table.set_format_version(5);
     if name == columns::LOG {
-        // Written once, read from memory, dropped by whole files: compaction would only copy it.
-        options.set_disable_auto_compactions(true);
+        // Written in order and dropped by whole files, but never from level 0: compaction moves files down, and copies none
+        // that follow each other.
         options.set_level_zero_slowdown_writes_trigger(1 << 20);
         options.set_level_zero_stop_writes_trigger(1 << 20);
     }

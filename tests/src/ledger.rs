@@ -59,7 +59,8 @@ impl Audit {
     }
 }
 
-fn free_ports(count: u16) -> u16 {
+/// The first of `count` free ports that follow one another.
+pub fn free_ports(count: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.len() as u16;
     // Other test programs start elsewhere.
@@ -71,6 +72,20 @@ fn free_ports(count: u16) -> u16 {
             return base;
         }
     }
+}
+
+/// Runs one of our programs in a folder, its words as they are typed: exit code, output, errors.
+#[must_use]
+pub fn run(folder: &Path, line: &str) -> (i32, String, String) {
+    let mut words = line.split_whitespace();
+    let program = processes::vermiliond().unwrap().with_file_name(words.next().unwrap());
+    output(Command::new(program).args(words).current_dir(folder))
+}
+
+fn output(command: &mut Command) -> (i32, String, String) {
+    let out = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
 }
 
 fn end(nodes: &mut [TestNode]) {
@@ -366,10 +381,8 @@ impl Ledger {
     /// Runs the command `vermilion`: exit code, output, errors.
     #[must_use]
     pub fn vermilion<A: AsRef<std::ffi::OsStr>>(&self, args: &[A]) -> (i32, String, String) {
-        let program = processes::vermiliond().unwrap().with_file_name("vermilion");
-        let out = Command::new(&program).args(args).stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{}: {e}", program.display()));
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
+        let mut command = Command::new(processes::vermiliond().unwrap().with_file_name("vermilion"));
+        output(command.args(args))
     }
 
     /// What a node's folder needs to run elsewhere, copied to `to`: the node's folder there.

@@ -20,6 +20,6 @@ mod rows;
 mod wait;
 pub mod witness;
 
-pub use ledger::{Audit, Ledger, LoneRun, findings, run_alone};
+pub use ledger::{Audit, Ledger, LoneRun, findings, free_ports, run, run_alone};
 pub use rows::{Rows, personal_values, public_identifiers};
 pub use wait::{until, within};

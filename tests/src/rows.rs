@@ -1,6 +1,7 @@
 //! Rows of the sample city.
 
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use vermilion_crypto::random;
 use vermilion_proto::{FieldClass, FieldRule, IdentifierClass};
@@ -28,9 +29,16 @@ impl Rows {
     /// had again.
     #[must_use]
     pub fn fresh(folder: &Path, sample: &Sample, count: u64) -> Self {
-        let seed = u64::from_be_bytes(random().unwrap());
-        println!("{count} rows of seed {seed}");
-        Self::write(folder.join(format!("rows-{seed}.jsonl")), sample.licences(seed, count))
+        let types: BTreeSet<String> = sample.catalogue().unwrap().into_iter().map(|of| of.licence_type.name_zh).collect();
+        loop {
+            let seed = u64::from_be_bytes(random().unwrap());
+            let rows = Self::write(folder.join(format!("rows-{seed}.jsonl")), sample.licences(seed, count));
+            // Of each type one: tests look for rows of a type, and few rows may lack one.
+            if types.iter().all(|name| !rows.of_type(name).is_empty()) {
+                println!("{count} rows of seed {seed}");
+                return rows;
+            }
+        }
     }
 
     /// Reads a file.

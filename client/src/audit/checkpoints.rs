@@ -6,9 +6,9 @@ use super::link::Root;
 use super::session::Held;
 use super::source::{ReadError, Source};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use vermilion_crypto::Digest;
-use vermilion_ledger::{Conflict, LedgerError, Trust, Verified, signed_out_of_turn, verify};
+use vermilion_ledger::{Conflict, Cosigner, LedgerError, Trust, Verified, signed_out_of_turn, verify};
 
 /// Notes checked at once.
 const BATCH: usize = 512;
@@ -50,8 +50,8 @@ pub struct Checkpoints<'a> {
     trust: &'a Trust,
     /// The root that was signed first for each size, and by whose source.
     signed: BTreeMap<u64, (Digest, usize)>,
-    /// Who cosigned what is not yet known to carry the quorum: the ledger key, and witnesses by name.
-    gathering: BTreeMap<u64, (bool, BTreeSet<String>)>,
+    /// Who signed what is not yet known to carry the quorum, by size and root.
+    gathering: BTreeMap<(u64, Digest), Verified>,
     /// The largest size whose root is right and carries the quorum.
     pub covered: u64,
     /// Checkpoints read.
@@ -107,10 +107,11 @@ impl<'a> Checkpoints<'a> {
             }
             match verified {
                 Ok(verified) => {
-                    if self.one(size, &verified, history, findings) {
-                        self.gather(&verified);
-                    }
+                    let right = self.one(size, &verified, history, findings);
                     self.conflict(held, position, &verified, &note, findings);
+                    if right {
+                        self.gather(verified);
+                    }
                 }
                 Err(error) => invalid(size, &error, findings),
             }
@@ -154,18 +155,26 @@ impl<'a> Checkpoints<'a> {
         true
     }
 
-    /// Adds who signed; cosignatures count wherever they are kept.
-    fn gather(&mut self, verified: &Verified) {
-        if verified.size <= self.covered {
+    /// Adds who signed; cosignatures count wherever they are kept. What is enough the trust says, its policy
+    /// included.
+    fn gather(&mut self, verified: Verified) {
+        let size = verified.size;
+        if size <= self.covered {
             return;
         }
-        let settings = self.trust.settings();
-        let (ledger, names) = self.gathering.entry(verified.size).or_default();
-        *ledger |= verified.signed_by_ledger;
-        names.extend(verified.cosigners.iter().map(|c| c.name.clone()));
-        if names.len() >= settings.quorum && (*ledger || !settings.require_ledger_key) {
-            self.covered = verified.size;
-            self.gathering = self.gathering.split_off(&(self.covered + 1));
+        let gathered = match self.gathering.entry((size, verified.root)) {
+            Entry::Vacant(none) => none.insert(verified),
+            Entry::Occupied(some) => {
+                let gathered = some.into_mut();
+                gathered.signed_by_ledger |= verified.signed_by_ledger;
+                add(&mut gathered.cosigners, verified.cosigners);
+                add(&mut gathered.outside, verified.outside);
+                gathered
+            }
+        };
+        if gathered.check_quorum(self.trust).is_ok() {
+            self.covered = size;
+            self.gathering.retain(|(size, _), _| *size > self.covered);
         }
     }
 
@@ -194,9 +203,20 @@ impl<'a> Checkpoints<'a> {
             findings.add(
                 Code::QuorumMissing,
                 None,
-                format!("No checkpoint carries the {need} cosignatures that are required: nothing but the units' own signatures protects the records."),
-                format!("没有任何检查点达到所需的{need}个联署：记录仅受各单位自身签名保护。"),
+                format!(
+                    "No checkpoint carries the {need} cosignatures that are required, from those whom the trust asks for: nothing but the units' own signatures protects the records."
+                ),
+                format!("没有任何检查点达到信任配置所要求的{need}个联署：记录仅受各单位自身签名保护。"),
             );
+        }
+    }
+}
+
+/// Adds those that are not among them: each counts once.
+fn add(cosigners: &mut Vec<Cosigner>, more: Vec<Cosigner>) {
+    for one in more {
+        if cosigners.iter().all(|known| known.name != one.name) {
+            cosigners.push(one);
         }
     }
 }

@@ -7,6 +7,8 @@ use super::{
 };
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,14 +75,20 @@ pub struct Access {
     pub dialer: Option<crate::tls::Dialer>,
 }
 
-/// Runs the command; the summary, or with `json` one object, goes to standard output.
+/// Runs the command; the summary, or with `json` one object, goes to standard output, errors to standard
+/// error.
 pub async fn run(args: AuditArgs, json: bool, access: Option<Access>) -> u8 {
+    run_to(args, json, access, &mut io::stdout()).await
+}
+
+/// The same with what goes to standard output written to `out`.
+pub(super) async fn run_to(args: AuditArgs, json: bool, access: Option<Access>, out: &mut (dyn Write + Send)) -> u8 {
     let access = access.unwrap_or_default();
     if args.watch.watch {
-        return watching::run(&args, json, &access).await;
+        return watching::run(&args, json, &access, out).await;
     }
     if !args.tiles.is_empty() {
-        return tiles(&args, json, &access).await;
+        return tiles(&args, json, &access, out).await;
     }
     let prepared = match prepare(&args, &access).await {
         Ok(prepared) => prepared,
@@ -96,7 +104,7 @@ pub async fn run(args: AuditArgs, json: bool, access: Option<Access>) -> u8 {
     }
     let audited = tokio::task::spawn_blocking(move || {
         let sources: Vec<&dyn Source> = sources.iter().map(AsRef::as_ref).collect();
-        let bar = Bar::new();
+        let bar = Bar::new(json);
         let advance: &Advance<'_> = &|stage, source, done, total| bar.show(stage, source, done, total);
         let report = audit(&sources, &options, advance);
         bar.bar.finish_and_clear();
@@ -104,14 +112,14 @@ pub async fn run(args: AuditArgs, json: bool, access: Option<Access>) -> u8 {
     })
     .await;
     match audited {
-        Ok(Ok(report)) => tell(&report, json),
+        Ok(Ok(report)) => tell(&report, json, out),
         Ok(Err(CannotRead { source_name, why })) => fail(json, CANNOT_READ, &format!("{source_name}: {why}")),
         Err(error) => fail(json, CANNOT_READ, &format!("the audit broke off: {error}")),
     }
 }
 
 /// Tiles alone.
-async fn tiles(args: &AuditArgs, json: bool, access: &Access) -> u8 {
+async fn tiles(args: &AuditArgs, json: bool, access: &Access, out: &mut (dyn Write + Send)) -> u8 {
     let ([url], true, None) = (args.tiles.as_slice(), args.data_dirs.is_empty(), &args.nodes) else {
         return fail(json, USAGE, "one place of tiles is audited at a time, and by itself");
     };
@@ -120,11 +128,11 @@ async fn tiles(args: &AuditArgs, json: bool, access: &Access) -> u8 {
         Ok(None) => return fail(json, USAGE, "tiles say nothing of whom to trust: give --trust, or a configuration that names one"),
         Err(why) => return fail(json, USAGE, &why),
     };
-    let bar = Bar::new();
+    let bar = Bar::new(json);
     let audited = audit_tiles(url, &trust, &|stage, source, done, total| bar.show(stage, source, done, total)).await;
     bar.bar.finish_and_clear();
     match audited {
-        Ok(report) => tell(&report, json),
+        Ok(report) => tell(&report, json, out),
         Err(CannotRead { source_name, why }) => fail(json, CANNOT_READ, &format!("{source_name}: {why}")),
     }
 }
@@ -179,27 +187,47 @@ fn addresses(args: &AuditArgs, access: &Access) -> Result<Vec<String>, String> {
     Ok(asked.iter().map(address).collect())
 }
 
-fn tell(report: &Report, json: bool) -> u8 {
-    if json {
-        println!("{}", report.to_json());
-    } else {
-        print!("{}", report.to_text());
+fn tell(report: &Report, json: bool, out: &mut (dyn Write + Send)) -> u8 {
+    let text = if json { report.to_json().to_string() } else { report.to_text() };
+    match line(out, &text) {
+        // An answer that nobody got is none.
+        Err(error) => fail(json, CANNOT_READ, &unwritten(&error)),
+        Ok(()) if report.clean => CLEAN,
+        Ok(()) => FOUND,
     }
-    if report.clean { CLEAN } else { FOUND }
+}
+
+/// Writes a text as lines of its own. It does not panic where `println!` does: whoever reads may be gone.
+pub(super) fn line(out: &mut (dyn Write + Send), text: &str) -> io::Result<()> {
+    writeln!(out, "{}", text.trim_end_matches('\n'))?;
+    out.flush()
+}
+
+/// What is said when standard output takes no more.
+pub(super) fn unwritten(error: &io::Error) -> String {
+    format!("standard output cannot be written: {error}")
 }
 
 pub(super) fn fail(json: bool, code: u8, why: &str) -> u8 {
-    if json {
-        println!("{}", serde_json::json!({"clean": null, "error": why}));
-    }
-    eprintln!("audit: {why}");
+    complain(json, if code == USAGE { "usage" } else { "cannot-read" }, why);
     code
 }
 
+/// Says on standard error what is amiss, with `json` as one object. Nobody need be there to read it.
+pub(super) fn complain(json: bool, code: &str, why: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", complaint(json, code, why));
+}
+
+pub(super) fn complaint(json: bool, code: &str, why: &str) -> String {
+    if json { json!({"error": code, "message": why}).to_string() } else { format!("audit: {why}") }
+}
+
 /// A bar on standard error, hidden when that is no terminal.
-/// Then a line tells now and then, with rate and time left as the bar does.
+/// Then a line tells now and then, with rate and time left as the bar does. For scripts there is neither:
+/// they read errors there.
 struct Bar {
     bar: ProgressBar,
+    silent: bool,
     on: Mutex<Option<(Stage, String)>>,
     told: Mutex<(Instant, u64)>,
 }
@@ -208,14 +236,15 @@ struct Bar {
 const TELL: Duration = Duration::from_secs(10);
 
 impl Bar {
-    fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8));
-        Self { bar, on: Mutex::new(None), told: Mutex::new((Instant::now(), 0)) }
+    fn new(silent: bool) -> Self {
+        let target = if silent { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        Self { bar, silent, on: Mutex::new(None), told: Mutex::new((Instant::now(), 0)) }
     }
 
     fn show(&self, stage: Stage, source: &str, done: u64, total: u64) {
         // The scan of databases runs beside the records, which are what takes long.
-        if stage == Stage::Database {
+        if self.silent || stage == Stage::Database {
             return;
         }
         if self.bar.is_hidden() {
@@ -246,7 +275,7 @@ impl Bar {
         }
         let rate = done.saturating_sub(told.1) as f64 / since.as_secs_f64();
         let left = if rate > 0.0 { format!(", {:.0} s left", total.saturating_sub(done) as f64 / rate) } else { String::new() };
-        eprintln!("audit: {source}: {done} of {total}, {rate:.0} a second{left}");
+        let _ = writeln!(io::stderr().lock(), "audit: {source}: {done} of {total}, {rate:.0} a second{left}");
         *told = (Instant::now(), done);
     }
 }

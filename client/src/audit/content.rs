@@ -171,11 +171,42 @@ impl Due<'_> {
 }
 
 /// The items whose key an erasure has struck out of the wrapped keys; none if this is no such row.
-/// The digest that was signed covers the row as it was before, so what is left cannot be compared.
+/// The digest that was signed covers the row as it was before, so what is left cannot be compared with it:
+/// [`compare_wraps`] holds directories against each other, and the report says that it was not checked.
 fn struck_out(bytes: &[u8], count: usize) -> Option<Vec<u32>> {
     let wraps: VaultWraps = canonical(bytes).ok()?;
     let struck: Vec<u32> = (0u32..).zip(&wraps.licence_keys).filter(|(_, key)| key.is_empty()).map(|(n, _)| n).collect();
     (wraps.licence_keys.len() == count && !struck.is_empty()).then_some(struck)
+}
+
+/// Compares what is left of some records' wrapped keys with another directory's of the same history. A row
+/// that is not there, or none, is a finding of its own directory's, or of a record that it does not have.
+pub fn compare_wraps(
+    (name, store): (&str, &Store),
+    other: &Store,
+    records: &BTreeSet<u64>,
+    findings: &mut Findings,
+) -> Result<(), StorageError> {
+    let read = |store: &Store, seq: u64| Ok::<_, StorageError>(store.wraps(seq)?.and_then(|bytes| canonical::<VaultWraps>(&bytes).ok()));
+    for seq in records {
+        let (Some(mut one), Some(mut theirs)) = (read(store, *seq)?, read(other, *seq)?) else { continue };
+        // A shorter directory may not have come to every erasure.
+        for (one, theirs) in one.licence_keys.iter_mut().zip(&mut theirs.licence_keys) {
+            if one.is_empty() || theirs.is_empty() {
+                one.clear();
+                theirs.clear();
+            }
+        }
+        if one != theirs {
+            findings.add(
+                Code::ContentDiffers,
+                Some(*seq),
+                format!("What an erasure left of the wrapped keys of record {seq} is not the same here and in {name}: one was changed."),
+                format!("第{seq}号记录在删除后余下的封装密钥与{name}中的不同：其一被改动。"),
+            );
+        }
+    }
+    Ok(())
 }
 
 fn differs(findings: &mut Findings, seq: u64, en: &str, zh: &str) {
@@ -218,6 +249,11 @@ pub struct Lacking {
 }
 
 impl Lacking {
+    /// The records with an item whose wrapped key is struck out, each at least once.
+    pub fn cut(&self) -> impl Iterator<Item = u64> {
+        self.struck.iter().map(|(seq, _)| *seq)
+    }
+
     /// Adds a chunk's.
     pub fn extend(&mut self, other: Self) {
         self.absent.extend(other.absent);

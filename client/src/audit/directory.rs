@@ -2,8 +2,14 @@
 //! its database read, and did the node keep evidence against others?
 
 use super::finding::{Code, Findings};
+use super::link::Root;
 use super::{Advance, Stage};
-use vermilion_storage::{Column, Store, scan_column};
+use vermilion_crypto::Digest;
+use vermilion_ledger::{TILE_HEIGHT, check_consistency};
+use vermilion_storage::{Column, StorageError, Store, scan_column, seq_place};
+
+/// Levels of tiles that a tree can have.
+const LEVELS: u8 = 8;
 
 /// The columns that are read whole neither by a walk through the records nor, as the Raft log is, by
 /// opening the directory.
@@ -48,6 +54,111 @@ pub fn examine(store: &Store, name: &str) -> Findings {
         );
     }
     findings
+}
+
+/// Examines what is kept of the tree over `size` records beside its full tiles and bundles, which a walk
+/// compares: rows beyond it, and the proofs that its checkpoints continue each other.
+pub fn tree(store: &Store, name: &str, size: u64, roots: &[Root]) -> Findings {
+    let mut findings = Findings::of(name);
+    let (Some(tiles), Some(entries), Some(proofs)) = (column("tiles"), column("entries"), column("consistency")) else {
+        damaged(&mut findings, "it lacks a column of the tree");
+        return findings;
+    };
+    let read = extra_tiles(store, tiles, size, &mut findings)
+        .and_then(|()| extra_bundles(store, entries, size, &mut findings))
+        .and_then(|()| continuity(store, proofs, roots, &mut findings));
+    if let Err(error) = read {
+        damaged(&mut findings, &error.to_string());
+    }
+    findings
+}
+
+/// A column by its name in the database. `Column` has constants only for those that hold what records brought.
+fn column(name: &str) -> Option<Column> {
+    let shown = format!("Column({name:?})");
+    Column::all().find(|column| format!("{column:?}") == shown)
+}
+
+/// Full tiles of a level in a tree of so many records.
+fn full_tiles(size: u64, level: u8) -> u64 {
+    size.checked_shr(u32::from(TILE_HEIGHT) * (u32::from(level) + 1)).unwrap_or(0)
+}
+
+/// Each level's rows behind its last full tile, and whatever stands behind the last level.
+fn extra_tiles(store: &Store, column: Column, size: u64, findings: &mut Findings) -> Result<(), StorageError> {
+    for level in 0..=LEVELS {
+        let from = [&[level][..], &full_tiles(size, level).to_be_bytes()].concat();
+        let mut rows = store.rows(column, &from)?;
+        while let Some((key, _)) = rows.current()? {
+            if level < LEVELS && key.first() != Some(&level) {
+                break;
+            }
+            match key.split_first_chunk::<1>().and_then(|([level], index)| Some((level, seq_place(index)?))) {
+                Some((level, index)) => extra(
+                    findings,
+                    &format!("Tile {index} of level {level} is stored"),
+                    &format!("所存默克尔树第{level}层第{index}号瓦片"),
+                    size,
+                ),
+                None => extra(findings, "A tile is stored under a key that is not of its form", "所存默克尔树瓦片（键格式不符）", size),
+            }
+            rows.advance();
+        }
+    }
+    Ok(())
+}
+
+fn extra_bundles(store: &Store, column: Column, size: u64, findings: &mut Findings) -> Result<(), StorageError> {
+    let mut rows = store.rows_from(column, full_tiles(size, 0))?;
+    while let Some((key, _)) = rows.current()? {
+        match seq_place(key) {
+            Some(index) => extra(findings, &format!("Entry bundle {index} is stored"), &format!("所存第{index}号条目包"), size),
+            None => extra(findings, "An entry bundle is stored under a key that is not of its form", "所存条目包（键格式不符）", size),
+        }
+        rows.advance();
+    }
+    Ok(())
+}
+
+fn extra(findings: &mut Findings, en: &str, zh: &str, size: u64) {
+    findings.add(
+        Code::TileExtra,
+        None,
+        format!("{en}, and the tree over the {size} records has none there."),
+        format!("{zh}不属于{size}条记录的树。"),
+    );
+}
+
+/// Stored proofs between sizes whose roots were recomputed; of others there is nothing to hold them against.
+fn continuity(store: &Store, column: Column, roots: &[Root], findings: &mut Findings) -> Result<(), StorageError> {
+    let root = |size: u64| roots.binary_search_by_key(&size, |root| root.size).ok().and_then(|at| roots.get(at)).map(|root| root.root);
+    let mut rows = store.rows(column, b"")?;
+    while let Some((key, row)) = rows.current()? {
+        let size = seq_place(key);
+        let proof = size.zip(proof_of(row));
+        let holds = proof.is_some_and(|(size, (before, hashes))| match root(before).zip(root(size)) {
+            Some((old, new)) => check_consistency(before, &old, size, &new, hashes).is_ok(),
+            None => true,
+        });
+        if !holds {
+            let size = size.unwrap_or_default();
+            findings.add(
+                Code::ConsistencyDiffers,
+                size.checked_sub(1),
+                format!("The proof kept for {size} records does not show that their tree continues the one of the checkpoint before."),
+                format!("保存在{size}条记录处的一致性证明不能证明该树延续前一检查点的树。"),
+            );
+        }
+        rows.advance();
+    }
+    Ok(())
+}
+
+/// The size of the checkpoint before, and the proof's hashes.
+fn proof_of(row: &[u8]) -> Option<(u64, &[Digest])> {
+    let (before, hashes) = row.split_first_chunk::<8>()?;
+    let (hashes, rest) = hashes.as_chunks::<32>();
+    rest.is_empty().then_some((u64::from_be_bytes(*before), hashes))
 }
 
 fn damaged(findings: &mut Findings, why: &str) {

@@ -102,6 +102,12 @@ codes! {
     TileMissing = "tile-missing", Error;
     /// A stored tile is not the one recomputed.
     TileDiffers = "tile-differs", Error;
+    /// Tiles or entry bundles are stored that the tree of the records does not have.
+    TileExtra = "tile-extra", Error;
+    /// A stored entry bundle does not hold the leaves recomputed.
+    EntriesDiffer = "entries-differ", Error;
+    /// A stored consistency proof does not lead from one recomputed root to the other.
+    ConsistencyDiffers = "consistency-differs", Error;
     /// A stored checkpoint is not a note that trusted keys signed, or a signature does not hold.
     CheckpointInvalid = "checkpoint-invalid", Error;
     /// A ledger key signed a checkpoint at whose size another one serves, and that one did not.

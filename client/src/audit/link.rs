@@ -3,7 +3,7 @@
 use super::examine::Readable;
 use super::finding::{Code, Findings};
 use vermilion_crypto::Digest;
-use vermilion_ledger::{FullTile, TILE_WIDTH, TileStore as _, Tree, chain_next, chain_start};
+use vermilion_ledger::{FullTile, TILE_WIDTH, TileStore as _, Tree, bundle_entries, chain_next, chain_start, leaf_hash};
 use vermilion_storage::Store;
 
 /// What the replay computed of a record that it gave back byte for byte.
@@ -68,7 +68,7 @@ pub struct Links<'a> {
 }
 
 impl<'a> Links<'a> {
-    /// None yet; full tiles are compared with those of `store`. The root is wanted at the sizes
+    /// None yet; full tiles and entry bundles are compared with those of `store`. The root is wanted at the sizes
     /// `wanted` too, ascending.
     #[must_use]
     pub fn new(store: Option<&'a Store>, wanted: Vec<u64>) -> Self {
@@ -153,7 +153,12 @@ impl<'a> Links<'a> {
             self.marks.push(record.chain);
         }
         if let Some(store) = self.store {
-            full.iter().for_each(|tile| compare_tile(store, tile, findings));
+            for tile in &full {
+                compare_tile(store, tile, findings);
+                if tile.level == 0 {
+                    compare_bundle(store, tile, findings);
+                }
+            }
         }
     }
 
@@ -218,6 +223,28 @@ fn compare_tile(store: &Store, tile: &FullTile, findings: &mut Findings) {
         ),
         Err(error) => {
             findings.add(Code::StorageDamaged, None, format!("The tiles cannot be read: {error}."), "读取默克尔树瓦片时数据库出错。")
+        }
+    }
+}
+
+/// A bundle holds the leaves of a tile of the lowest level: they are what it serves, so their hashes must be
+/// the tile's. One that is not stored a node makes from the records when it is asked for it.
+fn compare_bundle(store: &Store, tile: &FullTile, findings: &mut Findings) {
+    match store.entries(tile.index) {
+        Ok(None) => {}
+        Ok(Some(bundle)) => {
+            let hashes: Vec<Digest> = bundle_entries(&bundle).unwrap_or_default().into_iter().map(leaf_hash).collect();
+            if hashes.as_flattened() != tile.bytes.as_slice() {
+                findings.add(
+                    Code::EntriesDiffer,
+                    None,
+                    format!("The stored entry bundle {} does not hold the leaves that the records give.", tile.index),
+                    format!("所存第{}号条目包与记录重算的叶子不符。", tile.index),
+                );
+            }
+        }
+        Err(error) => {
+            findings.add(Code::StorageDamaged, None, format!("The entry bundles cannot be read: {error}."), "读取条目包时数据库出错。")
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct Report {
     pub covered: u64,
     /// Pieces of content that were erased, in the first directory.
     pub erased: u64,
+    /// Commands with an erased licence, of whose wrapped keys nothing signed says what is left.
+    pub cut_wraps: u64,
     /// The ledger id, in hex.
     pub ledger_id: String,
     /// Whether what is trusted was given, or taken from the ledger's own genesis.
@@ -50,9 +52,10 @@ impl Report {
         self.records.saturating_sub(self.covered)
     }
 
-    /// What was not checked, in English and Chinese: with tiles alone, or because it was asked so.
+    /// What was not checked, in English and Chinese: with tiles alone, because it was asked so, or because
+    /// it cannot be.
     #[must_use]
-    pub fn unchecked(&self) -> Vec<(&'static str, &'static str)> {
+    pub fn unchecked(&self) -> Vec<(String, String)> {
         let (signatures, replay) = (!self.with_signatures, !self.with_replay);
         let list = [
             (self.tiles_alone, ("record hashes and chain", "记录哈希与链")),
@@ -62,7 +65,15 @@ impl Report {
             (signatures && replay, ("contents in the vault", "保管库内容")),
             (signatures && replay, ("the rest of the database", "数据库其余部分")),
         ];
-        list.into_iter().filter_map(|(left_out, what)| left_out.then_some(what)).collect()
+        let list = list.into_iter().filter(|(left_out, _)| *left_out).map(|(_, (en, zh))| (en.to_owned(), zh.to_owned()));
+        let cut = (self.cut_wraps > 0).then(|| {
+            let count = self.cut_wraps;
+            (
+                format!("the wrapped keys of commands with an erased licence ({count})"),
+                format!("含已删除证照的指令的封装密钥（{count}条指令）"),
+            )
+        });
+        list.chain(cut).collect()
     }
 
     fn rate(&self, count: u64) -> f64 {
@@ -108,7 +119,7 @@ impl Report {
             "trust": if self.trust_given { "given" } else { "from-genesis" },
             "with_signatures": self.with_signatures,
             "with_replay": self.with_replay,
-            "not_checked": self.unchecked().iter().map(|(en, _)| *en).collect::<Vec<_>>(),
+            "not_checked": self.unchecked().into_iter().map(|(en, _)| en).collect::<Vec<_>>(),
             "sources": self.sources.iter().map(|(name, size)| json!({"name": name, "records": size})).collect::<Vec<_>>(),
             "findings": findings,
             "counts": self.counts.iter().map(|(code, count)| ((*code).to_owned(), json!(count))).collect::<serde_json::Map<_, _>>(),

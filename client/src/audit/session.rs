@@ -4,8 +4,8 @@ use super::checkpoints::{self, Checkpoints, History};
 use super::finding::{Code, Findings};
 use super::source::{ReadError, Source};
 use super::walk::{Plan, StateAt, Walked, walk};
-use super::{Advance, CannotRead, Options, Report, Stage, directory, resume};
-use std::collections::BTreeMap;
+use super::{Advance, CannotRead, Options, Report, Stage, content, directory, resume};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::time::Instant;
@@ -96,7 +96,9 @@ impl<'a> Session<'a> {
         if deep {
             self.rest(&walks, advance);
         }
+        self.trees(&walks);
         self.vaults(&walks);
+        self.wraps(&walks);
         if let Some(trust) = trust {
             let trust = self.ledger_keys(trust, walks.first());
             self.checkpoints(&trust, &walks, advance)?;
@@ -238,6 +240,35 @@ impl<'a> Session<'a> {
         }
         share_states(&mut walks);
         Ok(walks)
+    }
+
+    /// What directories keep of the tree beside what a walk compares. Records that the head counts and that
+    /// are not there are a finding already: their tiles are not one more.
+    fn trees(&mut self, walks: &[Walked]) {
+        for (held, walked) in self.held.iter().zip(walks) {
+            let Some(store) = held.source.store() else { continue };
+            self.findings.extend(directory::tree(store, held.source.name(), walked.next.max(held.size), &walked.roots));
+        }
+    }
+
+    /// Wrapped keys of commands with an erased licence: the digest that was signed says nothing of what is
+    /// left of them, so directories of one history are held against each other, and how many such
+    /// commands there are is told.
+    fn wraps(&mut self, walks: &[Walked]) {
+        let alike = self.held.iter().zip(walks).enumerate().filter(|(n, (_, walked))| *n == 0 || walked.compared);
+        let mut stores = alike.filter_map(|(_, (held, walked))| Some((held.source.name(), held.source.store()?, &walked.lacking)));
+        if let Some((name, store, lacking)) = stores.next() {
+            for (other_name, other, other_lacking) in stores {
+                let mut findings = Findings::of(other_name);
+                let cut: BTreeSet<u64> = lacking.cut().chain(other_lacking.cut()).collect();
+                if let Err(error) = content::compare_wraps((name, store), other, &cut, &mut findings) {
+                    findings.add(Code::StorageDamaged, None, format!("The vault cannot be read: {error}."), "读取保管库时数据库出错。");
+                }
+                self.findings.extend(findings);
+            }
+        }
+        let cut: BTreeSet<u64> = walks.iter().flat_map(|walked| walked.lacking.cut()).collect();
+        self.report.cut_wraps = cut.len() as u64;
     }
 
     /// Vaults against what was erased. Without a replay nobody knows what that is.

@@ -1,8 +1,9 @@
 //! What an auditor brings along: whom to trust, from files.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
-use vermilion_crypto::Digest;
+use vermilion_crypto::{Digest, PublicKey};
 use vermilion_ledger::{KeyKind, NewerKey, Policy, Trust, VerifierKey, Witness};
 use vermilion_registry::pinned;
 
@@ -32,6 +33,9 @@ pub struct TrustFile {
     /// How many of those must have cosigned too.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub outside_need: usize,
+    /// By USCC, the public keys with which a unit signs, in hex: a receipt of a unit that is here is held against them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub units: BTreeMap<String, Vec<String>>,
     /// Whether the ledger key must have signed too.
     #[serde(default = "yes")]
     pub require_ledger_key: bool,
@@ -85,7 +89,8 @@ impl TrustFile {
             let key = VerifierKey::parse(text).ok().filter(|key| key.kind == KeyKind::Cosignature);
             key.map(|key| Witness { name: key.name, key: key.key }).ok_or_else(|| "outside: not a cosigning key".to_owned())
         });
-        let policy = Policy { city: self.city.clone(), outside: outside.collect::<Result<_, _>>()?, outside_need: self.outside_need };
+        let (city, outside) = (self.city.clone(), outside.collect::<Result<_, _>>()?);
+        let policy = Policy { city, outside, outside_need: self.outside_need, units: self.units()? };
         Trust::from_verifier_keys(id, &self.ledger_key, &witnesses, self.quorum, self.require_ledger_key)
             .and_then(|trust| trust.with_policy(policy))
             .map_err(|e| e.to_string())
@@ -94,6 +99,15 @@ impl TrustFile {
                 let newer = newer.collect::<Result<_, _>>()?;
                 trust.with_newer_keys(newer).map_err(|e| e.to_string())
             })
+    }
+
+    fn units(&self) -> Result<BTreeMap<String, Vec<PublicKey>>, String> {
+        let key = |text: &String| {
+            let mut key = [0; 32];
+            hex::decode_to_slice(text, &mut key).map_err(|_| "units: a key is not 64 hex digits".to_owned())?;
+            Ok::<_, String>(PublicKey(key))
+        };
+        self.units.iter().map(|(unit, keys)| Ok((unit.clone(), keys.iter().map(key).collect::<Result<_, _>>()?))).collect()
     }
 
     /// The file that stands for a trust.
@@ -109,6 +123,12 @@ impl TrustFile {
             city: trust.policy().city.clone(),
             outside: trust.policy().outside.iter().map(|w| text(&w.name, KeyKind::Cosignature, w.key)).collect(),
             outside_need: trust.policy().outside_need,
+            units: trust
+                .policy()
+                .units
+                .iter()
+                .map(|(unit, keys)| (unit.clone(), keys.iter().map(|key| hex::encode(key.0)).collect()))
+                .collect(),
             require_ledger_key: settings.require_ledger_key,
             newer_ledger_keys: trust
                 .newer_keys()
@@ -146,6 +166,7 @@ mod tests {
             city: vec!["b".into()],
             outside: vec![key("w", KeyKind::Cosignature, 9)],
             outside_need: 1,
+            units: BTreeMap::new(),
             require_ledger_key: true,
             newer_ledger_keys: vec![
                 NewerKeyEntry { from: 12, key: key("city.example", KeyKind::Note, 20) },

@@ -3,6 +3,10 @@
 //! taken on a node's word: a checkpoint counts when trusted keys signed it, and it continues another
 //! when the hashes say so.
 //!
+//! Only a checkpoint with the trust's whole quorum becomes the newest, which the others are held against:
+//! else one stolen key could sign a size that no honest node ever reaches, and so end every comparison.
+//! One below the quorum is compared like any other, and nothing is compared with it but its own size.
+//!
 //! In memory, and kept on disk for the next start: the newest checkpoint that was proved, and the last
 //! one of each node; besides, in memory alone, the newest [`KNOWN`] sizes with their checkpoints.
 
@@ -20,7 +24,7 @@ use vermilion_ledger::{TILE_WIDTH, Tree, Trust, check_consistency, verify};
 const KNOWN: usize = 4096;
 /// The largest note that is read from the folder, in bytes.
 const MAX_NOTE: u64 = 64 << 10;
-/// The newest checkpoint that was proved, in the folder.
+/// The newest checkpoint with the quorum that was proved, in the folder.
 const NEWEST: &str = "newest.note";
 
 /// What an alarm says, in English and Chinese, and the two notes that prove it.
@@ -32,12 +36,18 @@ struct Point {
     size: u64,
     root: Digest,
     note: Vec<u8>,
+    /// Whether all signed it that the trust asks for.
+    quorum: bool,
+    /// Whether it is the newest one, or was proved to be a beginning of it. One that is larger is not:
+    /// the newest may come to go another way.
+    settled: bool,
 }
 
 impl Point {
     fn of(note: Vec<u8>, trust: &Trust) -> Result<Self, String> {
         let verified = verify(&note, trust).map_err(|error| error.to_string())?;
-        Ok(Self { size: verified.size, root: verified.root, note })
+        let quorum = verified.check_quorum(trust).is_ok();
+        Ok(Self { size: verified.size, root: verified.root, note, quorum, settled: false })
     }
 }
 
@@ -58,6 +68,9 @@ struct Node {
     name: String,
     web: Web,
     last: Option<Point>,
+    /// The size below the quorum, beyond the newest, that it showed first, and when: until the newest
+    /// comes to that size.
+    ahead: Option<(u64, u64)>,
     /// Since when it has shown the newest checkpoint, or could be asked, last.
     well_ms: u64,
     up: bool,
@@ -69,6 +82,8 @@ pub struct Watch {
     trust: Trust,
     nodes: Vec<Node>,
     newest: Option<Point>,
+    /// When the newest one moved last; 0 while it has not.
+    moved_ms: u64,
     known: BTreeMap<u64, Point>,
     stall_ms: u64,
     folder: PathBuf,
@@ -79,17 +94,18 @@ impl Watch {
     /// not a checkpoint of this ledger is refused: what was seen before is what a rollback is known by.
     pub fn open(nodes: Vec<(String, Web)>, trust: Trust, folder: &Path, stall: Duration, now_ms: u64) -> Result<Self, String> {
         std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        let newest = kept(&folder.join(NEWEST), &trust)?;
+        // One without the quorum is of another trust, or of a version that took it for the newest.
+        let newest = kept(&folder.join(NEWEST), &trust)?.filter(|point| point.quorum).map(|point| Point { settled: true, ..point });
         let mut known = BTreeMap::new();
         let mut followed = Vec::with_capacity(nodes.len());
         for (name, web) in nodes {
             let last = kept(&folder.join(file_of(&name)), &trust)?;
             known.extend(last.iter().map(|point| (point.size, point.clone())));
-            followed.push(Node { name, web, last, well_ms: now_ms, up: false, standing: BTreeSet::new() });
+            followed.push(Node { name, web, last, ahead: None, well_ms: now_ms, up: false, standing: BTreeSet::new() });
         }
         known.extend(newest.iter().map(|point| (point.size, point.clone())));
         let stall_ms = u64::try_from(stall.as_millis()).unwrap_or(u64::MAX);
-        Ok(Self { trust, nodes: followed, newest, known, stall_ms, folder: folder.to_owned() })
+        Ok(Self { trust, nodes: followed, newest, moved_ms: 0, known, stall_ms, folder: folder.to_owned() })
     }
 
     /// How the nodes stand.
@@ -103,7 +119,7 @@ impl Watch {
         self.nodes.iter().map(|node| (node.name.clone(), standing(node))).collect()
     }
 
-    /// Records under the newest checkpoint that was proved.
+    /// Records under the newest checkpoint with the quorum that was proved.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.newest.as_ref().map_or(0, |point| point.size)
@@ -124,7 +140,7 @@ impl Watch {
         for (at, answer) in asked.into_iter().enumerate() {
             let answer = answer.await.unwrap_or_else(|e| Err(e.to_string()));
             let found = match answer {
-                Ok(Some(note)) => self.shown(at, note).await?,
+                Ok(Some(note)) => self.shown(at, note, now_ms).await?,
                 Ok(None) => Shown::Nothing("it serves no checkpoint".into()),
                 Err(why) => Shown::Nothing(why),
             };
@@ -137,54 +153,100 @@ impl Watch {
     }
 
     /// What a node's checkpoint says beside all that is known.
-    async fn shown(&mut self, at: usize, note: Vec<u8>) -> Result<Shown, String> {
-        let Some(node) = self.nodes.get(at) else { return Ok(Shown::Well) };
-        let point = match Point::of(note, &self.trust) {
+    async fn shown(&mut self, at: usize, note: Vec<u8>, now_ms: u64) -> Result<Shown, String> {
+        let newest = self.size();
+        let Some(node) = self.nodes.get_mut(at) else { return Ok(Shown::Well) };
+        let mut point = match Point::of(note, &self.trust) {
             Ok(point) => point,
             Err(why) => return Ok(Shown::NotSigned(why)),
         };
-        if let Some(known) = self.known.get(&point.size).filter(|known| known.root != point.root) {
-            return Ok(Shown::Fork(known.clone(), point));
+        node.ahead = match node.ahead {
+            _ if point.quorum || point.size <= newest => None,
+            Some((size, since)) if size > newest && size <= point.size => Some((size, since)),
+            _ => Some((point.size, now_ms)),
+        };
+        let other = self.known.get(&point.size).filter(|known| known.root != point.root).cloned();
+        // What the quorum signed stands, whoever else signed what else for that size before.
+        if let Some(other) = other.as_ref().filter(|other| other.quorum || !point.quorum) {
+            return Ok(Shown::Fork(other.clone(), point));
         }
+        let against = self.against(at, &mut point).await;
+        if against.is_none() {
+            self.take(at, &point, now_ms)?;
+        }
+        Ok(match other {
+            Some(other) => Shown::Fork(other, point),
+            None => against.unwrap_or(Shown::Well),
+        })
+    }
+
+    /// What speaks against a checkpoint; nothing if it fits the node's last one and the newest of all.
+    async fn against(&self, at: usize, point: &mut Point) -> Option<Shown> {
+        let node = self.nodes.get(at)?;
         if let Some(last) = node.last.as_ref().filter(|last| last.size > point.size) {
-            return Ok(Shown::Rollback(last.clone(), point));
+            return Some(Shown::Rollback(last.clone(), point.clone()));
         }
-        if !self.known.contains_key(&point.size)
-            && let Some(newest) = &self.newest
-        {
-            let (old, new) = if newest.size < point.size { (newest, &point) } else { (&point, newest) };
-            // Tiles of this node reach as far as its own checkpoint; further ones another must have.
-            let webs = self.nodes.iter().filter(|other| other.last.as_ref().is_some_and(|last| last.size >= new.size));
-            let web = if newest.size < point.size { Some(&node.web) } else { webs.map(|other| &other.web).next() };
-            let continues = match web {
-                Some(web) => continues(web, old, new).await,
-                None => Continues::Unknown("no node serves the newer tree".into()),
-            };
-            match continues {
-                Continues::Yes => {}
-                Continues::No => return Ok(Shown::Fork(old.clone(), new.clone())),
-                Continues::OtherTiles => return Ok(Shown::OtherTiles(point)),
-                Continues::Unknown(why) => return Ok(Shown::Nothing(why)),
+        let Some(newest) = &self.newest else {
+            // Nothing can be proved yet: the first one with the quorum is where the proofs begin.
+            point.settled = point.quorum;
+            return None;
+        };
+        if self.known.get(&point.size).is_some_and(|known| known.settled && known.root == point.root) {
+            point.settled = true;
+            return None;
+        }
+        let longer = newest.size < point.size;
+        let found = if longer { continues(&node.web, newest, point).await } else { self.is_beginning(point, newest).await };
+        match found {
+            Continues::Yes => {
+                point.settled = point.quorum || !longer;
+                None
+            }
+            Continues::No if longer => Some(Shown::Fork(newest.clone(), point.clone())),
+            Continues::No => Some(Shown::Fork(point.clone(), newest.clone())),
+            Continues::OtherTiles => Some(Shown::OtherTiles(point.clone())),
+            Continues::Unknown(why) => Some(Shown::Nothing(why)),
+        }
+    }
+
+    /// Whether a checkpoint is a beginning of the newest one. A node's own tiles reach as far as its own
+    /// checkpoint: others must have the rest. What one of them does not show, another may.
+    async fn is_beginning(&self, point: &Point, newest: &Point) -> Continues {
+        let mut found = Continues::Unknown("no node serves the newer tree".into());
+        for other in self.nodes.iter().filter(|other| other.last.as_ref().is_some_and(|last| last.size >= newest.size)) {
+            match continues(&other.web, point, newest).await {
+                Continues::Yes => return Continues::Yes,
+                Continues::No => found = Continues::No,
+                // That speaks against the one that serves them, not against this checkpoint.
+                Continues::OtherTiles => {}
+                unknown @ Continues::Unknown(_) if found != Continues::No => found = unknown,
+                Continues::Unknown(_) => {}
             }
         }
-        self.take(at, point)?;
-        Ok(Shown::Well)
+        found
     }
 
     /// Keeps a checkpoint that fits all that is known.
-    fn take(&mut self, at: usize, point: Point) -> Result<(), String> {
+    fn take(&mut self, at: usize, point: &Point, now_ms: u64) -> Result<(), String> {
         let Some(node) = self.nodes.get_mut(at) else { return Ok(()) };
-        if node.last.as_ref() != Some(&point) {
+        if node.last.as_ref().is_none_or(|last| last.note != point.note) {
             write_whole(&self.folder.join(file_of(&node.name)), &point.note)?;
-            node.last = Some(point.clone());
         }
-        if self.newest.as_ref().is_none_or(|newest| newest.size < point.size) {
+        node.last = Some(point.clone());
+        if point.quorum && self.newest.as_ref().is_none_or(|newest| newest.size < point.size) {
             write_whole(&self.folder.join(NEWEST), &point.note)?;
-            self.newest = Some(point.clone());
+            (self.newest, self.moved_ms) = (Some(point.clone()), now_ms);
         }
-        self.known.insert(point.size, point);
+        if self.known.get(&point.size).is_none_or(|known| point.quorum || !known.quorum) {
+            self.known.insert(point.size, point.clone());
+        }
         while self.known.len() > KNOWN {
-            self.known.pop_first();
+            // Those that a stolen key may have made go first.
+            let loose = self.known.iter().rev().find(|(_, known)| !known.settled).map(|(size, _)| *size);
+            match loose {
+                Some(size) => drop(self.known.remove(&size)),
+                None => drop(self.known.pop_first()),
+            }
         }
         Ok(())
     }
@@ -200,7 +262,17 @@ impl Watch {
         }
         let mut now: BTreeMap<Kind, Said> = BTreeMap::new();
         let late = now_ms.saturating_sub(node.well_ms) >= self.stall_ms;
+        // The quorum went on after the time was over, and still has not come to what this node showed.
+        let passed = node.ahead.filter(|(size, since)| *size > newest && self.moved_ms >= since.saturating_add(self.stall_ms));
         match shown {
+            Shown::Well | Shown::Nothing(_) if passed.is_some() => {
+                let size = passed.map_or(0, |(size, _)| size);
+                let (en, zh) = (
+                    format!("The node shows {size} records without the quorum, which went on to {newest} and did not come there in time."),
+                    format!("节点所示{size}条记录的检查点未达联署数；达到联署数的检查点已至{newest}条，逾时仍未及此。"),
+                );
+                now.insert(Kind::Divergence, (en, zh, None));
+            }
             Shown::Well if late => {
                 let (en, zh) = (
                     format!("The node stays at {shown_size} records while {newest} are signed elsewhere."),

@@ -1,13 +1,14 @@
 //! `vermilion audit --watch`: from arguments to rounds, alarms told everywhere, and an exit code.
 
 use super::alarm::{Alarm, Kind, metrics, write_whole};
-use super::cli::{fail, trusted};
+use super::cli::{complain, fail, line, trusted, unwritten};
 use super::watch::Watch;
 use super::web::Web;
 use super::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE};
 use crate::clock::now_ms;
 use clap::Args;
 use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,9 +41,9 @@ pub struct WatchArgs {
     pub metrics: Option<PathBuf>,
 }
 
-/// Runs the watch until it is stopped, has done its rounds, or a grave alarm ends it. Exit code 1 if any
-/// alarm was raised.
-pub async fn run(args: &AuditArgs, json: bool, access: &Access) -> u8 {
+/// Runs the watch until it is stopped, has done its rounds, nobody reads what it writes to `out` any longer,
+/// or a grave alarm ends it. Exit code 1 if any alarm was raised.
+pub async fn run(args: &AuditArgs, json: bool, access: &Access, out: &mut (dyn Write + Send)) -> u8 {
     let (mut watch, webhook) = match prepare(args, access) {
         Ok(prepared) => prepared,
         Err(why) => return fail(json, USAGE, &why),
@@ -57,12 +58,23 @@ pub async fn run(args: &AuditArgs, json: bool, access: &Access) -> u8 {
         let grave = alarms.iter().any(|alarm| alarm.kind.is_grave());
         for alarm in &alarms {
             *raised.entry(alarm.kind).or_default() += 1;
-            tell(alarm, json, webhook.as_ref()).await;
         }
-        if let Some(file) = &asked.metrics
-            && let Err(why) = write_whole(file, metrics(&watch.standing(), &raised, now_ms()).as_bytes())
-        {
+        // Standard output comes last, and what cannot be written keeps nobody else from being told.
+        let figures =
+            asked.metrics.as_ref().map_or(Ok(()), |file| write_whole(file, metrics(&watch.standing(), &raised, now_ms()).as_bytes()));
+        if let Some(webhook) = &webhook {
+            for alarm in &alarms {
+                post(alarm, json, webhook).await;
+            }
+        }
+        let told = alarms.iter().try_for_each(|alarm| line(out, &if json { alarm.to_json().to_string() } else { alarm.to_text() }));
+        if let Err(why) = figures {
             return fail(json, CANNOT_READ, &why);
+        }
+        match told {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            Err(error) => return fail(json, CANNOT_READ, &unwritten(&error)),
+            Ok(()) => {}
         }
         if grave && !asked.keep_watching || asked.rounds.is_some_and(|rounds| round >= rounds) {
             break;
@@ -75,18 +87,10 @@ pub async fn run(args: &AuditArgs, json: bool, access: &Access) -> u8 {
     if raised.is_empty() { CLEAN } else { FOUND }
 }
 
-async fn tell(alarm: &Alarm, json: bool, webhook: Option<&Web>) {
-    let object = alarm.to_json().to_string();
-    if json {
-        println!("{object}");
-    } else {
-        println!("{}", alarm.to_text());
-    }
-    // The alarm is told and kept here already: a webhook that is away does not end the watch.
-    if let Some(webhook) = webhook
-        && let Err(why) = webhook.post_json(object).await
-    {
-        eprintln!("audit: the webhook did not take the alarm: {why}");
+/// The alarm is kept already and told here too: a webhook that is away does not end the watch.
+async fn post(alarm: &Alarm, json: bool, webhook: &Web) {
+    if let Err(why) = webhook.post_json(alarm.to_json().to_string()).await {
+        complain(json, "webhook", &format!("the webhook did not take the alarm: {why}"));
     }
 }
 

@@ -70,6 +70,7 @@ pub async fn run(context: &Context, args: EnrolArgs) -> Result<Exit, ClientError
         Of::Auditor => Kind::Auditor,
     };
     let enroller = Enroller::new(client.genesis(), client.ledger_id(), &client.config().enrolment)?;
+    let enroller = enroller.accepting_expired_until(client.config().accept_expired_until_ms);
     let mut posts = args.posts;
     posts.sort();
     let subject = Subject {

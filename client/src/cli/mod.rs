@@ -18,6 +18,7 @@ mod catalogue;
 mod certificates;
 mod cluster;
 mod enrol;
+mod founding;
 mod issue;
 mod key;
 mod licence;
@@ -95,6 +96,9 @@ enum Noun {
     /// The ledger's own authority 证书机构: make a root, make an issuing certificate
     #[command(subcommand)]
     Authority(authority::AuthorityVerb),
+    /// Found a ledger 创立账本: requests, and the table at which it is made
+    #[command(subcommand)]
+    Founding(founding::FoundingVerb),
     /// The ledger's own keys 账本密钥: make, endorse, list
     #[command(subcommand)]
     Key(key::KeyVerb),
@@ -179,6 +183,7 @@ pub async fn main() -> Exit {
         Noun::Admission(verb) => admission::run(&context, verb).await,
         Noun::Report(verb) => report::run(&context, verb).await,
         Noun::Authority(verb) => authority::run(&context, verb),
+        Noun::Founding(verb) => founding::run(&context, verb),
         Noun::Key(verb) => key::run(&context, verb).await,
         Noun::Type(verb) => catalogue::run_type(&context, verb).await,
         Noun::Policy(verb) => catalogue::run_policy(&context, verb).await,
@@ -193,6 +198,10 @@ pub async fn main() -> Exit {
         Noun::Audit(args) => return run_audit(&context, args).await,
     };
     context.renew().await;
+    if result.is_ok() && Out::was_lost() {
+        out.error(&ClientError::Usage("the answer could not be written: what was asked may be done all the same; ask again".into()));
+        return Exit::Unreachable;
+    }
     result.unwrap_or_else(|error| {
         context.out.error(&error);
         error.exit()
@@ -266,6 +275,11 @@ mod tests {
             "vermilion trust pin --genesis g --quorum 3",
             "vermilion trust update --trust t.json --out n.json",
             "vermilion trust update --receipt r.vmr",
+            "vermilion trust units U V --trust t.json --out n.json",
+            "vermilion receipt check r.vmr --trust t.json --licence ID",
+            "vermilion founding operator --unit U --posts approve --key k --out r",
+            "vermilion founding show r s --json",
+            "vermilion founding make --plan p --out d --safe-passphrase-file f",
             "vermilion key make ledger --out ledger-2.pem",
             "vermilion key make vault --out vault-2.pem --plain",
             "vermilion key endorse ledger --public ab",

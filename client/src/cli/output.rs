@@ -4,9 +4,35 @@ use crate::clock::show_ms;
 use crate::connection::Recorded;
 use crate::error::{ClientError, Exit};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use vermilion_proto::StatusAnswer;
 use vermilion_registry::status::{Flag, Shown, State};
+
+/// Set once a part of an answer could not be written.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// The text with control characters and those that turn the direction of writing made visible: a file that says what it likes
+/// must not move the cursor or hide the verdict. In JSON as JSON writes them.
+fn visible(text: &str, json: bool) -> Cow<'_, str> {
+    let hides = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(hides) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match (hides(c), json) {
+            (false, _) => out.push(c),
+            (true, true) => out += &format!("\\u{:04x}", c as u32),
+            (true, false) => out += &format!("\\u{{{:x}}}", c as u32),
+        }
+    }
+    Cow::Owned(out)
+}
 
 /// How answers are shown.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +50,18 @@ impl Out {
         if self.json { self.line(&value.to_string()) } else { self.line(text().trim_end()) }
     }
 
-    /// A line on standard output.
+    /// A line on standard output. What would not be seen as what it is, is written out.
     pub fn line(self, text: &str) {
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        let written = writeln!(std::io::stdout().lock(), "{}", visible(text, self.json));
+        if written.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
+            LOST.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a part of the answer could not be written, as to a full disk. A reader that went away is none.
+    #[must_use]
+    pub fn was_lost() -> bool {
+        LOST.load(Ordering::Relaxed)
     }
 
     /// An error.
@@ -35,7 +70,7 @@ impl Out {
         let _ = if self.json {
             writeln!(err, "{}", json!({ "error": error.code(), "message": error.to_string() }))
         } else {
-            writeln!(err, "vermilion: {error}")
+            writeln!(err, "vermilion: {}", visible(&error.to_string(), false))
         };
     }
 
@@ -160,6 +195,16 @@ mod tests {
     fn columns_line_up_in_both_scripts() {
         let rows = vec![vec!["有效".into(), "x".into()], vec!["a".into(), "y".into()]];
         assert_eq!(table(&["s", "n"], &rows), "s     n\n有效  x\na     y");
+    }
+
+    #[test]
+    fn nothing_that_is_shown_can_hide_what_is_shown() {
+        assert_eq!(visible("有效\nvalid", false), "有效\nvalid");
+        assert_eq!(visible("a\u{1b}[2Jb\u{9b}c\u{202e}d", false), "a\\u{1b}[2Jb\\u{9b}c\\u{202e}d");
+        let value = json!({ "a": "\u{9b}\u{2066}\n" });
+        let text = value.to_string();
+        let shown = visible(&text, true);
+        assert!(!shown.contains('\u{9b}') && serde_json::from_str::<Value>(&shown).is_ok_and(|read| read == value));
     }
 
     #[test]

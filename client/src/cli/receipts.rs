@@ -98,9 +98,12 @@ pub struct Check {
     /// The oldest that is good enough: 90s, 15m, 24h, 7d
     #[arg(long, value_name = "LENGTH", value_parser = read_length)]
     max_age: Option<u64>,
-    /// Count a licence's receipt without a status as not valid
+    /// Count a receipt without a status, such as one of a record alone, as not valid
     #[arg(long)]
     need_status: bool,
+    /// What the receipts must be of: an identifier, which a personal type's receipt must disclose
+    #[arg(long, value_name = "ID")]
+    licence: Option<String>,
 }
 
 pub async fn run_receipt(context: &Context, verb: ReceiptVerb) -> Result<Exit, ClientError> {
@@ -201,10 +204,16 @@ fn check(context: &Context, args: Check) -> Result<Exit, ClientError> {
                 if let Some(of) = value.as_object_mut() {
                     of.insert("file".into(), json!(name));
                     of.insert("exit".into(), json!(exit as u8));
+                    if let Some(id) = &args.licence {
+                        of.insert("of_licence".into(), json!(checked.is_of(id)));
+                    }
                     of.insert("fresh".into(), json!(checked.freshness(now, args.max_age) == Freshness::Fresh));
                 }
                 values.push(value);
                 texts += &text(&name, &checked, now, args.max_age);
+                if args.licence.as_ref().is_some_and(|id| !checked.is_of(id)) {
+                    texts += "  ✗ 证照 licence     不是所问的证照 it is not shown to be of the licence that was asked for\n";
+                }
                 exits.push(exit);
             }
             Err(why) => {
@@ -232,7 +241,7 @@ fn read(file: &Path) -> Result<Result<Document, String>, ClientError> {
 }
 
 fn judge(checked: &ReceiptCheck, now: u64, args: &Check) -> Exit {
-    if !checked.holds() {
+    if !checked.holds() || args.licence.as_ref().is_some_and(|id| !checked.is_of(id)) {
         return Exit::No;
     }
     if checked.freshness(now, args.max_age) != Freshness::Fresh {
@@ -240,7 +249,7 @@ fn judge(checked: &ReceiptCheck, now: u64, args: &Check) -> Exit {
     }
     match (checked.shown(now), &checked.item) {
         (Some(shown), _) if shown.verify_code() != 0 => Exit::NotValid,
-        (None, Some(_)) if args.need_status => Exit::NotValid,
+        (None, _) if args.need_status => Exit::NotValid,
         _ => Exit::Yes,
     }
 }
@@ -253,7 +262,15 @@ fn text(name: &str, checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> S
     let record = checked.record.map(|(seq, time)| format!("记录 record {seq}, {}", show_ms(time))).unwrap_or_default();
     let mut out = format!("存证凭证 receipt {name}\n");
     out += &line("真实 genuine    ", &checked.genuine, record);
+    if checked.genuine.is_err() {
+        // What it says besides is anybody's word.
+        return out + "  – 其余未证明 nothing else of it is proved\n";
+    }
     out += &line("签发 issued by  ", &checked.issued, format!("{} ({})", checked.issuer, checked.posts.join("+")));
+    for key in &checked.signers {
+        let whose = if checked.unit_pinned { "已固定 pinned" } else { "节点所证 on the nodes' word" };
+        out += &format!("    签名密钥 key      {} ({whose})\n", hex::encode(key));
+    }
     let licence = checked
         .item
         .as_ref()
@@ -266,7 +283,7 @@ fn text(name: &str, checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> S
     if let Some(checkpoint) = &checked.checkpoint {
         let time = checked.as_of_ms().map(show_ms).unwrap_or_else(|| "—".into());
         out += &format!("    截至 as of       checkpoint {}, {time}\n", checkpoint.size);
-        for cosigner in &checkpoint.cosigners {
+        for cosigner in checkpoint.cosigners.iter().chain(&checkpoint.outside) {
             out += &format!("    见证 cosigned by {}, {}\n", cosigner.name, show_ms(cosigner.time_s.saturating_mul(1000)));
         }
     }

@@ -34,6 +34,21 @@ pub enum TrustVerb {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Pin the keys with which units sign: receipts of theirs are held against these, and not only against the nodes' word
+    #[command(after_help = "Example:\n  vermilion --config client.toml trust units 11440304MB0X010624 --out trust-2.json\n\n\
+        Takes every key that the ledger ever registered for the unit. Compare what it prints with what the unit says: from then on\n\
+        nobody who holds the nodes' keys can make a receipt of this unit. Pin them again when the unit's people change.")]
+    Units {
+        /// USCCs
+        #[arg(required = true, value_name = "USCC")]
+        units: Vec<String>,
+        /// What is trusted so far; the configuration's if not given
+        #[arg(long, value_name = "FILE")]
+        trust: Option<PathBuf>,
+        /// The file to write; the one that was read if not given
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -97,9 +112,32 @@ async fn update(context: &Context, trust: Option<PathBuf>, receipt: Option<PathB
     Ok(Exit::Yes)
 }
 
+async fn pin_units(context: &Context, units: &[String], trust: Option<PathBuf>, out: Option<PathBuf>) -> Result<Exit, ClientError> {
+    let path = trust_file(context, trust)?;
+    let mut file = TrustFile::of(&TrustFile::load(&path).map_err(|why| ClientError::config("trust", why))?);
+    let client = context.client()?;
+    let (mut added, mut lines) = (serde_json::Map::new(), String::new());
+    for unit in units {
+        let keys: Vec<String> =
+            client.operators(unit).await?.into_iter().filter_map(|s| s.operator).map(|o| hex::encode(o.public_key)).collect();
+        if keys.is_empty() {
+            return Err(ClientError::Usage(format!("the ledger knows no operator of {unit}")));
+        }
+        keys.iter().for_each(|key| lines += &format!("\n  {unit}  {key}"));
+        added.insert(unit.clone(), json!(keys));
+        file.units.insert(unit.clone(), keys);
+    }
+    let out = out.unwrap_or(path);
+    let text = serde_json::to_string_pretty(&file).map_err(|e| ClientError::Usage(e.to_string()))?;
+    write_file(&out, (text + "\n").as_bytes())?;
+    context.out.answer(&json!({ "file": out.display().to_string(), "units": added }), || format!("{}{lines}", out.display()));
+    Ok(Exit::Yes)
+}
+
 pub async fn run(context: &Context, verb: TrustVerb) -> Result<Exit, ClientError> {
     match verb {
         TrustVerb::Update { trust, receipt, out } => update(context, trust, receipt, out).await,
+        TrustVerb::Units { units, trust, out } => pin_units(context, &units, trust, out).await,
         TrustVerb::Pin(pin) => write_pinned(context, pin),
     }
 }

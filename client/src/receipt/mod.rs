@@ -71,6 +71,10 @@ pub struct ReceiptCheck {
     pub issuer: String,
     /// The posts that signed.
     pub posts: Vec<String>,
+    /// The keys that signed, in the order of the posts.
+    pub signers: Vec<[u8; 32]>,
+    /// Whether these are keys that are pinned for the unit; if none are, that they are the unit's is the nodes' word.
+    pub unit_pinned: bool,
     /// The command's id.
     pub command: Option<Digest>,
     /// The record's number and time.
@@ -96,6 +100,13 @@ impl ReceiptCheck {
     #[must_use]
     pub fn holds(&self) -> bool {
         self.genuine.is_ok() && self.issued.is_ok() && self.unaltered.is_ok() && !matches!(self.status, StatusVerdict::Refused(_))
+    }
+
+    /// Whether it is of the licence of this identifier: which stands in it, or was disclosed with it and signed.
+    #[must_use]
+    pub fn is_of(&self, identifier: &str) -> bool {
+        let disclosed = |field: &Field| field.name == "certificateIdentifier" && field.value == identifier;
+        self.item.as_ref().is_some_and(|item| item.identifier == identifier) || self.fields.iter().any(disclosed)
     }
 
     /// How old the answer is at `now_ms`, in milliseconds; 0 for one that lies ahead.
@@ -125,10 +136,10 @@ impl ReceiptCheck {
         Some(shown(status.state, item.effective_from, item.expires_on, days::of(status.time_ms.max(now_ms))))
     }
 
-    /// The moment as of which the quorum vouches, in Unix milliseconds.
+    /// The moment as of which those vouch whom the trust asks for, outside witnesses among them, in Unix milliseconds.
     #[must_use]
     pub fn as_of_ms(&self) -> Option<u64> {
-        self.checkpoint.as_ref()?.witnessed_at(self.quorum).map(|s| s.saturating_mul(1000))
+        self.checkpoint.as_ref()?.as_of(&self.trust).map(|s| s.saturating_mul(1000))
     }
 
     fn status_json(&self, now_ms: u64) -> Value {
@@ -153,13 +164,14 @@ impl ReceiptCheck {
     #[must_use]
     pub fn json(&self, now_ms: u64) -> Value {
         let verdict = |v: &Verdict| json!({ "ok": v.is_ok(), "why": v.as_ref().err() });
-        let cosigned = self.checkpoint.iter().flat_map(|c| &c.cosigners);
+        let cosigned = self.checkpoint.iter().flat_map(|c| c.cosigners.iter().chain(&c.outside));
         let cosigned: Vec<Value> = cosigned.map(|c| json!({ "name": c.name, "time": show_ms(c.time_s.saturating_mul(1000)) })).collect();
         let fields: serde_json::Map<String, Value> = self.fields.iter().map(|f| (f.name.clone(), f.value.clone())).collect();
         json!({
             "ok": self.holds(),
             "genuine": verdict(&self.genuine),
-            "issued_by": { "ok": self.issued.is_ok(), "why": self.issued.as_ref().err(), "unit": self.issuer, "posts": self.posts },
+            "issued_by": { "ok": self.issued.is_ok(), "why": self.issued.as_ref().err(), "unit": self.issuer, "posts": self.posts,
+                "keys": self.signers.iter().map(hex::encode).collect::<Vec<_>>(), "pinned": self.unit_pinned },
             "unaltered": verdict(&self.unaltered),
             "status": self.status_json(now_ms),
             "age_s": self.age_ms(now_ms).map(|age| age / 1000),
@@ -199,6 +211,8 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
         unaltered: Err("The record cannot be read.".into()),
         issuer: String::new(),
         posts: Vec::new(),
+        signers: Vec::new(),
+        unit_pinned: false,
         command: None,
         record: None,
         item: None,
@@ -249,9 +263,16 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
             out.command = Some(opened.id);
             out.issuer = head.unit.clone();
             out.posts = head.signers.iter().map(|s| s.post.clone()).collect();
+            out.signers = opened.signed.keys.iter().map(|key| key.0).collect();
+            let pinned = trust.policy().units.get(&head.unit);
+            out.unit_pinned = pinned.is_some();
+            let foreign = pinned.and_then(|pinned| out.signers.iter().find(|key| !pinned.iter().any(|one| one.0 == **key))).copied();
             match opened.signed.verify() {
                 Err(error) => Err(error.to_string()),
                 Ok(()) if head.ledger_id != trust.settings().ledger_id => Err("The command is for another ledger.".into()),
+                Ok(()) if foreign.is_some() => {
+                    Err(format!("The key {} is none that is pinned for this unit.", foreign.map(hex::encode).unwrap_or_default()))
+                }
                 Ok(()) => taken(&open.record, receipt, out.item.as_ref(), &head.unit),
             }
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tonic::Response;
 use tonic::transport::{Channel, Endpoint};
 use vermilion_crypto::{Digest, VaultSecretKey};
+use vermilion_identity::sealed_key::Addressee;
 use vermilion_identity::tls::{Credential, CredentialSlot};
 use vermilion_identity::{AuthorityCertificate, Certificate, CertificateRequest, Kind, Signer, Subject, enrolment, x509};
 use vermilion_proto::enrolment_client::EnrolmentClient;
@@ -119,7 +120,8 @@ impl Applicant {
             let mut client = self.client(address, Some(Arc::clone(&mine)))?;
             match tokio::time::timeout(ANSWER, client.keys(request)).await {
                 Ok(Ok(reply)) => {
-                    return keep_all(config, dir, &own, &self.ledger_id, raft_id, &reply.into_inner().keys).map_err(|e| e.to_string());
+                    let addressee = Addressee { ledger_id: &self.ledger_id, raft_id };
+                    return keep_all(config, dir, &own, addressee, &reply.into_inner().keys).map_err(|e| e.to_string());
                 }
                 Ok(Err(status)) => why = format!("{address}: {status}"),
                 Err(_) => why = format!("{address}: no answer"),

@@ -5,29 +5,17 @@
 use crate::config::{Config, ConfigError};
 use crate::keys::{NodeKeys, write_new};
 use std::path::{Path, PathBuf};
-use vermilion_crypto::{CryptoError, Digest, SeededRng, SigningKey, VaultPublicKey, VaultSecretKey, open_sealed, seal_to};
+use vermilion_crypto::{CryptoError, Digest, SeededRng, SigningKey, VaultPublicKey, VaultSecretKey};
+use vermilion_identity::sealed_key::{Addressee, LEDGER, LOOKUP, Secret, VAULT};
 use vermilion_proto::{Genesis, GenesisNode, KeyState, SealedKey};
 use vermilion_registry::pinned;
 use zeroize::Zeroizing;
-
-/// The use of the key of keyed tags.
-const LOOKUP: &str = "lookup";
-/// The use of the key that signs checkpoints.
-const LEDGER: &str = "ledger";
-/// The use of a key that opens content.
-const VAULT: &str = "vault";
-
-type Secret = Zeroizing<[u8; 32]>;
 
 /// What a node of the city can hand out.
 pub(crate) struct Handout {
     lookup: Secret,
     ledger: Vec<Secret>,
     vault: Vec<Secret>,
-}
-
-fn info(ledger_id: &Digest, raft_id: u64, what: &str) -> Vec<u8> {
-    [b"vermilion keys v1 ".as_slice(), ledger_id, &raft_id.to_be_bytes(), what.as_bytes()].concat()
 }
 
 impl Handout {
@@ -51,11 +39,8 @@ impl Handout {
             (!newer.is_empty() && public.0[..] == genesis.ledger_key) || earlier.iter().any(|key| key.key == public)
         };
         out.extend(self.ledger.iter().filter(|key| node.city && !served(key)).map(|key| (LEDGER, key)));
-        let of_district = |key: &Secret| {
-            let id = VaultSecretKey::from_bytes(**key).public().id();
-            pinned::vault_area(genesis, rotated, &id) == Some(node.district.as_str())
-        };
-        out.extend(self.vault.iter().filter(|key| node.city || of_district(key)).map(|key| (VAULT, key)));
+        let may_hold = |key: &Secret| pinned::may_hold(node, genesis, rotated, &VaultSecretKey::from_bytes(**key).public().id());
+        out.extend(self.vault.iter().filter(|key| may_hold(key)).map(|key| (VAULT, key)));
         // The last to be kept: whoever has it has all.
         out.push((LOOKUP, &self.lookup));
         out
@@ -70,11 +55,8 @@ impl Handout {
         to: &VaultPublicKey,
     ) -> Result<Vec<SealedKey>, CryptoError> {
         let mut rng = SeededRng::from_system()?;
-        let seal = |(what, secret): (&str, &Secret)| {
-            let sealed = seal_to(to, &info(ledger_id, node.raft_id, what), secret.as_slice(), &mut rng)?;
-            Ok(SealedKey { r#use: what.to_owned(), encapsulated: sealed.encapsulated, ciphertext: sealed.ciphertext })
-        };
-        self.due(node, known).into_iter().map(seal).collect()
+        let addressee = Addressee { ledger_id, raft_id: node.raft_id };
+        self.due(node, known).into_iter().map(|(what, secret)| addressee.seal(what, secret, to, &mut rng)).collect()
     }
 }
 
@@ -88,29 +70,29 @@ fn place(dir: &Path, what: &str, secret: &Secret) -> Option<PathBuf> {
     }
 }
 
-/// Opens what was handed out to this node and keeps it in the folder that the configuration names,
-/// encrypted like the node's other keys. What is there already is left alone.
+/// Opens what was handed out to this node and keeps it in the folder that the configuration names.
 pub(crate) fn keep_all(
     config: &Config,
     dir: &Path,
     own: &VaultSecretKey,
-    ledger_id: &Digest,
-    raft_id: u64,
+    addressee: Addressee<'_>,
     keys: &[SealedKey],
 ) -> Result<(), ConfigError> {
-    let unfit = |why: String| ConfigError::Value { key: "keys.received", why };
-    std::fs::create_dir_all(dir).map_err(|source| ConfigError::Read { path: dir.into(), source })?;
     for key in keys {
-        let opened = open_sealed(own, &info(ledger_id, raft_id, &key.r#use), &key.encapsulated, &key.ciphertext);
-        let opened = opened.map_err(|e| unfit(e.to_string()))?;
-        let secret: [u8; 32] = opened.as_slice().try_into().map_err(|_| unfit("a key has the wrong size".into()))?;
-        let secret = Zeroizing::new(secret);
-        // A use that this version does not know is none that it could serve.
-        if let Some(path) = place(dir, &key.r#use, &secret).filter(|path| !path.exists()) {
-            write_new(config, &path, &secret)?;
-        }
+        let secret = addressee.open(key, own).map_err(|e| ConfigError::Value { key: "keys.received", why: e.to_string() })?;
+        keep(config, dir, &key.r#use, &secret)?;
     }
     Ok(())
+}
+
+/// Keeps a key in the folder of received keys, encrypted like the node's other keys. What is there already is left alone.
+pub(crate) fn keep(config: &Config, dir: &Path, what: &str, secret: &Secret) -> Result<(), ConfigError> {
+    std::fs::create_dir_all(dir).map_err(|source| ConfigError::Read { path: dir.into(), source })?;
+    // A use that this version does not know is none that it could serve.
+    match place(dir, what, secret).filter(|path| !path.exists()) {
+        Some(path) => write_new(config, &path, secret),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -164,17 +146,5 @@ mod tests {
         let vault = [(VAULT, 3), (VAULT, 4), (VAULT, 5), (VAULT, 6), (LOOKUP, 1)];
         assert_eq!(uses(&city, &[]), [&[(LEDGER, 2), (LEDGER, 12), (LEDGER, 22)][..], &vault].concat());
         assert_eq!(uses(&city, &rotated()), [&[(LEDGER, 12), (LEDGER, 22)][..], &vault].concat());
-    }
-
-    #[test]
-    fn nobody_else_opens_what_was_sealed() {
-        let (own, other) = (VaultSecretKey::generate().unwrap(), VaultSecretKey::generate().unwrap());
-        let node = GenesisNode { raft_id: 7, district: "440304".into(), ..GenesisNode::default() };
-        let sealed = handout().seal(&node, (&genesis(), &[]), &[9; 32], &own.public()).unwrap();
-        let open = |key: &VaultSecretKey, raft_id, what: &str, n: usize| {
-            open_sealed(key, &info(&[9; 32], raft_id, what), &sealed[n].encapsulated, &sealed[n].ciphertext).ok()
-        };
-        assert_eq!(open(&own, 7, VAULT, 0).unwrap().as_slice(), [4; 32]);
-        assert!(open(&other, 7, VAULT, 0).is_none() && open(&own, 8, VAULT, 0).is_none() && open(&own, 7, LOOKUP, 0).is_none());
     }
 }

@@ -111,6 +111,10 @@ impl Node {
             let next = query::certificate(&self.store.state(), &found.renewed_by).map_err(|e| broken(&e))?;
             return self.given(next, request)?.ok_or_else(|| Reason::RenewedAlready.into());
         }
+        // It would be refused for good, and tried again for ever.
+        if now_ms() >= old.validity.not_after_ms {
+            return Err(Refusal::new(Reason::CertificateExpired, "its time is over: a new one wants a token"));
+        }
         // Or whoever has a key could fill the ledger with renewals of renewals.
         if !old.validity.is_due(now_ms().saturating_add(EARLY_MS)) {
             return Err(Refusal::new(Reason::CertificateTerm, "two thirds of its time are not over yet"));

@@ -33,7 +33,7 @@ pub fn give(node: &Arc<Node>, at_least: u64, to: &Sender<Result<StatePart, Statu
         Handle::current().block_on(sending).is_ok_and(|sent| sent.is_ok())
     };
     if let Err(refused) = try_give(node, at_least, &send) {
-        let _ = to.blocking_send(Err(refused));
+        let _ = Handle::current().block_on(tokio::time::timeout(PART, to.send(Err(refused))));
     }
 }
 

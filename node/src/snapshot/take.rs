@@ -8,7 +8,7 @@ use raft::eraftpb::{ConfState, Snapshot, SnapshotMetadata};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 use vermilion_consensus::{NodeId, reachable};
 use vermilion_ledger::{Digest, TILE_WIDTH, TileStore, Tree, Trust, chain_next, check_inclusion, digests, verify};
 use vermilion_proto::{
@@ -26,6 +26,9 @@ const MAX_TILES: usize = 8 * TILE_WIDTH;
 const MAX_TAIL: usize = 512 << 20;
 /// How long to wait for one part: the first comes once there is a commitment with its quorum.
 const PART: Duration = Duration::from_secs(45);
+/// How often peers are asked that give their state to another node, and the pause between: ten minutes.
+const ROUNDS: u32 = 120;
+const ROUND: Duration = Duration::from_secs(5);
 /// Beyond every index and term that a log comes to.
 const MAX_PLACE: u64 = 1 << 56;
 /// Rows of which there are as many as licences and commands: none says who the nodes are.
@@ -227,29 +230,38 @@ impl CatchUp {
     /// so many records. What is not vouched for, or is not what was vouched for, is refused; with none from
     /// any peer the node replays the records, as it would without.
     pub fn take_state(&self, applier: &mut Applier, store: &Store, genesis: &[u8], at_least: u64) -> Result<Option<u64>, ApplyError> {
-        for peer in self.peers.ids() {
-            match self.runtime.block_on(self.take_from(peer, store, applier.group(), genesis, at_least)) {
-                Ok((offer, rows)) => {
-                    applier.reload()?;
-                    (self.follow)(applier.roster(), applier.group());
-                    tracing::info!(
-                        peer,
-                        records = offer.head.size,
-                        rows,
-                        "took the state that the quorum vouches for; its history follows"
-                    );
-                    return Ok(Some(offer.head.size));
+        let mut asked: Vec<NodeId> = self.peers.ids();
+        for _ in 0..ROUNDS {
+            let mut busy = Vec::new();
+            for peer in asked {
+                match self.runtime.block_on(self.take_from(peer, store, applier.group(), genesis, at_least)) {
+                    Ok((offer, rows)) => {
+                        applier.reload()?;
+                        (self.follow)(applier.roster(), applier.group());
+                        let records = offer.head.size;
+                        tracing::info!(peer, records, rows, "took the state that the quorum vouches for; its history follows");
+                        return Ok(Some(records));
+                    }
+                    Err(ApplyError::Peer(why)) => {
+                        tracing::error!(peer, why, "a peer's state was refused");
+                        store.clear_incoming()?;
+                    }
+                    Err(ApplyError::Unreached(why)) => {
+                        tracing::info!(peer, why, "no state came from a peer");
+                        store.clear_incoming()?;
+                    }
+                    Err(ApplyError::Busy) => {
+                        tracing::info!(peer, "a peer gives its state to another node; it is asked again");
+                        busy.push(peer);
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(ApplyError::Peer(why)) => {
-                    tracing::error!(peer, why, "a peer's state was refused");
-                    store.clear_incoming()?;
-                }
-                Err(ApplyError::Unreached(why)) => {
-                    tracing::info!(peer, why, "no state came from a peer");
-                    store.clear_incoming()?;
-                }
-                Err(error) => return Err(error),
             }
+            if busy.is_empty() {
+                break;
+            }
+            asked = busy;
+            std::thread::sleep(ROUND);
         }
         tracing::info!("no peer gave a state: the records are replayed");
         Ok(None)
@@ -264,7 +276,10 @@ impl CatchUp {
         at_least: u64,
     ) -> Result<(Offer, u64), ApplyError> {
         let unreached = |status: tonic::Status| ApplyError::Unreached(status.message().to_owned());
-        let mut parts = self.peers.state(peer, StateRequest { at_least }).await.map_err(unreached)?;
+        let mut parts = match self.peers.state(peer, StateRequest { at_least }).await {
+            Err(status) if status.code() == Code::ResourceExhausted => return Err(ApplyError::Busy),
+            parts => parts.map_err(unreached)?,
+        };
         let next = async |parts: &mut Streaming<StatePart>| -> Result<Option<Of>, ApplyError> {
             let part = tokio::time::timeout(PART, parts.message()).await;
             let part = part.map_err(|_| ApplyError::Unreached(format!("no part of a state came for {} s", PART.as_secs())))?;

@@ -67,7 +67,7 @@ impl Credential {
     #[must_use]
     pub fn of_key(directory: &Directory, key_id: &[u8], now_ms: u64) -> Self {
         let mut out = Self { bearer: Bearer::Operator, key_id: Some(key_id.to_vec()), ..Self::public() };
-        let Some(OperatorState { operator: Some(operator), revoked, .. }) = directory.operator(key_id) else {
+        let Some(OperatorState { operator: Some(operator), revoked, suspended, .. }) = directory.operator(key_id) else {
             out.refused = Some(Reason::UnknownSigner.into());
             return out;
         };
@@ -76,6 +76,8 @@ impl Credential {
         let in_dates = operator.from_ms <= now_ms && (operator.until_ms == 0 || now_ms < operator.until_ms);
         if *revoked {
             out.refused = Some(Reason::SignerRevoked.into());
+        } else if *suspended {
+            out.refused = Some(Reason::CertificateSuspended.into());
         } else if !in_dates {
             out.refused = Some(Reason::SignerNotInForce.into());
         }

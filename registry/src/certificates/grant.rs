@@ -2,7 +2,7 @@
 //! the applicant shows is known here only by its hash; it serves once, for this applicant, until
 //! its end (001-18: the applicant's materials are checked before, by who signs).
 
-use super::applicant_of;
+use super::{applicant_of, is_person};
 use crate::admission::{State, is_label};
 use crate::authority::may_manage;
 use crate::decision::{Change, Decision, View};
@@ -57,8 +57,7 @@ pub(super) fn check_applicant<'a>(view: &View<'a>, of: &Applicant) -> Result<&'a
         return refuse(Reason::UnitSuspended, "applicant.unit");
     }
     let differs = |field: &str| refuse(Reason::CertificateSubject, format!("applicant.{field}"));
-    let is_person = matches!(of.kind.as_str(), "operator" | "auditor");
-    if (of.raft_id != 0) != (of.kind == "node") || (!is_person && (!of.posts.is_empty() || !is_label(&of.name))) {
+    if (of.raft_id != 0) != (of.kind == "node") || (!is_person(of) && (!of.posts.is_empty() || !is_label(&of.name))) {
         return refuse(Reason::FieldForm, "applicant");
     }
     match of.kind.as_str() {
@@ -95,11 +94,15 @@ fn admitted(state: u32) -> Result<(), Stop> {
 fn check_person(view: &View<'_>, of: &Applicant, unit: &Unit) -> Result<(), Stop> {
     let key_id = hex::decode(&of.name).ok().and_then(|id| KeyId::try_from(id).ok()).filter(|id| hex::encode(id) == of.name);
     let Some(key_id) = key_id else { return refuse(Reason::FieldForm, "applicant.name is no key id") };
-    let Some(OperatorState { operator: Some(operator), revoked, .. }) = view.directory.operator(&key_id) else {
+    let Some(OperatorState { operator: Some(operator), revoked, suspended, .. }) = view.directory.operator(&key_id) else {
         return refuse(Reason::UnknownOperator, "applicant.name");
     };
     if *revoked {
         return refuse(Reason::SignerRevoked, "applicant.name");
+    }
+    // What bars the key bars it under a new certificate too.
+    if *suspended {
+        return refuse(Reason::CertificateSuspended, "applicant.name");
     }
     if operator.unit != of.unit {
         return refuse(Reason::WrongUnit, "applicant.unit");

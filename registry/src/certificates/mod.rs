@@ -7,6 +7,9 @@
 //! good *now* is [`Standing`] and what its holder's entry says ([`crate::authorisation`]), not its dates
 //! alone.
 //!
+//! A person's certificates are on the key by which he signs. What is said of them is said of the key:
+//! while they are suspended it signs nothing, and lost, it is revoked with them.
+//!
 //! | standing | becomes |
 //! |---|---|
 //! | good | suspended, revoked |
@@ -122,6 +125,17 @@ pub fn holder(of: &Applicant) -> String {
         "node" => node_holder(of.raft_id),
         kind => format!("{kind}/{}/{}", of.unit, of.name),
     }
+}
+
+/// Whether it is a person, not a node or a system.
+pub(crate) fn is_person(of: &Applicant) -> bool {
+    matches!(of.kind.as_str(), "operator" | "auditor")
+}
+
+/// Under which names a person's certificates are found: whether he is named as an operator or as an
+/// auditor, they are on one key, his, whose id is their name.
+pub(crate) fn holders_of(unit: &str, key_id: &str) -> [String; 2] {
+    ["operator", "auditor"].map(|kind| format!("{kind}/{unit}/{key_id}"))
 }
 
 /// The same of a node.

@@ -1,20 +1,24 @@
 //! Revoking, suspending and restoring (001-13; 001-23).
 
 use super::figures::{self, Event};
-use super::{CERTIFICATE_HOLD, KEY_COMPROMISE, REVOCATION_REASONS, Standing, holder};
+use super::{CERTIFICATE_HOLD, KEY_COMPROMISE, REVOCATION_REASONS, Standing, holder, holders_of, is_person};
 use crate::authority::{check_seen, may_manage};
 use crate::custody::SECURITY_ADMIN;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::keys;
+use crate::operators;
 use crate::reason::Reason;
 use crate::value;
 use vermilion_crypto::PublicKey;
 use vermilion_identity::Certificate;
-use vermilion_proto::{CertificateState, Head, RestoreCertificate, RevokeCertificate, SuspendCertificate, Unit, UnitState};
+use vermilion_proto::{
+    Applicant, CertificateState, Head, OperatorState, RestoreCertificate, RevokeCertificate, SuspendCertificate, Unit, UnitState,
+};
 
 /// Revokes a certificate. A lost key is revoked at once, by anyone of the holder's own unit or by
 /// security administration of who manages it (001-23); every other reason is for who manages the unit.
+/// A person's lost key goes with its certificate: whoever found it signs nothing either.
 pub(crate) fn revoke(view: &View<'_>, acting: &Unit, head: &Head, body: &RevokeCertificate) -> Result<Decision, Stop> {
     let (state, unit) = find(view, head, &body.serial)?;
     let own_loss = body.reason == KEY_COMPROMISE && acting.uscc == unit.uscc;
@@ -31,19 +35,29 @@ pub(crate) fn revoke(view: &View<'_>, acting: &Unit, head: &Head, body: &RevokeC
         Standing::Revoked => refuse(Reason::CertificateRevoked, "serial"),
         Standing::Good | Standing::Suspended => {
             let all = of_same_key(view, &state, &[Standing::Good, Standing::Suspended])?;
-            changed(view, all, Standing::Revoked, body.reason, Event::Revoked)
+            let mut decision = changed(view, all, Standing::Revoked, body.reason, Event::Revoked)?;
+            if body.reason == KEY_COMPROMISE
+                && let Some(operator) = signing_key(view, &state).filter(|o| !o.revoked)
+            {
+                let lost = OperatorState { revoked: true, revoked_ms: view.now_ms, ..operator.clone() };
+                decision.changes.push(operators::changed(view, lost)?);
+            }
+            Ok(decision)
         }
     }
 }
 
-/// Suspends a certificate that is good.
+/// Suspends a certificate that is good. A person's key signs nothing until it is restored: a revocation
+/// instead leaves it barred.
 pub(crate) fn suspend(view: &View<'_>, acting: &Unit, head: &Head, body: &SuspendCertificate) -> Result<Decision, Stop> {
     let (state, unit) = find(view, head, &body.serial)?;
     may_manage(acting, unit)?;
     match standing(&state)? {
         Standing::Good => {
             let all = of_same_key(view, &state, &[Standing::Good])?;
-            changed(view, all, Standing::Suspended, CERTIFICATE_HOLD, Event::Suspended)
+            let mut decision = changed(view, all, Standing::Suspended, CERTIFICATE_HOLD, Event::Suspended)?;
+            decision.changes.extend(barred(view, &state, true)?);
+            Ok(decision)
         }
         Standing::Suspended => refuse(Reason::CertificateSuspended, "serial"),
         Standing::Revoked => refuse(Reason::CertificateRevoked, "serial"),
@@ -57,11 +71,25 @@ pub(crate) fn restore(view: &View<'_>, acting: &Unit, head: &Head, body: &Restor
     match standing(&state)? {
         Standing::Suspended => {
             let all = of_same_key(view, &state, &[Standing::Suspended])?;
-            changed(view, all, Standing::Good, 0, Event::Restored)
+            let mut decision = changed(view, all, Standing::Good, 0, Event::Restored)?;
+            decision.changes.extend(barred(view, &state, false)?);
+            Ok(decision)
         }
         Standing::Good => refuse(Reason::NothingToChange, "the certificate is good"),
         Standing::Revoked => refuse(Reason::CertificateRevoked, "serial"),
     }
+}
+
+/// The key by which the certificate's holder signs, if the holder is a person.
+fn signing_key<'a>(view: &View<'a>, of: &CertificateState) -> Option<&'a OperatorState> {
+    let holder = of.holder.as_ref().filter(|h| is_person(h))?;
+    view.directory.operator(&hex::decode(&holder.name).ok()?)
+}
+
+/// Bars a person's key from signing, or lets it sign again.
+fn barred(view: &View<'_>, of: &CertificateState, suspended: bool) -> Result<Option<Change>, Stop> {
+    let Some(operator) = signing_key(view, of).filter(|o| o.suspended != suspended) else { return Ok(None) };
+    operators::changed(view, OperatorState { suspended, ..operator.clone() }).map(Some)
 }
 
 /// A certificate and the holder's others on the same key whose time is not over: what is said of one is
@@ -69,13 +97,20 @@ pub(crate) fn restore(view: &View<'_>, acting: &Unit, head: &Head, body: &Restor
 fn of_same_key(view: &View<'_>, of: &CertificateState, in_standing: &[Standing]) -> Result<Vec<CertificateState>, Stop> {
     let key = key_of(of)?;
     let mut out = Vec::new();
-    for other in held_by(view, &of.holder.as_ref().map(holder).unwrap_or_default())? {
-        let same = other.serial == of.serial || (other.not_after_ms > view.now_ms && key_of(&other)? == key);
-        if same && in_standing.contains(&standing(&other)?) {
-            out.push(other);
+    for name in of.holder.as_ref().map(names).unwrap_or_default() {
+        for other in held_by(view, &name)? {
+            let same = other.serial == of.serial || (other.not_after_ms > view.now_ms && key_of(&other)? == key);
+            if same && in_standing.contains(&standing(&other)?) {
+                out.push(other);
+            }
         }
     }
     Ok(out)
+}
+
+/// Under which names the holder's certificates are found.
+fn names(of: &Applicant) -> Vec<String> {
+    if is_person(of) { holders_of(&of.unit, &of.name).to_vec() } else { vec![holder(of)] }
 }
 
 fn key_of(state: &CertificateState) -> Result<PublicKey, Fatal> {

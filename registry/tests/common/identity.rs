@@ -274,12 +274,16 @@ fn group(script: &Script, args: &mut ArgumentConsumer<'_>) -> Answer {
     })
 }
 
-/// `may SERIAL ACTION [about=UNIT]`; `public` instead of a serial number asks for nobody in particular.
+/// `may SERIAL ACTION [about=UNIT]`; `public` instead of a serial number asks for nobody in particular,
+/// `key/NAME` by a token that this operator's key signed.
 fn ask_may(script: &Script, args: &mut ArgumentConsumer<'_>) -> Answer {
     let (who, what) = (args.next_pos().ok_or("who?")?.to_owned(), args.next_pos().ok_or("what?")?.to_owned());
     let directory = script.world.registry.directory();
     let who = match who.as_str() {
         "public" => Credential::public(),
+        who if who.starts_with("key/") => {
+            Credential::of_key(directory, &key(who.trim_start_matches("key/")).public().id(), script.world.now)
+        }
         number => match Credential::of_certificate(&script.world.kv, directory, &serial(number), script.world.now)? {
             Some(who) => who,
             None => return Ok("no such certificate".into()),

@@ -242,6 +242,10 @@ impl Script {
                 decision.legal_basis.clear();
             }
         }
+        if let Some(fields) = args.take_key("fields") {
+            t.fields = list(Some(fields)).iter().map(|f| super::licences::field(f, vermilion_proto::FieldClass::Public, false)).collect();
+            t.base_fields.clear();
+        }
         match args.take_key("broken") {
             Some("kind") => t.kind = "许可".into(),
             Some("schema") => t.content_schema = "[1".into(),
@@ -366,7 +370,7 @@ impl Script {
 
     fn status(&mut self, args: &mut ArgumentConsumer<'_>) -> Answer {
         let named = self.named(args.next_pos().unwrap_or_default())?;
-        let a = query::status(&self.world.kv, &named)?;
+        let a = query::status(&self.world.kv, &named, 0)?;
         if a.state.is_empty() {
             return Ok(format!("verify {}: no such licence", a.verify_code));
         }

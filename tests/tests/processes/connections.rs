@@ -7,13 +7,14 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use vermilion_client::keyring::{Passphrase, read_secret};
 use vermilion_client::tls::Dialer;
+use vermilion_consensus::{ConfState, Message, MessageType};
 use vermilion_crypto::SigningKey;
 use vermilion_identity::tls::{Credential, CredentialSlot};
 use vermilion_identity::x509::{chain_from_pem, from_pem};
 use vermilion_identity::{AuthorityCertificate, AuthorityName, Certificate, Kind, Serial, Subject, Validity, authority};
 use vermilion_proto::ledger_client::LedgerClient;
 use vermilion_proto::peer_client::PeerClient;
-use vermilion_proto::{CatchUpRequest, ClusterRequest, CommandState, CosignRequest, RaftFrame};
+use vermilion_proto::{CatchUpRequest, ClusterRequest, CommandState, CosignRequest, LedgerHead, Message as _, RaftFrame};
 use vermilion_registry::reason::Reason;
 use vermilion_tests::{Ledger, http, until};
 
@@ -325,4 +326,55 @@ async fn the_authority_tells_openssl_what_no_longer_stands() {
     assert!(said.contains("CertificateRevoked"), "{said}");
     // A district's node holds no issuing key and says so.
     assert_eq!(http::get(&ledger.nodes()[1].http, "/v1/authority/revoked.crl").await.code, 404);
+}
+
+/// What a leader would send to a node that its log no longer reaches.
+fn snapshot(from: u64, to: u64, term: u64, index: u64, head: &LedgerHead) -> Vec<u8> {
+    let mut message = Message { from, to, term: term + 1, ..Message::default() };
+    message.set_msg_type(MessageType::MsgSnapshot);
+    let snapshot = message.mut_snapshot();
+    snapshot.data = head.encode_to_vec();
+    let place = snapshot.mut_metadata();
+    (place.index, place.term) = (index, term);
+    place.set_conf_state(ConfState { voters: vec![1, 2, 3], ..ConfState::default() });
+    vermilion_consensus::encode(&message)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_node_strands_nobody_with_a_snapshot() {
+    let mut ledger = Ledger::start().await;
+    let size = ledger.settled().await;
+    let leader = ledger.leader().await;
+    let followers: Vec<String> = ledger.names().into_iter().filter(|name| *name != leader).collect();
+    let (thief, victim) = (&followers[0], &followers[1]);
+    let from = ledger.status_of(thief).await.unwrap().id;
+    let at = ledger.status_of(victim).await.unwrap();
+    let node = ledger.names().iter().position(|name| name == victim).unwrap();
+    let mut peer = PeerClient::new(channel(&ledger, node, Some(nodes(&ledger, thief))));
+    let head =
+        |size, chain: &[u8]| LedgerHead { size, chain: chain.to_vec(), block: vec![7; 32], time_ms: at.time_ms, ..LedgerHead::default() };
+    // Records that nobody has; a block that is not the ledger's, at a place where it is; another ledger.
+    let beyond = snapshot(from, at.id, at.term, at.applied + 1000, &head(size + 1000, &[9; 32]));
+    let other_block = snapshot(from, at.id, at.term, at.applied, &head(size, &at.chain));
+    let other_ledger = snapshot(from, at.id, at.term, at.applied + 1, &head(size, &[9; 32]));
+    for (message, why) in
+        [(beyond, "which no majority has in its log"), (other_block, "contradict"), (other_ledger, "a snapshot of another ledger")]
+    {
+        let frame = RaftFrame { from, ledger_id: ledger.client.ledger_id().to_vec(), messages: vec![message], ..Default::default() };
+        peer.raft(tokio_stream::once(frame)).await.unwrap();
+        until(why, async || ledger.log(victim).contains(why).then_some(())).await;
+    }
+    // Nobody is stranded, now or after a start.
+    let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
+    let victim = victim.clone();
+    for suspended in [true, false] {
+        ledger.client.change_unit(ledger.client.managing_unit(), &unit, suspended).await.unwrap();
+        assert!(ledger.settled().await > size);
+        ledger.kill(&victim);
+        ledger.launch(&victim);
+    }
+    until("the victim as new as the others", async || (ledger.statuses().await?.iter().all(|s| s.size > size + 1)).then_some(())).await;
+    ledger.settled().await;
+    ledger.stop_all();
+    ledger.audit(&ledger.data_dirs()).assert_clean();
 }

@@ -30,7 +30,7 @@ async fn a_follower_that_was_down_for_longer_than_the_log_reaches_back_catches_u
     let size = ledger.settled().await;
     // It is killed in the middle of it, and goes on with what it began.
     ledger.launch(&away);
-    until("that it fetches records", async || ledger.log(&away).contains("behind the log: fetching records").then_some(())).await;
+    until("that it fetches records", async || ledger.log(&away).contains("the first of them are here").then_some(())).await;
     ledger.kill(&away);
     let begun = Store::open(&ledger.node(&away).data_dir, Mode::ReadOnly).unwrap().installing().unwrap();
     assert!(begun.is_some(), "{away} had all records before it could be killed");

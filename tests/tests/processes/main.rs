@@ -8,9 +8,12 @@
 mod audits;
 mod connections;
 mod damage;
+mod device;
 mod door;
 mod enrolment;
 mod fixtures;
+mod founding;
+mod glass;
 mod join;
 mod kill;
 mod left_behind;

@@ -2,11 +2,12 @@
 //! made of either is refused by name.
 
 use crate::join::{City, NAME, step, told};
-use vermilion_client::SingleIssuer;
 use vermilion_client::change::Grounds;
+use vermilion_client::config::NodeEntry;
+use vermilion_client::{Config, SingleIssuer};
 use vermilion_proto::{Message as _, Record, StoredRecord};
 use vermilion_tests::disk::{Raw, dump};
-use vermilion_tests::{Ledger, Rows, until};
+use vermilion_tests::{Ledger, Rows, run, until};
 
 /// More than two full tiles of them.
 const SINGLE: usize = 560;
@@ -14,7 +15,7 @@ const SINGLE: usize = 560;
 /// A ledger with a history: licences issued one by one, one of them erased.
 async fn with_history() -> Ledger {
     let ledger = Ledger::start().await;
-    let unit = ledger.sample.unit_with_role("issuing-unit").unwrap().uscc.clone();
+    let unit = issuing_unit(&ledger);
     let rows = Rows::write(ledger.dir().join("rows"), ledger.sample.licences(5, 12 * SINGLE as u64)).of_unit(&unit);
     let issuer = SingleIssuer::new(&ledger.client, &unit).await.unwrap();
     let mut under_way = tokio::task::JoinSet::new();
@@ -70,6 +71,9 @@ async fn a_node_takes_the_state_that_a_quorum_vouches_for_and_refuses_what_one_p
     assert!(ledger.log(NAME).contains("a peer's history was refused"), "the liar's record was asked for, and refused");
     told(&ledger, &step("voter")).await;
 
+    // A receipt that it gives of a record of before it came holds for whoever pinned the founders.
+    receipt_from(&ledger, NAME).await;
+
     // What it has is what the honest have, to the byte: records, tiles, bundles, state, vault.
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
     for suspended in [true, false] {
@@ -84,6 +88,26 @@ async fn a_node_takes_the_state_that_a_quorum_vouches_for_and_refuses_what_one_p
         assert!(ours[column] == theirs[column], "{column}: {} rows and {}", ours[column].len(), theirs[column].len());
     }
     ledger.audit(&[ledger.node(&honest).data_dir.clone(), ledger.node(NAME).data_dir.clone()]).assert_clean();
+}
+
+/// Takes a receipt of the first licence from this node alone, and checks it without a network.
+async fn receipt_from(ledger: &Ledger, name: &str) {
+    let folder = ledger.dir();
+    let mut config = Config::parse(&std::fs::read_to_string(folder.join("client.toml")).unwrap(), folder).unwrap();
+    let node = ledger.node(name);
+    config.nodes = vec![NodeEntry { name: node.name.clone(), grpc: node.grpc.clone(), http: node.http.clone() }];
+    std::fs::write(folder.join("newcomer.toml"), config.to_toml().unwrap()).unwrap();
+    let identifier = Rows::read(&folder.join("rows")).of_unit(&issuing_unit(ledger))[0].identifier.clone();
+    let got = format!("vermilion --config newcomer.toml receipt get {identifier} --out newcomer.vmr");
+    until("a receipt from the newcomer", async || (run(folder, &got).0 == 0).then_some(())).await;
+    let check = format!("vermilion receipt check newcomer.vmr --trust trust.json --need-status --licence {identifier}");
+    let (code, said, error) = run(folder, &check);
+    // Its dates may be over; everything in it holds.
+    assert!(code == 0 || code == 6, "{said}{error}");
+}
+
+fn issuing_unit(ledger: &Ledger) -> String {
+    ledger.sample.unit_with_role("issuing-unit").unwrap().uscc.clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,9 @@
 use super::sample::{Sample, found, open};
 use crate::audit::{Options, ReadError, Source, Unopened};
 use std::path::Path;
+use vermilion_ledger::{EntryBundle, Tree};
 use vermilion_proto::{Bytes, Message as _, StoredRecord, VaultWraps};
+use vermilion_registry::stored::open_record;
 use vermilion_storage::{Commit, Mode, Store, VaultPut};
 
 fn audit(dir: &Path) -> Vec<(&'static str, Option<u64>)> {
@@ -79,6 +81,74 @@ fn a_head_and_tiles_that_were_changed() {
     assert_eq!(audit(dir.path()), [("head-differs", None)]);
 }
 
+/// The leaves of the first 256 records, as a node keeps them.
+fn bundle(sample: &Sample) -> Vec<u8> {
+    let mut bundle = EntryBundle::default();
+    sample.records.iter().find_map(|record| bundle.push(&open_record(record).unwrap().leaf.encode()).unwrap()).unwrap()
+}
+
+#[test]
+fn entry_bundles_that_were_changed() {
+    let mut sample = Sample::busy();
+    for n in 0..260 {
+        sample.issue(&[&format!("N{n}")]);
+    }
+    let dir = written(&sample);
+    let audit_with = |bundle: Vec<u8>| {
+        change(dir.path(), &Commit { entries: vec![(0, bundle)], ..Default::default() });
+        audit(dir.path())
+    };
+    let right = bundle(&sample);
+    assert_eq!(audit_with(right.clone()), []);
+    let mut flipped = right.clone();
+    // Behind length, version, kind, suite, number and time of the first leaf: the record's hash.
+    flipped[2 + 20] ^= 1;
+    assert_eq!(audit_with(flipped), [("entries-differ", None)]);
+    assert_eq!(audit_with([&right[..], &[0]].concat()), [("entries-differ", None)], "no bundle at all");
+    assert_eq!(audit_with(Vec::new()), [("entries-differ", None)]);
+}
+
+#[test]
+fn tiles_and_bundles_beyond_the_tree() {
+    let mut sample = Sample::busy();
+    for n in 0..260 {
+        sample.issue(&[&format!("N{n}")]);
+    }
+    let dir = written(&sample);
+    let tile = || vec![7; 8192];
+    change(dir.path(), &Commit { tiles: vec![(0, 1, tile()), (0, 2, tile()), (1, 0, tile()), (9, 0, tile())], ..Default::default() });
+    assert_eq!(audit(dir.path()), [("tile-extra", None); 4]);
+    let dir = written(&sample);
+    change(dir.path(), &Commit { entries: vec![(1, bundle(&sample))], ..Default::default() });
+    assert_eq!(audit(dir.path()), [("tile-extra", None)]);
+    // Hashes alone show as much.
+    let directory = open(dir.path());
+    let links = Options { signatures: false, replay: false, ..Options::default() };
+    assert_eq!(found(&[&directory as &dyn Source], &links).1, [("tile-extra", None)]);
+}
+
+#[test]
+fn a_proof_between_checkpoints_that_does_not_hold() {
+    let sample = Sample::busy();
+    let dir = written(&sample);
+    let audit_with = |change: &dyn Fn(&mut Vec<[u8; 32]>)| {
+        let store = Store::open(dir.path(), Mode::Node).unwrap();
+        let mut tree = Tree::new();
+        for record in &sample.records {
+            tree.append(open_record(record).unwrap().leaf.hash());
+        }
+        let mut proof = tree.consistency(&store, 7, 10).unwrap();
+        change(&mut proof);
+        store.put_consistency(10, 7, &proof).unwrap();
+        store.flush().unwrap();
+        drop(store);
+        audit(dir.path())
+    };
+    assert_eq!(audit_with(&|_| {}), []);
+    assert_eq!(audit_with(&|proof| proof[0][0] ^= 1), [("consistency-differs", Some(9))]);
+    assert_eq!(audit_with(&|proof| proof.clear()), [("consistency-differs", Some(9))]);
+}
+
 #[test]
 fn a_record_rewritten_in_the_database() {
     let sample = Sample::busy();
@@ -125,6 +195,44 @@ fn content_that_was_swapped_lost_or_not_erased() {
     let put = VaultPut { seq: 7, ciphertexts: vec![(0, vec![1].into())], wraps: Bytes::new(), text: Bytes::new() };
     change(dir.path(), &Commit { vault: vec![put], ..Default::default() });
     assert_eq!(audit(dir.path()), [("content-extra", Some(7))]);
+}
+
+/// Record 5 issued A1 and A2, and record 8 erased A2: the digest of its wrapped keys says nothing any more.
+#[test]
+fn what_an_erasure_left_of_wrapped_keys_is_compared_and_told_to_be_unchecked() {
+    let sample = Sample::busy();
+    let (dir, other) = (written(&sample), written(&sample));
+    let both = || {
+        let (one, two) = (open(dir.path()), open(other.path()));
+        found(&[&one, &two], &Options::default())
+    };
+    let (report, codes) = both();
+    assert_eq!(codes, []);
+    let unchecked = report.unchecked();
+    assert!(unchecked.len() == 1 && unchecked[0].0.contains("wrapped keys") && unchecked[0].0.ends_with("(1)"), "{unchecked:?}");
+    assert_eq!(report.to_json()["not_checked"].as_array().unwrap().len(), 1);
+    assert!(report.to_text().contains("NOT CHECKED the wrapped keys"));
+
+    let mut wraps = {
+        let store = Store::open(other.path(), Mode::Node).unwrap();
+        VaultWraps::decode(store.wraps(5).unwrap().unwrap().as_slice()).unwrap()
+    };
+    wraps.licence_keys[0][0] ^= 1;
+    let put = VaultPut { seq: 5, ciphertexts: vec![], wraps: wraps.encode_to_vec().into(), text: Bytes::new() };
+    change(other.path(), &Commit { vault: vec![put], ..Default::default() });
+    assert_eq!(audit(other.path()), [], "by itself it cannot be told");
+    assert_eq!(both().1, [("content-differs", Some(5))]);
+}
+
+#[test]
+fn without_erasures_nothing_is_left_unchecked() {
+    let mut sample = Sample::new();
+    sample.issue(&["A1", "A2"]);
+    sample.commit();
+    let dir = written(&sample);
+    let directory = open(dir.path());
+    let (report, codes) = found(&[&directory as &dyn Source], &Options::default());
+    assert_eq!((codes, report.unchecked()), (vec![], vec![]));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Tiles alone, and the watch.
 
-use super::sample::{Sample, note};
+use super::sample::{Sample, note, note_by};
 use super::served::Served;
-use crate::audit::{AuditArgs, CLEAN, FOUND, Kind, TrustFile, USAGE, Watch, WatchArgs, Web, audit_tiles, metrics, run};
+use crate::audit::cli::{complaint, run_to};
+use crate::audit::{AuditArgs, CANNOT_READ, CLEAN, FOUND, Kind, TrustFile, USAGE, Watch, WatchArgs, Web, audit_tiles, metrics, run};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 use vermilion_ledger::{Conflict, verify};
@@ -136,6 +138,90 @@ async fn a_longer_history_that_does_not_continue_is_a_fork() {
     assert_eq!(watch.size(), 10, "what was not proved is not kept");
 }
 
+/// A size that no node will ever reach, cosigned by one node and nobody else.
+fn huge() -> Vec<u8> {
+    note_by(&[], 1 << 40, [9; 32], &[3])
+}
+
+fn newest(folder: &Path, sample: &Sample) -> u64 {
+    verify(&std::fs::read(folder.join("newest.note")).unwrap(), &sample.trust).unwrap().size
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_stolen_key_does_not_silence_the_watch() {
+    let (sample, thief, a, b) = (grown(), Served::start().await, Served::start().await, Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    thief.put("checkpoint", huge());
+    for served in [&a, &b] {
+        served.publish(&sample, 10);
+    }
+    // The thief is asked first, before there is anything to compare with.
+    assert_eq!(kinds(&mut watch(&[&thief, &a, &b], &sample, folder.path()), 1).await, []);
+    assert_eq!(newest(folder.path(), &sample), 10);
+    // Nor is it taken for the newest after a restart, from a folder of an earlier version.
+    std::fs::write(folder.path().join("newest.note"), huge()).unwrap();
+    let mut watch = watch(&[&thief, &a, &b], &sample, folder.path());
+    assert_eq!((watch.size(), kinds(&mut watch, 2).await), (0, vec![]));
+    for served in [&a, &b] {
+        served.publish(&sample, 303);
+    }
+    assert_eq!(kinds(&mut watch, 3).await, []);
+    assert_eq!((watch.size(), newest(folder.path(), &sample), watch.standing()["node-2"].size), (303, 303, 303));
+    // What the others show is compared as ever.
+    b.put("checkpoint", note(303, [8; 32], &[2]));
+    assert_eq!(kinds(&mut watch, 4).await, [(Kind::Fork, "node-2".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_size_to_which_the_quorum_does_not_come_diverges_in_time() {
+    let (sample, a, thief) = (grown(), Served::start().await, Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    a.publish(&sample, 7);
+    thief.put("checkpoint", huge());
+    let mut watch = watch(&[&a, &thief], &sample, folder.path());
+    assert_eq!(kinds(&mut watch, 1).await, []);
+    a.publish(&sample, 10);
+    assert_eq!(kinds(&mut watch, 30).await, [], "the quorum has a minute to come there");
+    assert_eq!(kinds(&mut watch, 62).await, [(Kind::Stalled, "node-1".to_owned())], "while nothing moves it may still come");
+    a.publish(&sample, 303);
+    assert_eq!(kinds(&mut watch, 63).await, [(Kind::Divergence, "node-1".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_below_the_quorum_is_compared_and_is_no_base() {
+    let (sample, served) = (grown(), Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    served.publish(&sample, 10);
+    let mut watch = watch(&[&served], &sample, folder.path());
+    assert_eq!(kinds(&mut watch, 1).await, []);
+    let root = verify(&sample.checkpoints[&303], &sample.trust).unwrap().root;
+    served.publish(&sample, 303);
+    served.put("checkpoint", note(303, root, &[1]));
+    assert_eq!(kinds(&mut watch, 2).await, []);
+    assert_eq!((watch.size(), newest(folder.path(), &sample), watch.standing()["node-0"].size), (10, 10, 303));
+    // A larger tree that does not continue it is a fork, and a smaller one a rollback, whoever signed.
+    served.put("checkpoint", note(303, [8; 32], &[1]));
+    assert_eq!(kinds(&mut watch, 3).await, [(Kind::Fork, "node-0".to_owned())]);
+    served.put("checkpoint", sample.checkpoints[&10].clone());
+    assert_eq!(kinds(&mut watch, 4).await, [(Kind::Rollback, "node-0".to_owned())]);
+    served.put("checkpoint", sample.checkpoints[&303].clone());
+    assert_eq!(kinds(&mut watch, 5).await, []);
+    assert_eq!((watch.size(), newest(folder.path(), &sample)), (303, 303));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_quorum_signed_stands_against_what_one_node_signed_before() {
+    let (sample, thief, a) = (grown(), Served::start().await, Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    thief.put("checkpoint", note(10, [9; 32], &[3]));
+    a.publish(&sample, 10);
+    let mut watch = watch(&[&thief, &a], &sample, folder.path());
+    assert_eq!(kinds(&mut watch, 1).await, [(Kind::Fork, "node-1".to_owned())], "whose answer showed it");
+    assert_eq!(watch.size(), 10);
+    assert_eq!(kinds(&mut watch, 2).await, [(Kind::Fork, "node-0".to_owned())]);
+    assert!(watch.standing()["node-1"].alarms.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_signed_or_no_tiles_give_diverges() {
     let (sample, served) = (grown(), Served::start().await);
@@ -194,32 +280,94 @@ async fn a_damaged_memory_is_refused() {
     assert!(Watch::open(nodes, sample.trust.clone(), folder.path(), Duration::from_secs(1), 0).is_err());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_command_ends_with_the_alarm_and_posts_it() {
-    let (sample, served, hook) = (grown(), Served::start().await, Served::start().await);
-    let folder = tempfile::tempdir().unwrap();
-    let trust = folder.path().join("trust.json");
-    std::fs::write(&trust, serde_json::to_vec(&TrustFile::of(&sample.trust)).unwrap()).unwrap();
-    let figures = folder.path().join("watch.prom");
+fn trust_file(sample: &Sample, folder: &Path) -> std::path::PathBuf {
+    let file = folder.join("trust.json");
+    std::fs::write(&file, serde_json::to_vec(&TrustFile::of(&sample.trust)).unwrap()).unwrap();
+    file
+}
+
+/// A watch that saw 303 records, and the arguments with which it sees 10 next.
+async fn before_a_rollback(sample: &Sample, served: &Served, hook: &Served, folder: &Path) -> AuditArgs {
     let watch = WatchArgs {
         watch: true,
         interval: 1,
         stall: 60,
         rounds: Some(2),
-        keep: Some(folder.path().join("kept")),
+        keep: Some(folder.join("kept")),
         webhook: Some(format!("{}/alarm", hook.base)),
-        metrics: Some(figures.clone()),
+        metrics: Some(folder.join("watch.prom")),
         ..WatchArgs::default()
     };
-    let args = AuditArgs { tiles: vec![served.base.clone()], trust: Some(trust), watch, ..AuditArgs::default() };
-    served.publish(&sample, 303);
+    let args = AuditArgs { tiles: vec![served.base.clone()], trust: Some(trust_file(sample, folder)), watch, ..AuditArgs::default() };
+    served.publish(sample, 303);
     assert_eq!(run(AuditArgs { watch: WatchArgs { rounds: Some(1), ..args.watch.clone() }, ..args.clone() }, true, None).await, CLEAN);
-    served.publish(&sample, 10);
+    served.publish(sample, 10);
+    args
+}
+
+/// Standard output that takes nothing.
+struct Closed(ErrorKind);
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(self.0.into())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_that_standard_output_does_not_take_is_posted_and_counted() {
+    for (kind, code) in [(ErrorKind::BrokenPipe, FOUND), (ErrorKind::StorageFull, CANNOT_READ)] {
+        let (sample, served, hook) = (grown(), Served::start().await, Served::start().await);
+        let folder = tempfile::tempdir().unwrap();
+        let args = before_a_rollback(&sample, &served, &hook, folder.path()).await;
+        assert_eq!(run_to(args, kind == ErrorKind::BrokenPipe, None, &mut Closed(kind)).await, code);
+        assert_eq!(hook.posted.lock().unwrap().len(), 1);
+        let figures = std::fs::read_to_string(folder.path().join("watch.prom")).unwrap();
+        assert!(figures.contains("vermilion_watch_alarms_total{kind=\"rollback\"} 1"), "{figures}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_standard_output_does_not_take_is_none() {
+    let (sample, served) = (grown(), Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    served.publish(&sample, 303);
+    let args = AuditArgs { tiles: vec![served.base.clone()], trust: Some(trust_file(&sample, folder.path())), ..AuditArgs::default() };
+    for json in [true, false] {
+        assert_eq!(run_to(args.clone(), json, None, &mut Closed(ErrorKind::BrokenPipe)).await, CANNOT_READ);
+    }
+    let mut out = Vec::new();
+    assert_eq!(run_to(args, true, None, &mut out).await, CLEAN);
+    let report: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!((report["clean"].as_bool(), report["records"].as_u64()), (Some(true), Some(303)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_for_scripts_are_objects_and_leave_standard_output_alone() {
+    let mut out = Vec::new();
+    let missing = AuditArgs { data_dirs: vec!["/nonexistent".into()], ..AuditArgs::default() };
+    assert_eq!(run_to(missing, true, None, &mut out).await, CANNOT_READ);
+    assert_eq!(run_to(AuditArgs::default(), true, None, &mut out).await, USAGE);
+    assert_eq!(out, b"");
+    let object: serde_json::Value = serde_json::from_str(&complaint(true, "usage", "a \"b\"")).unwrap();
+    assert_eq!(object, serde_json::json!({"error": "usage", "message": "a \"b\""}));
+    assert_eq!(complaint(false, "usage", "why"), "audit: why");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_ends_with_the_alarm_and_posts_it() {
+    let (sample, served, hook) = (grown(), Served::start().await, Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let args = before_a_rollback(&sample, &served, &hook, folder.path()).await;
     assert_eq!(run(args.clone(), true, None).await, FOUND);
     let posted = hook.posted.lock().unwrap().clone();
     assert_eq!(posted.len(), 1);
     let alarm: serde_json::Value = serde_json::from_str(&posted[0]).unwrap();
     assert_eq!((alarm["alarm"].as_str(), alarm["grave"].as_bool()), (Some("rollback"), Some(true)));
+    let figures = folder.path().join("watch.prom");
     assert!(std::fs::read_to_string(figures).unwrap().contains("vermilion_watch_alarms_total{kind=\"rollback\"} 1"));
     assert_eq!(run(AuditArgs { trust: None, ..args }, true, None).await, USAGE);
 }

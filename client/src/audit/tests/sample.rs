@@ -310,14 +310,12 @@ pub fn note(size: u64, root: [u8; 32], nodes: &[u64]) -> Vec<u8> {
 /// The same under these ledger keys.
 pub fn note_by(ledger: &[&str], size: u64, root: [u8; 32], nodes: &[u64]) -> Vec<u8> {
     let checkpoint = Checkpoint { origin: "vermilion.example/audit".into(), size, root };
-    let lines = ledger.iter().flat_map(|name| make_checkpoint(&checkpoint, &key(name)).unwrap().lines().to_vec());
-    let mut note = SignedNote::new(&checkpoint.body(), lines.collect()).unwrap();
-    for n in nodes {
+    let signed = ledger.iter().flat_map(|name| make_checkpoint(&checkpoint, &key(name)).unwrap().lines().to_vec());
+    let cosigned = nodes.iter().map(|n| {
         let name = pinned::witness_name(&checkpoint.origin, &format!("node-{n}"));
-        let line = cosign(&checkpoint.body(), &name, &key(&format!("cosigner {n}")), START / 1000).unwrap();
-        note.add(line).unwrap();
-    }
-    note.to_bytes()
+        cosign(&checkpoint.body(), &name, &key(&format!("cosigner {n}")), START / 1000).unwrap()
+    });
+    SignedNote::new(&checkpoint.body(), signed.chain(cosigned).collect()).unwrap().to_bytes()
 }
 
 fn licence_type() -> LicenceType {

@@ -1,8 +1,10 @@
 //! Every way of tampering with records and checkpoints has its finding.
 
-use super::sample::{Memoried, Sample, found, note};
+use super::sample::{Memoried, START, Sample, found, key, note};
 use crate::audit::{Options, Source, TrustFile, signature_limit};
+use vermilion_ledger::{Policy, SignedNote, Trust, TrustSettings, Witness, cosign};
 use vermilion_proto::{Envelope, Message as _, StoredRecord};
+use vermilion_registry::pinned;
 
 /// Records of `Sample::busy`: 0 genesis, 1 to 4 unit, operators, type, 5 issue, 6 commitment, 7 issue
 /// with a refused item, 8 erasure, 9 commitment.
@@ -238,6 +240,53 @@ fn cosignatures_count_wherever_they_are_kept() {
     assert_eq!((alone.covered, codes), (0, vec![("quorum-missing", None)]));
     let (together, codes) = found(&[&a, &b], &Options::default());
     assert_eq!((together.covered, codes), (10, vec![]));
+}
+
+#[test]
+fn what_is_enough_the_policy_of_the_trust_says() {
+    let sample = Sample::busy();
+    let root = vermilion_ledger::verify(&sample.checkpoints[&10], &sample.trust).unwrap().root;
+    let seen = Witness { name: "witness.example/w".into(), key: key("outside").public() };
+    let with = |nodes: &[u64], outside: bool| {
+        let mut bytes = SignedNote::parse(&note(10, root, nodes)).unwrap();
+        if outside {
+            let line = cosign(bytes.body(), &seen.name, &key("outside"), START / 1000).unwrap();
+            bytes.add(line).unwrap();
+        }
+        let name = format!("{nodes:?}");
+        Memoried { checkpoints: [(10, bytes.to_bytes())].into(), ..sample.source(&name) }
+    };
+    let covered = |quorum: usize, policy: &Policy, sources: &[&dyn Source]| {
+        let settings = TrustSettings { quorum, ..sample.trust.settings().clone() };
+        let trust = Trust::new(settings).unwrap().with_policy(policy.clone()).unwrap();
+        found(sources, &Options { trust: Some(trust), ..Options::default() }).0.covered
+    };
+    let city = Policy { city: vec![pinned::witness_name(&sample.trust.settings().origin, "node-1")], ..Policy::default() };
+    assert_eq!(covered(2, &city, &[&with(&[2, 3], false)]), 0, "none of the city");
+    assert_eq!(covered(2, &city, &[&with(&[2, 3], false), &with(&[1], false)]), 10);
+    let outside = Policy { outside: vec![seen.clone()], outside_need: 1, ..Policy::default() };
+    assert_eq!(covered(3, &outside, &[&with(&[1, 2, 3], false)]), 0, "nobody outside");
+    assert_eq!(covered(3, &outside, &[&with(&[1, 2, 3], true)]), 10);
+    assert_eq!(covered(3, &outside, &[&with(&[1, 2, 3], false), &with(&[1], true)]), 10);
+}
+
+#[test]
+fn cosignatures_of_two_histories_are_not_added_up() {
+    let sample = Sample::busy();
+    let root = |source: &Memoried| {
+        let mut tree = vermilion_ledger::Tree::new();
+        for record in source.records.values() {
+            tree.append(vermilion_registry::stored::open_record(record).unwrap().leaf.hash());
+        }
+        tree.root()
+    };
+    let (mut one, mut other) = (sample.source("a"), sample.source("b"));
+    other.rewrite(8, |record| record.effects_digest[0] ^= 1);
+    one.checkpoints = [(10, note(10, root(&one), &[1, 2]))].into();
+    other.checkpoints = [(10, note(10, root(&other), &[3]))].into();
+    let (report, codes) = found(&[&one, &other], &Options::default());
+    assert_eq!(report.covered, 0);
+    assert!(codes.contains(&("quorum-missing", None)) && has(&codes, "checkpoints-conflict", 9), "{codes:?}");
 }
 
 #[test]

@@ -1,0 +1,127 @@
+//! `vermilion founding …`: a new ledger, made at one table.
+
+use super::Context;
+use super::output::table;
+use crate::clock::now_ms;
+use crate::error::{ClientError, Exit};
+use crate::founding::{Plan, found};
+use crate::keyring::{Passphrase, read_secret, write_secret};
+use crate::receipt::document::write_file;
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use vermilion_crypto::SigningKey;
+use vermilion_identity::founding::Founder;
+use vermilion_proto::FoundingOperator;
+
+#[derive(Subcommand, Debug)]
+pub enum FoundingVerb {
+    /// Ask to be one of the first operators: the key is made here if it is not there yet, and stays here
+    #[command(
+        after_help = "Example:\n  vermilion founding operator --unit 11440300MB0X010112 --posts approve --key approve.pem --out approve.request\n\nCompare the fingerprint that it prints with the one that the table shows."
+    )]
+    Operator {
+        /// USCC of the city's managing unit
+        #[arg(long, value_name = "USCC")]
+        unit: String,
+        /// The posts
+        #[arg(long, required = true, value_delimiter = ',')]
+        posts: Vec<String>,
+        /// The key's file
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// A file whose first line is the key's passphrase
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Show what requests say, and whether their keys signed them
+    #[command(after_help = "Example:\n  vermilion founding show city.request futian.request approve.request")]
+    Show {
+        /// Requests of nodes and operators
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Make the ledger by a plan, on a machine without a network 创立账本
+    #[command(after_help = "Example:\n  vermilion founding make --plan plan.toml --out ledger\n\n\
+        Writes into the new folder: genesis.bin, trust.json and client.toml for everybody; nodes/NAME.package, which that node alone\n\
+        can open (`vermiliond receive`); operators/NAME.cert.pem; and safe/, the ledger's own keys under a passphrase of their own.\n\
+        Read the ledger id out at the table: whoever writes it down has agreed to this ledger. Take safe/ to a safe, on paper or a\n\
+        disk, and off this machine: with its last copy of the ledger key a ledger loses its name.\n\
+        The plan's form: docs/formats.md §33.")]
+    Make {
+        /// The plan, in TOML
+        #[arg(long, value_name = "FILE")]
+        plan: PathBuf,
+        /// The folder to make
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// A file whose first line is the issuing key's passphrase
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+        /// A file whose first line is the passphrase of the copies for the safe
+        #[arg(long, value_name = "FILE")]
+        safe_passphrase_file: Option<PathBuf>,
+    },
+}
+
+pub fn run(context: &Context, verb: FoundingVerb) -> Result<Exit, ClientError> {
+    match verb {
+        FoundingVerb::Operator { unit, posts, key, passphrase_file, out } => {
+            let passphrase = Passphrase::new(passphrase_file);
+            if !key.exists() {
+                write_secret(&key, &SigningKey::generate()?.seed(), Some(passphrase.get_new()?))?;
+            }
+            let key = SigningKey::from_seed(&*read_secret(&key, &passphrase)?);
+            let request = FoundingOperator { unit, posts, ..FoundingOperator::default() };
+            let made = Founder::operator(request, &key).map_err(|e| ClientError::Usage(e.to_string()))?;
+            write_file(&out, &made)?;
+            show(context, &[out])
+        }
+        FoundingVerb::Show { files } => show(context, &files),
+        FoundingVerb::Make { plan, out, passphrase_file, safe_passphrase_file } => {
+            make(context, &Plan::load(&plan)?, &out, &Passphrase::new(passphrase_file), &Passphrase::new(safe_passphrase_file))
+        }
+    }
+}
+
+fn show(context: &Context, files: &[PathBuf]) -> Result<Exit, ClientError> {
+    let mut values = Vec::new();
+    let mut rows = Vec::new();
+    for file in files {
+        let bytes = std::fs::read(file).map_err(|e| ClientError::file(file, e))?;
+        let founder = Founder::read(&bytes).map_err(|e| ClientError::config(file.display().to_string(), e.to_string()))?;
+        let (file, fingerprint) = (file.display().to_string(), founder.fingerprint());
+        let (kind, who, what) = match founder {
+            Founder::Node(node) => ("节点 node", format!("{} {}", node.name, node.district), node.peer_address),
+            Founder::Operator(operator) => ("操作人员 operator", operator.unit, operator.posts.join(",")),
+        };
+        values.push(json!({ "file": file, "of": kind.rsplit(' ').next(), "who": who, "what": what, "fingerprint": fingerprint }));
+        rows.push(vec![file, kind.to_owned(), who, what, fingerprint]);
+    }
+    context.out.answer(&Value::Array(values), || table(&["文件 file", "类别 of", "谁 who", "地址或岗位 what", "指纹 fingerprint"], &rows));
+    Ok(Exit::Yes)
+}
+
+fn make(context: &Context, plan: &Plan, out: &Path, passphrase: &Passphrase, safe: &Passphrase) -> Result<Exit, ClientError> {
+    let founded = found(plan, passphrase, now_ms())?;
+    founded.write(out, safe)?;
+    let (id, folder) = (hex::encode(founded.ledger_id), out.display().to_string());
+    let founders: Vec<Value> =
+        founded.founders.iter().map(|(name, fingerprint)| json!({ "name": name, "fingerprint": fingerprint })).collect();
+    let answer = json!({
+        "ledger_id": id, "folder": folder, "nodes": founded.genesis.nodes.len(), "operators": founded.genesis.operators.len(),
+        "founders": founders,
+    });
+    context.out.answer(&answer, || {
+        let rows: Vec<Vec<String>> = founded.founders.iter().map(|(name, fingerprint)| vec![name.clone(), fingerprint.clone()]).collect();
+        format!(
+            "{folder}\n  账本标识 ledger id   {id}\n{}\n  下一步 next          vermiliond receive --config node.toml --package {folder}/nodes/NAME.package --ledger {id}\n  \
+             保险柜 safe          take {folder}/safe away from this machine",
+            table(&["创立者 founder", "指纹 fingerprint"], &rows)
+        )
+    });
+    Ok(Exit::Yes)
+}

@@ -1,0 +1,178 @@
+//! Founding, at a node: what it says of itself before there is a ledger, and what it takes home from the table at which the
+//! founders met (`vermilion founding make`). Its keys are made here and never leave; what it is to hold of the ledger's
+//! comes sealed to a key that it made for this founding, and is kept under its own passphrase.
+
+use crate::config::{Config, ConfigError, Tls};
+use crate::enrolment::{applicant, handout};
+use crate::keys::{TlsKeys, own_or_new, read_own, write_whole};
+use std::path::{Path, PathBuf};
+use vermilion_crypto::{Digest, LookupKey, SigningKey, VaultSecretKey};
+use vermilion_identity::founding::{FOUNDING_VERSION, Founder};
+use vermilion_identity::sealed_key::{Addressee, ISSUING, LEDGER, LOOKUP, Secret, VAULT};
+use vermilion_identity::{Kind, Signer};
+use vermilion_proto::{FoundingNode, FoundingPackage, Genesis, GenesisNode, canonical};
+use vermilion_registry::founding::Founding;
+use vermilion_registry::{ledger_id, pinned};
+
+/// The file, among the received keys, of the key to which they are sealed. It goes when they are here.
+const RECIPIENT: &str = "recipient.pem";
+
+/// Where others reach a node.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// Its gRPC listener.
+    pub peer: String,
+    /// Its REST listener.
+    pub rest: String,
+    /// Its listener for applicants; empty of a node that issues no certificates.
+    pub enrolment: String,
+}
+
+/// What a node brought home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Its Raft id.
+    pub raft_id: u64,
+    /// The uses of the keys that it holds now, in the order in which they came.
+    pub uses: Vec<String>,
+}
+
+fn value(key: &'static str, why: impl Into<String>) -> ConfigError {
+    ConfigError::Value { key, why: why.into() }
+}
+
+fn needs(config: &Config) -> Result<(&Path, &Tls), ConfigError> {
+    let received = config.keys.received.as_deref();
+    let received = received.ok_or_else(|| value("keys.received", "name the folder for the keys that this node is to hold"))?;
+    let tls = config.tls.as_ref().ok_or_else(|| value("tls", "name the files of this node's certificate and its key"))?;
+    Ok((received, tls))
+}
+
+/// A node's request to stand in the genesis. Makes the keys that are not there yet; asked again, it says the same.
+pub fn request(config: &Config, district: &str, addresses: Addresses) -> Result<(Vec<u8>, Founder), ConfigError> {
+    let (received, tls) = needs(config)?;
+    if config.genesis.exists() {
+        return Err(value("genesis", format!("{} is there already: this node has its ledger", config.genesis.display())));
+    }
+    if tls.issuing_key.is_some() == addresses.enrolment.is_empty() {
+        return Err(value("tls.issuing_key", "goes with tls.enrolment, the address at which this node issues certificates"));
+    }
+    std::fs::create_dir_all(received).map_err(|source| ConfigError::Read { path: received.into(), source })?;
+    let new = |path: &Path| own_or_new(config, path).map(|seed| SigningKey::from_seed(&seed));
+    let (node, cosigning) = (new(&config.keys.node)?, new(&config.keys.cosigning)?);
+    let tls_key = TlsKeys::key_for(config, &tls.key)?;
+    let recipient = VaultSecretKey::from_bytes(*own_or_new(config, &received.join(RECIPIENT))?);
+    let said = FoundingNode {
+        name: config.name.clone(),
+        district: district.into(),
+        peer_address: addresses.peer,
+        rest_address: addresses.rest,
+        enrolment_address: addresses.enrolment,
+        recipient: recipient.public().0.to_vec(),
+        ..FoundingNode::default()
+    };
+    let signers: [&dyn Signer; 3] = [&node, &cosigning, tls_key.as_ref()];
+    let made = Founder::node(said, signers).and_then(|made| Ok((Founder::read(&made)?, made)));
+    made.map(|(founder, made)| (made, founder)).map_err(|e| value("keys", e.to_string()))
+}
+
+/// Takes what the table made for this node: genesis, certificate and keys, each checked against the genesis, and that
+/// against the ledger id, which is the caller's to know. The genesis comes last, so that a node has all or is asked again.
+pub fn receive(config: &Config, package: &[u8], expected: &Digest) -> Result<Received, ConfigError> {
+    let (dir, tls) = needs(config)?;
+    let unfit = |why: String| value("the package", why);
+    let package: FoundingPackage = canonical(package).map_err(|e| unfit(e.to_string()))?;
+    if package.format_version != FOUNDING_VERSION {
+        return Err(unfit(format!("it is of version {}: this program knows version {FOUNDING_VERSION}", package.format_version)));
+    }
+    let id = ledger_id(&package.genesis);
+    if id != *expected {
+        return Err(unfit(format!("it is of ledger {}, not of {}", hex::encode(id), hex::encode(expected))));
+    }
+    let genesis = pinned::read_genesis(&package.genesis).ok_or_else(|| unfit("it has no genesis".into()))?;
+    let founding = Founding::read(&genesis).map_err(|e| unfit(e.to_string()))?;
+    let founding = founding.ok_or_else(|| unfit("its genesis names no authority".into()))?;
+    let node = own_entry(config, &genesis)?;
+    let tls_key = TlsKeys::key_for(config, &tls.key)?.public();
+    let kind = Kind::Node { raft_id: node.raft_id };
+    let leaf = founding.certificates.iter().position(|leaf| leaf.subject.kind == kind && leaf.key == tls_key);
+    let leaf = leaf.ok_or_else(|| value("tls.key", "the genesis has no certificate of this key for this node"))?;
+
+    let recipient = dir.join(RECIPIENT);
+    if config.genesis.exists() {
+        let there = std::fs::read(&config.genesis).map_err(|source| ConfigError::Read { path: config.genesis.clone(), source })?;
+        if there != package.genesis {
+            return Err(value("genesis", format!("{} is another ledger's", config.genesis.display())));
+        }
+        if !recipient.exists() {
+            return Ok(Received { raft_id: node.raft_id, uses: package.keys.into_iter().map(|key| key.r#use).collect() });
+        }
+    }
+    let own = VaultSecretKey::from_bytes(*read_own(config, &recipient)?);
+    let addressee = Addressee { ledger_id: &id, raft_id: node.raft_id };
+    let opened = package.keys.iter().map(|key| Ok((key.r#use.as_str(), addressee.open(key, &own)?)));
+    let keys = opened.collect::<Result<Vec<_>, vermilion_crypto::CryptoError>>().map_err(|e| unfit(e.to_string()))?;
+    check(&keys, node, &genesis, founding.issuing.key.0, tls).map_err(unfit)?;
+
+    for (what, secret) in &keys {
+        match (*what, &tls.issuing_key) {
+            (ISSUING, Some(path)) => crate::keys::write_new(config, path, secret)?,
+            _ => handout::keep(config, dir, what, secret)?,
+        }
+    }
+    let der = genesis.certificates.get(leaf).ok_or_else(|| unfit("its certificates are not those of its genesis".into()))?;
+    applicant::keep(&tls.certificate, der, founding.issuing.der())?;
+    write_whole(&config.genesis, &package.genesis)?;
+    remove(&recipient)?;
+    Ok(Received { raft_id: node.raft_id, uses: keys.into_iter().map(|(what, _)| what.to_owned()).collect() })
+}
+
+fn own_entry<'a>(config: &Config, genesis: &'a Genesis) -> Result<&'a GenesisNode, ConfigError> {
+    let node = genesis.nodes.iter().find(|node| node.name == config.name);
+    let node = node.ok_or_else(|| value("name", format!("the genesis knows no node {:?}", config.name)))?;
+    let is = |path: &Path, key: &[u8]| Ok::<_, ConfigError>(SigningKey::from_seed(&*read_own(config, path)?).public().0[..] == *key);
+    if !is(&config.keys.node, &node.node_key)? {
+        return Err(value("keys.node", "not the key that the genesis names for this node"));
+    }
+    if !is(&config.keys.cosigning, &node.cosigning_key)? {
+        return Err(value("keys.cosigning", "not the key that the genesis names for this node"));
+    }
+    Ok(node)
+}
+
+/// Each key is the genesis' and for this node, and none is missing that it is to hold.
+fn check(keys: &[(&str, Secret)], node: &GenesisNode, genesis: &Genesis, issuing: [u8; 32], tls: &Tls) -> Result<(), String> {
+    let vault_id = |secret: &Secret| VaultSecretKey::from_bytes(**secret).public().id();
+    let public = |secret: &Secret| SigningKey::from_seed(secret).public().0;
+    for (what, secret) in keys {
+        let fits = match *what {
+            LOOKUP => LookupKey::from_bytes(**secret).commitment()[..] == genesis.lookup_key_digest,
+            LEDGER => node.city && public(secret)[..] == genesis.ledger_key,
+            VAULT => {
+                pinned::may_hold(node, genesis, &[], &vault_id(secret))
+                    && genesis.vault_keys.iter().any(|key| key.key_id == vault_id(secret))
+            }
+            ISSUING => tls.issuing_key.is_some() && public(secret) == issuing,
+            other => return Err(format!("this version knows no key for {other:?}")),
+        };
+        if !fits {
+            return Err(format!("its {what} key is not this node's by the genesis"));
+        }
+    }
+    let has = |what: &str| keys.iter().any(|(of, _)| *of == what);
+    let vaults = genesis.vault_keys.iter().filter(|key| pinned::may_hold(node, genesis, &[], &key.key_id));
+    let lacks = [(LOOKUP, !has(LOOKUP)), (LEDGER, node.city && !has(LEDGER)), (ISSUING, tls.issuing_key.is_some() && !has(ISSUING))];
+    if let Some((what, _)) = lacks.into_iter().find(|(_, lacks)| *lacks) {
+        return Err(format!("it lacks the {what} key"));
+    }
+    for vault in vaults {
+        if !keys.iter().any(|(what, secret)| *what == VAULT && vault_id(secret)[..] == vault.key_id) {
+            return Err(format!("it lacks the vault key of {}", vault.area));
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &PathBuf) -> Result<(), ConfigError> {
+    std::fs::remove_file(path).map_err(|source| ConfigError::Read { path: path.clone(), source })
+}

@@ -1,0 +1,125 @@
+//! Whether a snapshot message names a place that is the ledger's. Raft takes such a message from whoever claims to lead, sets
+//! its log there, and does not look back; so a node that was stolen could strand every other one with one message. The
+//! receiver therefore asks the other nodes what they know of that place before Raft sees it.
+//!
+//! One other node that says yes is enough. If some say no and none says yes, the message is dropped: a liar among them can
+//! keep this node behind that way, but its name stands in the log, and `distrust` ends it. A leader's place is one that a
+//! majority has in its log: so it is dropped too if too few are left that could have it. If nobody knows, as when the only
+//! other node that runs is the leader, the leader is believed.
+
+use crate::block::open_block;
+use crate::gate::MAX_AHEAD_MS;
+use crate::membership;
+use crate::node::Node;
+use crate::runtime::now_ms;
+use raft::Storage as _;
+use raft::eraftpb::Message;
+use vermilion_consensus::Refusal as GateRefusal;
+use vermilion_proto::{Bytes, LedgerHead, Message as _, PlaceRequest, canonical};
+use vermilion_registry::stored;
+
+/// Entries looked through, from the place back, for the last block: elections and membership changes lie between.
+const BACK: u64 = 64;
+
+/// What a node says of a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// It has dropped that part of its log, or not yet applied it.
+    Unknown = 0,
+    /// Index, term, block and records belong together here too.
+    Yes = 1,
+    /// They do not.
+    No = 2,
+    /// Its log is not so far.
+    Beyond = 3,
+}
+
+impl Node {
+    /// What this node knows of the place at which a Raft log's entry of this index and term leaves the ledger with this head.
+    pub fn word_on(&self, index: u64, term: u64, head: &LedgerHead) -> Result<Word, String> {
+        let text = |e: &dyn std::fmt::Display| e.to_string();
+        let (applied, _) = self.store.applied().map_err(|e| text(&e))?;
+        let log = self.store.log_store();
+        if log.last_index().map_err(|e| text(&e))? < index {
+            return Ok(Word::Beyond);
+        }
+        if head.size == 0 || self.head()?.size < head.size || applied < index {
+            return Ok(Word::Unknown);
+        }
+        let Some(last) = self.store.record(head.size - 1).map_err(|e| text(&e))? else { return Ok(Word::Unknown) };
+        let last = stored::open_record(&last).map_err(|e| text(&e))?;
+        if last.leaf.chain_hash[..] != head.chain || last.record.time_ms > head.time_ms {
+            return Ok(Word::No);
+        }
+        if let Some(next) = self.store.record(head.size).map_err(|e| text(&e))?
+            && stored::open_record(&next).map_err(|e| text(&e))?.record.time_ms < head.time_ms
+        {
+            return Ok(Word::No);
+        }
+        match log.term(index) {
+            Ok(here) if here != term => return Ok(Word::No),
+            Ok(_) => {}
+            Err(_) => return Ok(Word::Unknown),
+        }
+        let first = log.first_index().map_err(|e| text(&e))?;
+        for at in (first.max(index.saturating_sub(BACK))..=index).rev() {
+            let Some(entry) =
+                log.entries(at, at + 1, None, raft::GetEntriesContext::empty(false)).ok().and_then(|found| found.into_iter().next())
+            else {
+                return Ok(Word::Unknown);
+            };
+            if entry.data.is_empty() || membership::open(&entry, &self.ledger_id).is_ok_and(|change| change.is_some()) {
+                continue;
+            }
+            let Ok(block) = open_block(&Bytes::copy_from_slice(&entry.data)) else { return Ok(Word::Unknown) };
+            return Ok(if block.hash[..] == head.block { Word::Yes } else { Word::No });
+        }
+        Ok(Word::Unknown)
+    }
+
+    /// Holds a snapshot message against this node's own ledger, and against what the others know.
+    pub(crate) async fn held_against(&self, message: &Message) -> Result<(), GateRefusal> {
+        let forged = |why: &str| Err(GateRefusal::Forged(why.to_owned()));
+        let snapshot = message.get_snapshot();
+        let head: LedgerHead = canonical(&snapshot.data).map_err(|e| GateRefusal::Forged(format!("a snapshot's manifest: {e}")))?;
+        if head.chain.len() != 32 || head.block.len() != 32 {
+            return forged("a snapshot's manifest has no chain or block");
+        }
+        if head.time_ms > now_ms() + MAX_AHEAD_MS {
+            return Err(GateRefusal::Early("a snapshot of a time ahead of this node's clock".into()));
+        }
+        let own = self.head().map_err(GateRefusal::Early)?;
+        if head.size < own.size {
+            return Err(GateRefusal::Early(format!("a snapshot of {} records, and there are {} here", head.size, own.size)));
+        }
+        if head.size == own.size && head.chain != own.chain {
+            return forged("a snapshot of another ledger than this node's");
+        }
+        let (index, term) = (snapshot.get_metadata().index, snapshot.get_metadata().term);
+        let request = PlaceRequest { index, term, head: head.encode_to_vec() };
+        let (mut against, mut beyond) = (Vec::new(), vec![self.id]);
+        for node in self.peers.nodes().into_iter().filter(|node| node.raft_id != message.from) {
+            match self.peers.place(node.raft_id, request.clone()).await {
+                Ok(word) if word == Word::Yes as u32 => return Ok(()),
+                Ok(word) if word == Word::No as u32 => against.push(node.name),
+                Ok(word) if word == Word::Beyond as u32 => beyond.push(node.raft_id),
+                Ok(_) => {}
+                Err(status) => tracing::debug!(node = node.name, %status, "a node was not asked about a snapshot's place"),
+            }
+        }
+        let voters = self.status().voters;
+        let may_have = voters.iter().filter(|id| !beyond.contains(id)).count();
+        if against.is_empty() && may_have > voters.len() / 2 {
+            return Ok(());
+        }
+        if against.is_empty() {
+            let why = format!("node {} sends a snapshot of index {index}, which no majority has in its log: distrust it", message.from);
+            return Err(GateRefusal::Early(why));
+        }
+        Err(GateRefusal::Early(format!(
+            "node {} sends a snapshot that {} contradict: distrust whoever lies",
+            message.from,
+            against.join(", ")
+        )))
+    }
+}
