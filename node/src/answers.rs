@@ -70,31 +70,30 @@ impl Node {
         asker: Option<&OperatorState>,
     ) -> Result<(Named, LicenceState), Refusal> {
         let named = self.named(kv, &request.identifier)?;
-        // Whether a licence of a closed type exists is nobody's business but those who may ask.
-        let type_code = Identifier::parse(&request.identifier)?.type_code().to_owned();
-        let open = query::licence_type(kv, &type_code, None).map_err(|e| internal(&e))?.and_then(|s| s.r#type);
-        if asker.is_none() && open.is_none_or(|t| t.public_status() == PublicStatus::Closed) {
-            return Err(Reason::StatusClosed.into());
-        }
-        let found = query::licence(kv, &named).map_err(|e| internal(&e))?.ok_or(Reason::UnknownLicence)?;
-        let of =
-            query::licence_type(kv, &found.type_code, None).map_err(|e| internal(&e))?.and_then(|s| s.r#type).ok_or(Reason::UnknownType)?;
+        // Whether there is a licence is nobody's business but those who may ask: what is not there is answered as what is
+        // there and not to be told. The authority in an identifier is the unit that issued it.
+        let identifier = Identifier::parse(&request.identifier)?;
+        let of = query::licence_type(kv, identifier.type_code(), None).map_err(|e| internal(&e))?.and_then(|s| s.r#type);
         let unit = asker.and_then(|o| o.operator.as_ref()).map(|o| o.unit.as_str());
-        let own = unit == Some(found.unit.as_str());
-        match of.public_status() {
-            PublicStatus::Open => {}
-            _ if own => {}
-            PublicStatus::Challenge => self.challenge(&found, request)?,
+        let open = match of.map_or(PublicStatus::Closed, |of| of.public_status()) {
+            PublicStatus::Open => true,
+            _ if unit == Some(identifier.authority()) => true,
+            PublicStatus::Challenge => false,
             PublicStatus::Closed => return Err(Reason::StatusClosed.into()),
+        };
+        let found = query::licence(kv, &named).map_err(|e| internal(&e))?;
+        if !open {
+            self.challenge(found.as_ref(), request)?;
         }
-        Ok((named, found))
+        Ok((named, found.ok_or(Reason::UnknownLicence)?))
     }
 
     /// A challenge type answers those who already know a field of the licence.
-    fn challenge(&self, found: &LicenceState, request: &LicenceStatusRequest) -> Result<(), Refusal> {
+    fn challenge(&self, found: Option<&LicenceState>, request: &LicenceStatusRequest) -> Result<(), Refusal> {
         if request.challenge_field.is_empty() || request.challenge_value.is_empty() {
             return Err(Refusal::new(Reason::StatusClosed, "name a field of the licence and its value"));
         }
+        let found = found.ok_or(Reason::ChallengeFailed)?;
         let content = self.open_licence(found)?;
         for disclosure in vermilion_registry::content::disclosures(&content)? {
             if disclosure.name() == request.challenge_field {

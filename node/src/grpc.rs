@@ -436,8 +436,10 @@ impl Node {
             }
             "licence" => {
                 let named = self.named(&kv, &request.key)?;
-                let state = query::licence(&kv, &named).map_err(fail)?.ok_or(Reason::UnknownLicence)?;
-                self.allow(asker, Question::Licence, Some(&state.unit))?;
+                let found = query::licence(&kv, &named).map_err(fail)?;
+                // Whether there is one is told to those alone who may ask.
+                self.allow(asker, Question::Licence, found.as_ref().map(|state| state.unit.as_str()))?;
+                let state = found.ok_or(Reason::UnknownLicence)?;
                 reply.changes = query::history(&kv, &named).map_err(fail)?;
                 reply.licences.push(state);
             }

@@ -32,7 +32,7 @@ pub enum CertificateVerb {
     },
     /// Revoke a certificate 注销: for ever
     #[command(
-        after_help = "Examples:\n  vermilion certificate revoke 4f0c…9a --reason cessationOfOperation\n  vermilion certificate revoke 4f0c…9a --reason keyCompromise\n\nkeyCompromise takes one signature, of the holder's own unit or of security administration; every other reason\ntakes the three of the managing unit."
+        after_help = "Examples:\n  vermilion certificate revoke 4f0c…9a --reason cessationOfOperation\n  vermilion certificate revoke 4f0c…9a --reason keyCompromise\n\nkeyCompromise takes one signature, of the holder's own unit or of security administration, and an operator's key goes with\nit for good: it signs nothing more. Every other reason takes the three of the managing unit."
     )]
     Revoke {
         /// Its serial number, in hex

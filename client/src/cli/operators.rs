@@ -185,7 +185,7 @@ fn operator_json(state: &OperatorState) -> Value {
     let of = state.operator.clone().unwrap_or_default();
     json!({
         "key_id": hex::encode(of.key_id), "public": hex::encode(of.public_key), "unit": of.unit, "posts": of.posts,
-        "person_tag": hex::encode(of.person_tag), "from": show_ms(of.from_ms), "until": show_ms(of.until_ms), "revoked": state.revoked,
+        "person_tag": hex::encode(of.person_tag), "from": show_ms(of.from_ms), "until": show_ms(of.until_ms), "revoked": state.revoked, "suspended": state.suspended,
         "added_seq": state.added_seq,
     })
 }
@@ -193,7 +193,11 @@ fn operator_json(state: &OperatorState) -> Value {
 fn operators_table(states: &[OperatorState]) -> String {
     let row = |s: &OperatorState| {
         let of = s.operator.clone().unwrap_or_default();
-        let state = if s.revoked { "已撤销 revoked" } else { "有效 in force" };
+        let state = match (s.revoked, s.suspended) {
+            (true, _) => "已撤销 revoked",
+            (false, true) => "已暂停 suspended",
+            (false, false) => "有效 in force",
+        };
         vec![hex::encode(of.key_id), of.unit, of.posts.join(","), show_ms(of.until_ms), state.to_owned()]
     };
     table(&["密钥 key id", "单位 unit", "岗位 posts", "至 until", "状态 state"], &states.iter().map(row).collect::<Vec<_>>())

@@ -315,3 +315,39 @@ fn age_line(checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> String {
         Freshness::Unknown => "  ✗ 时效 age         no quorum says when\n".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receipt::tests::{LEDGER, receipt, taken, trust};
+
+    const NOW: u64 = 1_800_000_062_000;
+
+    fn asked(need_status: bool, licence: Option<&str>) -> Check {
+        Check { files: Vec::new(), trust: None, max_age: None, need_status, licence: licence.map(str::to_owned) }
+    }
+
+    #[test]
+    fn what_was_taken_out_of_a_receipt_does_not_pass_for_valid() {
+        let whole = crate::receipt::check(&receipt(taken(), LEDGER), &trust());
+        let identifier = whole.item.as_ref().map(|item| item.identifier.clone()).unwrap_or_default();
+        assert_eq!(judge(&whole, NOW, &asked(true, Some(&identifier))), Exit::Yes);
+        assert_eq!(judge(&whole, NOW, &asked(true, Some("1.2.156.3005.2.x"))), Exit::No);
+        let mut stripped = receipt(taken(), LEDGER);
+        (stripped.item, stripped.item_path, stripped.disclosures, stripped.status_proof) = Default::default();
+        stripped.item_position = 0;
+        let record = crate::receipt::check(&stripped, &trust());
+        assert!(record.holds());
+        assert_eq!(judge(&record, NOW, &asked(false, None)), Exit::Yes);
+        assert_eq!(judge(&record, NOW, &asked(true, None)), Exit::NotValid);
+        assert_eq!(judge(&record, NOW, &asked(false, Some(&identifier))), Exit::No);
+    }
+
+    #[test]
+    fn of_what_is_not_proved_nothing_is_shown() {
+        let mut forged = receipt(taken(), LEDGER);
+        forged.tree_size += 1;
+        let shown = text("forged.vmr", &crate::receipt::check(&forged, &trust()), NOW, None);
+        assert!(!shown.contains('✓') && !shown.contains("11440305MB0X01046W"), "{shown}");
+    }
+}

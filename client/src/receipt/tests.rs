@@ -6,8 +6,8 @@ use super::*;
 use proptest::prelude::*;
 use vermilion_crypto::{PublicKey, SigningKey, sha256};
 use vermilion_ledger::{
-    Checkpoint, Commitment, CoseReceipt, StatusTree, Tree, TrustSettings, Witness, chain_next, chain_start, cosign, items_path, items_root,
-    make_checkpoint, record_hash,
+    Checkpoint, Commitment, CoseReceipt, Policy, StatusTree, Tree, TrustSettings, Witness, chain_next, chain_start, cosign, items_path,
+    items_root, make_checkpoint, record_hash,
 };
 use vermilion_proto::{Body, Head, IssueLicences, ItemRefusal, Message as _, Outcome, Signer, SignerKind};
 use vermilion_registry::content::Disclosure;
@@ -122,7 +122,7 @@ impl vermilion_ledger::TileStore for NoTiles {
     }
 }
 
-fn taken() -> Outcome {
+pub(crate) fn taken() -> Outcome {
     Outcome { first_status_index: Some(700), ..Default::default() }
 }
 
@@ -167,7 +167,7 @@ fn receipt_with(outcome: Outcome, ledger: Digest, state: State) -> Receipt {
     }
 }
 
-fn receipt(outcome: Outcome, ledger: Digest) -> Receipt {
+pub(crate) fn receipt(outcome: Outcome, ledger: Digest) -> Receipt {
     receipt_with(outcome, ledger, State::Valid)
 }
 
@@ -223,6 +223,42 @@ fn age_is_the_quorums_and_has_a_bound() {
     let mut none = found.clone();
     none.checkpoint = None;
     assert_eq!(none.freshness(NOW, Some(1)), Freshness::Unknown);
+}
+
+#[test]
+fn a_unit_whose_keys_are_pinned_needs_no_nodes_word() {
+    let unit = "11440305MB0X01046W";
+    let under = |of: &str, keys: &[u8]| {
+        let units = [(of.to_owned(), keys.iter().map(|n| key(*n).public()).collect())].into();
+        check(&receipt(taken(), LEDGER), &trust().with_policy(Policy { units, ..Policy::default() }).unwrap())
+    };
+    let pinned = under(unit, &[10, 11, 12]);
+    assert!(pinned.holds() && pinned.unit_pinned);
+    assert_eq!(pinned.signers, [key(10).public().0, key(11).public().0]);
+    // Made under all the nodes' keys by somebody who lacks one of the unit's.
+    let made_up = under(unit, &[10, 12]);
+    assert!(made_up.genuine.is_ok() && made_up.issued.unwrap_err().contains(&hex::encode(key(11).public().0)));
+    let other = under("11440304MB0X010624", &[12]);
+    assert!(other.holds() && !other.unit_pinned);
+    assert_eq!(other.json(NOW)["issued_by"]["pinned"], false);
+}
+
+#[test]
+fn age_heeds_outside_witnesses_that_are_asked_for() {
+    let outside = Witness { name: "w.example".into(), key: key(9).public() };
+    let policy = Policy { outside: vec![outside], outside_need: 1, ..Policy::default() };
+    let trust = trust().with_policy(policy).unwrap();
+    let mut shown = receipt(taken(), LEDGER);
+    let root = check(&shown, &trust).checkpoint.unwrap().root;
+    let body = Checkpoint { origin: "city.example/ledger".into(), size: 2, root }.body();
+    // The nodes say that they saw it now; the outside witness saw it a month ago.
+    let mut note = vermilion_ledger::SignedNote::parse(&shown.checkpoint).unwrap();
+    note.add(cosign(&body, "w.example", &key(9), 1_797_000_000).unwrap()).unwrap();
+    shown.checkpoint = note.to_bytes();
+    let found = check(&shown, &trust);
+    assert!(found.holds(), "{found:?}");
+    assert_eq!(found.as_of_ms(), Some(1_797_000_000_000));
+    assert_eq!(found.json(NOW)["cosigned_by"].as_array().unwrap().len(), 4);
 }
 
 #[test]

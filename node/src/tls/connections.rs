@@ -11,13 +11,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use vermilion_identity::Certificate;
 use vermilion_identity::tls::{Standing as _, in_time};
+use vermilion_identity::{Certificate, Kind};
 
 /// Connections at once at one listener, handshakes counted in: beyond, a new one is closed at once.
 pub const MAX_CONNECTIONS: usize = 2048;
 /// Of those, the connections of one address that show no certificate, or none yet.
 pub const MAX_STRANGERS: usize = 64;
+/// The connections of one unit's operators and systems, at all listeners of a node: none keeps the nodes and the others out.
+pub const MAX_OF_UNIT: usize = 256;
 
 struct Open {
     certificate: Arc<Certificate>,
@@ -103,6 +105,10 @@ impl Drop for Entry {
     }
 }
 
+fn is_node(certificate: &Certificate) -> bool {
+    matches!(certificate.subject.kind, Kind::Node { .. })
+}
+
 impl Connections {
     /// An empty table, which notes logins and cuts in the trail.
     #[must_use]
@@ -118,6 +124,10 @@ impl Connections {
         let address = stream.peer_addr().map(|a| a.ip().to_string()).unwrap_or_default();
         self.trail.note(now_ms(), What::Connected, &Whom::certificate(&certificate), &address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_unit = |other: &&Open| !is_node(&other.certificate) && other.certificate.subject.unit == certificate.subject.unit;
+        if !is_node(&certificate) && open.1.values().filter(of_unit).count() >= MAX_OF_UNIT {
+            return Err(std::io::Error::other("the unit has as many connections as one unit may have"));
+        }
         let id = open.0;
         open.0 += 1;
         open.1.insert(id, Open { certificate: Arc::clone(&certificate), socket });

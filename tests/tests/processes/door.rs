@@ -1,5 +1,6 @@
 //! Bad input at the door, as bytes, to every node: each answered with its reason.
 
+use serde_json::Value;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use vermilion_client::clock::now_ms;
@@ -8,9 +9,9 @@ use vermilion_client::{Draft, Prepared, SingleIssuer};
 use vermilion_crypto::{ContentKey, PublicKey, SUITE_1, SeededRng, SigningKey, VaultSecretKey, dsse, random};
 use vermilion_identity::{command_id, seal};
 use vermilion_proto::{
-    Act, AddOperator, Authority, Body, Bytes, COMMAND_TYPE, ChangeUnit, Command, CommandState, Commitment, Envelope, Genesis, Head,
-    LicenceItem, LicenceRef, Message as _, Mode, Operator, SetPolicy, Signature, Signer, SignerKind, Submission, SubmitReply, Use,
-    VaultWraps, body::Of,
+    Act, AddOperator, Authority, Body, Bytes, COMMAND_TYPE, ChangeStatus, ChangeUnit, Command, CommandState, Commitment, Envelope,
+    EraseContent, Genesis, Head, LicenceItem, LicenceRef, Message as _, Mode, Operator, SetPolicy, Signature, Signer, SignerKind,
+    Submission, SubmitReply, Use, VaultWraps, body::Of,
 };
 use vermilion_registry::Kind;
 use vermilion_registry::content::Row;
@@ -499,6 +500,19 @@ async fn what_is_not_a_clients_to_send_or_lacks_its_purpose_is_refused() {
     .await;
     let named = a_use(digests, |head| head.text_digests = vec![vec![1; 32], vec![2; 32]]);
     desk.expect("a purpose that does not travel", &named, Comes::Refused(Reason::BesideMismatch)).await;
+
+    // A citizen's number in a name would stay in the record even of a refusal.
+    let rows: Vec<Value> = desk.ledger.sample.licences(3, 200).map(|row| serde_json::from_str(&row).unwrap()).collect();
+    let personal = rows.iter().find(|row| row["certificateName"] == "机动车驾驶证").unwrap();
+    let licence = personal["certificateIdentifier"].as_str().unwrap().to_owned();
+    let keys: Vec<&SigningKey> = users.iter().map(|s| &s.key).collect();
+    for of in [
+        Of::ChangeStatus(ChangeStatus { licence: licence.clone(), to: "revoked".into(), ..ChangeStatus::default() }),
+        Of::EraseContent(EraseContent { licence, ..EraseContent::default() }),
+    ] {
+        let command = Command { head: Some(desk.head(&user, &users)), body: Some(Body { of: Some(of) }) };
+        desk.expect("a personal identifier in the clear", &bare(seal(&command, &keys).1), Comes::Refused(Reason::PersonalIdentifier)).await;
+    }
 
     // Who may sign a policy, with nothing to sign it for.
     let reply = desk
