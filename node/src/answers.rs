@@ -94,7 +94,10 @@ impl Node {
             return Err(Refusal::new(Reason::StatusClosed, "name a field of the licence and its value"));
         }
         let found = found.ok_or(Reason::ChallengeFailed)?;
-        let content = self.open_licence(found)?;
+        let content = match self.open_licence(found) {
+            Err(refusal) if refusal.reason == Reason::ContentErased => return Err(Reason::ChallengeFailed.into()),
+            content => content?,
+        };
         for disclosure in vermilion_registry::content::disclosures(&content)? {
             if disclosure.name() == request.challenge_field {
                 let value = disclosure.value();

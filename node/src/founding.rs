@@ -114,6 +114,7 @@ pub fn receive(config: &Config, package: &[u8], expected: &Digest) -> Result<Rec
     let keys = opened.collect::<Result<Vec<_>, vermilion_crypto::CryptoError>>().map_err(|e| unfit(e.to_string()))?;
     check(&keys, node, &genesis, founding.issuing.key.0, tls).map_err(unfit)?;
 
+    nothing_else(config, dir, &keys)?;
     for (what, secret) in &keys {
         match (*what, &tls.issuing_key) {
             (ISSUING, Some(path)) => crate::keys::write_new(config, path, secret)?,
@@ -168,6 +169,25 @@ fn check(keys: &[(&str, Secret)], node: &GenesisNode, genesis: &Genesis, issuing
     for vault in vaults {
         if !keys.iter().any(|(what, secret)| *what == VAULT && vault_id(secret)[..] == vault.key_id) {
             return Err(format!("it lacks the vault key of {}", vault.area));
+        }
+    }
+    Ok(())
+}
+
+/// The folder of received keys holds no others: those of another founding would be kept instead, or beside.
+fn nothing_else(config: &Config, dir: &Path, keys: &[(&str, Secret)]) -> Result<(), ConfigError> {
+    let unreadable = |source| ConfigError::Read { path: dir.into(), source };
+    let due: Vec<(PathBuf, &Secret)> =
+        keys.iter().filter_map(|(what, secret)| Some((handout::place(dir, what, secret)?, secret))).collect();
+    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let fits = match due.iter().find(|(place, _)| *place == path) {
+            Some((_, secret)) => read_own(config, &path)? == **secret,
+            None => path.file_name().is_some_and(|name| name == RECIPIENT) || path.extension().is_none_or(|end| end != "pem"),
+        };
+        if !fits {
+            let why = format!("{} is of another founding: empty the folder but for {RECIPIENT}", path.display());
+            return Err(value("keys.received", why));
         }
     }
     Ok(())

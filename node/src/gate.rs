@@ -47,9 +47,11 @@ impl VerifiedCache {
     /// Keeps a verified submission of `size` bytes.
     pub fn put(&self, digest: Digest, submitted: Submitted, size: usize) {
         let mut inner = self.lock();
-        if inner.entries.insert(digest, (submitted, size)).is_none() {
-            inner.order.push_back(digest);
-            inner.bytes += size;
+        inner.bytes += size;
+        // One that is there already, from the door or from another block, was charged by what it kept alive.
+        match inner.entries.insert(digest, (submitted, size)) {
+            None => inner.order.push_back(digest),
+            Some((_, before)) => inner.bytes -= before,
         }
         while inner.bytes > CACHE_BYTES {
             let Some(oldest) = inner.order.pop_front() else { break };
@@ -158,5 +160,51 @@ impl Gate for NodeGate {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use vermilion_crypto::{SUITE_1, SigningKey};
+    use vermilion_proto::{Body, ChangeUnit, Command, Head, Signer, SignerKind, body::Of};
+    use vermilion_registry::submission::{Sealed, encode_submission};
+
+    fn submitted() -> Submitted {
+        let key = SigningKey::from_seed(&[1; 32]);
+        let kind = SignerKind::Operator.into();
+        let signer = Signer { key_id: key.public().id().to_vec(), unit: "u".into(), post: "approve".into(), kind, authentication: None };
+        let head = Head {
+            format_version: 1,
+            suite: SUITE_1,
+            ledger_id: vec![1; 32],
+            nonce: vec![2; 16],
+            not_after_ms: 9,
+            unit: "u".into(),
+            signers: vec![signer],
+            ..Head::default()
+        };
+        let of = Of::ChangeUnit(ChangeUnit { uscc: "u".into(), action: "suspend".into() });
+        let (_, envelope) = vermilion_identity::seal(&Command { head: Some(head), body: Some(Body { of: Some(of) }) }, &[&key]);
+        open_submission(&encode_submission(envelope.into(), Vec::new(), Sealed::default())).unwrap()
+    }
+
+    #[test]
+    fn what_comes_in_by_door_and_block_is_charged_once() {
+        let cache = VerifiedCache::default();
+        // A large one by itself, the same in a block with many small ones, and the other way round.
+        for (first, second) in [(4 << 20, 40 << 10), (40 << 10, 4 << 20)] {
+            for _ in 0..20 {
+                cache.put([1; 32], submitted(), first);
+                cache.put([1; 32], submitted(), second);
+                assert!(cache.take(&[1; 32]).is_some());
+                assert_eq!(cache.lock().bytes, 0);
+            }
+        }
+        // And beyond its bound the oldest goes.
+        cache.put([2; 32], submitted(), CACHE_BYTES);
+        cache.put([3; 32], submitted(), 1);
+        assert!(cache.take(&[2; 32]).is_none() && cache.take(&[3; 32]).is_some());
     }
 }

@@ -182,7 +182,7 @@ impl Ledger for LedgerService {
         if first > 1 && from < first {
             return Err(status(&Reason::NotHereYet.into()));
         }
-        let (to_reader, out) = self.0.reader(ANSWERS)?;
+        let (to_reader, out) = self.0.reader(&self.0.readers, ANSWERS)?;
         let store = self.0.store.clone();
         tokio::task::spawn_blocking(move || {
             let result = store.records(from, &mut |seq, record| (to == 0 || seq < to) && to_reader.send(Ok(record)));

@@ -90,6 +90,8 @@ pub struct Node {
     pub giving: Arc<Semaphore>,
     /// Places for those who read records.
     pub(crate) readers: Arc<Semaphore>,
+    /// Places for nodes that do.
+    pub(crate) node_readers: Arc<Semaphore>,
     /// Records of the ledger whose state this node took from another when it started.
     pub took: Option<u64>,
     /// One entry bundle at a time is made from records.
@@ -251,6 +253,7 @@ impl Node {
             open_metrics: config.tls.as_ref().is_none_or(|tls| tls.open_metrics),
             giving: Arc::new(Semaphore::new(1)),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
+            node_readers: Arc::new(Semaphore::new(MAX_READERS)),
             took,
             bundling: Semaphore::new(1),
             metrics,

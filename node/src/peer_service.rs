@@ -183,9 +183,9 @@ impl Peer for PeerService {
 
     async fn place(&self, request: Request<PlaceRequest>) -> Result<Response<PlaceReply>, Status> {
         caller::reader(&self.0, &request)?;
-        let PlaceRequest { index, term, head } = request.into_inner();
+        let PlaceRequest { index, term, head, voters, learners } = request.into_inner();
         let head = canonical(&head).map_err(|e| Status::invalid_argument(e.to_string()))?;
-        let word = tokio::task::block_in_place(|| self.0.word_on(index, term, &head));
+        let word = tokio::task::block_in_place(|| self.0.word_on(index, term, &head, (&voters, &learners)));
         Ok(Response::new(PlaceReply { word: word.map_err(|e| status(&internal(&e)))? as u32 }))
     }
 
@@ -199,7 +199,7 @@ impl Peer for PeerService {
         if from < store.history_from().map_err(|e| status(&internal(&e)))? && from > 0 {
             return Err(status(&Reason::NotHereYet.into()));
         }
-        let (to_reader, out) = self.0.reader(16)?;
+        let (to_reader, out) = self.0.reader(&self.0.node_readers, 16)?;
         let mut sent = 0;
         tokio::task::spawn_blocking(move || {
             let result = store.records(from, &mut |seq, record| {

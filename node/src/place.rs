@@ -20,32 +20,36 @@ use vermilion_registry::stored;
 
 /// Entries looked through, from the place back, for the last block: elections and membership changes lie between.
 const BACK: u64 = 64;
+/// Entries looked through, from the place on, for a membership change; beyond, there may have been one.
+const SINCE: u64 = 1024;
 
 /// What a node says of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
-    /// It has dropped that part of its log, or not yet applied it.
+    /// It has dropped that part of its log, or lacks the records.
     Unknown = 0,
     /// Index, term, block and records belong together here too.
     Yes = 1,
     /// They do not.
     No = 2,
-    /// Its log is not so far.
+    /// It has not come so far.
     Beyond = 3,
 }
 
 impl Node {
-    /// What this node knows of the place at which a Raft log's entry of this index and term leaves the ledger with this head.
-    pub fn word_on(&self, index: u64, term: u64, head: &LedgerHead) -> Result<Word, String> {
+    /// What this node knows of the place at which a Raft log's entry of this index and term leaves the ledger with this head,
+    /// and the group with these members.
+    pub fn word_on(&self, index: u64, term: u64, head: &LedgerHead, group: (&[u64], &[u64])) -> Result<Word, String> {
         let text = |e: &dyn std::fmt::Display| e.to_string();
         let (applied, _) = self.store.applied().map_err(|e| text(&e))?;
-        let log = self.store.log_store();
-        if log.last_index().map_err(|e| text(&e))? < index {
+        // What is not applied here may never be committed. An honest place is, a moment later.
+        if applied < index {
             return Ok(Word::Beyond);
         }
-        if head.size == 0 || self.head()?.size < head.size || applied < index {
-            return Ok(Word::Unknown);
+        if head.size == 0 || self.head()?.size < head.size || !self.group_fits(index, group)? {
+            return Ok(Word::No);
         }
+        let log = self.store.log_store();
         let Some(last) = self.store.record(head.size - 1).map_err(|e| text(&e))? else { return Ok(Word::Unknown) };
         let last = stored::open_record(&last).map_err(|e| text(&e))?;
         if last.leaf.chain_hash[..] != head.chain || last.record.time_ms > head.time_ms {
@@ -72,9 +76,27 @@ impl Node {
                 continue;
             }
             let Ok(block) = open_block(&Bytes::copy_from_slice(&entry.data)) else { return Ok(Word::Unknown) };
-            return Ok(if block.hash[..] == head.block { Word::Yes } else { Word::No });
+            let fits = block.hash[..] == head.block && block.body.time_ms == head.time_ms;
+            return Ok(if fits { Word::Yes } else { Word::No });
         }
         Ok(Word::Unknown)
+    }
+
+    /// Whether the group may have been this one at the place: it is now, or changed since.
+    fn group_fits(&self, index: u64, (voters, learners): (&[u64], &[u64])) -> Result<bool, String> {
+        let text = |e: raft::Error| e.to_string();
+        let status = self.status();
+        let same = |one: &[u64], other: &[u64]| one.len() == other.len() && one.iter().all(|id| other.contains(id));
+        if same(&status.voters, voters) && same(&status.learners, learners) {
+            return Ok(true);
+        }
+        let log = self.store.log_store();
+        let last = log.last_index().map_err(text)?;
+        if last - index.min(last) > SINCE || index + 1 < log.first_index().map_err(text)? {
+            return Ok(true);
+        }
+        let entries = log.entries(index + 1, last + 1, None, raft::GetEntriesContext::empty(false)).map_err(text)?;
+        Ok(entries.iter().any(|entry| membership::open(entry, &self.ledger_id).is_ok_and(|change| change.is_some())))
     }
 
     /// Holds a snapshot message against this node's own ledger, and against what the others know.
@@ -96,7 +118,9 @@ impl Node {
             return forged("a snapshot of another ledger than this node's");
         }
         let (index, term) = (snapshot.get_metadata().index, snapshot.get_metadata().term);
-        let request = PlaceRequest { index, term, head: head.encode_to_vec() };
+        let group = snapshot.get_metadata().get_conf_state();
+        let (voters, learners) = (group.voters.clone(), group.learners.clone());
+        let request = PlaceRequest { index, term, head: head.encode_to_vec(), voters, learners };
         let (mut against, mut beyond) = (Vec::new(), vec![self.id]);
         for node in self.peers.nodes().into_iter().filter(|node| node.raft_id != message.from) {
             match self.peers.place(node.raft_id, request.clone()).await {

@@ -5,11 +5,11 @@ use crate::node::Node;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-/// Streams of records that one node answers at once.
+/// Streams of records that one node answers at once, of clients and of nodes each.
 pub const MAX_READERS: usize = 64;
 /// How long a reader may take for one record.
 const SLOW: Duration = Duration::from_secs(60);
@@ -33,8 +33,9 @@ type Answers<T> = ReceiverStream<Result<T, Status>>;
 
 impl Node {
     /// A place to read from, if there is one: what goes in comes out at the other end, `ahead` of it at most waiting.
-    pub(crate) fn reader<T>(&self, ahead: usize) -> Result<(Out<T>, Answers<T>), Status> {
-        let place = Arc::clone(&self.readers).try_acquire_owned();
+    /// Nodes have places of their own.
+    pub(crate) fn reader<T>(&self, of: &Arc<Semaphore>, ahead: usize) -> Result<(Out<T>, Answers<T>), Status> {
+        let place = Arc::clone(of).try_acquire_owned();
         let place = place.map_err(|_| Status::unavailable("busy: too many read records here: ask another node, or again"))?;
         let (to, out) = mpsc::channel(ahead);
         Ok((Out { to, _place: place }, ReceiverStream::new(out)))

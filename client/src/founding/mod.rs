@@ -54,6 +54,8 @@ pub struct Founded {
     pub ledger_id: Digest,
     /// The genesis.
     pub genesis: Genesis,
+    /// What everybody pins.
+    pub trust: TrustFile,
     /// Who took part, with the fingerprint of each request: nodes by name, operators by the word for them.
     pub founders: Vec<(String, String)>,
     payload: Vec<u8>,
@@ -165,6 +167,10 @@ pub fn found(plan: &Plan, passphrase: &Passphrase, now_ms: u64) -> Result<Founde
     let unit = &plan.managing_unit;
     let mut authority = Authority::open(plan, passphrase, now_ms)?;
     let requests = plan.nodes.iter().map(|node| node_request(&node.request)).collect::<Result<Vec<_>, _>>()?;
+    let is_label = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if let Some((request, _)) = requests.iter().find(|(request, _)| !is_label(&request.name)) {
+        return Err(ClientError::Usage(format!("{:?} is no node's name: lower case letters, digits and hyphens", request.name)));
+    }
     let areas = std::iter::once(unit.area.as_str()).chain(requests.iter().map(|(node, _)| node.district.as_str()));
     let keys = LedgerKeys::make(areas, SigningKey::from_seed(&authority.key.seed()))?;
     let mut founders = Vec::new();
@@ -224,7 +230,8 @@ pub fn found(plan: &Plan, passphrase: &Passphrase, now_ms: u64) -> Result<Founde
     let id = ledger_id(&payload);
     let packages = packages(&keys, &genesis, &payload, &id, &requests)?;
     let client = client_config(&id, &requests);
-    Ok(Founded { ledger_id: id, genesis, founders, payload, packages, certificates, keys, client })
+    let trust = pinned::trust_of(&genesis, id, None, true).map_err(|e| ClientError::Usage(e.to_string()))?;
+    Ok(Founded { ledger_id: id, trust: TrustFile::of(&trust), genesis, founders, payload, packages, certificates, keys, client })
 }
 
 /// For each node what it alone can open.
@@ -315,8 +322,7 @@ impl Founded {
         for (name, der) in &self.certificates {
             write_file(&out.join(format!("operators/{name}.cert.pem")), x509::to_pem(der).map_err(refused)?.as_bytes())?;
         }
-        let trust = pinned::trust_of(&self.genesis, self.ledger_id, None, true).map_err(|e| ClientError::Usage(e.to_string()))?;
-        let trust = serde_json::to_string_pretty(&TrustFile::of(&trust)).map_err(|e| ClientError::Usage(e.to_string()))?;
+        let trust = serde_json::to_string_pretty(&self.trust).map_err(|e| ClientError::Usage(e.to_string()))?;
         write_file(&out.join("trust.json"), (trust + "\n").as_bytes())?;
         write_file(&out.join("client.toml"), self.client.to_toml()?.as_bytes())?;
         write_file(&out.join("genesis.bin"), &self.payload)

@@ -152,6 +152,10 @@ impl Plan {
         if let Some(n) = plan.operators.iter().position(|operator| !word(&operator.name)) {
             return Err(ClientError::config(format!("operators[{n}].name"), "letters, digits and hyphens"));
         }
+        let names = |n: usize| plan.operators[..n].iter().map(|operator| &operator.name);
+        if let Some(n) = (0..plan.operators.len()).find(|n| names(*n).any(|name| *name == plan.operators[*n].name)) {
+            return Err(ClientError::config(format!("operators[{n}].name"), "another operator has the same"));
+        }
         if plan.certificate_days == 0 || plan.certificate_days > 3650 {
             return Err(ClientError::config("certificate_days", "must lie between 1 and 3650"));
         }

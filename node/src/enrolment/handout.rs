@@ -61,7 +61,7 @@ impl Handout {
 }
 
 /// Where a received key lies.
-fn place(dir: &Path, what: &str, secret: &Secret) -> Option<PathBuf> {
+pub(crate) fn place(dir: &Path, what: &str, secret: &Secret) -> Option<PathBuf> {
     match what {
         LOOKUP => Some(dir.join(format!("{what}.pem"))),
         LEDGER => Some(dir.join(format!("ledger-{}.pem", hex::encode(SigningKey::from_seed(secret).public().id())))),

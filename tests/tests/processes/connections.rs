@@ -356,13 +356,19 @@ async fn a_stolen_node_strands_nobody_with_a_snapshot() {
     // Records that nobody has; a block that is not the ledger's, at a place where it is; another ledger.
     let beyond = snapshot(from, at.id, at.term, at.applied + 1000, &head(size + 1000, &[9; 32]));
     let other_block = snapshot(from, at.id, at.term, at.applied, &head(size, &at.chain));
+    let inflated = snapshot(from, at.id, at.term, at.applied, &head(size + 1000, &[9; 32]));
     let other_ledger = snapshot(from, at.id, at.term, at.applied + 1, &head(size, &[9; 32]));
-    for (message, why) in
-        [(beyond, "which no majority has in its log"), (other_block, "contradict"), (other_ledger, "a snapshot of another ledger")]
-    {
+    for (message, why) in [
+        (beyond, "which no majority has in its log"),
+        (other_block, "contradict"),
+        (inflated, "contradict"),
+        (other_ledger, "a snapshot of another ledger"),
+    ] {
+        let said = || ledger.log(victim).matches(why).count();
+        let before = said();
         let frame = RaftFrame { from, ledger_id: ledger.client.ledger_id().to_vec(), messages: vec![message], ..Default::default() };
         peer.raft(tokio_stream::once(frame)).await.unwrap();
-        until(why, async || ledger.log(victim).contains(why).then_some(())).await;
+        until(why, async || (said() > before).then_some(())).await;
     }
     // Nobody is stranded, now or after a start.
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();

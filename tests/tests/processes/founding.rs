@@ -224,7 +224,6 @@ async fn a_city_founds_its_ledger_and_issues() {
     let rows = Rows::fresh(&dir, &sample, 60);
     let own: Vec<String> =
         rows.rows.iter().filter(|row| row["certificateIssuingAuthorityCode"] == ISSUER).map(ToString::to_string).collect();
-    assert!(own.len() > 1, "the sample has rows of this unit");
     let own = Rows::write(table.path("own.jsonl"), own);
     let issued = table.yes("vermilion --config ledger/unit.toml licence issue --file own.jsonl --json");
     let accepted = issued.lines().filter(|line| line.contains("\"accepted\"")).count();
