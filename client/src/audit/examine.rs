@@ -95,7 +95,12 @@ impl Readable {
 
     /// The hash of the leaf that it leaves under a chain.
     pub fn leaf_hash(&self, chain: Digest) -> Digest {
-        Leaf { seq: self.number, time_ms: self.time_ms, record_hash: self.hash, chain_hash: chain, commitment: self.commitment }.hash()
+        self.leaf(chain).hash()
+    }
+
+    /// The leaf that it leaves under a chain.
+    pub fn leaf(&self, chain: Digest) -> Leaf {
+        Leaf { seq: self.number, time_ms: self.time_ms, record_hash: self.hash, chain_hash: chain, commitment: self.commitment }
     }
 }
 
