@@ -230,10 +230,21 @@ async fn ask(
     }
 }
 
+/// Tells a step when it is another than the last one.
+fn once(mut tell: impl FnMut(Step)) -> impl FnMut(Step) {
+    let mut told = None;
+    move |step: Step| {
+        if told.as_ref() != Some(&step) {
+            tell(step.clone());
+            told = Some(step);
+        }
+    }
+}
+
 /// A new certificate for a node that is in the ledger, on the strength of a token, whatever certificate it has: its time is
 /// over, or it was revoked. The node itself may run meanwhile; it shows the new one when it is started again. With `new_key`
 /// for a key made now, which takes the old one's place when its certificate is here; broken off, the same call goes on.
-pub async fn enrol(config: &Config, applicant: &Applicant, token: &str, new_key: bool, mut tell: impl FnMut(Step)) -> Result<(), String> {
+pub async fn enrol(config: &Config, applicant: &Applicant, token: &str, new_key: bool, tell: impl FnMut(Step)) -> Result<(), String> {
     let tls = config.tls.as_ref().ok_or("there is no [tls] in the configuration")?;
     let (source, replaces) = match &tls.key {
         key if !new_key => (key.clone(), None),
@@ -244,13 +255,7 @@ pub async fn enrol(config: &Config, applicant: &Applicant, token: &str, new_key:
         KeySource::Token(_) => return Err("tls.key: make the new key on the device, name it there, and leave --new-key away".into()),
     };
     let key = TlsKeys::key_for(config, &source).map_err(|e| e.to_string())?;
-    let mut told = None;
-    let mut tell_once = |step: Step| {
-        if told.as_ref() != Some(&step) {
-            tell(step.clone());
-            told = Some(step);
-        }
-    };
+    let mut tell_once = once(tell);
     loop {
         match standing(applicant, &config.name).await {
             None => tell_once(Step::NobodyAnswers),
@@ -275,20 +280,14 @@ pub async fn wait_until_admitted(
     keys: &NodeKeys,
     applicant: &Applicant,
     token: Option<&str>,
-    mut tell: impl FnMut(Step),
+    tell: impl FnMut(Step),
 ) -> Result<(), String> {
     // It was admitted when it began.
     let began = config.data_dir.join("db").exists();
     if began && has_certificate(config) {
         return Ok(());
     }
-    let mut told = None;
-    let mut tell_once = |step: Step| {
-        if told.as_ref() != Some(&step) {
-            tell(step.clone());
-            told = Some(step);
-        }
-    };
+    let mut tell_once = once(tell);
     loop {
         match standing(applicant, &config.name).await {
             None => tell_once(Step::NobodyAnswers),

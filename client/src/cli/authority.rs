@@ -3,6 +3,7 @@
 use super::Context;
 use crate::clock::{DAY_MS, now_ms, show_ms};
 use crate::error::{ClientError, Exit};
+use crate::founding::certificate;
 use crate::keyring::{Passphrase, read_secret, write_secret};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -86,7 +87,7 @@ pub fn run(context: &Context, verb: AuthorityVerb) -> Result<Exit, ClientError> 
         }
         AuthorityVerb::Issuing { root, made } => {
             let passphrase = Passphrase::new(made.passphrase_file.clone());
-            let above = read(&root.join("root.pem"))?;
+            let above = certificate(&root.join("root.pem"))?;
             let root_key = SigningKey::from_seed(&*read_secret(&root.join("root-key.pem"), &passphrase)?);
             let name = AuthorityName { name: made.name.clone(), ..above.name.clone() };
             let issuing = authority::make_issuing(&root_key, &above, key.public(), &name, &serial, made.validity()).map_err(refused)?;
@@ -94,12 +95,6 @@ pub fn run(context: &Context, verb: AuthorityVerb) -> Result<Exit, ClientError> 
             tell(context, &made.out.join("issuing.pem"), &issuing)
         }
     }
-}
-
-fn read(path: &Path) -> Result<AuthorityCertificate, ClientError> {
-    let text = std::fs::read_to_string(path).map_err(|e| ClientError::file(path, e))?;
-    let parsed = x509::from_pem(&text).and_then(|der| AuthorityCertificate::parse(&der));
-    parsed.map_err(|e| ClientError::config(path.display().to_string(), e.to_string()))
 }
 
 /// Writes the certificate and says what it is.

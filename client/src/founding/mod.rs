@@ -69,7 +69,8 @@ fn refused(error: CertificateError) -> ClientError {
     ClientError::Usage(error.to_string())
 }
 
-fn certificate(path: &Path) -> Result<AuthorityCertificate, ClientError> {
+/// An authority's certificate from its PEM file.
+pub(crate) fn certificate(path: &Path) -> Result<AuthorityCertificate, ClientError> {
     let text = std::fs::read_to_string(path).map_err(|e| ClientError::file(path, e))?;
     let parsed = x509::from_pem(&text).and_then(|der| AuthorityCertificate::parse(&der));
     parsed.map_err(|e| ClientError::config(path.display().to_string(), e.to_string()))
