@@ -62,12 +62,6 @@ impl Leaf {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(COMMITMENT_LEAF_LEN);
-        self.encode_into(&mut out);
-        out
-    }
-
-    /// Adds the leaf's bytes to others.
-    pub fn encode_into(&self, out: &mut Vec<u8>) {
         out.push(LEAF_VERSION);
         out.push(if self.commitment.is_some() { KIND_COMMITMENT } else { KIND_RECORD });
         out.extend_from_slice(&LEAF_SUITE.to_be_bytes());
@@ -79,6 +73,7 @@ impl Leaf {
             out.extend_from_slice(&commitment.status_root);
             out.extend_from_slice(&commitment.state_digest);
         }
+        out
     }
 
     /// The leaf of these bytes. Refuses a version, kind or suite that is not honoured and any length

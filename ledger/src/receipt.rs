@@ -177,7 +177,7 @@ impl ReceiptError {
 /// What it leaves to the caller, who can decode the record: that `claim` and the item's root and
 /// count are read out of `parts.record`; that the record's outcome accepted the item; the signatures
 /// in the envelope; that the command names this ledger; the licence's status ([`check_receipt_status`]);
-/// and how old the checkpoint may be ([`Verified::witnessed_at`]).
+/// and how old the checkpoint may be ([`Verified::as_of`]).
 ///
 /// [`check_receipt_status`]: crate::check_receipt_status
 pub fn check_receipt(parts: &ReceiptParts<'_>, claim: &LeafClaim, trust: &Trust) -> Result<Checked, ReceiptError> {

@@ -20,6 +20,12 @@ impl Column {
     pub const VAULT: Self = Self(columns::VAULT);
     /// Sequence number → `VaultWraps`: see [`seq_place`].
     pub const WRAPS: Self = Self(columns::WRAPS);
+    /// Level, index → full tile.
+    pub const TILES: Self = Self(columns::TILES);
+    /// Index → full entry bundle: see [`seq_place`].
+    pub const ENTRIES: Self = Self(columns::ENTRIES);
+    /// Size of a tree → proof that it continues the checkpoint before: see [`seq_place`].
+    pub const CONSISTENCY: Self = Self(columns::CONSISTENCY);
 
     /// Every column that a directory has.
     pub fn all() -> impl Iterator<Item = Self> {

@@ -60,23 +60,13 @@ pub fn examine(store: &Store, name: &str) -> Findings {
 /// compares: rows beyond it, and the proofs that its checkpoints continue each other.
 pub fn tree(store: &Store, name: &str, size: u64, roots: &[Root]) -> Findings {
     let mut findings = Findings::of(name);
-    let (Some(tiles), Some(entries), Some(proofs)) = (column("tiles"), column("entries"), column("consistency")) else {
-        damaged(&mut findings, "it lacks a column of the tree");
-        return findings;
-    };
-    let read = extra_tiles(store, tiles, size, &mut findings)
-        .and_then(|()| extra_bundles(store, entries, size, &mut findings))
-        .and_then(|()| continuity(store, proofs, roots, &mut findings));
+    let read = extra_tiles(store, size, &mut findings)
+        .and_then(|()| extra_bundles(store, size, &mut findings))
+        .and_then(|()| continuity(store, roots, &mut findings));
     if let Err(error) = read {
         damaged(&mut findings, &error.to_string());
     }
     findings
-}
-
-/// A column by its name in the database. `Column` has constants only for those that hold what records brought.
-fn column(name: &str) -> Option<Column> {
-    let shown = format!("Column({name:?})");
-    Column::all().find(|column| format!("{column:?}") == shown)
 }
 
 /// Full tiles of a level in a tree of so many records.
@@ -85,10 +75,10 @@ fn full_tiles(size: u64, level: u8) -> u64 {
 }
 
 /// Each level's rows behind its last full tile, and whatever stands behind the last level.
-fn extra_tiles(store: &Store, column: Column, size: u64, findings: &mut Findings) -> Result<(), StorageError> {
+fn extra_tiles(store: &Store, size: u64, findings: &mut Findings) -> Result<(), StorageError> {
     for level in 0..=LEVELS {
         let from = [&[level][..], &full_tiles(size, level).to_be_bytes()].concat();
-        let mut rows = store.rows(column, &from)?;
+        let mut rows = store.rows(Column::TILES, &from)?;
         while let Some((key, _)) = rows.current()? {
             if level < LEVELS && key.first() != Some(&level) {
                 break;
@@ -108,8 +98,8 @@ fn extra_tiles(store: &Store, column: Column, size: u64, findings: &mut Findings
     Ok(())
 }
 
-fn extra_bundles(store: &Store, column: Column, size: u64, findings: &mut Findings) -> Result<(), StorageError> {
-    let mut rows = store.rows_from(column, full_tiles(size, 0))?;
+fn extra_bundles(store: &Store, size: u64, findings: &mut Findings) -> Result<(), StorageError> {
+    let mut rows = store.rows_from(Column::ENTRIES, full_tiles(size, 0))?;
     while let Some((key, _)) = rows.current()? {
         match seq_place(key) {
             Some(index) => extra(findings, &format!("Entry bundle {index} is stored"), &format!("所存第{index}号条目包"), size),
@@ -130,9 +120,9 @@ fn extra(findings: &mut Findings, en: &str, zh: &str, size: u64) {
 }
 
 /// Stored proofs between sizes whose roots were recomputed; of others there is nothing to hold them against.
-fn continuity(store: &Store, column: Column, roots: &[Root], findings: &mut Findings) -> Result<(), StorageError> {
+fn continuity(store: &Store, roots: &[Root], findings: &mut Findings) -> Result<(), StorageError> {
     let root = |size: u64| roots.binary_search_by_key(&size, |root| root.size).ok().and_then(|at| roots.get(at)).map(|root| root.root);
-    let mut rows = store.rows(column, b"")?;
+    let mut rows = store.rows(Column::CONSISTENCY, b"")?;
     while let Some((key, row)) = rows.current()? {
         let size = seq_place(key);
         let proof = size.zip(proof_of(row));

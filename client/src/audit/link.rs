@@ -3,7 +3,7 @@
 use super::examine::Readable;
 use super::finding::{Code, Findings};
 use vermilion_crypto::Digest;
-use vermilion_ledger::{FullTile, TILE_WIDTH, TileStore as _, Tree, bundle_entries, chain_next, chain_start, leaf_hash};
+use vermilion_ledger::{EntryBundle, FullTile, TILE_WIDTH, TileStore as _, Tree, bundle_entries, chain_next, chain_start, leaf_hash};
 use vermilion_storage::Store;
 
 /// What the replay computed of a record that it gave back byte for byte.
@@ -58,7 +58,7 @@ pub struct Links<'a> {
     stored: Option<Digest>,
     tree: Option<Tree>,
     /// The entry bundle of the records after the last full tile, as far as it was made here.
-    bundle: Vec<u8>,
+    bundle: EntryBundle,
     /// Whether the replay confirmed every record so far, so that its chain is ours.
     confirmed: bool,
     /// Sizes beside commitments at which the root is wanted, ascending.
@@ -80,7 +80,7 @@ impl<'a> Links<'a> {
             chain: None,
             stored: None,
             tree: Some(Tree::new()),
-            bundle: Vec::new(),
+            bundle: EntryBundle::default(),
             confirmed: true,
             wanted,
             roots: Vec::new(),
@@ -130,7 +130,6 @@ impl<'a> Links<'a> {
     /// After a record that is missing neither chain nor tree can be computed.
     pub fn lose(&mut self) {
         (self.chain, self.stored, self.tree, self.confirmed) = (None, None, None, false);
-        self.bundle.clear();
     }
 
     /// Takes the record at a place.
@@ -146,13 +145,6 @@ impl<'a> Links<'a> {
             None => self.leaf(seq, record, findings),
         };
         self.stored = Some(record.chain);
-        if self.store.is_some() && self.tree.is_some() {
-            let at = self.bundle.len();
-            self.bundle.extend_from_slice(&[0; 2]);
-            record.leaf(self.chain.unwrap_or(record.chain)).encode_into(&mut self.bundle);
-            let length = u16::try_from(self.bundle.len() - at - 2).unwrap_or_default();
-            self.bundle[at..at + 2].copy_from_slice(&length.to_be_bytes());
-        }
         let Some(tree) = &mut self.tree else { return };
         let full = tree.append(leaf);
         let size = tree.size();
@@ -164,11 +156,13 @@ impl<'a> Links<'a> {
             self.marks.push(record.chain);
         }
         if let Some(store) = self.store {
+            // None where some of its leaves were made before the audit went on.
+            let made = self.bundle.push(&record.leaf(self.chain.unwrap_or(record.chain)).encode()).ok().flatten();
             for tile in &full {
                 compare_tile(store, tile, findings);
                 if tile.level == 0 {
-                    compare_bundle(store, tile, &self.bundle, findings);
-                    self.bundle.clear();
+                    compare_bundle(store, tile, made.as_deref(), findings);
+                    self.bundle = EntryBundle::default();
                 }
             }
         }
@@ -242,9 +236,9 @@ fn compare_tile(store: &Store, tile: &FullTile, findings: &mut Findings) {
 /// A bundle holds the leaves of a tile of the lowest level: they are what it serves, so they must be those that were made
 /// here, or, where some were made before the audit went on, have the tile's hashes. One that is not stored a node makes from the
 /// records when it is asked for it.
-fn compare_bundle(store: &Store, tile: &FullTile, made: &[u8], findings: &mut Findings) {
+fn compare_bundle(store: &Store, tile: &FullTile, made: Option<&[u8]>, findings: &mut Findings) {
     match store.entries(tile.index) {
-        Ok(Some(bundle)) if bundle == made => {}
+        Ok(Some(bundle)) if made == Some(&bundle) => {}
         Ok(None) => {}
         Ok(Some(bundle)) => {
             let hashes: Vec<Digest> = bundle_entries(&bundle).unwrap_or_default().into_iter().map(leaf_hash).collect();

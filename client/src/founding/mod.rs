@@ -76,26 +76,25 @@ pub(crate) fn certificate(path: &Path) -> Result<AuthorityCertificate, ClientErr
     parsed.map_err(|e| ClientError::config(path.display().to_string(), e.to_string()))
 }
 
-fn founder(path: &Path) -> Result<Founder, ClientError> {
+/// A request's founder, with the fingerprint.
+fn founder(path: &Path) -> Result<(Founder, String), ClientError> {
     let bytes = std::fs::read(path).map_err(|e| ClientError::file(path, e))?;
-    Founder::read(&bytes).map_err(|e| ClientError::config(path.display().to_string(), e.to_string()))
+    let read = Founder::read(&bytes).map_err(|e| ClientError::config(path.display().to_string(), e.to_string()))?;
+    let fingerprint = read.fingerprint();
+    Ok((read, fingerprint))
 }
 
 fn node_request(path: &Path) -> Result<(FoundingNode, String), ClientError> {
-    let read = founder(path)?;
-    let fingerprint = read.fingerprint();
-    match read {
-        Founder::Node(node) => Ok((node, fingerprint)),
-        Founder::Operator(_) => Err(ClientError::config(path.display().to_string(), "it is an operator's request, not a node's")),
+    match founder(path)? {
+        (Founder::Node(node), fingerprint) => Ok((node, fingerprint)),
+        (Founder::Operator(_), _) => Err(ClientError::config(path.display().to_string(), "it is an operator's request, not a node's")),
     }
 }
 
 fn operator_request(path: &Path) -> Result<(FoundingOperator, String), ClientError> {
-    let read = founder(path)?;
-    let fingerprint = read.fingerprint();
-    match read {
-        Founder::Operator(operator) => Ok((operator, fingerprint)),
-        Founder::Node(_) => Err(ClientError::config(path.display().to_string(), "it is a node's request, not an operator's")),
+    match founder(path)? {
+        (Founder::Operator(operator), fingerprint) => Ok((operator, fingerprint)),
+        (Founder::Node(_), _) => Err(ClientError::config(path.display().to_string(), "it is a node's request, not an operator's")),
     }
 }
 

@@ -90,8 +90,15 @@ async fn when_all_certificates_have_expired_new_ones_are_issued_behind_broken_gl
     };
     for node in &nodes.0 {
         grant(format!("node/{}", node.name)).await;
-        let (code, said, error) = run(dir, &format!("vermiliond enrol --config nodes/{}/node.toml --token-file token --json", node.name));
+        let key = Testnet::node_dir(dir, &node.name).join("tls-key.pem");
+        let before = std::fs::read(&key).unwrap();
+        // One of them for another key, as after a theft.
+        let anew = node.name == "nanshan";
+        let more = if anew { "--new-key " } else { "" };
+        let line = format!("vermiliond enrol --config nodes/{}/node.toml --token-file token {more}--json", node.name);
+        let (code, said, error) = run(dir, &line);
         assert!(code == 0 && said.contains("certified"), "{said}{error}");
+        assert_eq!(std::fs::read(&key).unwrap() != before, anew);
     }
     for post in ["approve", "operate", "verify"] {
         let key = crate::connections::key_of(&dir.join(format!("keys/{unit}-{post}.pem")));
