@@ -2,7 +2,7 @@
 
 use crate::error::ClientError;
 use crate::signer::Signatory;
-use vermilion_crypto::{ContentKey, Digest, SUITE_1, SigningKey, random, sha256};
+use vermilion_crypto::{ContentKey, Digest, SUITE_1, random, sha256};
 use vermilion_identity as identity;
 use vermilion_proto::{Body, Bytes, Command, Evidence, Head, LicenceItem, Message as _, body::Of};
 use vermilion_registry::content::build_texts;
@@ -99,7 +99,7 @@ impl Draft {
             suite: SUITE_1,
             ledger_id: ledger_id.to_vec(),
             nonce: self.nonce.to_vec(),
-            signers: signers.iter().map(Signatory::head_line).collect(),
+            signers: signers.iter().flat_map(Signatory::head_lines).collect(),
             not_after_ms: self.not_after_ms,
             unit: self.unit.clone(),
             relates_to: self.relates_to.iter().map(|d| d.to_vec()).collect(),
@@ -113,8 +113,8 @@ impl Draft {
             ..Head::default()
         };
         let command = Command { head: Some(head), body: Some(Body { of: Some(body) }) };
-        let keys: Vec<&SigningKey> = signers.iter().map(|s| &s.key).collect();
-        let (id, envelope) = identity::seal(&command, &keys);
+        let keys: Vec<_> = signers.iter().flat_map(Signatory::keys).collect();
+        let (id, envelope) = identity::seal_with(&command, &keys).map_err(|e| ClientError::Usage(e.to_string()))?;
         let submission = encode_submission(envelope.into(), self.items, self.sealed);
         if submission.len() > MAX_SUBMISSION {
             return Err(Reason::TooLarge.into());
@@ -137,13 +137,13 @@ pub struct ItemDraft {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use vermilion_crypto::SigningKey;
     use vermilion_crypto::{SeededRng, VaultSecretKey};
     use vermilion_proto::{ChangeUnit, SetPolicy};
     use vermilion_registry::submission::open_submission;
 
     fn signers() -> Vec<Signatory> {
-        let one =
-            |n: u8, post: &str| Signatory { unit: "u".into(), post: post.into(), key: SigningKey::from_seed(&[n; 32]), second_factor: 0 };
+        let one = |n: u8, post: &str| Signatory::new("u", post, SigningKey::from_seed(&[n; 32]));
         vec![one(1, "approve"), one(2, "operate"), one(3, "verify")]
     }
 

@@ -22,14 +22,16 @@
 //! name = "maker"
 //! posts = ["maker"]
 //! key = "keys/maker.pem"
-//! second_factor = "one-time-password"   # or "second-key": what this key's use is guarded by besides
 //! certificate = "keys/maker.cert.pem"  # of that key: shown where the ledger connects over TLS
+//! second_key = "pkcs11:token=…;object=…?module-path=/…"   # administrators: the same person's second key, or its file
 //! ```
 
 use crate::error::ClientError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use vermilion_identity::pkcs11::Pkcs11Uri;
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,20 +62,48 @@ pub struct OperatorEntry {
     /// The certificate of that key, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<PathBuf>,
-    /// What guards the key's use besides the file. It is stated in what the key signs, and the posts of
-    /// administration sign nothing without; that it is really asked for is the workplace's to see to.
+    /// The same person's second key, without which the posts of administration sign nothing: the file of a
+    /// key, or the URI of one on a PKCS#11 token (RFC 7512).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub second_factor: Option<SecondFactor>,
+    pub second_key: Option<KeySource>,
 }
 
-/// A second factor, as `Authentication.second_factor` numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SecondFactor {
-    /// A one-time password (RFC 6238).
-    OneTimePassword = 1,
-    /// A second key.
-    SecondKey = 2,
+/// Where a key lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum KeySource {
+    /// In a PKCS#8 file.
+    File(PathBuf),
+    /// On a PKCS#11 token.
+    Token(Box<Pkcs11Uri>),
+}
+
+impl TryFrom<String> for KeySource {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if !Pkcs11Uri::is_meant(&text) {
+            return Ok(Self::File(text.into()));
+        }
+        Pkcs11Uri::parse(&text).map(|uri| Self::Token(Box::new(uri))).map_err(|e| e.to_string())
+    }
+}
+
+impl FromStr for KeySource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<KeySource> for String {
+    fn from(source: KeySource) -> Self {
+        match source {
+            KeySource::File(path) => path.display().to_string(),
+            KeySource::Token(uri) => uri.to_string(),
+        }
+    }
 }
 
 /// One unit whose secret is here.
@@ -148,6 +178,9 @@ impl Config {
         for operator in &mut config.operators {
             operator.key = folder.join(&operator.key);
             operator.certificate = operator.certificate.take().map(|p| folder.join(p));
+            if let Some(KeySource::File(path)) = &mut operator.second_key {
+                *path = folder.join(&*path);
+            }
         }
         Ok(config)
     }
@@ -197,6 +230,9 @@ impl Config {
             }
             if !keys.insert(&operator.key) {
                 return Err(ClientError::config(format!("operators[{n}].key"), "another operator has the same key file"));
+            }
+            if operator.second_key.as_ref().is_some_and(|second| matches!(second, KeySource::File(path) if *path == operator.key)) {
+                return Err(ClientError::config(format!("operators[{n}].second_key"), "it is the first key's file"));
             }
         }
         Ok(())

@@ -1,12 +1,14 @@
 //! Key files, opened when they are first needed: an encrypted one costs a tenth of a second.
 
-use crate::config::Config;
+use crate::config::{Config, KeySource};
 use crate::error::ClientError;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use vermilion_crypto::{SigningKey, decode_secret, encode_secret};
+use vermilion_identity::Signer;
+use vermilion_identity::pkcs11::{PIN_VARIABLE, Pin, Pkcs11Signer};
 use zeroize::Zeroizing;
 
 /// The environment variable that may hold the passphrase of key files.
@@ -101,12 +103,50 @@ pub struct OperatorKey {
     pub name: String,
     /// The posts that it holds.
     pub posts: Vec<String>,
-    /// What guards its use besides the file; 0: nothing.
-    pub second_factor: u32,
+    second: Option<KeySource>,
     path: PathBuf,
     certificate: Option<PathBuf>,
     opened: OnceLock<SigningKey>,
+    second_opened: OnceLock<HeldKey>,
 }
+
+/// A key, wherever it is kept.
+#[derive(Clone, Debug)]
+pub struct HeldKey {
+    /// The key.
+    pub signer: Arc<dyn Signer>,
+    /// How it is kept, as `Authentication.factor` numbers it.
+    pub factor: u32,
+}
+
+impl HeldKey {
+    /// A key from a file.
+    #[must_use]
+    pub fn of_file(key: SigningKey) -> Self {
+        Self { signer: Arc::new(key), factor: KEY_FILE }
+    }
+
+    /// Opens a key: a file with the passphrase, a token with its PIN, which comes from where the URI or the
+    /// environment says, else from a prompt.
+    pub fn open(source: &KeySource, passphrase: &Passphrase) -> Result<Self, ClientError> {
+        let uri = match source {
+            KeySource::File(path) => return Ok(Self::of_file(SigningKey::from_seed(&*read_secret(path, passphrase)?))),
+            KeySource::Token(uri) => uri,
+        };
+        let told = uri.pin_source().is_some() || std::env::var_os(PIN_VARIABLE).is_some() || !std::io::stdin().is_terminal();
+        let opened = match told {
+            true => Pkcs11Signer::open(uri),
+            false => Pin::new(&String::from_utf8_lossy(&prompt("PIN of the token: ")?)).and_then(|pin| Pkcs11Signer::open_with(uri, &pin)),
+        };
+        let signer = opened.map_err(|e| ClientError::config(uri.to_string(), e.to_string()))?;
+        Ok(Self { signer: Arc::new(signer), factor: TOKEN })
+    }
+}
+
+/// `Authentication.factor` of a key file.
+pub const KEY_FILE: u32 = 1;
+/// `Authentication.factor` of a key on a token.
+const TOKEN: u32 = 3;
 
 /// Every key and secret that the configuration names.
 pub struct Keyring {
@@ -124,10 +164,11 @@ impl Keyring {
             unit: o.unit.clone(),
             name: o.name.clone(),
             posts: o.posts.clone(),
-            second_factor: o.second_factor.map_or(0, |f| f as u32),
+            second: o.second_key.clone(),
             path: o.key.clone(),
             certificate: o.certificate.clone(),
             opened: OnceLock::new(),
+            second_opened: OnceLock::new(),
         };
         Self {
             passphrase: Passphrase::new(config.passphrase_file.clone()),
@@ -156,6 +197,16 @@ impl Keyring {
         }
         let key = SigningKey::from_seed(&*read_secret(&operator.path, &self.passphrase)?);
         Ok(operator.opened.get_or_init(|| key).clone())
+    }
+
+    /// Opens the second key of an operator's person, if one is here.
+    pub fn open_second(&self, operator: &OperatorKey) -> Result<Option<HeldKey>, ClientError> {
+        let Some(source) = &operator.second else { return Ok(None) };
+        if let Some(key) = operator.second_opened.get() {
+            return Ok(Some(key.clone()));
+        }
+        let key = HeldKey::open(source, &self.passphrase)?;
+        Ok(Some(operator.second_opened.get_or_init(|| key).clone()))
     }
 
     /// The certificates of a unit's operators that are here, with their keys; of every unit if none is

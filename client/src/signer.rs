@@ -1,14 +1,11 @@
 //! Who signs: for a unit and a rule of posts, a different key for each post.
 
 use crate::error::ClientError;
-use crate::keyring::{Keyring, OperatorKey};
-use vermilion_crypto::SigningKey;
+use crate::keyring::{HeldKey, KEY_FILE, Keyring, OperatorKey};
+use vermilion_crypto::{PublicKey, SigningKey};
+use vermilion_identity as identity;
 use vermilion_proto::{Authentication, Signer, SignerKind};
-use vermilion_registry::Kind;
-use vermilion_registry::policy;
-
-/// Authentication by a key file: the only factor that this client has.
-const KEY_FILE: u32 = 1;
+use vermilion_registry::{Kind, custody, policy};
 
 /// A key that signs in a post.
 #[derive(Clone, Debug)]
@@ -19,21 +16,39 @@ pub struct Signatory {
     pub post: String,
     /// The key.
     pub key: SigningKey,
-    /// What guards the key's use besides the file, as `Authentication` numbers it; 0: nothing.
-    pub second_factor: u32,
+    /// The same person's second key, if it signs too.
+    pub second: Option<HeldKey>,
 }
 
 impl Signatory {
-    /// The line in the command's head.
+    /// Who signs with this key alone.
     #[must_use]
-    pub fn head_line(&self) -> Signer {
-        Signer {
-            key_id: self.key.public().id().to_vec(),
+    pub fn new(unit: &str, post: &str, key: SigningKey) -> Self {
+        Self { unit: unit.to_owned(), post: post.to_owned(), key, second: None }
+    }
+
+    /// The lines in the command's head: the key's, and after it the second key's.
+    pub fn head_lines(&self) -> impl Iterator<Item = Signer> {
+        let line = |key: PublicKey, post: &str, authentication| Signer {
+            key_id: key.id().to_vec(),
             unit: self.unit.clone(),
-            post: self.post.clone(),
+            post: post.to_owned(),
             kind: SignerKind::Operator.into(),
-            authentication: Some(Authentication { factor: KEY_FILE, second_factor: self.second_factor, ..Authentication::default() }),
-        }
+            authentication: Some(authentication),
+        };
+        let second_factor = if self.second.is_some() { custody::BY_SECOND_KEY } else { 0 };
+        let first = line(self.key.public(), &self.post, Authentication { factor: KEY_FILE, second_factor, ..Authentication::default() });
+        let by_second = |second: &HeldKey| {
+            let authentication = Authentication { factor: second.factor, ..Authentication::default() };
+            line(second.signer.public(), custody::SECOND_KEY, authentication)
+        };
+        std::iter::once(first).chain(self.second.as_ref().map(by_second))
+    }
+
+    /// The keys that sign, in the order of the lines.
+    pub fn keys(&self) -> impl Iterator<Item = &dyn identity::Signer> {
+        let first: &dyn identity::Signer = &self.key;
+        std::iter::once(first).chain(self.second.as_ref().map(|second| &*second.signer))
     }
 }
 
@@ -49,7 +64,8 @@ pub fn default_rule(kind: Kind) -> &'static str {
 pub fn signers(keyring: &Keyring, unit: &str, rule: &str) -> Result<Vec<Signatory>, ClientError> {
     let missing = || ClientError::config("operators", format!("the keys of unit {unit} that are here cannot fill the posts {rule}"));
     let sign = |(post, operator): (&str, &OperatorKey)| {
-        Ok(Signatory { unit: unit.to_owned(), post: post.to_owned(), key: keyring.open(operator)?, second_factor: operator.second_factor })
+        let second = if custody::is_admin(post) { keyring.open_second(operator)? } else { None };
+        Ok(Signatory { second, ..Signatory::new(unit, post, keyring.open(operator)?) })
     };
     choose(keyring, unit, rule).ok_or_else(missing)?.into_iter().map(sign).collect()
 }
@@ -103,7 +119,7 @@ mod tests {
                 name: String::new(),
                 posts: posts.iter().map(|p| (*p).into()).collect(),
                 key,
-                second_factor: None,
+                second_key: None,
                 certificate: None,
             }
         });

@@ -322,7 +322,7 @@ mod tests {
         UseDesk {
             ledger_id: [1; 32],
             unit: "u".into(),
-            signers: vec![Signatory { unit: "u".into(), post: "user".into(), key: SigningKey::from_seed(&[1; 32]), second_factor: 0 }],
+            signers: vec![Signatory::new("u", "user", SigningKey::from_seed(&[1; 32]))],
             session: VaultSession::new(vec![VaultSecretKey::from_bytes([2; 32]).public()]),
         }
     }

@@ -1,5 +1,6 @@
 //! The gate's first half: is this a whole, well-formed envelope, signed by all whom it names?
 
+use crate::{Signer, SignerError};
 use vermilion_crypto::{CryptoError, Digest, PublicKey, Signature, SigningKey, batch::Batch, dsse, hash};
 use vermilion_proto::view::{EnvelopeView, SignatureView};
 use vermilion_proto::{COMMAND_TYPE, CanonicalError, Command, Envelope, Message as _, canonical};
@@ -148,15 +149,28 @@ impl Signed {
 pub fn seal(command: &Command, keys: &[&SigningKey]) -> (Digest, Vec<u8>) {
     let payload = command.encode_to_vec();
     let signed = dsse::pae(COMMAND_TYPE, &payload);
-    let signatures = keys
-        .iter()
-        .map(|key| vermilion_proto::Signature {
-            suite: vermilion_crypto::SUITE_1,
-            key_id: key.public().id().to_vec(),
-            public_key: key.public().0.to_vec(),
-            signature: key.sign(&signed).to_vec(),
-        })
-        .collect();
+    let signatures = keys.iter().map(|key| signature(key.public(), key.sign(&signed))).collect();
+    sealed(payload, signatures)
+}
+
+/// The same with keys that may lie on devices.
+pub fn seal_with(command: &Command, keys: &[&dyn Signer]) -> Result<(Digest, Vec<u8>), SignerError> {
+    let payload = command.encode_to_vec();
+    let signed = dsse::pae(COMMAND_TYPE, &payload);
+    let signatures = keys.iter().map(|key| Ok(signature(key.public(), key.sign(&signed)?))).collect::<Result<_, _>>()?;
+    Ok(sealed(payload, signatures))
+}
+
+fn signature(key: PublicKey, signature: Signature) -> vermilion_proto::Signature {
+    vermilion_proto::Signature {
+        suite: vermilion_crypto::SUITE_1,
+        key_id: key.id().to_vec(),
+        public_key: key.0.to_vec(),
+        signature: signature.to_vec(),
+    }
+}
+
+fn sealed(payload: Vec<u8>, signatures: Vec<vermilion_proto::Signature>) -> (Digest, Vec<u8>) {
     let id = command_id(&payload);
     (id, Envelope { payload_type: COMMAND_TYPE.into(), payload, signatures }.encode_to_vec())
 }
@@ -166,12 +180,12 @@ pub fn seal(command: &Command, keys: &[&SigningKey]) -> (Digest, Vec<u8>) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use vermilion_proto::{Body, Head, SetPolicy, Signer, SignerKind, body};
+    use vermilion_proto::{Body, Head, SetPolicy, SignerKind, body};
 
     fn command(keys: &[&SigningKey]) -> Command {
         let signers = keys
             .iter()
-            .map(|k| Signer {
+            .map(|k| vermilion_proto::Signer {
                 key_id: k.public().id().to_vec(),
                 unit: "11440300MB0X00019K".into(),
                 post: "maker".into(),

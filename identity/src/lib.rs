@@ -26,7 +26,6 @@ pub mod pkcs11;
 pub mod request;
 pub mod revocation;
 pub mod sealed_key;
-pub mod second_factor;
 pub mod serial;
 pub mod signer;
 pub mod subject;
@@ -36,7 +35,7 @@ pub mod x509;
 
 pub use authority_certificate::{AuthorityCertificate, AuthorityKind, AuthorityName};
 pub use certificate::{Certificate, CertificateError};
-pub use envelope::{EnvelopeError, MAX_ENVELOPE, MAX_SIGNERS, Opened, Signed, command_id, open, seal};
+pub use envelope::{EnvelopeError, MAX_ENVELOPE, MAX_SIGNERS, Opened, Signed, command_id, open, seal, seal_with};
 pub use request::CertificateRequest;
 pub use serial::Serial;
 pub use signer::{Signer, SignerError};

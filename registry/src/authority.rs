@@ -123,14 +123,23 @@ pub(crate) fn check_seen_seq(seen: Option<u64>, changed: u64) -> Result<(), Stop
 
 /// Checks the signers and the acting unit, and returns the unit.
 pub(crate) fn check_signers<'a>(view: &View<'a>, checked: &Checked, head: &Head, kind: Kind) -> Result<&'a Unit, Stop> {
+    let has_authority = view.directory.has_authority();
     let mut persons = BTreeSet::new();
     let mut posts = Vec::with_capacity(head.signers.len());
+    let mut lines = Vec::with_capacity(head.signers.len());
     for signer in &head.signers {
         let person = check_signer(view, checked, head, signer)?;
+        lines.push((signer, person));
+        if has_authority && custody::is_second(signer) {
+            continue;
+        }
         if !persons.insert(person) {
             return refuse(Reason::SamePerson, "two signers are one person");
         }
         posts.push(signer.post.as_str());
+    }
+    if has_authority {
+        custody::check_signers(&lines)?;
     }
     if !view.policy.posts(kind).is_some_and(|rule| rule.is_met(&posts)) {
         return refuse(Reason::PostMissing, format!("policy posts.{} is not met", kind.name()));
@@ -173,9 +182,6 @@ fn check_signer<'a>(view: &View<'a>, checked: &Checked, head: &Head, signer: &Si
     }
     if !operator.posts.contains(&signer.post) {
         return refuse(Reason::PostNotHeld, "signer.post");
-    }
-    if view.directory.has_authority() {
-        custody::check_signer(signer)?;
     }
     Ok(&operator.person_tag)
 }

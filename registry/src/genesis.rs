@@ -158,7 +158,9 @@ fn operators_of<'a>(genesis: &'a Genesis, unit: &Unit, policy: &Policy) -> Resul
         }
         out.push(operator);
     }
-    let enough = policy.posts(Kind::AddOperator).is_some_and(|rule| rule.can_be_filled(&operators::people(out.iter().copied())));
+    let enough = policy
+        .posts(Kind::AddOperator)
+        .is_some_and(|rule| rule.can_be_filled(&operators::people(out.iter().copied(), has_authority(genesis))));
     if enough { Ok(out) } else { Err(Refusal::new(Reason::PostMissing, "the first operators cannot admit others").into()) }
 }
 

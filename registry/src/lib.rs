@@ -28,7 +28,7 @@ pub mod codes;
 mod command;
 mod commitment;
 pub mod content;
-mod custody;
+pub mod custody;
 pub mod days;
 mod decision;
 mod directory;

@@ -122,7 +122,8 @@ fn can_admit<'a>(view: &View<'_>, keys: impl Iterator<Item = &'a OperatorState>)
     let able: Vec<&Operator> = keys.filter(|s| may_sign(view, s)).filter_map(|s| s.operator.as_ref()).collect();
     let Some(rule) = view.policy.posts(Kind::AddOperator) else { return false };
     let mut cities = view.directory.units.values().filter_map(|u| u.unit.as_ref()).filter(|u| has_role(u, MANAGING_CITY));
-    cities.any(|city| rule.can_be_filled(&people(able.iter().copied().filter(|o| o.unit == city.uscc))))
+    let has_authority = view.directory.has_authority();
+    cities.any(|city| rule.can_be_filled(&people(able.iter().copied().filter(|o| o.unit == city.uscc), has_authority)))
 }
 
 /// Whether a key signs now: one that ends by itself does until then.
@@ -131,11 +132,15 @@ fn may_sign(view: &View<'_>, state: &OperatorState) -> bool {
     !state.revoked && !state.suspended && state.operator.as_ref().is_some_and(in_dates)
 }
 
-/// The posts of each person: those of all his keys.
-pub(crate) fn people<'a>(operators: impl Iterator<Item = &'a Operator>) -> Vec<BTreeSet<&'a str>> {
+/// The posts in which each person can sign: those of all his keys.
+pub(crate) fn people<'a>(operators: impl Iterator<Item = &'a Operator>, has_authority: bool) -> Vec<BTreeSet<&'a str>> {
     let mut out: BTreeMap<&[u8], BTreeSet<&str>> = BTreeMap::new();
     for operator in operators {
         out.entry(operator.person_tag.as_slice()).or_default().extend(operator.posts.iter().map(String::as_str));
     }
-    out.into_values().collect()
+    let mut people: Vec<_> = out.into_values().collect();
+    if has_authority {
+        custody::strike_without_second(&mut people);
+    }
+    people
 }

@@ -34,6 +34,7 @@
 
 use crate::admission;
 use crate::command::Kind;
+use crate::custody::SECOND_KEY;
 use crate::fatal::Fatal;
 use crate::posts::{self, PostRule};
 use crate::status::State;
@@ -130,7 +131,8 @@ pub const IDENTITY: &[Row] = &[
 pub(crate) const DEFINED: &str = "posts.defined";
 const BAN_GRADES: &str = "admission.ban.grades";
 /// The posts of a ledger with an authority: the others, and those of administration and of testing.
-const IDENTITY_POSTS: &str = "approve audit-admin auditor checker issuer maker operate security-admin system-admin tester user verify";
+const IDENTITY_POSTS: &str =
+    "approve audit-admin auditor checker issuer maker operate second-key security-admin system-admin tester user verify";
 
 /// Whether there is a policy of this key, in a ledger with or without an authority.
 #[must_use]
@@ -156,7 +158,9 @@ fn grades(value: &str) -> Option<BTreeSet<String>> {
 #[must_use]
 pub fn is_valid(key: &str, value: &str, defined: &BTreeSet<String>, has_authority: bool) -> bool {
     let most = if has_authority { usize::MAX } else { 8 };
-    let known = |rule: &PostRule| rule.alternatives() <= most && rule.posts().all(|p| defined.contains(p));
+    // A second key signs beside a post, never in one.
+    let may_name = |post: &str| defined.contains(post) && !(has_authority && post == SECOND_KEY);
+    let known = |rule: &PostRule| rule.alternatives() <= most && rule.posts().all(may_name);
     if admission::pair(key).is_some() {
         return Transition::parse(value).is_some_and(|t| t.posts.as_ref().is_none_or(known));
     }

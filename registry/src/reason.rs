@@ -169,7 +169,7 @@ reasons! {
     LastCityNode = 158, "last-city-node", "不得断开最后一个市级节点", "The last node of the city stays connected.";
     PlanMissing = 159, "plan-missing", "缺少接入方案或安全能力评估报告", "A third party's system needs its access plan and its capability report.";
     // 165-169: administration
-    SecondFactorMissing = 165, "second-factor-missing", "缺少第二认证因素", "This post signs only with a second factor.";
+    SecondFactorMissing = 165, "second-factor-missing", "该岗位须与本人第二密钥一并签名", "This post signs only together with the same person's second key.";
     PostsIncompatible = 166, "posts-incompatible", "系统、安全、审计管理岗位不得兼任", "System, security and audit administration are held by different people.";
 }
 

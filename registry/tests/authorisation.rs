@@ -188,13 +188,15 @@ fn apply_asks_the_same_table() {
         for post in POSTS {
             let name = format!("{role} {post}");
             world.add_operator(&name, &uscc, &[post]);
+            if post.ends_with("-admin") {
+                world.add_second_key(&name, &uscc);
+            }
         }
         for kind in Kind::SIGNED_BY_POSTS.into_iter().filter(|k| !matches!(k, Kind::Issue | Kind::Supersede)) {
             let names: Vec<String> = POSTS.iter().map(|post| format!("{role} {post}")).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let mut head = world.head(&uscc, &names);
-            let authentication = vermilion_proto::Authentication { factor: 1, second_factor: 1, ..Default::default() };
-            head.signers.iter_mut().for_each(|s| s.authentication = Some(authentication.clone()));
+            world.second_keys(&mut head, &names);
             let about = if kind == Kind::ChangeUnit { CITY } else { &uscc };
             let refused = world.reason(head, body(kind, about), vec![]);
             let listed = table::row(Action::Command(kind)).grants.iter().any(|g| g.role == Some(role));

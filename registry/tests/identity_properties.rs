@@ -11,9 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use vermilion_identity::authority::issue;
 use vermilion_identity::{Kind as Holder, Serial, Subject};
 use vermilion_proto::{
-    ApplyAdmission, ApproveAdmission, Authentication, BanSystem, ConnectSystem, GrantEnrolment, IssueCertificate, NotifyChange,
-    RemedySystem, ReportTest, RestoreCertificate, RetireSystem, RevokeCertificate, Signer, SignerKind, SuspendCertificate, TestReport,
-    body::Of,
+    ApplyAdmission, ApproveAdmission, BanSystem, ConnectSystem, GrantEnrolment, IssueCertificate, NotifyChange, RemedySystem, ReportTest,
+    RestoreCertificate, RetireSystem, RevokeCertificate, Signer, SignerKind, SuspendCertificate, TestReport, body::Of,
 };
 use vermilion_registry::admission::State;
 use vermilion_registry::admission::membership::{MembershipChange, Standing, approves, must_leave, standing};
@@ -31,6 +30,8 @@ fn world() -> World {
     world.add_operator("lea", &lab, &["tester"]);
     world.add_operator("sid", CITY, &["system-admin"]);
     world.add_operator("sue", CITY, &["security-admin"]);
+    world.add_second_key("sid", CITY);
+    world.add_second_key("sue", CITY);
     world
 }
 
@@ -89,8 +90,7 @@ fn act(world: &mut World, (what, second, number): Act) {
     };
     let unit = if sign == ["lea"] { world.units["lab"].clone() } else { CITY.to_owned() };
     let mut head = world.head(&unit, sign);
-    let authentication = Authentication { factor: 1, second_factor: 1, ..Default::default() };
-    head.signers.iter_mut().for_each(|s| s.authentication = Some(authentication.clone()));
+    world.second_keys(&mut head, sign);
     if matches!(of, Of::IssueCertificate(_)) {
         let key_id = common::node_key(1).public().id().to_vec();
         head.signers = vec![Signer { key_id, post: "authority".into(), kind: SignerKind::Node as i32, ..Default::default() }];

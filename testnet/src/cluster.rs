@@ -82,7 +82,7 @@ pub async fn populate(
     say("registering operators");
     let asker = client.asker(Some(&city))?;
     for operator in operators {
-        let person = client.person_tag(&asker, "999", &sample_person(&operator.unit, operator.post)).await?;
+        let person = client.person_tag(&asker, "999", &sample_person(&operator.unit, operator.person)).await?;
         let new = NewOperator {
             unit: operator.unit,
             key: operator.key.public(),

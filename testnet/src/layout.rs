@@ -19,12 +19,13 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use vermilion_client::audit::TrustFile;
-use vermilion_client::config::{Config, NodeEntry, OperatorEntry, SecondFactor, UnitEntry};
+use vermilion_client::config::{Config, KeySource, NodeEntry, OperatorEntry, UnitEntry};
 use vermilion_client::keyring::{Passphrase, read_secret, write_secret};
 use vermilion_crypto::{LookupKey, SUITE_1, SigningKey, VaultSecretKey, random};
 use vermilion_proto::{
     AddOperator, Body, CalendarYear, Command, Genesis, GenesisNode, Head, Message as _, Operator, RegisterUnit, Unit, VaultKey, body::Of,
 };
+use vermilion_registry::custody::{ADMIN_POSTS, SECOND_KEY, is_admin};
 
 /// The ledger's name in checkpoints.
 pub const ORIGIN: &str = "vermilion.example/sample-city";
@@ -46,8 +47,6 @@ const DISTRICTS: [(&str, &str); 9] = [
 ];
 /// Posts of a managing unit's sample operators, one person each.
 const MANAGING_POSTS: [&str; 3] = ["approve", "operate", "verify"];
-/// Posts of administration, of the city's managing unit: three people, and a second factor.
-const ADMIN_POSTS: [&str; 3] = ["system-admin", "security-admin", "audit-admin"];
 /// Posts of every unit's sample operators, one person each.
 const UNIT_POSTS: [&str; 3] = ["maker", "checker", "user"];
 
@@ -102,6 +101,8 @@ impl Testnet {
 
 /// An operator of the sample city, to be registered once the ledger runs.
 pub struct SampleOperator {
+    /// The post by which the person is known: he may have a second key.
+    pub person: &'static str,
     /// The unit.
     pub unit: String,
     /// The post.
@@ -313,6 +314,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: Option<Term>
         let managing = unit.roles.iter().any(|r| r.starts_with("managing-unit"));
         // The managing posts first: whoever asks a node something asks with the first key of its unit,
         // and those of the city's stand in the genesis.
+        // Of administration there are three people, each with a second key.
         let admins = if unit.uscc == city_unit.uscc { &ADMIN_POSTS[..] } else { &[] };
         let posts = if managing { &MANAGING_POSTS[..] } else { &[] }.iter().chain(&UNIT_POSTS).chain(admins);
         for post in posts {
@@ -323,8 +325,16 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: Option<Term>
             if let Some(certificate) = &certificate {
                 authority.issue_operator(unit, post, key.public(), &dir.join(certificate))?;
             }
+            let mut second_key = None;
+            if is_admin(post) {
+                let second = SigningKey::generate().map_err(crypto)?;
+                let file = format!("keys/{}-{post}-second.pem", unit.uscc);
+                write_secret(&dir.join(&file), &second.seed(), None)?;
+                second_key = Some(KeySource::File(file.into()));
+                later.push(SampleOperator { unit: unit.uscc.clone(), person: post, post: SECOND_KEY, key: second });
+            }
             config.operators.push(OperatorEntry {
-                second_factor: ADMIN_POSTS.contains(post).then_some(SecondFactor::OneTimePassword),
+                second_key,
                 unit: unit.uscc.clone(),
                 name: String::new(),
                 posts: vec![(*post).into()],
@@ -334,7 +344,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: Option<Term>
             if unit.uscc == city_unit.uscc && MANAGING_POSTS.contains(post) {
                 founding.push(AddOperator { operator: Some(operator(&unit.uscc, post, &key, &lookup)) });
             } else {
-                later.push(SampleOperator { unit: unit.uscc.clone(), post, key });
+                later.push(SampleOperator { unit: unit.uscc.clone(), person: post, post, key });
             }
         }
     }

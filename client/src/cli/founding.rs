@@ -3,9 +3,10 @@
 use super::Context;
 use super::output::table;
 use crate::clock::now_ms;
+use crate::config::KeySource;
 use crate::error::{ClientError, Exit};
 use crate::founding::{Plan, found};
-use crate::keyring::{Passphrase, read_secret, write_secret};
+use crate::keyring::{HeldKey, Passphrase, write_secret};
 use crate::receipt::document::write_file;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use vermilion_proto::FoundingOperator;
 pub enum FoundingVerb {
     /// Ask to be one of the first operators: the key is made here if it is not there yet, and stays here
     #[command(
-        after_help = "Example:\n  vermilion founding operator --unit 11440300MB0X010112 --posts approve --key approve.pem --out approve.request\n\nCompare the fingerprint that it prints with the one that the table shows."
+        after_help = "Example:\n  vermilion founding operator --unit 11440300MB0X010112 --posts approve --key approve.pem --out approve.request\n\nAn administrator's second key asks for itself, in the post second-key; the plan names the same person.\nCompare the fingerprint that it prints with the one that the table shows."
     )]
     Operator {
         /// USCC of the city's managing unit
@@ -27,9 +28,9 @@ pub enum FoundingVerb {
         /// The posts
         #[arg(long, required = true, value_delimiter = ',')]
         posts: Vec<String>,
-        /// The key's file
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        /// The key: its file, or the URI of a key that is on a PKCS#11 token (pkcs11:token=…;object=…)
+        #[arg(long, value_name = "FILE|URI")]
+        key: KeySource,
         /// A file whose first line is the key's passphrase
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
@@ -71,12 +72,14 @@ pub fn run(context: &Context, verb: FoundingVerb) -> Result<Exit, ClientError> {
     match verb {
         FoundingVerb::Operator { unit, posts, key, passphrase_file, out } => {
             let passphrase = Passphrase::new(passphrase_file);
-            if !key.exists() {
-                write_secret(&key, &SigningKey::generate()?.seed(), Some(passphrase.get_new()?))?;
+            if let KeySource::File(path) = &key
+                && !path.exists()
+            {
+                write_secret(path, &SigningKey::generate()?.seed(), Some(passphrase.get_new()?))?;
             }
-            let key = SigningKey::from_seed(&*read_secret(&key, &passphrase)?);
+            let key = HeldKey::open(&key, &passphrase)?;
             let request = FoundingOperator { unit, posts, ..FoundingOperator::default() };
-            let made = Founder::operator(request, &key).map_err(|e| ClientError::Usage(e.to_string()))?;
+            let made = Founder::operator(request, &*key.signer).map_err(|e| ClientError::Usage(e.to_string()))?;
             write_file(&out, &made)?;
             show(context, &[out])
         }

@@ -3,8 +3,9 @@
 use super::Context;
 use super::output::table;
 use crate::clock::{read_ms, show_ms};
+use crate::config::KeySource;
 use crate::error::{ClientError, Exit};
-use crate::keyring::{Passphrase, write_secret};
+use crate::keyring::{HeldKey, Passphrase, write_secret};
 use crate::manage::NewOperator;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -20,9 +21,21 @@ pub enum OperatorVerb {
         after_help = "Example:\n  vermilion operator keygen --out maker.pem\n\nThe file is encrypted under a passphrase: from VERMILION_PASSPHRASE, a file, or a prompt."
     )]
     Keygen(NewKeyFile),
+    /// Show a key's id and public half, as `operator add` wants it
+    #[command(
+        after_help = "Examples:\n  vermilion operator public maker.pem\n  vermilion operator public 'pkcs11:token=desk;object=second?module-path=/usr/lib/softhsm/libsofthsm2.so'\n\nA token's PIN comes from the URI's pin-source, VERMILION_PIN, or a prompt."
+    )]
+    Public {
+        /// The key's file, or the URI of a key on a PKCS#11 token
+        #[arg(value_name = "FILE|URI")]
+        key: KeySource,
+        /// A file whose first line is the passphrase
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
     /// Register an operator's key, signed by a managing unit
     #[command(
-        after_help = "Example:\n  vermilion operator add --unit 11440304MB0X010624 --public 9f…e1 --posts maker --person person.txt\n\nperson.txt holds the person's identity number; a node makes a keyed tag of it, and only the tag is recorded."
+        after_help = "Example:\n  vermilion operator add --unit 11440304MB0X010624 --public 9f…e1 --posts maker --person person.txt\n\nperson.txt holds the person's identity number; a node makes a keyed tag of it, and only the tag is recorded.\nAn administrator needs a second key: register it for the same person, with --posts second-key."
     )]
     Add(Add),
     /// Take posts back, or with none named the key itself
@@ -113,6 +126,12 @@ pub async fn run(context: &Context, verb: OperatorVerb) -> Result<Exit, ClientEr
         OperatorVerb::Keygen(file) => {
             let key = SigningKey::generate()?;
             file.write(context, None, &key.seed(), (&key.public().id(), &key.public().0))
+        }
+        OperatorVerb::Public { key, passphrase_file } => {
+            let key = HeldKey::open(&key, &Passphrase::new(passphrase_file))?.signer.public();
+            let (id, public) = (hex::encode(key.id()), hex::encode(key.0));
+            context.out.answer(&json!({ "key_id": id, "public": public }), || format!("key id  {id}\npublic  {public}"));
+            Ok(Exit::Yes)
         }
         OperatorVerb::Add(args) => add(context, args).await,
         OperatorVerb::Revoke { key_id, posts, by } => {

@@ -25,6 +25,7 @@ use vermilion_proto::{
     PolicyEntry, RegisterUnit, Unit, VaultKey, body::Of,
 };
 use vermilion_registry::authority::MANAGING_CITY;
+use vermilion_registry::custody::SECOND_KEY;
 use vermilion_registry::kv::Memory;
 use vermilion_registry::{Registry, ledger_id, pinned};
 use zeroize::Zeroizing;
@@ -199,11 +200,14 @@ pub fn found(plan: &Plan, passphrase: &Passphrase, now_ms: u64) -> Result<Founde
         let (request, fingerprint) = operator_request(&planned.request)?;
         let key = PublicKey::from_slice(&request.key)?;
         let person = keys.lookup.tag("person", &planned.person_code_type, &first_line(&planned.person)?);
-        let der = authority.issue(Kind::Operator, &unit.area, request.posts.clone(), hex::encode(key.id()), key)?;
+        // A second key signs beside another; nobody connects with it.
+        if !request.posts.iter().any(|post| post == SECOND_KEY) {
+            let der = authority.issue(Kind::Operator, &unit.area, request.posts.clone(), hex::encode(key.id()), key)?;
+            certificates.push((planned.name.clone(), der));
+        }
         let new = NewOperator { unit: request.unit, key, posts: request.posts, person, name: None, from_ms: 0, until_ms: 0 };
         operators.push(AddOperator { operator: Some(operator_of(&new)) });
         founders.push((planned.name.clone(), fingerprint));
-        certificates.push((planned.name.clone(), der));
     }
     let genesis = Genesis {
         format_version: 1,

@@ -18,6 +18,7 @@
 //! name = "approve"                     # of its files here
 //! request = "approve.request"          # `vermilion founding operator`
 //! person = "approve.person"            # the first line: the person's identity number; only a keyed tag of it is kept
+//!                                      # an administrator stands here twice: with his key, and with his second key
 //!
 //! [[calendar]]
 //! year = 2027

@@ -165,8 +165,7 @@ pub(crate) mod tests {
     }
 
     fn unit(uscc: &str) -> IssuingUnit {
-        let signer =
-            |n: u8, post: &str| Signatory { unit: uscc.into(), post: post.into(), key: SigningKey::from_seed(&[n; 32]), second_factor: 0 };
+        let signer = |n: u8, post: &str| Signatory::new(uscc, post, SigningKey::from_seed(&[n; 32]));
         IssuingUnit {
             uscc: uscc.into(),
             signers: vec![signer(1, "maker"), signer(2, "checker")],

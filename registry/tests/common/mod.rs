@@ -9,8 +9,8 @@ pub mod script;
 use std::collections::BTreeMap;
 use vermilion_crypto::{KeyId, SigningKey, VaultSecretKey, hash, sha256};
 use vermilion_proto::{
-    AddOperator, Body, Command, Genesis, GenesisNode, Head, LicenceItem, Message, Operator, RegisterUnit, Signer, SignerKind, Unit,
-    VaultKey, body::Of,
+    AddOperator, Authentication, Body, Command, Genesis, GenesisNode, Head, LicenceItem, Message, Operator, RegisterUnit, Signer,
+    SignerKind, Unit, VaultKey, body::Of,
 };
 use vermilion_registry::codes::uscc;
 use vermilion_registry::kv::Memory;
@@ -172,6 +172,27 @@ impl World {
         }
     }
 
+    /// Has each of these people who signs in a post of administration sign with the second key as well, which
+    /// [`World::add_second_key`] gave him.
+    pub fn second_keys(&self, head: &mut Head, names: &[&str]) {
+        let admins = head.signers.iter_mut().zip(names).filter(|(line, _)| line.post.ends_with("-admin"));
+        let lines: Vec<Signer> = admins
+            .map(|(line, name)| {
+                line.authentication = Some(Authentication { factor: 1, second_factor: 2, ..Default::default() });
+                let name = second_key_of(name);
+                Signer { key_id: key(&name).public().id().to_vec(), post: "second-key".into(), authentication: None, ..line.clone() }
+            })
+            .collect();
+        head.signers.extend(lines);
+    }
+
+    /// Registers a second key of a person who has one key already.
+    pub fn add_second_key(&mut self, name: &str, unit: &str) {
+        let head = self.head(CITY, &["ann", "oli", "vera"]);
+        let second = operator(&second_key_of(name), name, unit, &["second-key"]);
+        self.must(head, Of::AddOperator(AddOperator { operator: Some(second) }), vec![]);
+    }
+
     pub fn block(&mut self, commands: Vec<Checked>) -> BlockEffects {
         let previous: [u8; 32] = self.registry.head().block.as_slice().try_into().unwrap();
         let hash = hash::derive(&hash::CTX_BLOCK, &[&previous, &self.now.to_be_bytes(), &(self.blocks.len() as u64).to_be_bytes()]);
@@ -289,4 +310,9 @@ pub fn checked(head: Head, of: Of, items: Vec<LicenceItem>) -> Checked {
         items,
         beside_digest: Vec::new(),
     }
+}
+
+/// The name of a person's second key.
+fn second_key_of(name: &str) -> String {
+    format!("{}-second", name.split(':').next().unwrap_or_default())
 }

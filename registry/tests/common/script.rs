@@ -76,6 +76,9 @@ impl Script {
         let mut head = self.world.head(&unit, &sign);
         head.not_after_ms = self.world.now + after * DAY;
         for (key, value) in keys {
+            if (key, value) == ("second", "key") {
+                self.world.second_keys(&mut head, &sign);
+            }
             bend(&mut head, key, value)?;
         }
         if name == "commitment" {
@@ -449,7 +452,13 @@ const HEAD_KEYS: [&str; 13] = [
 fn bend(head: &mut Head, key: &str, value: &str) -> Result<(), Box<dyn Error>> {
     match key {
         "second" => {
-            let second_factor = u32::from(value == "totp");
+            let second_factor = match value {
+                "key" => return Ok(()),
+                "none" => 0,
+                "code" => 1,
+                "said" => 2,
+                other => return Err(format!("no second factor {other}").into()),
+            };
             let authentication = vermilion_proto::Authentication { factor: 1, second_factor, ..Default::default() };
             head.signers.iter_mut().for_each(|s| s.authentication = Some(authentication.clone()));
         }

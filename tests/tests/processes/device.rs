@@ -1,6 +1,7 @@
-//! A node whose TLS key was made in a SoftHSM2 token and never leaves it: it founds, runs, and is met by the others.
+//! Keys that were made in a SoftHSM2 token and never leave it: a node's TLS key, with which it founds, runs, and is met by the
+//! others; and an administrator's second key, which signs beside his first.
 
-use crate::founding::{NODES, Table};
+use crate::founding::{CITY_UNIT, NODES, Table};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
@@ -20,7 +21,8 @@ const MODULE_VARIABLE: &str = "SOFTHSM2_MODULE";
 /// process had better not change in itself.
 const INSIDE: &str = "VERMILION_TEST_TOKEN";
 const PIN: &str = "5081-6643";
-const LABEL: &str = "futian tls";
+/// The node's key, and the administrator's second one.
+const LABELS: [&str; 2] = ["futian tls", "second"];
 
 fn module() -> PathBuf {
     std::env::var_os(MODULE_VARIABLE).map_or_else(|| MODULE.into(), PathBuf::from)
@@ -33,12 +35,14 @@ fn generate() {
     let slot = pkcs11.get_slots_with_initialized_token().unwrap()[0];
     let session = pkcs11.open_rw_session(slot).unwrap();
     session.login(UserType::User, Some(&AuthPin::new(PIN.into()))).unwrap();
-    let names = [Attribute::Token(true), Attribute::Label(LABEL.into()), Attribute::Id(vec![7])];
-    // Ed25519's object identifier.
-    let curve = vec![0x06, 0x03, 0x2b, 0x65, 0x70];
-    let public = [&names[..], &[Attribute::EcParams(curve), Attribute::Verify(true)]].concat();
-    let kept = [Attribute::Private(true), Attribute::Sensitive(true), Attribute::Extractable(false), Attribute::Sign(true)];
-    session.generate_key_pair(&Mechanism::EccEdwardsKeyPairGen, &public, &[&names[..], &kept].concat()).unwrap();
+    for (id, label) in (7..).zip(LABELS) {
+        let names = [Attribute::Token(true), Attribute::Label(label.into()), Attribute::Id(vec![id])];
+        // Ed25519's object identifier.
+        let curve = vec![0x06, 0x03, 0x2b, 0x65, 0x70];
+        let public = [&names[..], &[Attribute::EcParams(curve), Attribute::Verify(true)]].concat();
+        let kept = [Attribute::Private(true), Attribute::Sensitive(true), Attribute::Extractable(false), Attribute::Sign(true)];
+        session.generate_key_pair(&Mechanism::EccEdwardsKeyPairGen, &public, &[&names[..], &kept].concat()).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,15 +77,24 @@ fn make_token() {
 async fn with_token(folder: &Path) {
     generate();
     let mut table = Table::new();
-    let uri = format!(
-        "pkcs11:token=vermilion;object=futian%20tls?module-path={}&pin-source=file:{}",
-        module().display(),
-        folder.join("pin").display()
-    );
+    let uri = |object: &str| {
+        format!(
+            "pkcs11:token=vermilion;object={object}?module-path={}&pin-source=file:{}",
+            module().display(),
+            folder.join("pin").display()
+        )
+    };
     let config = table.path("nodes/futian/node.toml");
     let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace("key = \"tls-key.pem\"", &format!("key = \"{uri}\""))).unwrap();
+    std::fs::write(&config, text.replace("key = \"tls-key.pem\"", &format!("key = \"{}\"", uri("futian%20tls")))).unwrap();
     table.gather();
+    // The security administrator's second key asks from the token.
+    let shown = table.json(&format!("vermilion operator public {}", uri("second")));
+    table.yes(&format!(
+        "vermilion founding operator --unit {CITY_UNIT} --posts second-key --key {} --out security-admin-second.request",
+        uri("second")
+    ));
+    assert!(!shown["public"].as_str().unwrap().is_empty());
     let id = table.make();
     for (name, _) in NODES {
         table.yes(&format!("vermiliond receive --config nodes/{name}/node.toml --package ledger/nodes/{name}.package --ledger {id}"));
@@ -107,6 +120,21 @@ async fn with_token(folder: &Path) {
     table.yes(&format!(
         "{city} unit register --uscc 11440304MB0X010624 --name 样例区民政局(福田) --area 440304 --level district --role issuing-unit"
     ));
+
+    // What security administration does wants both keys: the one in the file and the one on the token.
+    let ban = format!("{city} admission ban node/nanshan --grade critical");
+    let line = "second_key = \"../security-admin-second.pem\"\n";
+    let with = |second: &str| {
+        let text = std::fs::read_to_string(table.path("ledger/city.toml")).unwrap();
+        assert!(text.contains(line));
+        text.replace(line, second)
+    };
+    let (without, on_token) = (with(""), with(&format!("second_key = \"{}\"\n", uri("second"))));
+    table.no(&ban, "unknown-signer");
+    std::fs::write(table.path("ledger/city.toml"), without).unwrap();
+    table.no(&ban, "second-factor-missing");
+    std::fs::write(table.path("ledger/city.toml"), on_token).unwrap();
+    table.yes(&ban);
     for node in &mut table.testnet.nodes {
         processes::stop(node).unwrap();
     }

@@ -69,7 +69,7 @@ impl Desk {
             suite: SUITE_1,
             ledger_id: self.ledger.client.ledger_id().to_vec(),
             nonce: random::<16>().unwrap().to_vec(),
-            signers: signers.iter().map(Signatory::head_line).collect(),
+            signers: signers.iter().flat_map(Signatory::head_lines).collect(),
             not_after_ms: now_ms() + 60_000,
             unit: unit.into(),
             ..Head::default()
@@ -288,15 +288,15 @@ async fn signatures_that_do_not_hold_are_refused_and_the_right_ones_of_nobody_ar
     desk.expect("a payload that was altered", &bare(altered.encode_to_vec()), Comes::Refused(Reason::BadSignature)).await;
 
     // Good signatures of keys that nobody registered.
-    let stranger = Signatory { unit: desk.city.clone(), post: "approve".into(), key: SigningKey::generate().unwrap(), second_factor: 0 };
+    let stranger = Signatory::new(&desk.city, "approve", SigningKey::generate().unwrap());
     let mut command = desk.plain();
-    command.head.as_mut().unwrap().signers[0] = stranger.head_line();
+    command.head.as_mut().unwrap().signers[0] = stranger.head_lines().next().unwrap();
     let keys = [&stranger.key, &desk.managers[1].key, &desk.managers[2].key];
     desk.expect("a stranger among the signers", &bare(seal(&command, &keys).1), Comes::Recorded(Reason::UnknownSigner)).await;
 
     // Strangers alone leave no records: anybody could fill the ledger.
     let mut command = desk.plain();
-    command.head.as_mut().unwrap().signers = vec![stranger.head_line()];
+    command.head.as_mut().unwrap().signers = stranger.head_lines().collect();
     desk.expect("a stranger alone", &bare(seal(&command, &[&stranger.key]).1), Comes::Refused(Reason::UnknownSigner)).await;
 
     // Under ZIP-215 the identity as key, R = identity and s = 0 hold for any message: nobody's key.

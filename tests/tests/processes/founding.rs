@@ -8,12 +8,15 @@ use vermilion_testnet::processes;
 use vermilion_testnet::sample::Sample;
 use vermilion_tests::{Rows, free_ports, run, until};
 
-const CITY_UNIT: &str = "11440300MB0X00019K";
+/// The city's managing unit.
+pub const CITY_UNIT: &str = "11440300MB0X00019K";
 /// Nanshan's, which issues food and health permits.
 const ISSUER: &str = "11440305MB0X01046W";
 /// Name and district.
 pub const NODES: [(&str, &str); 3] = [("city", "440300"), ("futian", "440304"), ("nanshan", "440305")];
 const POSTS: [&str; 5] = ["approve", "operate", "verify", "system-admin", "security-admin"];
+/// Whose second keys are files.
+const ADMINS: [&str; 2] = ["system-admin", "security-admin"];
 
 /// The folder in which all of them do their part; the nodes end with it.
 pub struct Table {
@@ -76,12 +79,12 @@ impl Table {
         out
     }
 
-    fn json(&self, line: &str) -> Value {
+    pub fn json(&self, line: &str) -> Value {
         let out = self.yes(&format!("{line} --json"));
         serde_json::from_str(&out).unwrap_or_else(|e| panic!("{line}: {e}: {out}"))
     }
 
-    fn no(&self, line: &str, why: &str) {
+    pub fn no(&self, line: &str, why: &str) {
         let (code, _, error) = self.run(line);
         assert!(code != 0 && error.contains(why), "{line}: {code}: {error}");
     }
@@ -109,13 +112,27 @@ impl Table {
                 "[[operators]]\nname = \"{post}\"\nrequest = \"{post}.request\"\nperson = \"{post}.person\"\nperson_code_type = \"999\"\n"
             );
         }
+        for post in ADMINS {
+            self.second_key(post, &format!("{post}-second.pem"), &mut plan);
+        }
         self.write("plan.toml", &plan);
+    }
+
+    /// An administrator's second key asks too, for the same person.
+    fn second_key(&self, post: &str, key: &str, plan: &mut String) {
+        self.yes(&format!(
+            "vermilion founding operator --unit {CITY_UNIT} --posts second-key --key {key} --passphrase-file phrase --out {post}-second.request"
+        ));
+        *plan += &format!(
+            "[[operators]]\nname = \"{post}-second\"\nrequest = \"{post}-second.request\"\nperson = \"{post}.person\"\n\
+             person_code_type = \"999\"\n"
+        );
     }
 
     /// Makes the ledger, and returns its id.
     pub fn make(&self) -> String {
         let made = self.json(&format!("{MAKE} --out ledger"));
-        assert_eq!((made["nodes"].as_u64(), made["operators"].as_u64()), (Some(3), Some(POSTS.len() as u64)));
+        assert_eq!((made["nodes"].as_u64(), made["operators"].as_u64()), (Some(3), Some((POSTS.len() + ADMINS.len()) as u64)));
         made["ledger_id"].as_str().unwrap().to_owned()
     }
 
@@ -142,9 +159,9 @@ impl Table {
         let mut text = std::fs::read_to_string(self.path("ledger/client.toml")).unwrap();
         text = format!("passphrase_file = \"../phrase\"\n{text}");
         for post in POSTS {
-            let factor = if post.ends_with("admin") { "second_factor = \"one-time-password\"\n" } else { "" };
+            let second = if ADMINS.contains(&post) { format!("second_key = \"../{post}-second.pem\"\n") } else { String::new() };
             text += &format!(
-                "[[operators]]\nunit = \"{CITY_UNIT}\"\nposts = [\"{post}\"]\nkey = \"../{post}.pem\"\ncertificate = \"operators/{post}.cert.pem\"\n{factor}"
+                "[[operators]]\nunit = \"{CITY_UNIT}\"\nposts = [\"{post}\"]\nkey = \"../{post}.pem\"\ncertificate = \"operators/{post}.cert.pem\"\n{second}"
             );
         }
         std::fs::write(self.path("ledger/city.toml"), text).unwrap();

@@ -1,9 +1,11 @@
 //! A fourth node: admitted step by step, joined under kills, promoted, made leader, banned, and back under a new id.
 
 use crate::connections::{answered, channel, credential};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vermilion_client::clock::now_ms;
+use vermilion_client::keyring::HeldKey;
 use vermilion_client::manage::NewOperator;
 use vermilion_client::signer::Signatory;
 use vermilion_crypto::SigningKey;
@@ -29,8 +31,7 @@ fn lab() -> String {
 /// The city's managing unit, with those of its people who admit and ban.
 pub struct City {
     unit: String,
-    system_admin: SigningKey,
-    security_admin: SigningKey,
+    admins: BTreeMap<&'static str, Signatory>,
 }
 
 impl City {
@@ -46,51 +47,47 @@ impl City {
         };
         ledger.client.register_unit(&unit, lab, None).await.unwrap();
         let asker = ledger.client.asker(Some(&unit)).unwrap();
-        let mut keys = Vec::new();
+        let mut admins = BTreeMap::new();
         for post in ["system-admin", "security-admin"] {
-            let key = SigningKey::generate().unwrap();
             let person = ledger.client.person_tag(&asker, "999", &format!("sample-person-{post}")).await.unwrap();
-            let operator = NewOperator {
-                unit: unit.clone(),
-                key: key.public(),
-                posts: vec![post.into()],
-                person,
-                name: None,
-                from_ms: 0,
-                until_ms: 0,
-            };
-            ledger.client.add_operator(&unit, &operator).await.unwrap();
-            keys.push(key);
+            let keys = [post, "second-key"].map(|post| (post, SigningKey::generate().unwrap()));
+            for (post, key) in &keys {
+                let operator = NewOperator {
+                    unit: unit.clone(),
+                    key: key.public(),
+                    posts: vec![(*post).into()],
+                    person,
+                    name: None,
+                    from_ms: 0,
+                    until_ms: 0,
+                };
+                ledger.client.add_operator(&unit, &operator).await.unwrap();
+            }
+            let [(_, key), (_, second)] = keys;
+            admins.insert(post, Signatory { second: Some(HeldKey::of_file(second)), ..Signatory::new(&unit, post, key) });
         }
-        let security_admin = keys.pop().unwrap();
-        Self { unit, system_admin: keys.pop().unwrap(), security_admin }
+        Self { unit, admins }
     }
 
     fn admin(&self, post: &str) -> Vec<Signatory> {
-        let key = if post == "system-admin" { &self.system_admin } else { &self.security_admin };
-        vec![Signatory { unit: self.unit.clone(), post: post.into(), key: key.clone(), second_factor: 1 }]
+        vec![self.admins[post].clone()]
     }
 
-    /// Signs a command, with a second factor, and sends it until it is recorded. It must be accepted.
+    /// Signs a command and sends it until it is recorded. It must be accepted.
     async fn command(&self, ledger: &Ledger, of: Of, signers: &[Signatory]) {
-        let line = |s: &Signatory| {
-            let mut line = s.head_line();
-            line.authentication.as_mut().unwrap().second_factor = 1;
-            line
-        };
         let head = Head {
             format_version: 1,
             suite: vermilion_crypto::SUITE_1,
             ledger_id: ledger.client.ledger_id().to_vec(),
             nonce: vermilion_crypto::random::<16>().unwrap().to_vec(),
-            signers: signers.iter().map(line).collect(),
+            signers: signers.iter().flat_map(Signatory::head_lines).collect(),
             not_after_ms: now_ms() + 60_000,
             unit: self.unit.clone(),
             ..Head::default()
         };
         let command = Command { head: Some(head), body: Some(Body { of: Some(of) }) };
-        let keys: Vec<&SigningKey> = signers.iter().map(|s| &s.key).collect();
-        let (_, envelope) = vermilion_identity::seal(&command, &keys);
+        let keys: Vec<_> = signers.iter().flat_map(Signatory::keys).collect();
+        let (_, envelope) = vermilion_identity::seal_with(&command, &keys).unwrap();
         let submission = encode_submission(envelope.into(), Vec::new(), Sealed::default());
         let reply = until("a record of the command", async || {
             let reply = ledger.send(0, submission.clone()).await;

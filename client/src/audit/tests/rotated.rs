@@ -7,7 +7,8 @@ use vermilion_proto::{Authentication, RotateKey, body::Of};
 use vermilion_registry::submission::Sealed;
 
 /// The posts that endorse a key.
-const ENDORSERS: [(&str, &str); 4] = [("ann", "approve"), ("oli", "operate"), ("vera", "verify"), ("sue", "security-admin")];
+const ENDORSERS: [(&str, &str); 5] =
+    [("ann", "approve"), ("oli", "operate"), ("vera", "verify"), ("sue", "security-admin"), ("sue-second", "second-key")];
 
 /// With a ledger key `second` that a record endorses, and a commitment after it: the record's number, the
 /// size of the last tree and its root.
@@ -16,10 +17,11 @@ fn rotated() -> (Sample, u64, u64, [u8; 32]) {
     sample.issue(&["A1", "A2"]);
     sample.commit();
     sample.managed(Of::AddOperator(operator("sue", CITY, "security-admin")));
+    let mut second = operator("sue-second", CITY, "second-key");
+    second.operator.as_mut().unwrap().person_tag = operator("sue", CITY, "").operator.unwrap().person_tag;
+    sample.managed(Of::AddOperator(second));
     let mut head = sample.head(CITY, &ENDORSERS);
-    for signer in &mut head.signers {
-        signer.authentication = Some(Authentication { factor: 1, second_factor: 1, ..Default::default() });
-    }
+    head.signers[3].authentication = Some(Authentication { factor: 1, second_factor: 2, ..Default::default() });
     let public_key = key("second").public().0.to_vec();
     let body = Of::RotateKey(RotateKey { r#use: "ledger".into(), area: String::new(), suite: 1, public_key });
     sample.submit(head, body, &ENDORSERS.map(|(name, _)| name), Vec::new(), Sealed::default());
