@@ -17,6 +17,9 @@ use crate::window::{self, Window};
 use crate::{Fault, NodeId, Packer, PeerProgress, Role, RoleChange, Standing, Status, StepError, SubmitError, Tip, TransferError};
 use crate::{check, guard};
 
+/// Shortest election time-outs for which a leader that must leave may go on: handing over takes one of them at most.
+const OVERSTAY: usize = 5;
+
 /// How far a state machine is: what it made durable when a node starts, what it applied when it reports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Applied {
@@ -73,6 +76,8 @@ pub struct Driver<L: Storage, P: Packer> {
     pub(crate) standings: BTreeMap<NodeId, Standing>,
     /// A tick has passed since the leader last looked at them.
     pub(crate) steer_due: bool,
+    /// For how many ticks, in which term, this node has followed a leader that must leave.
+    overstays: (u64, usize),
     timeout: Timeout,
     trust: Trust,
 }
@@ -105,6 +110,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             told: None,
             standings: BTreeMap::new(),
             steer_due: false,
+            overstays: (0, 0),
             timeout: Timeout::new(config.seed, config.id, config.election_ticks),
             trust: Trust::default(),
             raw,
@@ -120,6 +126,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
     pub fn tick(&mut self) {
         self.reads.tick();
         self.steer_due = true;
+        self.bar_who_overstays();
         let raft = &self.raw.raft;
         if raft.state != StateRole::Leader {
             // A tick can start an election, and a lone voter wins it in the same call. Both must wait for the disk.
@@ -156,6 +163,25 @@ impl<L: Storage, P: Packer> Driver<L, P> {
     pub fn distrust(&mut self, id: NodeId, on: bool) {
         self.trust.distrust(id, on);
         self.forget_barred_leader();
+    }
+
+    /// A leader that must leave hands over by itself within a few ticks. One that does not is taken for what it is: nothing
+    /// more is taken from it in its term, if there is somebody who may lead instead. Its vote still counts, or a group could
+    /// be left without a majority.
+    fn bar_who_overstays(&mut self) {
+        let raft = &self.raw.raft;
+        let (leader, term) = (raft.leader_id, raft.term);
+        let is_out = |id: &NodeId| self.standings.get(id) == Some(&Standing::Out);
+        let heir = || raft.prs().conf().voters().ids().iter().any(|id| id != leader && !is_out(&id));
+        if raft.state != StateRole::Follower || leader == INVALID_ID || !is_out(&leader) || !heir() {
+            self.overstays = (term, 0);
+            return;
+        }
+        let ticks = if self.overstays.0 == term { self.overstays.1 + 1 } else { 1 };
+        self.overstays = (term, ticks);
+        if ticks >= OVERSTAY * self.config.election_ticks {
+            self.refuse(leader, term);
+        }
     }
 
     fn forget_barred_leader(&mut self) {

@@ -8,8 +8,10 @@ use crate::tls::Caller;
 use crate::trail::{What, Whom};
 use std::sync::Arc;
 use tonic::{Request, Status};
+use vermilion_crypto::sha256;
 use vermilion_identity::{Certificate, Kind};
-use vermilion_proto::Head;
+use vermilion_proto::{CertificateState, Head};
+use vermilion_registry::certificates::Standing as Recorded;
 use vermilion_registry::reason::{Reason, Refusal};
 
 /// The certificate that came with a request's connection.
@@ -60,8 +62,23 @@ pub fn reader<T>(node: &Node, request: &Request<T>) -> Result<(), Status> {
             node.trail.note(now_ms(), What::Denied, &Whom::certificate(&certificate), "peer: not-admitted");
             Err(Status::permission_denied("not-admitted: the node has lost its access"))
         }
+        // A certificate that this node's state does not know is heard in Raft's messages alone, so that the node catches up:
+        // whoever stole the issuing key reads nothing with what he made.
+        _ if !is_recorded(node, &certificate) => {
+            node.trail.note(now_ms(), What::Denied, &Whom::certificate(&certificate), "peer: not recorded here");
+            Err(Status::unavailable("not-here-yet: this node's state does not know the certificate: ask another"))
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether a certificate stands in this node's state, and is good.
+pub fn is_recorded(node: &Node, certificate: &Certificate) -> bool {
+    let found = vermilion_registry::query::certificate(&node.store.state(), certificate.serial.as_bytes());
+    let is_it = |found: &CertificateState| {
+        sha256(&found.certificate) == certificate.fingerprint && Recorded::from_number(found.standing) == Some(Recorded::Good)
+    };
+    found.is_ok_and(|found| found.as_ref().is_some_and(is_it))
 }
 
 /// Whether a message that says it is from a node may come over a connection with this certificate.

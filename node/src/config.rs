@@ -107,6 +107,10 @@ pub struct Keys {
     pub received: Option<PathBuf>,
     /// A file whose first line opens the encrypted key files.
     pub passphrase_file: Option<PathBuf>,
+    /// Write keys that this node makes or receives in the clear, where the disk itself is encrypted; else a passphrase is
+    /// wanted.
+    #[serde(default)]
+    pub plain: bool,
 }
 
 /// A path, or a list of paths.

@@ -12,6 +12,7 @@ use vermilion_crypto::{Digest, PublicKey, batch::Batch};
 use vermilion_proto::Bytes;
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::{MAX_SUBMISSION, Submitted, open_submission, submission_digest};
+use vermilion_storage::Store;
 
 /// How far a block's time may lie ahead of this node's clock, in milliseconds (design, invariant 2).
 pub const MAX_AHEAD_MS: u64 = 5_000;
@@ -109,13 +110,22 @@ pub struct NodeGate {
     cache: Arc<VerifiedCache>,
     ledger_id: Digest,
     peers: Peers,
+    store: Store,
 }
 
 impl NodeGate {
-    /// With what was verified here, and who knows the nodes whose keys sign blocks.
+    /// With what was verified here, who knows the nodes whose keys sign blocks, and the state.
     #[must_use]
-    pub fn new(cache: Arc<VerifiedCache>, ledger_id: Digest, peers: Peers) -> Self {
-        Self { cache, ledger_id, peers }
+    pub fn new(cache: Arc<VerifiedCache>, ledger_id: Digest, peers: Peers, store: Store) -> Self {
+        Self { cache, ledger_id, peers, store }
+    }
+
+    /// Whether a block's time lies ahead of this node's clock. That of the last record never does: a majority took it, and
+    /// blocks keep it until their leader's clock has come so far. Clocks that were wrong together and are set right stop
+    /// nothing.
+    fn is_early(&self, time_ms: u64, now: Millis) -> bool {
+        let last = || vermilion_registry::query::head(&self.store.state()).ok().flatten().map_or(0, |head| head.time_ms);
+        time_ms > now.0.saturating_add(MAX_AHEAD_MS) && time_ms > last()
     }
 
     /// A node that the state knows signs with its own key. One that it does not know may have been admitted in what this
@@ -151,7 +161,7 @@ impl Gate for NodeGate {
             }
             let block = admit_block(&entry.data, &self.cache).map_err(|r| GateRefusal::Forged(format!("block at {}: {r}", entry.index)))?;
             self.signed_by(&roster, block.body.proposer, block.key, "block", entry.index)?;
-            if block.body.time_ms > now.0 + MAX_AHEAD_MS {
+            if self.is_early(block.body.time_ms, now) {
                 return Err(GateRefusal::Early(format!(
                     "the block at {} is {} ms ahead of this node's clock: check the clocks",
                     entry.index,

@@ -1,10 +1,10 @@
 //! A node's keys, read from their files.
 
 use crate::config::{Config, ConfigError, KeySource, Keys};
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use vermilion_crypto::{LookupKey, SigningKey, VaultSecretKey, decode_secret, encode_secret, random};
 use vermilion_identity::pkcs11::Pkcs11Signer;
 use vermilion_identity::{Signer, x509};
@@ -144,7 +144,10 @@ impl Files {
 
 /// Writes a new key's file, encrypted like the others, readable by its owner alone, whole or not at all.
 pub(crate) fn write_new(config: &Config, path: &Path, secret: &[u8; 32]) -> Result<(), ConfigError> {
-    let passphrase = passphrase(config)?;
+    let passphrase = match passphrase(config)? {
+        None if !config.keys.plain => Some(asked("New passphrase of this node's key files: ", true)?),
+        known => known,
+    };
     let text = encode_secret(secret, passphrase.as_ref().map(|p| p.as_slice()))
         .map_err(|e| ConfigError::Parse { path: path.into(), why: e.to_string() })?;
     write_whole(path, text.as_bytes())
@@ -179,8 +182,34 @@ fn passphrase(config: &Config) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError
     })
 }
 
+/// A passphrase that nothing names, asked for at the terminal, once a run.
+fn asked(prompt: &str, new: bool) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+    static KNOWN: OnceLock<Zeroizing<Vec<u8>>> = OnceLock::new();
+    let wrong = |why: String| ConfigError::Value { key: "keys.passphrase_file", why };
+    if let Some(known) = KNOWN.get() {
+        return Ok(known.clone());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(wrong(format!(
+            "there is no passphrase for the key files, and no terminal to ask at: name a file, set {PASSPHRASE_VARIABLE}, or say plain = true \
+             to keep new keys in the clear"
+        )));
+    }
+    let ask = |prompt: &str| rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|e| wrong(e.to_string()));
+    let first = ask(prompt)?;
+    if first.is_empty() || (new && *first != *ask("Once more: ")?) {
+        return Err(wrong("the passphrase is empty, or the two differ".into()));
+    }
+    Ok(KNOWN.get_or_init(|| Zeroizing::new(first.as_bytes().to_vec())).clone())
+}
+
 fn secret(path: &Path, passphrase: Option<&Zeroizing<Vec<u8>>>) -> Result<Zeroizing<[u8; 32]>, ConfigError> {
     let text = Zeroizing::new(read(path)?);
+    let prompted = match passphrase {
+        None if text.contains("ENCRYPTED") => Some(asked("Passphrase of this node's key files: ", false)?),
+        _ => None,
+    };
+    let passphrase = passphrase.or(prompted.as_ref());
     decode_secret(&text, passphrase.map(|p| p.as_slice())).map_err(|e| ConfigError::Parse { path: path.into(), why: e.to_string() })
 }
 

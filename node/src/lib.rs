@@ -11,6 +11,7 @@ pub mod apply;
 pub mod block;
 pub mod caller;
 pub mod catchup;
+pub mod clock;
 pub mod config;
 pub mod disclose;
 pub mod door;

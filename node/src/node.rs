@@ -3,6 +3,7 @@
 use crate::apply::Applier;
 use crate::block::BlockPacker;
 use crate::catchup::{CatchUp, Follow, Progress};
+use crate::clock::Clocks;
 use crate::config::Config;
 use crate::door::{From, MAX_UNDER_WAY, MAX_UNDER_WAY_BYTES};
 use crate::edge::Edge;
@@ -14,12 +15,12 @@ use crate::keys::NodeKeys;
 use crate::metrics::Metrics;
 use crate::opener::Opener;
 use crate::outside;
-use crate::peers::Peers;
+use crate::peers::{Peers, Whereabouts};
 use crate::reading::MAX_READERS;
 use crate::recent::Recent;
 use crate::rights::Rights;
 use crate::rotation::Rotated;
-use crate::runtime::{Event, FatalStop, Parts, Runtime, now_ms};
+use crate::runtime::{Event, FatalStop, Parts, Runtime, now_ms, spawn, watch_over};
 use crate::snapshot::Backfill;
 use crate::tls::{NodeTls, StateStanding};
 use crate::trail::Trail;
@@ -104,6 +105,8 @@ pub struct Node {
     pub tls: Option<Arc<NodeTls>>,
     /// The authority's issuing key, where this node holds it.
     pub issuing_key: Option<vermilion_crypto::SigningKey>,
+    /// What the other nodes' clocks read.
+    pub(crate) clocks: Arc<Clocks>,
     /// Bounds what is under way at the door.
     pub under_way: Semaphore,
     /// Bounds its bytes.
@@ -160,6 +163,8 @@ impl Node {
             return Err(format!("the directory {} is of another ledger than {}", config.data_dir.display(), config.genesis.display()));
         }
         let (fatal_in, fatal) = mpsc::unbounded_channel();
+        // Every thread and task of the node takes it down if it dies.
+        let guard = fatal_in.clone();
         let (points_in, points) = mpsc::unbounded_channel();
         let cache: Arc<VerifiedCache> = Arc::default();
         let waiters: Arc<Waiters> = Arc::default();
@@ -206,8 +211,10 @@ impl Node {
             witness.begin_at(size)?;
         }
         let backfill = Backfill { store: store.clone(), peers: peers.clone(), metrics: Arc::clone(&metrics), fatal: fatal_in.clone() };
+        let clocks: Arc<Clocks> = Arc::default();
         let runtime = Runtime::start(Parts {
             id: me.raft_id,
+            clocks: Arc::clone(&clocks),
             store: store.clone(),
             applier,
             packer: BlockPacker { id: me.raft_id, key: keys.node.clone(), ledger_id },
@@ -220,14 +227,11 @@ impl Node {
             fatal: fatal_in,
         })?;
         let to_driver = runtime.events.clone();
-        std::thread::Builder::new()
-            .name("relay".into())
-            .spawn(move || relayed.into_iter().try_for_each(|event| to_driver.send(event)).unwrap_or(()))
-            .map_err(|e| e.to_string())?;
-        handle.spawn(Arc::clone(&witness).run(me.raft_id, peers.clone(), points));
-        handle.spawn(backfill.run());
+        spawn("relay", &guard, move || relayed.into_iter().try_for_each(|event| to_driver.send(event)).unwrap_or(()))?;
+        watch_over(handle, "witness", &guard, Arc::clone(&witness).run(me.raft_id, peers.clone(), points));
+        watch_over(handle, "backfill", &guard, backfill.run());
         for feeder in outside::feeders(config, &witness, &peers, me.raft_id, &store, &edge, &metrics) {
-            handle.spawn(feeder.run());
+            watch_over(handle, "feeder", &guard, feeder.run());
         }
         let handout = keys.issuing.as_ref().and_then(|_| Handout::of(&keys));
         let lookup = keys.lookup.ok_or("keys.lookup: this node has not received it: `vermiliond join`")?;
@@ -244,7 +248,7 @@ impl Node {
             handout,
             cache,
             waiters,
-            verifier: Verifier::start()?,
+            verifier: Verifier::start(&guard)?,
             witness,
             recent,
             edge,
@@ -260,6 +264,7 @@ impl Node {
             events: runtime.events.clone(),
             tls,
             issuing_key: keys.issuing,
+            clocks,
             under_way: Semaphore::new(MAX_UNDER_WAY),
             under_way_bytes: Semaphore::new(MAX_UNDER_WAY_BYTES),
             status: runtime.status.clone(),
@@ -267,13 +272,14 @@ impl Node {
             node_key: keys.node,
             checkpoint_ms: config.checkpoint_ms,
         });
-        handle.spawn(Arc::clone(&node).commit_on_schedule());
-        handle.spawn(Arc::clone(&node).judge_connections());
-        handle.spawn(Arc::clone(&node).look_whether_caught_up());
-        handle.spawn(Arc::clone(&node).look_after_keys());
+        watch_over(handle, "commitment schedule", &guard, Arc::clone(&node).commit_on_schedule());
+        watch_over(handle, "judge of connections", &guard, Arc::clone(&node).judge_connections());
+        watch_over(handle, "look whether it has caught up", &guard, Arc::clone(&node).look_whether_caught_up());
+        watch_over(handle, "look after keys", &guard, Arc::clone(&node).look_after_keys());
         if let (Some(tls), Some(mine)) = (&config.tls, keys.tls) {
             let applicant = Applicant::new(config, &node.genesis, ledger_id)?;
-            handle.spawn(Arc::clone(&node).renew_by_itself(Renewal { path: tls.certificate.clone(), key: mine.key, applicant }));
+            let renewal = Renewal { path: tls.certificate.clone(), key: mine.key, applicant };
+            watch_over(handle, "renewal", &guard, Arc::clone(&node).renew_by_itself(renewal));
         }
         Ok(Started { node, runtime, fatal })
     }
@@ -288,6 +294,12 @@ impl Node {
     #[must_use]
     pub fn catching_up(&self) -> Option<Progress> {
         *self.catching_up.borrow()
+    }
+
+    /// Whether this node was banned or retired, as far as it knows: it answers nothing then, but how it is.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        matches!(self.peers.whereabouts(self.id), Whereabouts::Leaving | Whereabouts::Left)
     }
 
     /// The ledger's head here.

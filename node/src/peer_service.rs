@@ -12,6 +12,7 @@ use crate::snapshot::give;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -107,7 +108,7 @@ impl Peer for PeerService {
     async fn raft(&self, request: Request<Streaming<RaftFrame>>) -> Result<Response<RaftAck>, Status> {
         let peer = caller::peer(&self.0, &request)?;
         let mut frames = request.into_inner();
-        let gate = NodeGate::new(Arc::clone(&self.0.cache), self.0.ledger_id, self.0.peers.clone());
+        let gate = NodeGate::new(Arc::clone(&self.0.cache), self.0.ledger_id, self.0.peers.clone(), self.0.store.clone());
         while let Some(frame) = frames.message().await? {
             if frame.ledger_id != self.0.ledger_id {
                 return Err(Status::failed_precondition("the nodes are of different ledgers"));
@@ -115,6 +116,7 @@ impl Peer for PeerService {
             caller::check_from(&self.0, peer.as_deref(), frame.from)?;
             self.present(frame.from)?;
             self.0.peers.heard(frame.from, &frame.address);
+            self.0.clocks.hear(frame.from, frame.sent_ms, Instant::now());
             self.take(&gate, frame).await?;
         }
         Ok(Response::new(RaftAck {}))

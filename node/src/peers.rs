@@ -2,7 +2,7 @@
 
 use crate::membership::Roster;
 use crate::peer_service::MAX_CATCH_UP_BYTES;
-use crate::runtime::{Event, is_snapshot};
+use crate::runtime::{Event, is_snapshot, now_ms};
 use crate::tls::{NodeTls, dial};
 use raft::eraftpb::Message;
 use std::collections::BTreeMap;
@@ -363,7 +363,13 @@ async fn send_loop(sender: Sender, to: NodeId, channel: Channel, mut frames: mps
     loop {
         let Some(first) = frames.recv().await else { return };
         let (out, outgoing) = mpsc::channel::<RaftFrame>(8);
-        let frame = |messages: Vec<Vec<u8>>| RaftFrame { from: me, messages, ledger_id: ledger_id.to_vec(), address: address.clone() };
+        let frame = |messages: Vec<Vec<u8>>| RaftFrame {
+            from: me,
+            messages,
+            ledger_id: ledger_id.to_vec(),
+            address: address.clone(),
+            sent_ms: now_ms(),
+        };
         let call = client.raft(tokio_stream::wrappers::ReceiverStream::new(outgoing));
         tokio::pin!(call);
         let pump = async {

@@ -3,8 +3,9 @@
 
 use crate::node::Node;
 use crate::tls::Caller;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
@@ -304,13 +305,24 @@ async fn health(State(node): State<Arc<Node>>) -> Response {
     Json(health_of(&node)).into_response()
 }
 
-/// Whether the node can serve: it knows a leader.
+/// Whether the node can serve: a read as new as now comes through.
 #[utoipa::path(get, path = "/v1/ready", responses((status = 200, body = Health), (status = 503, body = Health)))]
 async fn ready(State(node): State<Arc<Node>>) -> Response {
     let health = health_of(&node);
-    let code = if health.leader == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let serves = health.leader != 0 && !node.is_out() && node.catching_up().is_none() && node.read_barrier().await.is_ok();
+    let code = if serves { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(health)).into_response()
 }
+
+/// A node that was banned or retired tells the public nothing any more but how it is.
+async fn unless_out(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+    match node.is_out() && !OF_ITSELF.contains(&request.uri().path()) {
+        true => problem(&crate::rights::out()),
+        false => next.run(request).await,
+    }
+}
+
+const OF_ITSELF: [&str; 4] = ["/v1/health", "/v1/ready", "/v1/openapi.json", "/metrics"];
 
 /// Metrics for Prometheus: for certificates that may, or for everybody where the configuration says so.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "text/plain"), (status = 403, body = Problem)))]
@@ -349,5 +361,6 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/openapi.json", get(openapi))
         .route("/metrics", get(metrics))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&node), unless_out))
         .with_state(node)
 }

@@ -102,6 +102,14 @@ const IN_THE_CLEAR: [Question; 11] = [
     Question::Metrics,
 ];
 
+/// What a node that was banned or retired still answers: how it is.
+const OF_ITSELF: [Question; 3] = [Question::Health, Question::Cluster, Question::Metrics];
+
+/// What a node that was banned or retired answers: the ledger goes on without it, and it knows nothing new.
+pub fn out() -> Refusal {
+    Refusal::new(Reason::NoLeader, "this node was banned or retired, and answers no more: ask another")
+}
+
 const FOR_OPERATORS: &str = "this question is for registered operators: send a request token";
 
 impl Node {
@@ -118,6 +126,9 @@ impl Node {
     }
 
     fn allowed(&self, asker: &Asker, question: Question, about: Option<&str>) -> Result<(), Refusal> {
+        if self.is_out() && !OF_ITSELF.contains(&question) {
+            return Err(out());
+        }
         if self.tls.is_none() && asker.operator.is_none() {
             let open = IN_THE_CLEAR.contains(&question);
             return if open { Ok(()) } else { Err(Refusal::new(Reason::NotAuthorised, FOR_OPERATORS)) };
@@ -130,6 +141,9 @@ impl Node {
 
     /// Which units' part of a list may be seen.
     pub fn sees<'a>(&self, asker: &'a Asker, question: Question) -> Result<impl Fn(&str) -> bool + use<'a>, Refusal> {
+        if self.is_out() {
+            return Err(out());
+        }
         if self.tls.is_none() && asker.operator.is_none() {
             return Err(Refusal::new(Reason::NotAuthorised, FOR_OPERATORS));
         }

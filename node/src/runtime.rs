@@ -12,6 +12,7 @@
 use crate::apply::{Applier, ApplyError};
 use crate::block::BlockPacker;
 use crate::catchup::CatchUp;
+use crate::clock::Clocks;
 use crate::membership::Roster;
 use crate::metrics::Metrics;
 use raft::eraftpb::{Entry, Message, MessageType, Snapshot};
@@ -100,6 +101,8 @@ pub struct Runtime {
 pub struct Parts<T: Transport + Clone + Send + 'static> {
     /// The node's Raft id.
     pub id: u64,
+    /// What the other nodes' clocks read.
+    pub clocks: Arc<Clocks>,
     /// The data directory.
     pub store: Store,
     /// The state machine.
@@ -150,10 +153,12 @@ impl Runtime {
         let (store, policy, seconds, catch_up, metrics) =
             (parts.store.clone(), parts.truncation, parts.tail_seconds, parts.catch_up, Arc::clone(&parts.metrics));
         threads.push(spawn("applier", &parts.fatal, move || {
-            let tail = Tail { store, policy, seconds, marks: std::collections::VecDeque::new() };
+            let tail = Tail { store, policy, seconds, since: Instant::now(), marks: std::collections::VecDeque::new() };
             run_applier(applier, task_queue, back, tail, catch_up, metrics, fatal_a);
         })?);
         let mut looped = Loop {
+            id: parts.id,
+            clocks: parts.clocks,
             driver,
             inbox,
             writes,
@@ -185,18 +190,33 @@ impl Runtime {
     }
 }
 
-/// A thread that dies takes the node with it: a node without its driver must not look alive.
+/// A thread or task that dies takes the node with it: a node without its driver must not look alive.
 struct Alarm(&'static str, tokio::sync::mpsc::UnboundedSender<FatalStop>);
 
 impl Drop for Alarm {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let _ = self.1.send(FatalStop(format!("the {} thread broke an invariant: see the message before", self.0)));
+            let _ = self.1.send(FatalStop(format!("the {} broke an invariant: see the message before", self.0)));
         }
     }
 }
 
-fn spawn(
+/// Runs a task that nothing waits for: if it panics, the node stops as it does for a thread.
+pub(crate) fn watch_over(
+    handle: &tokio::runtime::Handle,
+    name: &'static str,
+    fatal: &tokio::sync::mpsc::UnboundedSender<FatalStop>,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    let alarm = Alarm(name, fatal.clone());
+    handle.spawn(async move {
+        let _alarm = alarm;
+        task.await;
+    });
+}
+
+/// Starts a thread that takes the node with it if it dies.
+pub(crate) fn spawn(
     name: &'static str,
     fatal: &tokio::sync::mpsc::UnboundedSender<FatalStop>,
     run: impl FnOnce() + Send + 'static,
@@ -210,6 +230,8 @@ fn spawn(
 }
 
 struct Loop<T: Transport> {
+    id: u64,
+    clocks: Arc<Clocks>,
     driver: Driver<LogStore, BlockPacker>,
     inbox: Receiver<Event>,
     writes: Sender<Write>,
@@ -320,7 +342,8 @@ impl<T: Transport> Loop<T> {
 
     fn poll(&mut self) -> Result<(), String> {
         loop {
-            let output = self.driver.poll(Millis(now_ms())).map_err(|e| e.to_string())?;
+            let time = self.clocks.block_time(self.id, now_ms(), &self.status.borrow().voters, Instant::now());
+            let output = self.driver.poll(Millis(time)).map_err(|e| e.to_string())?;
             send(&mut self.transport, output.messages);
             if let Some(write) = output.write {
                 self.writes.send(write).map_err(|_| "the log writer stopped".to_owned())?;
@@ -425,12 +448,15 @@ struct Tail {
     store: Store,
     policy: Truncation,
     seconds: u64,
-    /// Applied index by time, oldest first, one for each minute.
+    /// The steady clock counts: the other one may jump, and then nothing would grow old for as long.
+    since: Instant,
+    /// Applied index by seconds since then, oldest first, one for each minute.
     marks: std::collections::VecDeque<(u64, u64)>,
 }
 
 impl Tail {
-    fn trim(&mut self, applied: u64, now_s: u64) -> Result<(), ApplyError> {
+    fn trim(&mut self, applied: u64) -> Result<(), ApplyError> {
+        let now_s = self.since.elapsed().as_secs();
         if self.marks.back().is_none_or(|(time, _)| now_s >= time + 60) {
             self.marks.push_back((now_s, applied));
         }
@@ -461,7 +487,7 @@ fn run_applier(
             Ok(task) => task,
             // Entries grow old on an idle node too.
             Err(RecvTimeoutError::Timeout) => {
-                let trimmed = tail.store.applied().map_err(ApplyError::from).and_then(|(index, _)| tail.trim(index, now_ms() / 1000));
+                let trimmed = tail.store.applied().map_err(ApplyError::from).and_then(|(index, _)| tail.trim(index));
                 if let Err(error) = trimmed {
                     let _ = fatal.send(FatalStop(error.to_string()));
                     return;
@@ -484,7 +510,7 @@ fn run_applier(
                         if events.send(Event::Applied { applied: progress.applied, changes: progress.changes, roster }).is_err() {
                             return;
                         }
-                        if let Err(error) = tail.trim(index, now_ms() / 1000) {
+                        if let Err(error) = tail.trim(index) {
                             let _ = fatal.send(FatalStop(error.to_string()));
                             return;
                         }

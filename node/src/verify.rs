@@ -1,6 +1,8 @@
 //! Signature checks at the door, many at once: what waits is checked in one batch.
 
+use crate::runtime::{FatalStop, spawn};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use vermilion_crypto::batch::Batch;
 use vermilion_identity::{EnvelopeError, Signed};
@@ -19,9 +21,9 @@ pub struct Verifier(Sender<Job>);
 
 impl Verifier {
     /// Starts the thread.
-    pub fn start() -> Result<Self, String> {
+    pub fn start(fatal: &UnboundedSender<FatalStop>) -> Result<Self, String> {
         let (jobs, queue) = channel();
-        std::thread::Builder::new().name("verifier".into()).spawn(move || run(&queue)).map_err(|e| e.to_string())?;
+        spawn("verifier", fatal, move || run(&queue))?;
         Ok(Self(jobs))
     }
 

@@ -45,6 +45,14 @@ impl Store {
                 mark.last_index
             )));
         }
+        if let Some(term) = self.log.term(mark.last_index)?
+            && term < mark.last_term
+        {
+            return Err(StorageError::damaged(format!(
+                "entry {} was synced in term {}, but the Raft log holds one of term {term}: entries that may have been acknowledged are gone",
+                mark.last_index, mark.last_term
+            )));
+        }
         if hard.term < mark.term || hard.term == mark.term && mark.vote != 0 && hard.vote != mark.vote {
             return Err(StorageError::damaged(format!(
                 "the hard state of term {} was synced, but that of term {} is found: a vote may be forgotten",
@@ -52,5 +60,57 @@ impl Store {
             )));
         }
         Ok(StartReport { log: (first, last), applied, beyond_watermark: last - mark.last_index, watermark: true })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use crate::{Commit, Mode, Store};
+    use vermilion_consensus::{Entry, HardState, LogBatch};
+
+    /// Entries of these indexes and this term, and its hard state.
+    fn batch(indexes: std::ops::RangeInclusive<u64>, term: u64) -> LogBatch {
+        let entries = indexes.map(|index| Entry { index, term, ..Entry::default() }).collect();
+        LogBatch { entries, hard_state: Some(HardState { term, ..HardState::default() }), snapshot: None }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a write-ahead log is put back as a damaged one would be")]
+    fn a_tail_that_was_replaced_and_is_the_old_one_again_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Store::open(dir.path(), Mode::Node).unwrap();
+        {
+            let store = open();
+            store.init(0, &[1, 2, 3], &Commit { applied: Some((0, 0)), ..Commit::default() }).unwrap();
+            store.log.write_batch(batch(1..=10, 1)).unwrap();
+            store
+                .log
+                .write_batch(LogBatch { hard_state: Some(HardState { term: 2, ..HardState::default() }), ..LogBatch::default() })
+                .unwrap();
+        }
+        assert!(open().check().is_ok());
+        let logs = |dir: &std::path::Path| -> Vec<(std::path::PathBuf, Vec<u8>)> {
+            let paths = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+            paths.filter(|p| p.is_file()).map(|p| (p.clone(), std::fs::read(&p).unwrap())).collect()
+        };
+        let before = logs(dir.path());
+        {
+            let store = open();
+            // The new leader's entries, as many as were there.
+            store.log.write_batch(batch(9..=10, 2)).unwrap();
+        }
+        assert!(open().check().is_ok());
+        // Everything as it was before that write, but the note of it.
+        let mark = std::fs::read(dir.path().join("synced")).unwrap();
+        for (path, _) in logs(dir.path()) {
+            std::fs::remove_file(path).unwrap();
+        }
+        for (path, bytes) in before {
+            std::fs::write(path, bytes).unwrap();
+        }
+        std::fs::write(dir.path().join("synced"), mark).unwrap();
+        let found = open().check().unwrap_err().to_string();
+        assert!(found.contains("entry 10 was synced in term 2, but the Raft log holds one of term 1"), "{found}");
     }
 }

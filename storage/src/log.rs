@@ -263,7 +263,8 @@ impl LogShared {
             && let Some(file) = self.file().as_mut()
         {
             let hard = self.hard_state();
-            file.note(new_last, hard.term, hard.vote)?;
+            // Whose the entry there is, the write decides.
+            file.note((new_last, 0), hard.term, hard.vote)?;
             file.sync()?;
         }
         let mut sync = WriteOptions::default();
@@ -285,8 +286,9 @@ impl LogShared {
             state.hard = batch.hard_state.unwrap_or(std::mem::take(&mut state.hard));
             (state.last_index, state.hard.clone())
         };
+        let term = self.term(last)?.unwrap_or_default();
         if let Some(file) = self.file().as_mut() {
-            file.note(last, hard.term, hard.vote)?;
+            file.note((last, term), hard.term, hard.vote)?;
         }
         Ok(())
     }

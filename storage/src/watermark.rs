@@ -1,8 +1,8 @@
 //! How far the Raft log is known to be on stable storage, in a file of its own.
 //!
 //! RocksDB recovers its write-ahead log up to the first bad checksum and says nothing of what came
-//! after. After each synced write the node notes here the log's last index, and the hard state's
-//! term. The note itself is not synced: after a power cut it may be older than the log (then it asks
+//! after. After each synced write the node notes here the log's last index with its term, and the hard
+//! state's term and vote. The note itself is not synced: after a power cut it may be older than the log (then it asks
 //! for less than was promised by a few writes), never newer. Only a log that becomes shorter, an old
 //! leader's tail cut off, is noted first, and that note is synced. So at start:
 //! log at or beyond the note → whatever was torn off had not been promised; log short of it → damage.
@@ -12,8 +12,9 @@ use std::{fs::File, os::unix::fs::FileExt as _, path::Path};
 use vermilion_crypto::hash::{self, Context};
 
 const NAME: &str = "synced";
-const SLOT: usize = 64;
-static CONTEXT: Context = Context::new("vermilion 2026-11 watermark v1");
+const SLOT: usize = 72;
+const FIELDS: usize = 40;
+static CONTEXT: Context = Context::new("vermilion 2026-11 watermark v2");
 
 /// What was synced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -22,6 +23,8 @@ pub struct Watermark {
     pub count: u64,
     /// The log's last index.
     pub last_index: u64,
+    /// The term of the entry there: a tail that was replaced has a later one. 0: not noted, as before a log becomes shorter.
+    pub last_term: u64,
     /// The term of the hard state.
     pub term: u64,
     /// The vote of the hard state.
@@ -31,20 +34,20 @@ pub struct Watermark {
 impl Watermark {
     fn encode(&self) -> [u8; SLOT] {
         let mut slot = [0; SLOT];
-        for (n, number) in [self.count, self.last_index, self.term, self.vote].into_iter().enumerate() {
+        for (n, number) in [self.count, self.last_index, self.last_term, self.term, self.vote].into_iter().enumerate() {
             slot[n * 8..n * 8 + 8].copy_from_slice(&number.to_be_bytes());
         }
-        let digest = hash::derive(&CONTEXT, &[&slot[..32]]);
-        slot[32..].copy_from_slice(&digest);
+        let digest = hash::derive(&CONTEXT, &[&slot[..FIELDS]]);
+        slot[FIELDS..].copy_from_slice(&digest);
         slot
     }
 
     fn decode(slot: &[u8]) -> Option<Self> {
-        if slot.len() != SLOT || hash::derive(&CONTEXT, &[&slot[..32]]) != slot[32..] {
+        if slot.len() != SLOT || hash::derive(&CONTEXT, &[&slot[..FIELDS]]) != slot[FIELDS..] {
             return None;
         }
         let number = |n: usize| Some(u64::from_be_bytes(slot[n * 8..n * 8 + 8].try_into().ok()?));
-        Some(Self { count: number(0)?, last_index: number(1)?, term: number(2)?, vote: number(3)? })
+        Some(Self { count: number(0)?, last_index: number(1)?, last_term: number(2)?, term: number(3)?, vote: number(4)? })
     }
 }
 
@@ -81,9 +84,9 @@ impl WatermarkFile {
         Ok(bytes[..read].chunks(SLOT).filter_map(Watermark::decode).max_by_key(|w| w.count))
     }
 
-    /// Notes that the log is synced through `last_index` under this hard state.
-    pub fn note(&mut self, last_index: u64, term: u64, vote: u64) -> Result<(), StorageError> {
-        self.last = Watermark { count: self.last.count + 1, last_index, term, vote };
+    /// Notes that the log is synced through `last`, an index and its term, under this hard state.
+    pub fn note(&mut self, last: (u64, u64), term: u64, vote: u64) -> Result<(), StorageError> {
+        self.last = Watermark { count: self.last.count + 1, last_index: last.0, last_term: last.1, term, vote };
         let at = (self.last.count % 2) * SLOT as u64;
         self.file.write_all_at(&self.last.encode(), at).map_err(|source| StorageError::Io { path: NAME.into(), source })
     }
@@ -105,10 +108,10 @@ mod tests {
         let (mut file, found) = WatermarkFile::open(dir.path()).unwrap();
         assert_eq!(found, None);
         for n in 1..=5 {
-            file.note(n * 10, 1, 2).unwrap();
+            file.note((n * 10, 1), 1, 2).unwrap();
         }
         assert_eq!(WatermarkFile::peek(dir.path()).unwrap().last_index, 50);
-        file.file.write_all_at(&[0xff], 64).unwrap(); // the fifth lies in slot 1: torn
+        file.file.write_all_at(&[0xff], SLOT as u64).unwrap(); // the fifth lies in slot 1: torn
         assert_eq!(WatermarkFile::peek(dir.path()).unwrap().last_index, 40);
     }
 }

@@ -190,6 +190,13 @@ impl Ledger {
         String::from_utf8_lossy(&std::fs::read(self.node_dir(name).join("log")).unwrap()).into_owned()
     }
 
+    /// A node's trail so far: who connected, was refused, was cut off.
+    #[must_use]
+    pub fn trail(&self, name: &str) -> String {
+        let files = std::fs::read_dir(self.node(name).data_dir.join("trail")).unwrap();
+        files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect()
+    }
+
     /// What is trusted of this ledger.
     #[must_use]
     pub fn trust(&self) -> Trust {

@@ -289,3 +289,43 @@ fn what_waited_comes_back_when_leadership_is_lost() {
     let out = node.driver.poll(Millis(0)).unwrap();
     assert_eq!(out.rejected, [(3, SubmitError::NotLeader { leader: Some(3) })]);
 }
+
+#[test]
+fn a_banned_leader_that_stays_is_followed_no_more() {
+    let mut node = Node::new(3, 0);
+    let beat = |node: &mut Node, term| {
+        let stepped = node.driver.step(message(T::MsgHeartbeat, 2, term));
+        node.poll();
+        stepped
+    };
+    beat(&mut node, 5).unwrap();
+    node.driver.set_standings(BTreeMap::from([(1, Standing::Voter), (2, Standing::Out), (3, Standing::Voter)]));
+    // It has time to hand over.
+    for _ in 0..40 {
+        node.driver.tick();
+        beat(&mut node, 5).unwrap();
+    }
+    assert_eq!(node.driver.status().leader, Some(2));
+    for _ in 0..20 {
+        node.driver.tick();
+        let _ = beat(&mut node, 5);
+    }
+    assert_eq!(node.driver.status().leader, None);
+    assert_eq!(beat(&mut node, 5), Err(StepError::Refused { from: 2, term: 5 }));
+    // And this node stands.
+    (0..40).for_each(|_| node.driver.tick());
+    node.poll();
+    assert_eq!(role(&node), Role::PreCandidate);
+}
+
+#[test]
+fn a_banned_leader_stays_while_nobody_else_may_lead() {
+    let mut node = Node::new(3, 0);
+    node.driver.set_standings(BTreeMap::from([(1, Standing::Out), (2, Standing::Out), (3, Standing::Out)]));
+    for _ in 0..200 {
+        node.driver.step(message(T::MsgHeartbeat, 2, 5)).unwrap();
+        node.poll();
+        node.driver.tick();
+    }
+    assert_eq!(node.driver.status().leader, Some(2));
+}

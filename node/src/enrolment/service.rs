@@ -6,7 +6,9 @@ use crate::caller;
 use crate::grpc::status;
 use crate::node::Node;
 use crate::rate::RateLimit;
+use crate::runtime::now_ms;
 use crate::tls::Caller;
+use crate::trail::{What, Whom};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use vermilion_crypto::VaultPublicKey;
@@ -34,6 +36,11 @@ fn reply(result: Result<Issued, Refusal>) -> Response<EnrolReply> {
 
 fn request_of(der: &[u8]) -> Result<CertificateRequest, Refusal> {
     CertificateRequest::parse(der).map_err(|e| Refusal::new(Reason::BadCertificate, e.to_string()))
+}
+
+/// What the trail says of a refusal.
+fn told(what: &str, refusal: &Refusal) -> String {
+    format!("{what}: {}", refusal.reason.name())
 }
 
 impl EnrolmentService {
@@ -66,13 +73,20 @@ impl Enrolment for EnrolmentService {
         self.admit(&request, &request.get_ref().ledger_id)?;
         let EnrolRequest { request, token, .. } = request.into_inner();
         let token = zeroize::Zeroizing::new(token);
+        let request = request_of(&request);
         let result = async {
             let token = EnrolmentToken::parse(&token).map_err(|e| Refusal::new(Reason::UnknownGrant, e.to_string()))?;
-            self.node.enrol(token, &request_of(&request)?).await
+            self.node.enrol(token, request.as_ref().map_err(Clone::clone)?).await
         };
         let result = result.await;
         if let Err(refusal) = &result {
             tracing::warn!(%refusal, "an enrolment was refused");
+            // Strangers leave no lines: whose key is registered does.
+            if let Ok(request) = &request
+                && self.node.directory().is_ok_and(|directory| directory.operator(&request.key.id()).is_some())
+            {
+                self.node.trail.note(now_ms(), What::Denied, &Whom::key(&request.key.id()), &told("enrol", refusal));
+            }
         }
         Ok(reply(result))
     }
@@ -81,10 +95,18 @@ impl Enrolment for EnrolmentService {
         self.admit(&request, &request.get_ref().ledger_id)?;
         let refused = |why: &str| Status::permission_denied(format!("not-authorised: {why}"));
         let certificate = caller::certificate(&request).ok_or_else(|| refused("the keys are for nodes, by their certificates"))?;
-        let Kind::Node { raft_id } = certificate.subject.kind else { return Err(refused("the keys are for nodes")) };
-        // Of one that lost its access the certificate may still be heard.
+        // What is handed out can't be taken back: this node looks at the newest state that there is.
+        self.node.read_barrier().await.map_err(|refusal| status(&refusal))?;
         let directory = self.node.directory().map_err(|refusal| status(&refusal))?;
-        let node = directory.node(raft_id).ok_or_else(|| refused("the node is not connected"))?;
+        let node = match certificate.subject.kind {
+            // Of one that lost its access the certificate may still be heard.
+            Kind::Node { raft_id } if caller::is_recorded(&self.node, &certificate) => directory.node(raft_id),
+            _ => None,
+        };
+        let Some(node) = node else {
+            self.node.trail.note(now_ms(), What::Denied, &Whom::certificate(&certificate), "keys: not-authorised");
+            return Err(refused("the keys are for connected nodes, by their recorded certificates"));
+        };
         let handout = self.node.handout.as_ref().ok_or_else(|| Status::unavailable("no-authority: this node hands out no keys"))?;
         let to = VaultPublicKey::from_slice(&request.get_ref().recipient).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let keys = handout
@@ -98,7 +120,10 @@ impl Enrolment for EnrolmentService {
         self.admit(&request, &request.get_ref().ledger_id)?;
         let certificate = caller::certificate(&request);
         let certificate = certificate.ok_or_else(|| Status::unauthenticated("a renewal comes over a connection with the certificate"))?;
-        let result = async { self.node.renew(&certificate, &request_of(&request.get_ref().request)?).await };
-        Ok(reply(result.await))
+        let result = async { self.node.renew(&certificate, &request_of(&request.get_ref().request)?).await }.await;
+        if let Err(refusal) = &result {
+            self.node.trail.note(now_ms(), What::Denied, &Whom::certificate(&certificate), &told("renew", refusal));
+        }
+        Ok(reply(result))
     }
 }

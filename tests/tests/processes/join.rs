@@ -17,7 +17,7 @@ use vermilion_proto::{
 use vermilion_registry::Kind;
 use vermilion_registry::codes::uscc;
 use vermilion_registry::submission::{Sealed, encode_submission};
-use vermilion_tests::{Ledger, Rows, until};
+use vermilion_tests::{Ledger, Rows, http, until};
 
 pub const NAME: &str = "luohu";
 pub const DISTRICT: &str = "440303";
@@ -269,6 +269,16 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
         let said = answered(channel(&ledger, node, Some(banned.clone()))).await.unwrap_err();
         assert!(said.contains("CertificateRevoked"), "{said}");
     }
+    // The connections that it had are cut, which stands on the founders' trails; and it answers nobody any more.
+    for name in &founders {
+        let cut = |line: &str| line.contains("\"cut\"") && line.contains("node/4");
+        until("a cut connection", async || ledger.trail(name).lines().any(cut).then_some(())).await;
+    }
+    let its = ledger.node(NAME).http.clone();
+    for path in ["/v1/ready", "/checkpoint", "/v1/checkpoint", "/tile/0/000"] {
+        until(path, async || (http::get(&its, path).await.code == 503).then_some(())).await;
+    }
+    assert_eq!(http::get(&its, "/v1/health").await.code, 200);
     ledger.kill(NAME);
     load.end().await;
     ledger.issue_all(&rows[2]).await;

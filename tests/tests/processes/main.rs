@@ -12,6 +12,7 @@ mod device;
 mod door;
 mod enrolment;
 mod fixtures;
+mod forged;
 mod founding;
 mod glass;
 mod join;
