@@ -4,10 +4,12 @@ use crate::answers::internal;
 use crate::caller;
 use crate::door::From;
 use crate::node::Node;
+use crate::peers::{limited, whole};
 use crate::rights::Asker;
 use crate::runtime::Event;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -30,6 +32,10 @@ const STREAM_UNDER_WAY: usize = 1024;
 const ANSWERS: usize = 64;
 /// Tags of one request.
 const MAX_TAGS: usize = 4096;
+/// How long another node may take for its line in the cluster's status.
+const LINE: Duration = Duration::from_secs(2);
+/// How long the leader may take for what another node passes on to it.
+const LEADER: Duration = Duration::from_secs(10);
 /// Longest value of which a tag is made, in bytes.
 const MAX_TAG_VALUE: usize = 256;
 
@@ -231,12 +237,10 @@ impl Ledger for LedgerService {
             let asked = peers.iter().map(|peer| async {
                 let ask = async {
                     let mut client = self.0.peers.ledger_client(peer.raft_id)?;
-                    let mut request = Request::new(ClusterRequest { only_this: true });
-                    request.set_timeout(std::time::Duration::from_secs(2));
-                    client.cluster(request).await
+                    whole(LINE, client.cluster(limited(LINE, ClusterRequest { only_this: true }))).await
                 };
                 match ask.await {
-                    Ok(reply) => reply.into_inner().nodes.into_iter().next(),
+                    Ok(reply) => reply.nodes.into_iter().next(),
                     Err(_) => None,
                 }
                 .unwrap_or_else(|| NodeStatus {
@@ -280,7 +284,8 @@ impl Ledger for LedgerService {
         if request.get_ref().action == "transfer"
             && let Some(leader) = leader
         {
-            return self.0.peers.ledger_client(leader)?.control(request).await;
+            let mut client = self.0.peers.ledger_client(leader)?;
+            return whole(LEADER, client.control(request)).await.map(Response::new);
         }
         let request = request.into_inner();
         if request.action == "transfer" && !self.0.status().voters.contains(&request.node) {
@@ -313,13 +318,13 @@ impl Node {
             let leader = self.status().leader.ok_or("there is no leader")?;
             let mut request = Request::new(CheckpointRequest { commit_now: true, at_size: 0 });
             *request.metadata_mut() = asked.metadata().clone();
-            request.set_timeout(std::time::Duration::from_secs(10));
+            request.set_timeout(LEADER);
             let mut client = self.peers.ledger_client(leader).map_err(|e| e.to_string())?;
-            client.get_checkpoint(request).await.map_err(|e| e.message().to_owned())?.into_inner().size
+            whole(LEADER, client.get_checkpoint(request)).await.map_err(|e| e.message().to_owned())?.size
         };
         let mut watch = self.witness.watch();
         let wait = async { watch.wait_for(|size| *size >= target).await.map(|_| ()) };
-        match tokio::time::timeout(std::time::Duration::from_secs(10), wait).await {
+        match tokio::time::timeout(LEADER, wait).await {
             Ok(Ok(())) => Ok(()),
             _ => Err("no checkpoint came within 10 s".into()),
         }

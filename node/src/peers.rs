@@ -10,6 +10,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use vermilion_consensus::{ConfState, NodeId, Standing, Transport};
 use vermilion_proto::peer_client::PeerClient;
@@ -273,37 +274,46 @@ impl Peers {
 
     /// Has a node that holds the vault key open and check a submission's content.
     pub async fn check_content(&self, id: NodeId, submission: Bytes) -> Result<CheckContentReply, tonic::Status> {
-        let mut request = tonic::Request::new(SubmitRequest { tag: 0, submission });
-        request.set_timeout(QUESTION);
-        Ok(self.client(id)?.check_content(request).await?.into_inner())
+        let mut client = self.client(id)?;
+        whole(QUESTION, client.check_content(limited(QUESTION, SubmitRequest { tag: 0, submission }))).await
     }
 
     /// Has a node that holds the vault key serve a use.
     pub async fn disclose(&self, id: NodeId, command_id: Vec<u8>) -> Result<UseReply, tonic::Status> {
-        let mut request = tonic::Request::new(DiscloseRequest { command_id });
-        request.set_timeout(QUESTION);
-        Ok(self.client(id)?.disclose(request).await?.into_inner())
+        let mut client = self.client(id)?;
+        whole(QUESTION, client.disclose(limited(QUESTION, DiscloseRequest { command_id }))).await
     }
 
     /// Shows a checkpoint with our cosignature, and hears theirs.
     pub async fn cosign(&self, id: NodeId, request: CosignRequest) -> Result<CosignReply, tonic::Status> {
-        let mut request = tonic::Request::new(request);
-        request.set_timeout(QUESTION);
-        Ok(self.client(id)?.cosign(request).await?.into_inner())
+        let mut client = self.client(id)?;
+        whole(QUESTION, client.cosign(limited(QUESTION, request))).await
     }
 
     /// What endorses a key, as another node has it.
     pub async fn endorsement(&self, id: NodeId, request: EndorsementRequest) -> Result<EndorsementReply, tonic::Status> {
-        let mut request = tonic::Request::new(request);
-        request.set_timeout(QUESTION);
-        Ok(self.client(id)?.endorsement(request).await?.into_inner())
+        let mut client = self.client(id)?;
+        whole(QUESTION, client.endorsement(limited(QUESTION, request))).await
     }
 
     /// What another node says of a place in the Raft log, as [`crate::place::Word`] numbers it.
     pub async fn place(&self, id: NodeId, request: PlaceRequest) -> Result<u32, tonic::Status> {
-        let mut request = tonic::Request::new(request);
-        request.set_timeout(CONFIRM);
-        Ok(self.client(id)?.place(request).await?.into_inner().word)
+        let mut client = self.client(id)?;
+        Ok(whole(CONFIRM, client.place(limited(CONFIRM, request))).await?.word)
+    }
+
+    /// Asks all other nodes but one for a place in the Raft log, at once: what they say is there as they answer, and all of
+    /// it when one question's time is over. Who drops the answers asks no further.
+    pub fn places(&self, but: NodeId, request: &PlaceRequest) -> JoinSet<(GenesisNode, Result<u32, tonic::Status>)> {
+        let mut asked = JoinSet::new();
+        for node in self.nodes().into_iter().filter(|node| node.raft_id != but) {
+            let (peers, request) = (self.clone(), request.clone());
+            asked.spawn(async move {
+                let word = peers.place(node.raft_id, request).await;
+                (node, word)
+            });
+        }
+        asked
     }
 
     /// Records with their ciphertexts.
@@ -330,6 +340,23 @@ impl Peers {
     pub async fn state(&self, id: NodeId, request: StateRequest) -> Result<tonic::Streaming<StatePart>, tonic::Status> {
         Ok(self.client(id)?.state(request).await?.into_inner())
     }
+}
+
+/// A question that the other node need not answer after this time.
+pub(crate) fn limited<T>(limit: Duration, question: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(question);
+    request.set_timeout(limit);
+    request
+}
+
+/// Waits for a whole answer, so long and no longer. A request's own limit ends with the head of the answer: a node that sends
+/// nothing behind it would be waited for without end.
+pub(crate) async fn whole<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, tonic::Status> {
+    let slow = |_| tonic::Status::deadline_exceeded("a node gave no whole answer in time");
+    Ok(tokio::time::timeout(limit, call).await.map_err(slow)??.into_inner())
 }
 
 impl Transport for Peers {
@@ -440,5 +467,74 @@ impl Forwarder {
         let reply = tokio::time::timeout(QUESTION * 2, receiver).await;
         self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&tag);
         reply.map_err(|_| gone())?.map_err(|_| gone())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::http;
+    use std::convert::Infallible;
+    use std::future::{Ready, ready};
+    use std::task::{Context, Poll};
+    use std::time::Instant;
+    use tonic::Code;
+
+    /// A node that answers every question with the head of an answer, and then nothing.
+    #[derive(Clone)]
+    struct Silent;
+
+    impl tonic::server::NamedService for Silent {
+        const NAME: &'static str = "vermilion.v1.Peer";
+    }
+
+    impl tower::Service<http::Request<tonic::body::Body>> for Silent {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<tonic::body::Body>) -> Self::Future {
+            let nothing = Body::from_stream(tokio_stream::pending::<Result<Bytes, Infallible>>());
+            ready(Ok(http::Response::builder().header("content-type", "application/grpc").body(nothing).unwrap()))
+        }
+    }
+
+    /// The table of node 1, whose peers of these ids all answer so.
+    async fn peers_of(silent: &[NodeId]) -> Peers {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        tokio::spawn(tonic::transport::Server::builder().add_service(Silent).serve_with_incoming(incoming));
+        let (events, _) = std::sync::mpsc::sync_channel(1);
+        let me = GenesisNode { raft_id: 1, ..Default::default() };
+        let peers = Peers::new(&me, [0; 32], BTreeMap::new(), events, tokio::runtime::Handle::current(), None);
+        let node =
+            |id: &NodeId| (*id, GenesisNode { raft_id: *id, name: format!("n{id}"), peer_address: address.clone(), ..Default::default() });
+        let roster = Roster { nodes: silent.iter().map(node).collect(), ..Roster::default() };
+        peers.follow(Arc::new(roster), &ConfState::default());
+        peers
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_ends_with_its_head_is_not_waited_for() {
+        let peers = peers_of(&[2]).await;
+        let started = Instant::now();
+        assert_eq!(peers.place(2, PlaceRequest::default()).await.unwrap_err().code(), Code::DeadlineExceeded);
+        assert!(started.elapsed() < 2 * CONFIRM);
+    }
+
+    #[tokio::test]
+    async fn all_are_asked_for_a_place_at_once() {
+        let peers = peers_of(&[2, 3, 4, 5]).await;
+        let started = Instant::now();
+        let answers = peers.places(3, &PlaceRequest::default()).join_all().await;
+        assert!(answers.len() == 3 && answers.iter().all(|(node, word)| node.raft_id != 3 && word.is_err()));
+        assert!(started.elapsed() < 2 * CONFIRM);
     }
 }
