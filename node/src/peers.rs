@@ -336,9 +336,10 @@ impl Peers {
         Ok(records)
     }
 
-    /// The state as of a commitment record, in parts.
+    /// The state as of a commitment record, in parts, each of which the caller waits for.
     pub async fn state(&self, id: NodeId, request: StateRequest) -> Result<tonic::Streaming<StatePart>, tonic::Status> {
-        Ok(self.client(id)?.state(request).await?.into_inner())
+        let mut client = self.client(id)?;
+        whole(QUESTION, client.state(request)).await
     }
 }
 
