@@ -3,6 +3,8 @@
 
 use crate::node::Node;
 use crate::peers::Whereabouts;
+use crate::rate::network;
+use crate::reading::Reader;
 use crate::runtime::now_ms;
 use crate::tls::Caller;
 use crate::trail::{What, Whom};
@@ -61,6 +63,14 @@ pub fn reader<T>(node: &Node, request: &Request<T>) -> Result<(), Status> {
             Err(Status::permission_denied("not-admitted: the node has lost its access"))
         }
         _ => Ok(()),
+    }
+}
+
+/// Which node reads, so that none takes all places: by its certificate, or without TLS by its address.
+pub(crate) fn which<T>(request: &Request<T>) -> Reader {
+    match certificate(request).map(|certificate| certificate.subject.kind) {
+        Some(Kind::Node { raft_id }) => Reader::Node(raft_id),
+        _ => Reader::At(request.remote_addr().map(|address| network(address.ip()))),
     }
 }
 

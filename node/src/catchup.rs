@@ -11,6 +11,7 @@ use crate::peers::Peers;
 use raft::eraftpb::Snapshot;
 use std::sync::Arc;
 use tokio::sync::watch;
+use tonic::Code;
 use vermilion_consensus::{Applied, ConfState};
 use vermilion_crypto::batch::Batch;
 use vermilion_crypto::sha256;
@@ -24,7 +25,8 @@ use vermilion_storage::{Store, VaultPut};
 const CHUNK: u64 = 512;
 /// Records after which what was replayed is put on the disk, and progress is logged.
 const KEEP: u64 = 8 * CHUNK;
-/// Rounds over all peers without any progress before the node gives up and stops.
+/// Rounds over all peers without any progress before the node gives up and stops. Those in which one is busy do not count: it
+/// gives to others what it will give to this node.
 const PATIENCE: u32 = 120;
 
 /// Whoever goes by who the nodes are: connections, witnesses.
@@ -128,7 +130,7 @@ impl CatchUp {
             let from = applier.head().size;
             self.progress.send_replace(Some(Progress { at: from, of: manifest.size }));
             let to = manifest.size.min(from + CHUNK);
-            let mut got = 0u64;
+            let (mut got, mut busy) = (0u64, false);
             for peer in self.peers.ids() {
                 match self.runtime.block_on(self.peers.catch_up(peer, CatchUpRequest { from, to })) {
                     Ok(records) if !records.is_empty() => {
@@ -159,7 +161,10 @@ impl CatchUp {
                         }
                     }
                     Ok(_) => {}
-                    Err(error) => tracing::warn!(peer, %error, "records could not be fetched"),
+                    Err(error) => {
+                        busy |= error.code() == Code::ResourceExhausted;
+                        tracing::warn!(peer, %error, "records could not be fetched");
+                    }
                 }
             }
             if got > 0 {
@@ -173,7 +178,7 @@ impl CatchUp {
                 }
                 continue;
             }
-            idle += 1;
+            idle += u32::from(!busy);
             if idle > PATIENCE {
                 return Err(broken(format!("no peer gives the records from {from} on: start this node again when one can be reached")));
             }

@@ -5,6 +5,7 @@ use crate::caller;
 use crate::door::From;
 use crate::node::Node;
 use crate::peers::{limited, whole};
+use crate::reading;
 use crate::rights::Asker;
 use crate::runtime::Event;
 use std::pin::Pin;
@@ -188,7 +189,7 @@ impl Ledger for LedgerService {
         if first > 1 && from < first {
             return Err(status(&Reason::NotHereYet.into()));
         }
-        let (to_reader, out) = self.0.reader(&self.0.readers, ANSWERS)?;
+        let (to_reader, out) = reading::client(&self.0.readers, ANSWERS)?;
         let store = self.0.store.clone();
         tokio::task::spawn_blocking(move || {
             let result = store.records(from, &mut |seq, record| (to == 0 || seq < to) && to_reader.send(Ok(record)));

@@ -193,13 +193,14 @@ impl Peer for PeerService {
 
     async fn catch_up(&self, request: Request<CatchUpRequest>) -> Result<Response<Self::CatchUpStream>, Status> {
         caller::reader(&self.0, &request)?;
+        let reader = caller::which(&request);
         let CatchUpRequest { from, to } = request.into_inner();
         let to = to.min(from.saturating_add(MAX_CATCH_UP));
         let store = self.0.store.clone();
         if from < store.history_from().map_err(|e| status(&internal(&e)))? && from > 0 {
             return Err(status(&Reason::NotHereYet.into()));
         }
-        let (to_reader, out) = self.0.reader(&self.0.node_readers, 16)?;
+        let (to_reader, out) = self.0.node_readers.reader(reader, 16)?;
         let mut sent = 0;
         tokio::task::spawn_blocking(move || {
             let result = store.records(from, &mut |seq, record| {
