@@ -7,9 +7,11 @@
 
 use crate::apply::{Applier, ApplyError};
 use crate::membership::Roster;
+use crate::pace::Pace;
 use crate::peers::Peers;
 use raft::eraftpb::Snapshot;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tonic::Code;
 use vermilion_consensus::{Applied, ConfState};
@@ -28,6 +30,8 @@ const KEEP: u64 = 8 * CHUNK;
 /// Rounds over all peers without any progress before the node gives up and stops. Those in which one is busy do not count: it
 /// gives to others what it will give to this node.
 const PATIENCE: u32 = 120;
+/// The pause between two rounds.
+const ROUND: Duration = Duration::from_millis(500);
 
 /// Whoever goes by who the nodes are: connections, witnesses.
 pub type Follow = Arc<dyn Fn(&Arc<Roster>, &ConfState) + Send + Sync>;
@@ -124,15 +128,20 @@ impl CatchUp {
     }
 
     fn fetch(&self, applier: &mut Applier, store: &Store, manifest: &LedgerHead, snapshot: &Snapshot) -> Result<(), ApplyError> {
-        let mut idle = 0;
+        let (mut idle, mut pace) = (0, Pace::default());
         let mut noted = store.installing()?.is_some();
         while applier.head().size < manifest.size {
             let from = applier.head().size;
             self.progress.send_replace(Some(Progress { at: from, of: manifest.size }));
             let to = manifest.size.min(from + CHUNK);
             let (mut got, mut busy) = (0u64, false);
-            for peer in self.peers.ids() {
-                match self.runtime.block_on(self.peers.catch_up(peer, CatchUpRequest { from, to })) {
+            for peer in pace.order(self.peers.ids()) {
+                let asked = Instant::now();
+                let answer = self.runtime.block_on(self.peers.catch_up(peer, CatchUpRequest { from, to }));
+                let took = asked.elapsed();
+                // Until its records are in, it has given none.
+                pace.took(peer, took, 0);
+                match answer {
                     Ok(records) if !records.is_empty() => {
                         let opened = match follow_on(applier.head(), records) {
                             Ok(opened) => opened,
@@ -157,6 +166,7 @@ impl CatchUp {
                         }
                         got = applier.head().size - from;
                         if got > 0 {
+                            pace.took(peer, took, got);
                             break;
                         }
                     }
@@ -182,7 +192,7 @@ impl CatchUp {
             if idle > PATIENCE {
                 return Err(broken(format!("no peer gives the records from {from} on: start this node again when one can be reached")));
             }
-            std::thread::sleep(std::time::Duration::from_millis(500));
+            std::thread::sleep(ROUND);
         }
         Ok(())
     }

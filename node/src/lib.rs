@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod node;
 pub mod opener;
 pub mod outside;
+mod pace;
 pub mod peer_service;
 pub mod peers;
 pub mod place;
