@@ -5,11 +5,11 @@ use crate::peer_service::MAX_CATCH_UP_BYTES;
 use crate::runtime::{Event, is_snapshot};
 use crate::tls::{NodeTls, dial};
 use raft::eraftpb::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use vermilion_consensus::{ConfState, NodeId, Standing, Transport};
@@ -27,6 +27,10 @@ const STRANGERS: usize = 16;
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long a question to a peer may take.
 const QUESTION: Duration = Duration::from_secs(10);
+/// Submissions that wait to be sent to the leader: beyond, their doors wait, not longer than [`FORWARD`].
+const FORWARDED: usize = 1024;
+/// How long a submission may take to the leader and back.
+const FORWARD: Duration = Duration::from_secs(20);
 /// How long records may take that are asked for at once.
 const RECORDS: Duration = Duration::from_secs(30);
 /// How long a question may take on which a message of Raft waits.
@@ -94,8 +98,30 @@ struct Table {
 #[derive(Clone)]
 struct Forwarder {
     requests: mpsc::Sender<SubmitRequest>,
-    waiting: Arc<std::sync::Mutex<std::collections::HashMap<u64, tokio::sync::oneshot::Sender<SubmitReply>>>>,
+    waiting: Waiting,
     next: Arc<std::sync::atomic::AtomicU64>,
+}
+
+/// Who waits for the reply with which tag. Cheap to clone.
+#[derive(Clone, Default)]
+struct Waiting(Arc<Mutex<HashMap<u64, oneshot::Sender<SubmitReply>>>>);
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<SubmitReply>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes whoever waits out of the table, however the wait ends.
+struct Entry<'a> {
+    table: &'a Waiting,
+    tag: u64,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.table.lock().remove(&self.tag);
+    }
 }
 
 impl Peers {
@@ -271,7 +297,7 @@ impl Peers {
             Ok::<_, tonic::Status>(forwarder)
         };
         let forwarder = tokio::time::timeout(CONNECT + CONNECT, open).await;
-        forwarder.map_err(|_| tonic::Status::unavailable("the leader cannot be reached"))??.send(submission).await
+        forwarder.map_err(|_| tonic::Status::unavailable("the leader cannot be reached"))??.send(submission, FORWARD).await
     }
 
     /// Has a node that holds the vault key open and check a submission's content.
@@ -448,34 +474,38 @@ async fn send_loop(sender: Sender, to: NodeId, channel: Channel, mut frames: mps
 
 impl Forwarder {
     async fn open(mut client: PeerClient<Channel>) -> Result<Self, tonic::Status> {
-        let (requests, outgoing) = mpsc::channel::<SubmitRequest>(1024);
-        let waiting: Arc<std::sync::Mutex<std::collections::HashMap<u64, tokio::sync::oneshot::Sender<SubmitReply>>>> = Arc::default();
-        let theirs = Arc::clone(&waiting);
+        let (requests, outgoing) = mpsc::channel::<SubmitRequest>(FORWARDED);
+        let waiting = Waiting::default();
+        let theirs = waiting.clone();
         let mut replies = client.forward(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await?.into_inner();
         let closing = requests.downgrade();
         tokio::spawn(async move {
             while let Ok(Some(reply)) = replies.message().await {
-                let sender = theirs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&reply.tag);
+                let sender = theirs.lock().remove(&reply.tag);
                 if let Some(sender) = sender {
                     let _ = sender.send(reply);
                 }
             }
             // Whoever still waits hears that the connection is gone.
-            theirs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+            theirs.lock().clear();
             drop(closing);
         });
         Ok(Self { requests, waiting, next: Arc::default() })
     }
 
-    async fn send(&self, submission: Bytes) -> Result<SubmitReply, tonic::Status> {
+    /// Sends a submission and waits for the reply, so long in all: a leader that reads no more must not keep the place that
+    /// the submission has at this node's door.
+    async fn send(&self, submission: Bytes, limit: Duration) -> Result<SubmitReply, tonic::Status> {
         let tag = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(tag, sender);
-        let gone = || tonic::Status::unavailable("the connection to the leader ended: the outcome is unknown");
-        self.requests.send(SubmitRequest { tag, submission }).await.map_err(|_| gone())?;
-        let reply = tokio::time::timeout(QUESTION * 2, receiver).await;
-        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&tag);
-        reply.map_err(|_| gone())?.map_err(|_| gone())
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().insert(tag, sender);
+        let _entry = Entry { table: &self.waiting, tag };
+        let answered = async {
+            self.requests.send(SubmitRequest { tag, submission }).await.ok()?;
+            receiver.await.ok()
+        };
+        let reply = tokio::time::timeout(limit, answered).await.ok().flatten();
+        reply.ok_or_else(|| tonic::Status::unavailable("the connection to the leader ended: the outcome is unknown"))
     }
 }
 
@@ -545,5 +575,21 @@ mod tests {
         let answers = peers.places(3, &PlaceRequest::default()).join_all().await;
         assert!(answers.len() == 3 && answers.iter().all(|(node, word)| node.raft_id != 3 && word.is_err()));
         assert!(started.elapsed() < 2 * CONFIRM);
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_reads_no_more_keeps_nobody_waiting() {
+        let (requests, mut outgoing) = mpsc::channel(1);
+        let forwarder = Forwarder { requests, waiting: Waiting::default(), next: Arc::default() };
+        let limit = Duration::from_millis(50);
+        // The first is sent and not answered, the second not even sent.
+        for _ in 0..2 {
+            assert_eq!(forwarder.send(Bytes::new(), limit).await.unwrap_err().code(), Code::Unavailable);
+            assert!(forwarder.waiting.lock().is_empty());
+        }
+        assert!(outgoing.recv().await.is_some());
+        drop(outgoing);
+        assert_eq!(forwarder.send(Bytes::new(), CONNECT).await.unwrap_err().code(), Code::Unavailable);
+        assert!(forwarder.waiting.lock().is_empty());
     }
 }

@@ -91,8 +91,7 @@ impl Backfill {
             let took = asked.elapsed();
             // Until its records are in, it has given none.
             pace.took(peer, took, 0);
-            let late = || tonic::Status::deadline_exceeded("a peer is slow");
-            let received = match reading.unwrap_or_else(|_| Err(late())) {
+            let received = match reading.unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("a peer is slow"))) {
                 Ok(received) => received,
                 Err(status) => {
                     tracing::debug!(peer, %status, "history could not be fetched");
