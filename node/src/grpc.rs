@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 use vermilion_consensus::Role;
 use vermilion_identity::Certificate;
@@ -37,6 +38,8 @@ const MAX_TAGS: usize = 4096;
 const LINE: Duration = Duration::from_secs(2);
 /// How long the leader may take for what another node passes on to it.
 const LEADER: Duration = Duration::from_secs(10);
+/// The name of the mark on what a node passes on to the leader.
+const HOP: &str = "vermilion-hop";
 /// Longest value of which a tag is made, in bytes.
 const MAX_TAG_VALUE: usize = 256;
 
@@ -276,7 +279,7 @@ impl Ledger for LedgerService {
         lines.map(|lines| Response::new(TrailReply { lines })).map_err(|e| status(&internal(&e)))
     }
 
-    async fn control(&self, request: Request<ControlRequest>) -> Result<Response<ControlReply>, Status> {
+    async fn control(&self, mut request: Request<ControlRequest>) -> Result<Response<ControlReply>, Status> {
         // A token for one of these acts is good for no other.
         let ControlRequest { action, node } = request.get_ref();
         self.allowed(&request, &format!("control {action} {node}"), Question::Control)?;
@@ -285,6 +288,7 @@ impl Ledger for LedgerService {
         if request.get_ref().action == "transfer"
             && let Some(leader) = leader
         {
+            mark_hop(request.metadata_mut()).map_err(|r| status(&r))?;
             let mut client = self.0.peers.ledger_client(leader)?;
             return whole(LEADER, client.control(request)).await.map(Response::new);
         }
@@ -300,6 +304,15 @@ impl Ledger for LedgerService {
         };
         self.0.events.try_send(event).map_err(|_| status(&Reason::Busy.into()))?;
         Ok(Response::new(ControlReply { done: request.action }))
+    }
+}
+
+/// Marks what this node passes on to the leader. What another node passed on goes no further: two nodes that take each other
+/// for the leader would pass it back and forth.
+fn mark_hop(metadata: &mut MetadataMap) -> Result<(), Refusal> {
+    match metadata.insert(HOP, MetadataValue::from_static("1")) {
+        None => Ok(()),
+        Some(_) => Err(Reason::NoLeader.into()),
     }
 }
 
@@ -319,6 +332,7 @@ impl Node {
             let leader = self.status().leader.ok_or("there is no leader")?;
             let mut request = Request::new(CheckpointRequest { commit_now: true, at_size: 0 });
             *request.metadata_mut() = asked.metadata().clone();
+            mark_hop(request.metadata_mut()).map_err(|r| r.reason.english())?;
             request.set_timeout(LEADER);
             let mut client = self.peers.ledger_client(leader).map_err(|e| e.to_string())?;
             whole(LEADER, client.get_checkpoint(request)).await.map_err(|e| e.message().to_owned())?.size
@@ -452,5 +466,18 @@ impl Node {
             other => return Err(Refusal::new(Reason::Malformed, format!("there is no query {other:?}"))),
         }
         Ok(reply)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_passed_on_goes_no_further() {
+        let mut request = Request::new(());
+        mark_hop(request.metadata_mut()).unwrap();
+        assert_eq!(mark_hop(request.metadata_mut()).unwrap_err().reason, Reason::NoLeader);
     }
 }
