@@ -19,6 +19,7 @@ pub mod enrolment;
 pub mod founding;
 pub mod gate;
 pub mod grpc;
+mod hashes;
 pub mod join;
 pub mod keys;
 pub mod membership;

@@ -13,10 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use vermilion_consensus::{ConfState, NodeId, Standing, Transport};
+use vermilion_crypto::Digest;
 use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{
     Bytes, CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, EndorsementReply,
-    EndorsementRequest, GenesisNode, Message as _, PlaceRequest, RaftFrame, StatePart, StateRequest, SubmitReply, SubmitRequest, UseReply,
+    EndorsementRequest, GenesisNode, Message as _, PlaceRequest, RaftFrame, RecordHashesRequest, StatePart, StateRequest, SubmitReply,
+    SubmitRequest, UseReply,
 };
 
 /// Frames that wait for a slow peer: beyond, they are dropped and Raft is told.
@@ -344,7 +346,7 @@ impl Peers {
         asked
     }
 
-    /// Records with their ciphertexts: those asked for, or as many of them from the first on as come in [`RECORDS`].
+    /// Records with their ciphertexts: those asked for, or as many of them from the first on as come within half a minute.
     pub async fn catch_up(&self, id: NodeId, request: CatchUpRequest) -> Result<Vec<CatchUpRecord>, tonic::Status> {
         let most = request.to.saturating_sub(request.from);
         let (mut records, mut bytes) = (Vec::new(), 0);
@@ -368,6 +370,16 @@ impl Peers {
             Err(_) => {}
         }
         Ok(records)
+    }
+
+    /// The hashes of records, from the first asked for on; as many as the peer gives at once.
+    pub async fn record_hashes(&self, id: NodeId, request: RecordHashesRequest) -> Result<Vec<Digest>, tonic::Status> {
+        let mut client = self.client(id)?;
+        let reply = whole(RECORDS, client.record_hashes(limited(RECORDS, request))).await?;
+        match reply.hashes.as_chunks::<32>() {
+            (hashes, []) => Ok(hashes.to_vec()),
+            _ => Err(tonic::Status::out_of_range("a peer's hashes are not of 32 bytes each")),
+        }
     }
 
     /// The state as of a commitment record, in parts, each of which the caller waits for.

@@ -55,18 +55,23 @@ impl NodePlaces {
         Some(NodePlace { of: self.clone(), reader, _permit: permit })
     }
 
-    /// A place for a node to read from: what goes in comes out at the other end, `ahead` of it at most waiting.
-    pub(crate) fn reader<T>(&self, reader: Reader, ahead: usize) -> Result<(Out<T>, Answers<T>), Status> {
+    /// A place for a node, held while it is answered.
+    pub(crate) fn place(&self, reader: Reader) -> Result<NodePlace, Status> {
         // Another code than that of a node that is not there: who is told so need not despair.
         let busy = || Status::resource_exhausted("busy: too many nodes read records here: ask another node, or again");
-        let place = self.take(reader).ok_or_else(busy)?;
+        self.take(reader).ok_or_else(busy)
+    }
+
+    /// A place for a node to read from: what goes in comes out at the other end, `ahead` of it at most waiting.
+    pub(crate) fn reader<T>(&self, reader: Reader, ahead: usize) -> Result<(Out<T>, Answers<T>), Status> {
+        let place = self.place(reader)?;
         let (to, out) = mpsc::channel(ahead);
         Ok((Out { to, until: Some(Instant::now() + WHOLE), _place: Place::Node(place) }, ReceiverStream::new(out)))
     }
 }
 
 /// One node's place; given back when dropped.
-struct NodePlace {
+pub(crate) struct NodePlace {
     of: NodePlaces,
     reader: Reader,
     _permit: OwnedSemaphorePermit,
