@@ -16,6 +16,7 @@ pub mod disclose;
 pub mod door;
 pub mod edge;
 pub mod enrolment;
+mod forward;
 pub mod founding;
 pub mod gate;
 pub mod grpc;

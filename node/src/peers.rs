@@ -1,15 +1,16 @@
 //! The other nodes: Raft messages out, and the questions that nodes ask each other.
 
+use crate::forward::Forwarder;
 use crate::membership::Roster;
 use crate::peer_service::MAX_CATCH_UP_BYTES;
 use crate::runtime::{Event, is_snapshot};
 use crate::tls::{NodeTls, dial};
 use raft::eraftpb::Message;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use vermilion_consensus::{ConfState, NodeId, Standing, Transport};
@@ -29,10 +30,6 @@ const STRANGERS: usize = 16;
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long a question to a peer may take.
 const QUESTION: Duration = Duration::from_secs(10);
-/// Submissions that wait to be sent to the leader: beyond, their doors wait, not longer than [`FORWARD`].
-const FORWARDED: usize = 1024;
-/// How long a submission may take to the leader and back.
-const FORWARD: Duration = Duration::from_secs(20);
 /// How long records may take that are asked for at once.
 const RECORDS: Duration = Duration::from_secs(30);
 /// How long a question may take on which a message of Raft waits.
@@ -94,36 +91,6 @@ struct Inner {
 struct Table {
     peers: BTreeMap<NodeId, Arc<Peer>>,
     roster: Arc<Roster>,
-}
-
-/// Submissions on their way to the leader, over one stream.
-#[derive(Clone)]
-struct Forwarder {
-    requests: mpsc::Sender<SubmitRequest>,
-    waiting: Waiting,
-    next: Arc<std::sync::atomic::AtomicU64>,
-}
-
-/// Who waits for the reply with which tag. Cheap to clone.
-#[derive(Clone, Default)]
-struct Waiting(Arc<Mutex<HashMap<u64, oneshot::Sender<SubmitReply>>>>);
-
-impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<SubmitReply>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Takes whoever waits out of the table, however the wait ends.
-struct Entry<'a> {
-    table: &'a Waiting,
-    tag: u64,
-}
-
-impl Drop for Entry<'_> {
-    fn drop(&mut self) {
-        self.table.lock().remove(&self.tag);
-    }
 }
 
 impl Peers {
@@ -288,7 +255,7 @@ impl Peers {
         let peer = self.peer(to)?;
         let open = async {
             let mut slot = peer.forward.lock().await;
-            let forwarder = match slot.as_ref().filter(|f| !f.requests.is_closed()) {
+            let forwarder = match slot.as_ref().filter(|f| f.is_open()) {
                 Some(forwarder) => forwarder.clone(),
                 None => {
                     let forwarder = Forwarder::open(self.client(to)?).await?;
@@ -299,7 +266,7 @@ impl Peers {
             Ok::<_, tonic::Status>(forwarder)
         };
         let forwarder = tokio::time::timeout(CONNECT + CONNECT, open).await;
-        forwarder.map_err(|_| tonic::Status::unavailable("the leader cannot be reached"))??.send(submission, FORWARD).await
+        forwarder.map_err(|_| tonic::Status::unavailable("the leader cannot be reached"))??.send(submission).await
     }
 
     /// Has a node that holds the vault key open and check a submission's content.
@@ -363,7 +330,8 @@ impl Peers {
             }
             Ok(())
         };
-        match tokio::time::timeout(RECORDS, reading).await {
+        let read = tokio::time::timeout(RECORDS, reading).await;
+        match read {
             Ok(read) => read?,
             // What came on a slow line is as good.
             Err(_) if records.is_empty() => return Err(tonic::Status::deadline_exceeded("a peer gave no record in time")),
@@ -484,43 +452,6 @@ async fn send_loop(sender: Sender, to: NodeId, channel: Channel, mut frames: mps
     }
 }
 
-impl Forwarder {
-    async fn open(mut client: PeerClient<Channel>) -> Result<Self, tonic::Status> {
-        let (requests, outgoing) = mpsc::channel::<SubmitRequest>(FORWARDED);
-        let waiting = Waiting::default();
-        let theirs = waiting.clone();
-        let mut replies = client.forward(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await?.into_inner();
-        let closing = requests.downgrade();
-        tokio::spawn(async move {
-            while let Ok(Some(reply)) = replies.message().await {
-                let sender = theirs.lock().remove(&reply.tag);
-                if let Some(sender) = sender {
-                    let _ = sender.send(reply);
-                }
-            }
-            // Whoever still waits hears that the connection is gone.
-            theirs.lock().clear();
-            drop(closing);
-        });
-        Ok(Self { requests, waiting, next: Arc::default() })
-    }
-
-    /// Sends a submission and waits for the reply, so long in all: a leader that reads no more must not keep the place that
-    /// the submission has at this node's door.
-    async fn send(&self, submission: Bytes, limit: Duration) -> Result<SubmitReply, tonic::Status> {
-        let tag = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().insert(tag, sender);
-        let _entry = Entry { table: &self.waiting, tag };
-        let answered = async {
-            self.requests.send(SubmitRequest { tag, submission }).await.ok()?;
-            receiver.await.ok()
-        };
-        let reply = tokio::time::timeout(limit, answered).await.ok().flatten();
-        reply.ok_or_else(|| tonic::Status::unavailable("the connection to the leader ended: the outcome is unknown"))
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -587,21 +518,5 @@ mod tests {
         let answers = peers.places(3, &PlaceRequest::default()).join_all().await;
         assert!(answers.len() == 3 && answers.iter().all(|(node, word)| node.raft_id != 3 && word.is_err()));
         assert!(started.elapsed() < 2 * CONFIRM);
-    }
-
-    #[tokio::test]
-    async fn a_leader_that_reads_no_more_keeps_nobody_waiting() {
-        let (requests, mut outgoing) = mpsc::channel(1);
-        let forwarder = Forwarder { requests, waiting: Waiting::default(), next: Arc::default() };
-        let limit = Duration::from_millis(50);
-        // The first is sent and not answered, the second not even sent.
-        for _ in 0..2 {
-            assert_eq!(forwarder.send(Bytes::new(), limit).await.unwrap_err().code(), Code::Unavailable);
-            assert!(forwarder.waiting.lock().is_empty());
-        }
-        assert!(outgoing.recv().await.is_some());
-        drop(outgoing);
-        assert_eq!(forwarder.send(Bytes::new(), CONNECT).await.unwrap_err().code(), Code::Unavailable);
-        assert!(forwarder.waiting.lock().is_empty());
     }
 }
