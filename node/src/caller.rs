@@ -3,6 +3,8 @@
 
 use crate::node::Node;
 use crate::peers::Whereabouts;
+use crate::rate::network;
+use crate::reading::Reader;
 use crate::runtime::now_ms;
 use crate::tls::Caller;
 use crate::trail::{What, Whom};
@@ -79,6 +81,14 @@ pub fn is_recorded(node: &Node, certificate: &Certificate) -> bool {
         sha256(&found.certificate) == certificate.fingerprint && Recorded::from_number(found.standing) == Some(Recorded::Good)
     };
     found.is_ok_and(|found| found.as_ref().is_some_and(is_it))
+}
+
+/// Which node reads, so that none takes all places: by its certificate, or without TLS by its address.
+pub(crate) fn which<T>(request: &Request<T>) -> Reader {
+    match certificate(request).map(|certificate| certificate.subject.kind) {
+        Some(Kind::Node { raft_id }) => Reader::Node(raft_id),
+        _ => Reader::At(request.remote_addr().map(|address| network(address.ip()))),
+    }
 }
 
 /// Whether a message that says it is from a node may come over a connection with this certificate.

@@ -1,21 +1,28 @@
 //! Catching up when the Raft log no longer reaches back far enough.
 //!
-//! A snapshot message says only how far the ledger goes. The records themselves come from peers,
-//! and each is checked like a command that is new: every signature, then its outcome by replaying
-//! it. What is taken on the leader's word is which signed commands there are, their order and their
-//! times; that a cosigned checkpoint says the same is for the join (snapshot gate) to ask.
+//! A snapshot message says only how far the ledger goes, and the chain's last hash. First a list of the missing records'
+//! hashes comes from a peer, which must lead there (`hashes.rs`). The records themselves come from all peers, and each
+//! must be the next one on the list, and is checked like a command that is new: every signature, then its outcome by
+//! replaying it. So no peer can bring in what the snapshot does not name; which signed commands that names, in which order
+//! and at which times, is the leader's word, which the other nodes are asked about ([`crate::place`]).
 
 use crate::apply::{Applier, ApplyError};
+use crate::hashes::Hashes;
 use crate::membership::Roster;
+use crate::pace::Pace;
 use crate::peers::Peers;
 use raft::eraftpb::Snapshot;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tonic::Code;
 use vermilion_consensus::{Applied, ConfState};
 use vermilion_crypto::batch::Batch;
 use vermilion_crypto::sha256;
-use vermilion_ledger::{Digest, Leaf, Trust, chain_next};
-use vermilion_proto::{CatchUpRecord, CatchUpRequest, LedgerHead, Message as _, Outcome, Record, StoredRecord, VaultWraps, canonical};
+use vermilion_ledger::{Digest, Leaf, Trust};
+use vermilion_proto::{
+    CatchUpRecord, CatchUpRequest, LedgerHead, Message as _, Outcome, Record, RecordHashesRequest, StoredRecord, VaultWraps, canonical,
+};
 use vermilion_registry::Checked;
 use vermilion_registry::submission::{Sealed, open_recorded};
 use vermilion_storage::{Store, VaultPut};
@@ -24,8 +31,11 @@ use vermilion_storage::{Store, VaultPut};
 const CHUNK: u64 = 512;
 /// Records after which what was replayed is put on the disk, and progress is logged.
 const KEEP: u64 = 8 * CHUNK;
-/// Rounds over all peers without any progress before the node gives up and stops.
+/// Rounds over all peers without any progress before the node gives up and stops. Those in which one is busy do not count: it
+/// gives to others what it will give to this node.
 const PATIENCE: u32 = 120;
+/// The pause between two rounds.
+const ROUND: Duration = Duration::from_millis(500);
 
 /// Whoever goes by who the nodes are: connections, witnesses.
 pub type Follow = Arc<dyn Fn(&Arc<Roster>, &ConfState) + Send + Sync>;
@@ -122,17 +132,27 @@ impl CatchUp {
     }
 
     fn fetch(&self, applier: &mut Applier, store: &Store, manifest: &LedgerHead, snapshot: &Snapshot) -> Result<(), ApplyError> {
-        let mut idle = 0;
+        if applier.head().size >= manifest.size {
+            return Ok(());
+        }
+        self.progress.send_replace(Some(Progress { at: applier.head().size, of: manifest.size }));
+        let hashes = self.hashes(applier.head(), manifest, store)?;
+        let (mut idle, mut pace) = (0, Pace::default());
         let mut noted = store.installing()?.is_some();
         while applier.head().size < manifest.size {
             let from = applier.head().size;
             self.progress.send_replace(Some(Progress { at: from, of: manifest.size }));
             let to = manifest.size.min(from + CHUNK);
-            let mut got = 0u64;
-            for peer in self.peers.ids() {
-                match self.runtime.block_on(self.peers.catch_up(peer, CatchUpRequest { from, to })) {
+            let (mut got, mut busy) = (0u64, false);
+            for peer in pace.order(self.peers.ids()) {
+                let asked = Instant::now();
+                let answer = self.runtime.block_on(self.peers.catch_up(peer, CatchUpRequest { from, to }));
+                let took = asked.elapsed();
+                // Until its records are in, it has given none.
+                pace.took(peer, took, 0);
+                match answer {
                     Ok(records) if !records.is_empty() => {
-                        let opened = match follow_on(applier.head(), records) {
+                        let opened = match follow_on(applier.head(), &hashes, records) {
                             Ok(opened) => opened,
                             Err(ApplyError::Peer(why)) => {
                                 tracing::error!(peer, why, "a peer's records were refused");
@@ -155,11 +175,15 @@ impl CatchUp {
                         }
                         got = applier.head().size - from;
                         if got > 0 {
+                            pace.took(peer, took, got);
                             break;
                         }
                     }
                     Ok(_) => {}
-                    Err(error) => tracing::warn!(peer, %error, "records could not be fetched"),
+                    Err(error) => {
+                        busy |= error.code() == Code::ResourceExhausted;
+                        tracing::warn!(peer, %error, "records could not be fetched");
+                    }
                 }
             }
             if got > 0 {
@@ -173,24 +197,46 @@ impl CatchUp {
                 }
                 continue;
             }
-            idle += 1;
-            if idle > PATIENCE {
-                return Err(broken(format!("no peer gives the records from {from} on: start this node again when one can be reached")));
-            }
-            std::thread::sleep(std::time::Duration::from_millis(500));
+            wait(&mut idle, busy, from)?;
         }
         Ok(())
     }
+
+    /// The hashes of all records that are missing, from whichever peer's list leads to where the manifest says.
+    fn hashes(&self, head: &LedgerHead, manifest: &LedgerHead, store: &Store) -> Result<Hashes, ApplyError> {
+        let mut idle = 0;
+        loop {
+            let mut busy = false;
+            for peer in self.peers.ids() {
+                let more = |from, to| self.runtime.block_on(self.peers.record_hashes(peer, RecordHashesRequest { from, to }));
+                match Hashes::gather(store.dir(), head, manifest, more) {
+                    Ok(hashes) => return Ok(hashes),
+                    Err(ApplyError::Peer(why)) => tracing::error!(peer, why, "a peer's list of records was refused"),
+                    Err(ApplyError::Unreached(why)) => tracing::warn!(peer, why, "a list of records could not be fetched"),
+                    Err(ApplyError::Busy) => busy = true,
+                    Err(error) => return Err(error),
+                }
+            }
+            wait(&mut idle, busy, head.size)?;
+        }
+    }
 }
 
-/// Opens records, the first of which must follow what is here.
-fn follow_on(head: &LedgerHead, records: Vec<CatchUpRecord>) -> Result<Vec<Received>, ApplyError> {
+/// Waits for the next round, unless too many brought nothing.
+fn wait(idle: &mut u32, busy: bool, from: u64) -> Result<(), ApplyError> {
+    *idle += u32::from(!busy);
+    if *idle > PATIENCE {
+        return Err(broken(format!("no peer gives the records from {from} on: start this node again when one can be reached")));
+    }
+    std::thread::sleep(ROUND);
+    Ok(())
+}
+
+/// Opens records, which must be the next ones on the list.
+fn follow_on(head: &LedgerHead, hashes: &Hashes, records: Vec<CatchUpRecord>) -> Result<Vec<Received>, ApplyError> {
     let opened = open_received(records)?;
-    let chain: Option<Digest> = head.chain.as_slice().try_into().ok();
-    let follows = |first: &Received| {
-        first.leaf.seq == head.size && chain.is_some_and(|chain| chain_next(&chain, &first.hash) == first.leaf.chain_hash)
-    };
-    if opened.first().is_some_and(follows) { Ok(opened) } else { Err(bad("records that do not follow the last one here")) }
+    hashes.check(head, opened.iter().map(|received| &received.leaf))?;
+    Ok(opened)
 }
 
 fn replay(applier: &mut Applier, records: Vec<Received>) -> Result<(), ApplyError> {

@@ -4,12 +4,16 @@ use crate::answers::internal;
 use crate::caller;
 use crate::door::From;
 use crate::node::Node;
+use crate::peers::{limited, whole};
+use crate::reading;
 use crate::rights::Asker;
 use crate::runtime::Event;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 use vermilion_consensus::Role;
 use vermilion_identity::Certificate;
@@ -30,6 +34,12 @@ const STREAM_UNDER_WAY: usize = 1024;
 const ANSWERS: usize = 64;
 /// Tags of one request.
 const MAX_TAGS: usize = 4096;
+/// How long another node may take for its line in the cluster's status.
+const LINE: Duration = Duration::from_secs(2);
+/// How long the leader may take for what another node passes on to it.
+const LEADER: Duration = Duration::from_secs(10);
+/// The name of the mark on what a node passes on to the leader.
+const HOP: &str = "vermilion-hop";
 /// Longest value of which a tag is made, in bytes.
 const MAX_TAG_VALUE: usize = 256;
 
@@ -182,7 +192,7 @@ impl Ledger for LedgerService {
         if first > 1 && from < first {
             return Err(status(&Reason::NotHereYet.into()));
         }
-        let (to_reader, out) = self.0.reader(&self.0.readers, ANSWERS)?;
+        let (to_reader, out) = reading::client(&self.0.readers, ANSWERS)?;
         let store = self.0.store.clone();
         tokio::task::spawn_blocking(move || {
             let result = store.records(from, &mut |seq, record| (to == 0 || seq < to) && to_reader.send(Ok(record)));
@@ -231,12 +241,10 @@ impl Ledger for LedgerService {
             let asked = peers.iter().map(|peer| async {
                 let ask = async {
                     let mut client = self.0.peers.ledger_client(peer.raft_id)?;
-                    let mut request = Request::new(ClusterRequest { only_this: true });
-                    request.set_timeout(std::time::Duration::from_secs(2));
-                    client.cluster(request).await
+                    whole(LINE, client.cluster(limited(LINE, ClusterRequest { only_this: true }))).await
                 };
                 match ask.await {
-                    Ok(reply) => reply.into_inner().nodes.into_iter().next(),
+                    Ok(reply) => reply.nodes.into_iter().next(),
                     Err(_) => None,
                 }
                 .unwrap_or_else(|| NodeStatus {
@@ -271,7 +279,7 @@ impl Ledger for LedgerService {
         lines.map(|lines| Response::new(TrailReply { lines })).map_err(|e| status(&internal(&e)))
     }
 
-    async fn control(&self, request: Request<ControlRequest>) -> Result<Response<ControlReply>, Status> {
+    async fn control(&self, mut request: Request<ControlRequest>) -> Result<Response<ControlReply>, Status> {
         // A token for one of these acts is good for no other.
         let ControlRequest { action, node } = request.get_ref();
         self.allowed(&request, &format!("control {action} {node}"), Question::Control)?;
@@ -280,7 +288,9 @@ impl Ledger for LedgerService {
         if request.get_ref().action == "transfer"
             && let Some(leader) = leader
         {
-            return self.0.peers.ledger_client(leader)?.control(request).await;
+            mark_hop(request.metadata_mut()).map_err(|r| status(&r))?;
+            let mut client = self.0.peers.ledger_client(leader)?;
+            return whole(LEADER, client.control(request)).await.map(Response::new);
         }
         let request = request.into_inner();
         if request.action == "transfer" && !self.0.status().voters.contains(&request.node) {
@@ -294,6 +304,15 @@ impl Ledger for LedgerService {
         };
         self.0.events.try_send(event).map_err(|_| status(&Reason::Busy.into()))?;
         Ok(Response::new(ControlReply { done: request.action }))
+    }
+}
+
+/// Marks what this node passes on to the leader. What another node passed on goes no further: two nodes that take each other
+/// for the leader would pass it back and forth.
+fn mark_hop(metadata: &mut MetadataMap) -> Result<(), Refusal> {
+    match metadata.insert(HOP, MetadataValue::from_static("1")) {
+        None => Ok(()),
+        Some(_) => Err(Reason::NoLeader.into()),
     }
 }
 
@@ -313,13 +332,14 @@ impl Node {
             let leader = self.status().leader.ok_or("there is no leader")?;
             let mut request = Request::new(CheckpointRequest { commit_now: true, at_size: 0 });
             *request.metadata_mut() = asked.metadata().clone();
-            request.set_timeout(std::time::Duration::from_secs(10));
+            mark_hop(request.metadata_mut()).map_err(|r| r.reason.english())?;
+            request.set_timeout(LEADER);
             let mut client = self.peers.ledger_client(leader).map_err(|e| e.to_string())?;
-            client.get_checkpoint(request).await.map_err(|e| e.message().to_owned())?.into_inner().size
+            whole(LEADER, client.get_checkpoint(request)).await.map_err(|e| e.message().to_owned())?.size
         };
         let mut watch = self.witness.watch();
         let wait = async { watch.wait_for(|size| *size >= target).await.map(|_| ()) };
-        match tokio::time::timeout(std::time::Duration::from_secs(10), wait).await {
+        match tokio::time::timeout(LEADER, wait).await {
             Ok(Ok(())) => Ok(()),
             _ => Err("no checkpoint came within 10 s".into()),
         }
@@ -446,5 +466,18 @@ impl Node {
             other => return Err(Refusal::new(Reason::Malformed, format!("there is no query {other:?}"))),
         }
         Ok(reply)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_passed_on_goes_no_further() {
+        let mut request = Request::new(());
+        mark_hop(request.metadata_mut()).unwrap();
+        assert_eq!(mark_hop(request.metadata_mut()).unwrap_err().reason, Reason::NoLeader);
     }
 }

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::opener::Opener;
 use crate::outside;
 use crate::peers::{Peers, Whereabouts};
-use crate::reading::MAX_READERS;
+use crate::reading::{MAX_READERS, NodePlaces};
 use crate::recent::Recent;
 use crate::rights::Rights;
 use crate::rotation::Rotated;
@@ -92,7 +92,7 @@ pub struct Node {
     /// Places for those who read records.
     pub(crate) readers: Arc<Semaphore>,
     /// Places for nodes that do.
-    pub(crate) node_readers: Arc<Semaphore>,
+    pub(crate) node_readers: NodePlaces,
     /// Records of the ledger whose state this node took from another when it started.
     pub took: Option<u64>,
     /// One entry bundle at a time is made from records.
@@ -257,7 +257,7 @@ impl Node {
             open_metrics: config.tls.as_ref().is_none_or(|tls| tls.open_metrics),
             giving: Arc::new(Semaphore::new(1)),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
-            node_readers: Arc::new(Semaphore::new(MAX_READERS)),
+            node_readers: NodePlaces::new(),
             took,
             bundling: Semaphore::new(1),
             metrics,

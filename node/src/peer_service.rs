@@ -6,6 +6,7 @@ use crate::caller;
 use crate::door::beside_others;
 use crate::gate::NodeGate;
 use crate::grpc::{Door, status, submit_all};
+use crate::hashes;
 use crate::node::Node;
 use crate::runtime::{Event, is_snapshot, now_ms};
 use crate::snapshot::give;
@@ -20,8 +21,8 @@ use vermilion_consensus::{Gate as _, Millis, Refusal as GateRefusal};
 use vermilion_proto::peer_server::Peer;
 use vermilion_proto::{
     CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, EndorsementReply, EndorsementRequest,
-    Message as _, PlaceReply, PlaceRequest, RaftAck, RaftFrame, StatePart, StateRequest, StoredRecord, SubmitReply, SubmitRequest,
-    UseReply, canonical,
+    Message as _, PlaceReply, PlaceRequest, RaftAck, RaftFrame, RecordHashesReply, RecordHashesRequest, StatePart, StateRequest,
+    StoredRecord, SubmitReply, SubmitRequest, UseReply, canonical,
 };
 use vermilion_registry::reason::Reason;
 use vermilion_registry::submission::open_submission;
@@ -45,6 +46,12 @@ impl PeerService {
             true => Err(Status::permission_denied("this node is banned or retired, and has left the group")),
             false => Ok(()),
         }
+    }
+
+    /// Refuses records that this node, which took a state, does not have yet.
+    fn has_history(&self, from: u64) -> Result<(), Status> {
+        let first = self.0.store.history_from().map_err(|e| status(&internal(&e)))?;
+        if from > 0 && from < first { Err(status(&Reason::NotHereYet.into())) } else { Ok(()) }
     }
 
     /// Passes one frame's messages through the gate and hands the good ones on, in order.
@@ -191,17 +198,25 @@ impl Peer for PeerService {
         Ok(Response::new(PlaceReply { word: word.map_err(|e| status(&internal(&e)))? as u32 }))
     }
 
+    async fn record_hashes(&self, request: Request<RecordHashesRequest>) -> Result<Response<RecordHashesReply>, Status> {
+        caller::reader(&self.0, &request)?;
+        let _place = self.0.node_readers.place(caller::which(&request))?;
+        let RecordHashesRequest { from, to } = request.into_inner();
+        self.has_history(from)?;
+        let hashes = tokio::task::block_in_place(|| hashes::read(&self.0.store, from, to)).map_err(|e| status(&internal(&e)))?;
+        Ok(Response::new(RecordHashesReply { hashes }))
+    }
+
     type CatchUpStream = ReplyStream<CatchUpRecord>;
 
     async fn catch_up(&self, request: Request<CatchUpRequest>) -> Result<Response<Self::CatchUpStream>, Status> {
         caller::reader(&self.0, &request)?;
+        let reader = caller::which(&request);
         let CatchUpRequest { from, to } = request.into_inner();
         let to = to.min(from.saturating_add(MAX_CATCH_UP));
         let store = self.0.store.clone();
-        if from < store.history_from().map_err(|e| status(&internal(&e)))? && from > 0 {
-            return Err(status(&Reason::NotHereYet.into()));
-        }
-        let (to_reader, out) = self.0.reader(&self.0.node_readers, 16)?;
+        self.has_history(from)?;
+        let (to_reader, out) = self.0.node_readers.reader(reader, 16)?;
         let mut sent = 0;
         tokio::task::spawn_blocking(move || {
             let result = store.records(from, &mut |seq, record| {

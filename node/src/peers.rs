@@ -1,5 +1,6 @@
 //! The other nodes: Raft messages out, and the questions that nodes ask each other.
 
+use crate::forward::Forwarder;
 use crate::membership::Roster;
 use crate::peer_service::MAX_CATCH_UP_BYTES;
 use crate::runtime::{Event, is_snapshot, now_ms};
@@ -10,12 +11,15 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 use vermilion_consensus::{ConfState, NodeId, Standing, Transport};
+use vermilion_crypto::Digest;
 use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{
     Bytes, CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, EndorsementReply,
-    EndorsementRequest, GenesisNode, Message as _, PlaceRequest, RaftFrame, StatePart, StateRequest, SubmitReply, SubmitRequest, UseReply,
+    EndorsementRequest, GenesisNode, Message as _, PlaceRequest, RaftFrame, RecordHashesRequest, StatePart, StateRequest, SubmitReply,
+    SubmitRequest, UseReply,
 };
 
 /// Frames that wait for a slow peer: beyond, they are dropped and Raft is told.
@@ -26,6 +30,8 @@ const STRANGERS: usize = 16;
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long a question to a peer may take.
 const QUESTION: Duration = Duration::from_secs(10);
+/// How long records may take that are asked for at once.
+const RECORDS: Duration = Duration::from_secs(30);
 /// How long a question may take on which a message of Raft waits.
 const CONFIRM: Duration = Duration::from_secs(2);
 /// Bytes at which a frame of Raft messages is full; one larger message goes alone.
@@ -85,14 +91,6 @@ struct Inner {
 struct Table {
     peers: BTreeMap<NodeId, Arc<Peer>>,
     roster: Arc<Roster>,
-}
-
-/// Submissions on their way to the leader, over one stream.
-#[derive(Clone)]
-struct Forwarder {
-    requests: mpsc::Sender<SubmitRequest>,
-    waiting: Arc<std::sync::Mutex<std::collections::HashMap<u64, tokio::sync::oneshot::Sender<SubmitReply>>>>,
-    next: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Peers {
@@ -257,7 +255,7 @@ impl Peers {
         let peer = self.peer(to)?;
         let open = async {
             let mut slot = peer.forward.lock().await;
-            let forwarder = match slot.as_ref().filter(|f| !f.requests.is_closed()) {
+            let forwarder = match slot.as_ref().filter(|f| f.is_open()) {
                 Some(forwarder) => forwarder.clone(),
                 None => {
                     let forwarder = Forwarder::open(self.client(to)?).await?;
@@ -273,63 +271,107 @@ impl Peers {
 
     /// Has a node that holds the vault key open and check a submission's content.
     pub async fn check_content(&self, id: NodeId, submission: Bytes) -> Result<CheckContentReply, tonic::Status> {
-        let mut request = tonic::Request::new(SubmitRequest { tag: 0, submission });
-        request.set_timeout(QUESTION);
-        Ok(self.client(id)?.check_content(request).await?.into_inner())
+        let mut client = self.client(id)?;
+        whole(QUESTION, client.check_content(limited(QUESTION, SubmitRequest { tag: 0, submission }))).await
     }
 
     /// Has a node that holds the vault key serve a use.
     pub async fn disclose(&self, id: NodeId, command_id: Vec<u8>) -> Result<UseReply, tonic::Status> {
-        let mut request = tonic::Request::new(DiscloseRequest { command_id });
-        request.set_timeout(QUESTION);
-        Ok(self.client(id)?.disclose(request).await?.into_inner())
+        let mut client = self.client(id)?;
+        whole(QUESTION, client.disclose(limited(QUESTION, DiscloseRequest { command_id }))).await
     }
 
     /// Shows a checkpoint with our cosignature, and hears theirs.
     pub async fn cosign(&self, id: NodeId, request: CosignRequest) -> Result<CosignReply, tonic::Status> {
-        let mut request = tonic::Request::new(request);
-        request.set_timeout(QUESTION);
-        Ok(self.client(id)?.cosign(request).await?.into_inner())
+        let mut client = self.client(id)?;
+        whole(QUESTION, client.cosign(limited(QUESTION, request))).await
     }
 
     /// What endorses a key, as another node has it.
     pub async fn endorsement(&self, id: NodeId, request: EndorsementRequest) -> Result<EndorsementReply, tonic::Status> {
-        let mut request = tonic::Request::new(request);
-        request.set_timeout(QUESTION);
-        Ok(self.client(id)?.endorsement(request).await?.into_inner())
+        let mut client = self.client(id)?;
+        whole(QUESTION, client.endorsement(limited(QUESTION, request))).await
     }
 
     /// What another node says of a place in the Raft log, as [`crate::place::Word`] numbers it.
     pub async fn place(&self, id: NodeId, request: PlaceRequest) -> Result<u32, tonic::Status> {
-        let mut request = tonic::Request::new(request);
-        request.set_timeout(CONFIRM);
-        Ok(self.client(id)?.place(request).await?.into_inner().word)
+        let mut client = self.client(id)?;
+        Ok(whole(CONFIRM, client.place(limited(CONFIRM, request))).await?.word)
     }
 
-    /// Records with their ciphertexts.
+    /// Asks all other nodes but one for a place in the Raft log, at once: what they say is there as they answer, and all of
+    /// it when one question's time is over. Who drops the answers asks no further.
+    pub fn places(&self, but: NodeId, request: &PlaceRequest) -> JoinSet<(GenesisNode, Result<u32, tonic::Status>)> {
+        let mut asked = JoinSet::new();
+        for node in self.nodes().into_iter().filter(|node| node.raft_id != but) {
+            let (peers, request) = (self.clone(), request.clone());
+            asked.spawn(async move {
+                let word = peers.place(node.raft_id, request).await;
+                (node, word)
+            });
+        }
+        asked
+    }
+
+    /// Records with their ciphertexts: those asked for, or as many of them from the first on as come within half a minute.
     pub async fn catch_up(&self, id: NodeId, request: CatchUpRequest) -> Result<Vec<CatchUpRecord>, tonic::Status> {
         let most = request.to.saturating_sub(request.from);
-        let mut request = tonic::Request::new(request);
-        request.set_timeout(QUESTION * 6);
-        let mut stream = self.client(id)?.catch_up(request).await?.into_inner();
         let (mut records, mut bytes) = (Vec::new(), 0);
-        // The request's own limit ends with the head of the answer.
-        let slow = |_| tonic::Status::deadline_exceeded("a peer stopped in the midst of its records");
-        while let Some(record) = tokio::time::timeout(QUESTION * 6, stream.message()).await.map_err(slow)?? {
-            // A peer ends behind the record that goes beyond the bytes of an answer.
-            if records.len() as u64 >= most || bytes > MAX_CATCH_UP_BYTES {
-                return Err(tonic::Status::out_of_range("a peer sends more records than it was asked for"));
+        let mut client = self.client(id)?;
+        let reading = async {
+            let mut stream = client.catch_up(request).await?.into_inner();
+            while let Some(record) = stream.message().await? {
+                // A peer ends behind the record that goes beyond the bytes of an answer.
+                if records.len() as u64 >= most || bytes > MAX_CATCH_UP_BYTES {
+                    return Err(tonic::Status::out_of_range("a peer sends more records than it was asked for"));
+                }
+                bytes += record.encoded_len();
+                records.push(record);
             }
-            bytes += record.encoded_len();
-            records.push(record);
+            Ok(())
+        };
+        let read = tokio::time::timeout(RECORDS, reading).await;
+        match read {
+            Ok(read) => read?,
+            // What came on a slow line is as good.
+            Err(_) if records.is_empty() => return Err(tonic::Status::deadline_exceeded("a peer gave no record in time")),
+            Err(_) => {}
         }
         Ok(records)
     }
 
-    /// The state as of a commitment record, in parts.
-    pub async fn state(&self, id: NodeId, request: StateRequest) -> Result<tonic::Streaming<StatePart>, tonic::Status> {
-        Ok(self.client(id)?.state(request).await?.into_inner())
+    /// The hashes of records, from the first asked for on; as many as the peer gives at once.
+    pub async fn record_hashes(&self, id: NodeId, request: RecordHashesRequest) -> Result<Vec<Digest>, tonic::Status> {
+        let mut client = self.client(id)?;
+        let reply = whole(RECORDS, client.record_hashes(limited(RECORDS, request))).await?;
+        match reply.hashes.as_chunks::<32>() {
+            (hashes, []) => Ok(hashes.to_vec()),
+            _ => Err(tonic::Status::out_of_range("a peer's hashes are not of 32 bytes each")),
+        }
     }
+
+    /// The state as of a commitment record, in parts, each of which the caller waits for.
+    pub async fn state(&self, id: NodeId, request: StateRequest) -> Result<tonic::Streaming<StatePart>, tonic::Status> {
+        let mut client = self.client(id)?;
+        whole(QUESTION, client.state(request)).await
+    }
+}
+
+/// A question that the other node need not answer after this time.
+pub(crate) fn limited<T>(limit: Duration, question: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(question);
+    request.set_timeout(limit);
+    request
+}
+
+/// Waits for a whole answer, so long and no longer. A request's own limit ends with the head of the answer: a node that sends
+/// nothing behind it would be waited for without end.
+pub(crate) async fn whole<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, tonic::Status> {
+    let slow = |_| tonic::Status::deadline_exceeded("a node gave no whole answer in time");
+    Ok(tokio::time::timeout(limit, call).await.map_err(slow)??.into_inner())
 }
 
 impl Transport for Peers {
@@ -416,35 +458,71 @@ async fn send_loop(sender: Sender, to: NodeId, channel: Channel, mut frames: mps
     }
 }
 
-impl Forwarder {
-    async fn open(mut client: PeerClient<Channel>) -> Result<Self, tonic::Status> {
-        let (requests, outgoing) = mpsc::channel::<SubmitRequest>(1024);
-        let waiting: Arc<std::sync::Mutex<std::collections::HashMap<u64, tokio::sync::oneshot::Sender<SubmitReply>>>> = Arc::default();
-        let theirs = Arc::clone(&waiting);
-        let mut replies = client.forward(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await?.into_inner();
-        let closing = requests.downgrade();
-        tokio::spawn(async move {
-            while let Ok(Some(reply)) = replies.message().await {
-                let sender = theirs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&reply.tag);
-                if let Some(sender) = sender {
-                    let _ = sender.send(reply);
-                }
-            }
-            // Whoever still waits hears that the connection is gone.
-            theirs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
-            drop(closing);
-        });
-        Ok(Self { requests, waiting, next: Arc::default() })
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::http;
+    use std::convert::Infallible;
+    use std::future::{Ready, ready};
+    use std::task::{Context, Poll};
+    use std::time::Instant;
+    use tonic::Code;
+
+    /// A node that answers every question with the head of an answer, and then nothing.
+    #[derive(Clone)]
+    struct Silent;
+
+    impl tonic::server::NamedService for Silent {
+        const NAME: &'static str = "vermilion.v1.Peer";
     }
 
-    async fn send(&self, submission: Bytes) -> Result<SubmitReply, tonic::Status> {
-        let tag = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(tag, sender);
-        let gone = || tonic::Status::unavailable("the connection to the leader ended: the outcome is unknown");
-        self.requests.send(SubmitRequest { tag, submission }).await.map_err(|_| gone())?;
-        let reply = tokio::time::timeout(QUESTION * 2, receiver).await;
-        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&tag);
-        reply.map_err(|_| gone())?.map_err(|_| gone())
+    impl tower::Service<http::Request<tonic::body::Body>> for Silent {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<tonic::body::Body>) -> Self::Future {
+            let nothing = Body::from_stream(tokio_stream::pending::<Result<Bytes, Infallible>>());
+            ready(Ok(http::Response::builder().header("content-type", "application/grpc").body(nothing).unwrap()))
+        }
+    }
+
+    /// The table of node 1, whose peers of these ids all answer so.
+    async fn peers_of(silent: &[NodeId]) -> Peers {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        tokio::spawn(tonic::transport::Server::builder().add_service(Silent).serve_with_incoming(incoming));
+        let (events, _) = std::sync::mpsc::sync_channel(1);
+        let me = GenesisNode { raft_id: 1, ..Default::default() };
+        let peers = Peers::new(&me, [0; 32], BTreeMap::new(), events, tokio::runtime::Handle::current(), None);
+        let node =
+            |id: &NodeId| (*id, GenesisNode { raft_id: *id, name: format!("n{id}"), peer_address: address.clone(), ..Default::default() });
+        let roster = Roster { nodes: silent.iter().map(node).collect(), ..Roster::default() };
+        peers.follow(Arc::new(roster), &ConfState::default());
+        peers
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_ends_with_its_head_is_not_waited_for() {
+        let peers = peers_of(&[2]).await;
+        let started = Instant::now();
+        assert_eq!(peers.place(2, PlaceRequest::default()).await.unwrap_err().code(), Code::DeadlineExceeded);
+        assert!(started.elapsed() < 2 * CONFIRM);
+    }
+
+    #[tokio::test]
+    async fn all_are_asked_for_a_place_at_once() {
+        let peers = peers_of(&[2, 3, 4, 5]).await;
+        let started = Instant::now();
+        let answers = peers.places(3, &PlaceRequest::default()).join_all().await;
+        assert!(answers.len() == 3 && answers.iter().all(|(node, word)| node.raft_id != 3 && word.is_err()));
+        assert!(started.elapsed() < 2 * CONFIRM);
     }
 }

@@ -122,8 +122,11 @@ impl Node {
         let (voters, learners) = (group.voters.clone(), group.learners.clone());
         let request = PlaceRequest { index, term, head: head.encode_to_vec(), voters, learners };
         let (mut against, mut beyond) = (Vec::new(), vec![self.id]);
-        for node in self.peers.nodes().into_iter().filter(|node| node.raft_id != message.from) {
-            match self.peers.place(node.raft_id, request.clone()).await {
+        // All at once: the leader's own stream waits for this, and one that is silent must not hold it up for each of them.
+        let mut asked = self.peers.places(message.from, &request);
+        while let Some(answered) = asked.join_next().await {
+            let Ok((node, answer)) = answered else { continue };
+            match answer {
                 Ok(word) if word == Word::Yes as u32 => return Ok(()),
                 Ok(word) if word == Word::No as u32 => against.push(node.name),
                 Ok(word) if word == Word::Beyond as u32 => beyond.push(node.raft_id),

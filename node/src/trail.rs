@@ -5,10 +5,14 @@
 //! `chain = SHA-256(previous chain ‖ everything of the line before ,"chain":)`, from 32 zero bytes on. So
 //! nothing can be taken out of the middle or changed without a trace. It is this node's own record and no
 //! part of the ledger: commands and their refusals are records there.
+//!
+//! Nothing that was written whole is ever cut away. What a crash or a full disk tore off is; a line that
+//! cannot be read stays, and the next file begins with a line `break`.
 
+use crate::runtime::now_ms;
 use serde_json::{Map, Value};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use vermilion_crypto::{Digest, sha256};
@@ -77,6 +81,8 @@ struct Writer {
     bytes: u64,
     next: u64,
     chain: Digest,
+    /// A write failed, and a part of its line may be there.
+    torn: bool,
     /// The second that is counted, its lines, and how many were left out.
     second: (u64, u32, u64),
 }
@@ -117,43 +123,106 @@ fn read_line(line: &str) -> Option<(u64, Digest)> {
     Some((value.get("n")?.as_u64()?, digest))
 }
 
-impl Writer {
-    /// Goes on behind the last whole line; what a crash tore off behind it is cut away.
-    fn open(dir: &Path) -> std::io::Result<Self> {
-        std::fs::create_dir_all(dir)?;
-        let number = numbers(dir)?.last().copied().unwrap_or(0);
-        let mut file = File::options().create(true).truncate(false).read(true).append(true).open(path(dir, number))?;
-        let (mut whole, mut next, mut chain) = (0, 0, [0; 32]);
-        let mut reader = BufReader::new(&file);
+/// What stands in a file's whole lines.
+#[derive(Default)]
+struct Found {
+    bytes: u64,
+    /// Number and chain of the last line that can be read.
+    last: Option<(u64, Digest)>,
+    /// Whether there is one that cannot.
+    broken: bool,
+}
+
+impl Found {
+    fn read(file: &File) -> std::io::Result<Self> {
+        let mut found = Self::default();
+        let mut reader = BufReader::new(file);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
-            let Some(found) = std::str::from_utf8(&line).ok().and_then(read_line) else { break };
-            whole += line.len() as u64;
-            (next, chain) = (found.0 + 1, found.1);
+            found.bytes += line.len() as u64;
+            match std::str::from_utf8(&line).ok().and_then(read_line) {
+                Some(last) => found.last = Some(last),
+                None => found.broken = true,
+            }
             line.clear();
         }
-        file.set_len(whole)?;
-        file.seek(SeekFrom::End(0))?;
-        Ok(Self { file, number, bytes: whole, next, chain, second: (0, 0, 0) })
+        Ok(found)
+    }
+}
+
+impl Writer {
+    /// Goes on behind the last line; what a crash tore off behind it is cut away.
+    fn open(dir: &Path, now_ms: u64) -> std::io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let mut all = numbers(dir)?;
+        let number = all.pop().unwrap_or(0);
+        let file = File::options().create(true).truncate(false).read(true).append(true).open(path(dir, number))?;
+        let Found { bytes, mut last, mut broken } = Found::read(&file)?;
+        file.set_len(bytes)?;
+        // A file that was just begun has no line yet.
+        while last.is_none()
+            && let Some(before) = all.pop()
+        {
+            let found = Found::read(&File::open(path(dir, before))?)?;
+            (last, broken) = (found.last, broken || found.broken);
+        }
+        let (next, chain) = last.map_or((0, [0; 32]), |(n, chain)| (n.saturating_add(1), chain));
+        let mut writer = Self { file, number, bytes, next, chain, torn: false, second: (0, 0, 0) };
+        if broken && let Err(error) = writer.note_break(dir, now_ms) {
+            tracing::error!(%error, "the trail has a line that cannot be read, which cannot be noted");
+        }
+        Ok(writer)
+    }
+
+    /// Leaves a file with a line that cannot be read as it is, and says so in the next one.
+    fn note_break(&mut self, dir: &Path, now_ms: u64) -> std::io::Result<()> {
+        if self.bytes > 0 {
+            self.begin(dir)?;
+        }
+        let mut content: Map<String, Value> = Map::new();
+        content.insert("time_ms".into(), now_ms.into());
+        content.insert("what".into(), "break".into());
+        self.write(dir, content)
+    }
+
+    /// Begins the next file; the oldest goes.
+    fn begin(&mut self, dir: &Path) -> std::io::Result<()> {
+        self.file.sync_all()?;
+        let number = self.number + 1;
+        self.file = File::options().create_new(true).append(true).open(path(dir, number))?;
+        (self.number, self.bytes) = (number, 0);
+        let all = numbers(dir)?;
+        for old in all.iter().take(all.len().saturating_sub(FILES)) {
+            std::fs::remove_file(path(dir, *old))?;
+        }
+        Ok(())
+    }
+
+    /// Takes away what a write that failed left behind: the next line must not be glued to it.
+    fn mend(&mut self) -> std::io::Result<()> {
+        if self.torn {
+            self.file.set_len(self.bytes)?;
+            self.torn = false;
+        }
+        Ok(())
     }
 
     fn write(&mut self, dir: &Path, mut content: Map<String, Value>) -> std::io::Result<()> {
+        self.mend()?;
         if self.bytes >= FILE_BYTES {
-            self.file.sync_all()?;
-            self.number += 1;
-            self.file = File::options().create_new(true).append(true).open(path(dir, self.number))?;
-            self.bytes = 0;
-            let all = numbers(dir)?;
-            for old in all.iter().take(all.len().saturating_sub(FILES)) {
-                std::fs::remove_file(path(dir, *old))?;
-            }
+            self.begin(dir)?;
         }
         content.insert("n".into(), self.next.into());
         let text = Value::Object(content).to_string();
         let content = text.strip_suffix('}').unwrap_or(&text);
         let chain = sha256(&[&self.chain, content.as_bytes()].concat());
         let line = format!("{content}{CHAIN}{}\"}}\n", hex::encode(chain));
-        self.file.write_all(line.as_bytes())?;
+        if let Err(error) = self.file.write_all(line.as_bytes()) {
+            self.torn = true;
+            // If it cannot be mended now, it is before the next line.
+            let _ = self.mend();
+            return Err(error);
+        }
         (self.bytes, self.next, self.chain) = (self.bytes + line.len() as u64, self.next + 1, chain);
         Ok(())
     }
@@ -163,7 +232,7 @@ impl Trail {
     /// The trail in a data directory.
     pub fn open(data_dir: &Path) -> std::io::Result<Self> {
         let dir = data_dir.join("trail");
-        Ok(Self { writer: Mutex::new(Writer::open(&dir)?), dir })
+        Ok(Self { writer: Mutex::new(Writer::open(&dir, now_ms())?), dir })
     }
 
     /// Writes a line, at a time in Unix milliseconds. What cannot be written is logged: the node goes on.
@@ -207,11 +276,15 @@ impl Trail {
     pub fn lines(&self, from: u64) -> std::io::Result<Vec<String>> {
         let mut out = Vec::new();
         for number in numbers(&self.dir)? {
-            for line in BufReader::new(File::open(path(&self.dir, number))?).lines() {
-                let line = line?;
-                if read_line(&line).is_some_and(|(n, _)| n >= from) {
-                    out.push(line);
+            let mut reader = BufReader::new(File::open(path(&self.dir, number))?);
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line)? > 0 {
+                if let Ok(text) = std::str::from_utf8(&line)
+                    && read_line(text).is_some_and(|(n, _)| n >= from)
+                {
+                    out.push(text.trim_end().to_owned());
                 }
+                line.clear();
                 if out.len() >= MAX_LINES {
                     return Ok(out);
                 }
@@ -263,5 +336,56 @@ mod tests {
         let lines = trail.lines(0).unwrap();
         assert_eq!(lines.len(), LINES_A_SECOND as usize + 2);
         assert!(lines[LINES_A_SECOND as usize].contains("\"lines\":30") && holds(&lines));
+    }
+
+    #[test]
+    fn a_line_that_was_not_written_whole_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let trail = Trail::open(folder.path()).unwrap();
+        trail.note(1000, What::Connected, &Whom::default(), "");
+        let file = path(&folder.path().join("trail"), 0);
+        // The disk is full: nothing can be written, nor the length set back, and a part of the line is there.
+        let good = std::mem::replace(&mut trail.writer.lock().unwrap().file, File::open(&file).unwrap());
+        trail.note(2000, What::Denied, &Whom::default(), "lost");
+        assert!(trail.writer.lock().unwrap().torn);
+        File::options().append(true).open(&file).unwrap().write_all(b"{\"time_ms\":2000,\"wh").unwrap();
+        trail.writer.lock().unwrap().file = good;
+        trail.note(3000, What::Cut, &Whom::default(), "");
+        let lines = trail.lines(0).unwrap();
+        assert!(lines.len() == 2 && holds(&lines), "{lines:?}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_read_stays_and_is_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let trail = Trail::open(folder.path()).unwrap();
+        trail.note(1000, What::Connected, &Whom::default(), "");
+        let dir = folder.path().join("trail");
+        File::options().append(true).open(path(&dir, 0)).unwrap().write_all(b"{\"n\":1,\xffglued\n").unwrap();
+        trail.note(2000, What::Cut, &Whom::default(), "");
+        let before = std::fs::read(path(&dir, 0)).unwrap();
+        for _ in 0..2 {
+            let trail = Trail::open(folder.path()).unwrap();
+            assert_eq!(std::fs::read(path(&dir, 0)).unwrap(), before);
+            let lines = trail.lines(0).unwrap();
+            assert!(lines.len() == 3 && holds(&lines), "{lines:?}");
+            assert!(lines[2].contains("\"what\":\"break\""));
+        }
+        assert_eq!(numbers(&dir).unwrap(), [0, 1]);
+    }
+
+    #[test]
+    fn an_empty_file_goes_on_from_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        Trail::open(folder.path()).unwrap().note(1000, What::Connected, &Whom::default(), "");
+        let dir = folder.path().join("trail");
+        // Begun and killed.
+        File::create(path(&dir, 1)).unwrap();
+        let trail = Trail::open(folder.path()).unwrap();
+        trail.note(2000, What::Cut, &Whom::default(), "");
+        let lines = trail.lines(0).unwrap();
+        assert!(lines.len() == 2 && holds(&lines), "{lines:?}");
+        assert_eq!(std::fs::read_to_string(path(&dir, 1)).unwrap().trim_end(), lines[1]);
     }
 }

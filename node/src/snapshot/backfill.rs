@@ -5,11 +5,12 @@
 use crate::apply::ApplyError;
 use crate::catchup::{Received, open_received};
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::peers::Peers;
 use crate::runtime::FatalStop;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use vermilion_ledger::{Digest, EntryBundle, TILE_WIDTH, TileStore as _, chain_next, tile_root};
 use vermilion_proto::{CatchUpRecord, CatchUpRequest, LicenceItem};
@@ -19,6 +20,8 @@ use vermilion_storage::{Commit, Store};
 const WIDTH: u64 = TILE_WIDTH as u64;
 /// Between two attempts while no peer gives anything.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long a peer may take for a stretch of records.
+const STRETCH: Duration = Duration::from_secs(120);
 /// Between two stretches of records: what the node is there for goes first.
 const BREATH: Duration = Duration::from_millis(5);
 /// Records of the first stretch. Of large ones fewer are fetched at once, of small ones up to a tile's.
@@ -54,7 +57,7 @@ impl Backfill {
 
     async fn fetch_all(&self) -> Result<(), ApplyError> {
         let begun = self.store.history_from()?;
-        let mut step = FIRST;
+        let (mut step, mut pace) = (FIRST, Pace::default());
         loop {
             let low = self.store.history_from()?;
             self.metrics.history_missing.set(i64::try_from(low.saturating_sub(1)).unwrap_or(i64::MAX));
@@ -66,7 +69,7 @@ impl Backfill {
             }
             // Not beyond where the tile of the last missing record begins: there the tile is made.
             let from = ((low - 1) / WIDTH * WIDTH).max(low.saturating_sub(step));
-            match self.stretch(from, low).await? {
+            match self.stretch(&mut pace, from, low).await? {
                 Some(bytes) => {
                     step = if bytes > LARGE { (step / 4).max(1) } else { (step * 2).min(WIDTH) };
                     if from / TELL != low / TELL {
@@ -80,10 +83,15 @@ impl Backfill {
     }
 
     /// Fetches records of one tile from whichever peer has them as they were signed. Answers their bytes.
-    async fn stretch(&self, from: u64, low: u64) -> Result<Option<usize>, ApplyError> {
-        for peer in self.peers.ids() {
+    async fn stretch(&self, pace: &mut Pace, from: u64, low: u64) -> Result<Option<usize>, ApplyError> {
+        for peer in pace.order(self.peers.ids()) {
+            let asked = Instant::now();
             // With the record before them: it says what the first of them continues.
-            let received = match self.records(peer, from.saturating_sub(1).max(1), low).await {
+            let reading = tokio::time::timeout(STRETCH, self.records(peer, from.saturating_sub(1).max(1), low)).await;
+            let took = asked.elapsed();
+            // Until its records are in, it has given none.
+            pace.took(peer, took, 0);
+            let received = match reading.unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("a peer is slow"))) {
                 Ok(received) => received,
                 Err(status) => {
                     tracing::debug!(peer, %status, "history could not be fetched");
@@ -92,7 +100,10 @@ impl Backfill {
             };
             let bytes = received.iter().map(vermilion_proto::Message::encoded_len).sum();
             match tokio::task::block_in_place(|| self.take(from, low, received)) {
-                Ok(()) => return Ok(Some(bytes)),
+                Ok(()) => {
+                    pace.took(peer, took, low - from);
+                    return Ok(Some(bytes));
+                }
                 Err(ApplyError::Peer(why)) => tracing::error!(peer, why, "a peer's history was refused"),
                 Err(error) => return Err(error),
             }

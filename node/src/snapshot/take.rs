@@ -8,6 +8,7 @@ use raft::eraftpb::{ConfState, Snapshot, SnapshotMetadata};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::{Code, Streaming};
 use vermilion_consensus::{NodeId, reachable};
 use vermilion_ledger::{Digest, TILE_WIDTH, TileStore, Tree, Trust, chain_next, check_inclusion, digests, verify};
@@ -31,8 +32,25 @@ const ROUNDS: u32 = 120;
 const ROUND: Duration = Duration::from_secs(5);
 /// Beyond every index and term that a log comes to.
 const MAX_PLACE: u64 = 1 << 56;
-/// Rows of which there are as many as licences and commands: none says who the nodes are.
-const MANY: [&[u8]; 8] = [b"l/", b"lv/", b"lh/", b"i/", b"w/", b"d/", b"s/", b"c/"];
+/// How long what comes before the rows may take, all of it.
+const EDGE: Duration = Duration::from_secs(600);
+/// The rows that stand alone, and how the others begin ([`vermilion_registry::keys`]). One that is none of these is refused:
+/// what a later version of the program keeps, this one could not read.
+const ALONE: [&[u8]; 3] = [keys::HEAD, keys::SUM, keys::GENESIS];
+const KINDS: [&[u8]; 21] = [
+    b"n/", b"m/", b"a/", b"e/", b"x/", b"xh/", b"xr/", b"f/", b"k/", b"u/", b"o/", b"t/", b"p/", b"c/", b"d/", b"l/", b"lv/", b"lh/",
+    b"i/", b"w/", b"s/",
+];
+/// The most bytes that are held of the rows that say who the nodes are.
+const MAX_FEW: usize = 64 << 20;
+/// Bytes of rows that may come for each licence and each record of the state: on average several times what there are.
+const ROW_BYTES: u64 = 2 << 10;
+/// And besides, for what a ledger begins with: types, policy, authority.
+const FIRST_BYTES: u64 = 256 << 20;
+/// Bytes of rows that must come in a second, on average, from [`GRACE`] after the first on. A slower line takes the records.
+const RATE: u64 = 512 << 10;
+/// How long the rows may be behind that.
+const GRACE: Duration = Duration::from_secs(60);
 /// Rows between two lines of the log that say how far it is.
 const TELL: u64 = 1_000_000;
 
@@ -158,10 +176,39 @@ impl Offer {
     }
 }
 
+/// What rows may come, and how slowly: as many bytes as the cosigned head's licences and records can have, at a rate below
+/// which nobody waits.
+struct Allowance {
+    begun: Instant,
+    most: u64,
+    came: u64,
+}
+
+impl Allowance {
+    fn new(head: &LedgerHead, begun: Instant) -> Self {
+        let most = head.licences.saturating_add(head.size).saturating_mul(ROW_BYTES).saturating_add(FIRST_BYTES);
+        Self { begun, most, came: 0 }
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), ApplyError> {
+        self.came = self.came.saturating_add(bytes as u64);
+        if self.came > self.most {
+            return Err(refuse(format!("more rows than {} bytes, which is more than a state of its size has", self.most)));
+        }
+        Ok(())
+    }
+
+    /// By when the next part must be there.
+    fn until(&self) -> Instant {
+        self.begun + GRACE + Duration::from_secs(self.came / RATE)
+    }
+}
+
 /// The rows as they come.
 struct Rows<'a> {
     genesis: &'a [u8],
     into: IncomingState<'a>,
+    allowed: Allowance,
     sum: StateSum,
     count: u64,
     head: Option<Vec<u8>>,
@@ -169,11 +216,21 @@ struct Rows<'a> {
     is_ours: bool,
     /// The rows that say who the nodes are.
     few: Memory,
+    few_bytes: usize,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    fn new(genesis: &'a [u8], into: IncomingState<'a>, allowed: Allowance) -> Self {
+        let (sum, few) = (StateSum::default(), Memory::new());
+        Self { genesis, into, allowed, sum, count: 0, head: None, kept_sum: None, is_ours: false, few, few_bytes: 0 }
+    }
+
     fn take(&mut self, rows: Vec<StateRow>) -> Result<(), ApplyError> {
         for StateRow { key, value } in rows {
+            if !ALONE.contains(&key.as_slice()) && !KINDS.iter().any(|kind| key.starts_with(kind)) {
+                return Err(refuse("a row of a kind that no state has"));
+            }
+            self.allowed.take(key.len() + value.len())?;
             self.sum.add(&key, &value);
             if !self.into.put(&key, &value)? {
                 return Err(refuse("rows of a state that are not in order"));
@@ -184,7 +241,11 @@ impl Rows<'_> {
                 keys::GENESIS => self.is_ours = value == value::plain(self.genesis),
                 _ => {}
             }
-            if !MANY.iter().any(|many| key.starts_with(many)) {
+            if Roster::concerns(&key) {
+                self.few_bytes += key.len() + value.len();
+                if self.few_bytes > MAX_FEW {
+                    return Err(refuse("more nodes than a ledger has"));
+                }
                 self.few.write(vec![(key, Some(value))]);
             }
             self.count += 1;
@@ -280,16 +341,18 @@ impl CatchUp {
             Err(status) if status.code() == Code::ResourceExhausted => return Err(ApplyError::Busy),
             parts => parts.map_err(unreached)?,
         };
-        let next = async |parts: &mut Streaming<StatePart>| -> Result<Option<Of>, ApplyError> {
-            let part = tokio::time::timeout(PART, parts.message()).await;
-            let part = part.map_err(|_| ApplyError::Unreached(format!("no part of a state came for {} s", PART.as_secs())))?;
+        let next = async |parts: &mut Streaming<StatePart>, until: Instant| -> Result<Option<Of>, ApplyError> {
+            let part = tokio::time::timeout_at(until.min(Instant::now() + PART), parts.message()).await;
+            let part = part.map_err(|_| ApplyError::Unreached("the parts of a state stopped, or came too slowly".into()))?;
             Ok(part.map_err(unreached)?.and_then(|part| part.of))
         };
-        let Some(Of::Basis(basis)) = next(&mut parts).await? else { return Err(refuse("a state that does not begin with its basis")) };
+        let until = Instant::now() + EDGE;
+        let basis = next(&mut parts, until).await?;
+        let Some(Of::Basis(basis)) = basis else { return Err(refuse("a state that does not begin with its basis")) };
         let offer = Offer::open(basis, &(self.trust)())?;
         let (mut records, mut tiles, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut rows = loop {
-            match next(&mut parts).await? {
+            match next(&mut parts, until).await? {
                 Some(Of::Record(record)) if records.len() < TILE_WIDTH && bytes < MAX_TAIL => {
                     bytes += record.encoded_len();
                     records.push(record);
@@ -303,13 +366,11 @@ impl CatchUp {
         };
         let due = offer.check_edge(records, tiles)?;
         let options = store.incoming_options();
-        let into = store.gather(&options)?;
-        let mut taken =
-            Rows { genesis, into, sum: StateSum::default(), count: 0, head: None, kept_sum: None, is_ours: false, few: Memory::new() };
+        let mut taken = Rows::new(genesis, store.gather(&options)?, Allowance::new(&offer.head, Instant::now()));
         while let Some(part) = rows.take() {
             let more = !part.rows.is_empty();
             taken.take(part.rows)?;
-            rows = match next(&mut parts).await? {
+            rows = match next(&mut parts, taken.allowed.until()).await? {
                 // Only the last may be empty, and none comes behind it.
                 Some(Of::Rows(part)) if more => Some(part),
                 Some(_) => return Err(refuse("a state whose parts are not in order")),
@@ -330,6 +391,7 @@ mod tests {
     use super::*;
     use vermilion_crypto::SigningKey;
     use vermilion_ledger::{Checkpoint, TrustSettings, Witness, cosign, make_checkpoint};
+    use vermilion_storage::Mode;
 
     const ORIGIN: &str = "city.example/ledger";
 
@@ -389,5 +451,35 @@ mod tests {
             other => panic!("{:?}", other.map(|_| ())),
         };
         assert!(why(vec![], vec![]).contains("0 records came with the state, and 10 belong to it"));
+    }
+
+    #[test]
+    fn rows_are_bounded_by_what_was_cosigned() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Mode::Node).unwrap();
+        let options = store.incoming_options();
+        let allowed = Allowance { begun: Instant::now(), most: 100, came: 0 };
+        let mut rows = Rows::new(b"genesis", store.gather(&options).unwrap(), allowed);
+        let row = |key: &[u8], bytes: usize| vec![StateRow { key: key.to_vec(), value: vec![0; bytes] }];
+        let why = |taken: Result<(), ApplyError>| match taken.unwrap_err() {
+            ApplyError::Peer(why) => why,
+            other => panic!("{other}"),
+        };
+        rows.take(row(b"d/1", 40)).unwrap();
+        rows.take(row(b"m/1", 40)).unwrap();
+        assert_eq!((rows.few_bytes, rows.allowed.came), (43, 86));
+        assert!(why(rows.take(row(b"z/1", 1))).contains("of a kind that no state has"));
+        assert!(why(rows.take(row(b"w/1", 40))).contains("more rows than 100 bytes"));
+    }
+
+    #[test]
+    fn whoever_sends_too_slowly_is_left() {
+        let begun = Instant::now();
+        let head = LedgerHead { size: 1000, licences: 2000, ..LedgerHead::default() };
+        let mut allowed = Allowance::new(&head, begun);
+        assert_eq!(allowed.most, 3000 * ROW_BYTES + FIRST_BYTES);
+        assert_eq!(allowed.until(), begun + GRACE);
+        allowed.take(10 * RATE as usize).unwrap();
+        assert_eq!(allowed.until(), begun + GRACE + Duration::from_secs(10));
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vermilion_identity::tls::{Standing as _, in_time};
-use vermilion_identity::{Certificate, Kind};
+use vermilion_identity::{Certificate, Kind, Subject};
 
 /// Connections at once at one listener, handshakes counted in: beyond, a new one is closed at once.
 pub const MAX_CONNECTIONS: usize = 2048;
@@ -20,6 +20,8 @@ pub const MAX_CONNECTIONS: usize = 2048;
 pub const MAX_STRANGERS: usize = 64;
 /// The connections of one unit's operators and systems, at all listeners of a node: none keeps the nodes and the others out.
 pub const MAX_OF_UNIT: usize = 256;
+/// The connections with one node, made here or there: it needs a few, and one that was stolen gets no more.
+pub const MAX_OF_NODE: usize = 32;
 
 struct Open {
     certificate: Arc<Certificate>,
@@ -105,8 +107,26 @@ impl Drop for Entry {
     }
 }
 
-fn is_node(certificate: &Certificate) -> bool {
-    matches!(certificate.subject.kind, Kind::Node { .. })
+/// Whose connections are counted together.
+#[derive(PartialEq, Eq)]
+enum Holder<'a> {
+    Node(u64),
+    /// Its operators and systems.
+    Unit(&'a str),
+}
+
+fn holder(subject: &Subject) -> Holder<'_> {
+    match subject.kind {
+        Kind::Node { raft_id } => Holder::Node(raft_id),
+        Kind::UnitSystem | Kind::Operator | Kind::Auditor => Holder::Unit(&subject.unit),
+    }
+}
+
+/// Whether a holder has as many connections as one may have.
+fn has_all<'a>(subject: &Subject, open: impl Iterator<Item = &'a Subject>) -> bool {
+    let of = holder(subject);
+    let most = if matches!(of, Holder::Node(_)) { MAX_OF_NODE } else { MAX_OF_UNIT };
+    open.filter(|other| holder(other) == of).count() >= most
 }
 
 impl Connections {
@@ -124,9 +144,8 @@ impl Connections {
         let address = stream.peer_addr().map(|a| a.ip().to_string()).unwrap_or_default();
         self.trail.note(now_ms(), What::Connected, &Whom::certificate(&certificate), &address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_unit = |other: &&Open| !is_node(&other.certificate) && other.certificate.subject.unit == certificate.subject.unit;
-        if !is_node(&certificate) && open.1.values().filter(of_unit).count() >= MAX_OF_UNIT {
-            return Err(std::io::Error::other("the unit has as many connections as one unit may have"));
+        if has_all(&certificate.subject, open.1.values().map(|open| &open.certificate.subject)) {
+            return Err(std::io::Error::other("the node or unit has as many connections as one may have"));
         }
         let id = open.0;
         open.0 += 1;
@@ -169,5 +188,31 @@ impl Connections {
             }
         }
         cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_a_node_nor_a_unit_takes_all_connections() {
+        let subject = |kind, unit: &str| Subject {
+            kind,
+            trust_domain: "ledger.example".into(),
+            unit: unit.into(),
+            district: "440300".into(),
+            posts: Vec::new(),
+            name: "x".into(),
+        };
+        let node = |raft_id| subject(Kind::Node { raft_id }, "one");
+        let open: Vec<_> = (0..MAX_OF_NODE).map(|_| node(1)).collect();
+        assert!(has_all(&node(1), open.iter()) && !has_all(&node(1), open[1..].iter()));
+        // Another node of the same unit, and the unit's people, have their own.
+        assert!(!has_all(&node(2), open.iter()) && !has_all(&subject(Kind::Operator, "one"), open.iter()));
+        let kinds = [Kind::Operator, Kind::UnitSystem].into_iter().cycle();
+        let open: Vec<_> = kinds.take(MAX_OF_UNIT).map(|kind| subject(kind, "one")).collect();
+        assert!(has_all(&subject(Kind::Auditor, "one"), open.iter()) && !has_all(&subject(Kind::Operator, "two"), open.iter()));
+        assert!(!has_all(&node(1), open.iter()));
     }
 }
