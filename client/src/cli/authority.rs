@@ -47,7 +47,7 @@ pub struct Made {
     /// The authority's name
     #[arg(long, value_name = "NAME")]
     name: String,
-    /// For how long
+    /// For how long, and not beyond the root's end
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=50))]
     years: u64,
     /// The folder for key and certificate; nothing in it is overwritten
@@ -71,6 +71,10 @@ impl Made {
     }
 }
 
+fn until_at_most(of: Validity, above: &Validity) -> Validity {
+    Validity { not_after_ms: of.not_after_ms.min(above.not_after_ms), ..of }
+}
+
 fn refused(error: CertificateError) -> ClientError {
     ClientError::Usage(error.to_string())
 }
@@ -90,7 +94,9 @@ pub fn run(context: &Context, verb: AuthorityVerb) -> Result<Exit, ClientError> 
             let above = certificate(&root.join("root.pem"))?;
             let root_key = SigningKey::from_seed(&*read_secret(&root.join("root-key.pem"), &passphrase)?);
             let name = AuthorityName { name: made.name.clone(), ..above.name.clone() };
-            let issuing = authority::make_issuing(&root_key, &above, key.public(), &name, &serial, made.validity()).map_err(refused)?;
+            // The root was made before, for as long unless somebody said otherwise: nothing under it is good for longer.
+            let validity = until_at_most(made.validity(), &above.validity);
+            let issuing = authority::make_issuing(&root_key, &above, key.public(), &name, &serial, validity).map_err(refused)?;
             made.keep("issuing-key.pem", &key, &passphrase)?;
             tell(context, &made.out.join("issuing.pem"), &issuing)
         }
@@ -115,4 +121,16 @@ fn tell(context: &Context, path: &Path, made: &AuthorityCertificate) -> Result<E
         )
     });
     Ok(Exit::Yes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_later_under_a_root_ends_with_it() {
+        let root = Validity { not_before_ms: 1_000, not_after_ms: 9_000 };
+        let until = |not_after_ms| until_at_most(Validity { not_before_ms: 2_000, not_after_ms }, &root).not_after_ms;
+        assert_eq!((until(10_000), until(5_000)), (9_000, 5_000));
+    }
 }

@@ -68,7 +68,8 @@ async fn a_block_with_one_forged_signature_costs_its_leader_the_lead() {
 async fn operators_cut_a_leader_off() {
     let mut ledger = Ledger::start().await;
     let leader = ledger.leader().await;
-    let (code, out, error) = ledger.vermilion(&["cluster", "distrust", &leader]);
+    let config = ledger.dir().join("client.toml").display().to_string();
+    let (code, out, error) = ledger.vermilion(&["--config", &config, "cluster", "distrust", &leader]);
     assert_eq!(code, 0, "{out} {error}");
     until("another leader", async || (ledger.leader().await != leader).then_some(())).await;
     // It is no leader's voice that it lost, only the lead: it follows, and holds what the others hold.
@@ -83,7 +84,7 @@ async fn operators_cut_a_leader_off() {
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         assert_ne!(ledger.leader().await, leader);
     }
-    let (code, out, error) = ledger.vermilion(&["cluster", "trust", &leader]);
+    let (code, out, error) = ledger.vermilion(&["--config", &config, "cluster", "trust", &leader]);
     assert_eq!(code, 0, "{out} {error}");
     until("its lead", async || {
         let _ = ledger.client.connection.control(&asker, "transfer", id).await;

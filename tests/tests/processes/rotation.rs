@@ -27,11 +27,15 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Rows in three files, to be issued one after the other.
+/// Rows in three files, to be issued one after the other, of each type as many in each.
 fn parts(ledger: &Ledger) -> [Rows; 3] {
     let all = Rows::fresh(ledger.dir(), &ledger.sample, 180);
-    let lines: Vec<String> = std::fs::read_to_string(&all.path).unwrap().lines().map(str::to_owned).collect();
-    [0, 1, 2].map(|n| Rows::write(ledger.dir().join(format!("part-{n}.jsonl")), lines[n * 60..(n + 1) * 60].to_vec()))
+    let mut rows: Vec<&Value> = all.rows.iter().collect();
+    rows.sort_by_key(|row| row["certificateName"].as_str());
+    [0, 1, 2].map(|n| {
+        let lines: Vec<String> = rows.iter().skip(n).step_by(3).map(ToString::to_string).collect();
+        Rows::write(ledger.dir().join(format!("part-{n}.jsonl")), lines)
+    })
 }
 
 /// Receipts of a licence in every form.
