@@ -15,6 +15,7 @@ use super::{Advance, Stage, state};
 use std::ops::Range;
 use vermilion_crypto::Digest;
 use vermilion_ledger::TILE_WIDTH;
+use vermilion_proto::body::Of;
 use vermilion_proto::view::{EnvelopeView, RecordView};
 use vermilion_registry::{Checked, ledger_id};
 use vermilion_storage::Store;
@@ -221,7 +222,7 @@ impl<'a> Walk<'a> {
         } else if !self.replay.as_ref().is_some_and(Replay::is_going) {
             self.link(seq, record, None);
         } else if record.has_command {
-            if !run.takes(record) {
+            if !run.takes(record) || run.erases() {
                 self.settle(run);
             }
             run.add(at);
@@ -374,6 +375,12 @@ impl Run<'_> {
     fn takes(&self, record: &Readable) -> bool {
         let first = self.places.get(self.waiting.clone()).and_then(<[_]>::first).and_then(|place| place.record.as_ref());
         first.is_none_or(|first| (first.time_ms, first.rules) == (record.time_ms, record.rules))
+    }
+
+    /// Whether the next command erases: it begins a run of its own.
+    fn erases(&self) -> bool {
+        let body = self.commands.get(self.opened.end).and_then(|next| next.command.body.as_ref());
+        body.is_some_and(|body| matches!(body.of, Some(Of::EraseContent(_))))
     }
 
     /// Adds the place `at`, which has a command.

@@ -1,6 +1,7 @@
 //! Data directories: state, tiles, vault and database.
 
 use super::sample::{Sample, found, open};
+use crate::audit::walk::{Plan, walk};
 use crate::audit::{Options, ReadError, Source, Unopened};
 use std::path::Path;
 use vermilion_ledger::{EntryBundle, Tree};
@@ -298,6 +299,38 @@ fn two_directories_of_different_length() {
     let (short, long) = (open(short.path()), open(long.path()));
     let (report, codes) = found(&[&short, &long], &Options::default());
     assert_eq!((codes, report.records, report.erased), (vec![], 12, 2));
+}
+
+/// The second erasure of a licence is of all its versions: the first one's content went with the first.
+#[test]
+fn a_directory_that_ends_between_two_erasures_of_one_licence() {
+    let mut sample = Sample::new();
+    sample.issue(&["A1", "A2"]);
+    sample.commit();
+    sample.erase("A1");
+    let short = written(&sample);
+    sample.supersede("A1");
+    sample.erase("A1");
+    let long = written(&sample);
+    assert_eq!(audit(short.path()), []);
+    let (short, long) = (open(short.path()), open(long.path()));
+    let (report, codes) = found(&[&long, &short], &Options::default());
+    assert_eq!((codes, report.records, report.erased), (vec![], 10, 2));
+}
+
+#[test]
+fn an_erasure_is_known_by_its_own_record_among_many_of_one_time() {
+    let mut sample = Sample::new();
+    sample.commands_a_second = 64;
+    sample.issue(&["A1", "A2"]);
+    sample.issue(&["A3"]);
+    sample.erase("A2");
+    sample.erase("A3");
+    let source = sample.source("a");
+    let plan = Plan { commands: true, replay: true, ..Plan::default() };
+    let walked = walk(&source, source.size, plan, &|_, _, _, _| {}).unwrap();
+    let erased: Vec<_> = walked.replay.unwrap().erased().iter().map(|(at, by)| (*at, *by)).collect();
+    assert_eq!(erased, [((5, 1), 7), ((6, 0), 8)]);
 }
 
 #[test]
