@@ -27,6 +27,7 @@ mod content;
 mod directory;
 mod examine;
 mod finding;
+mod head;
 mod limit;
 mod link;
 mod memory;

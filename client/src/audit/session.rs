@@ -4,7 +4,7 @@ use super::checkpoints::{self, Checkpoints, History};
 use super::finding::{Code, Findings};
 use super::source::{ReadError, Source};
 use super::walk::{Plan, StateAt, Walked, walk};
-use super::{Advance, CannotRead, Options, Report, Stage, content, directory, resume};
+use super::{Advance, CannotRead, Options, Report, Stage, content, directory, head, resume};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::panic::resume_unwind;
@@ -93,6 +93,7 @@ impl<'a> Session<'a> {
         });
         scans.into_iter().for_each(|findings| self.findings.extend(findings));
         let mut walks = walks?;
+        self.heads();
         if deep {
             self.rest(&walks, advance);
         }
@@ -240,6 +241,31 @@ impl<'a> Session<'a> {
         }
         share_states(&mut walks);
         Ok(walks)
+    }
+
+    /// The blocks that the directories' heads name, as far as their logs still hold them.
+    fn heads(&mut self) {
+        for held in &self.held {
+            let Some(store) = held.source.store() else { continue };
+            let name = held.source.name();
+            let mut findings = Findings::of(name);
+            match head::compare(store, &mut findings) {
+                Ok(true) => {}
+                Ok(false) => self.report.left_out.push((
+                    format!("the last block, and its time, in the head of {name}: its Raft log no longer holds one"),
+                    format!("{name}账本头所载的末块及其时间（其Raft日志中已无该块）"),
+                )),
+                Err(error) => {
+                    findings.add(
+                        Code::StorageDamaged,
+                        None,
+                        format!("The Raft log cannot be read: {error}."),
+                        "读取Raft日志时数据库出错。",
+                    );
+                }
+            }
+            self.findings.extend(findings);
+        }
     }
 
     /// What directories keep of the tree beside what a walk compares. Records that the head counts and that
