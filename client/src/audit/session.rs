@@ -94,6 +94,7 @@ impl<'a> Session<'a> {
         scans.into_iter().for_each(|findings| self.findings.extend(findings));
         let mut walks = walks?;
         self.heads();
+        self.passed(&walks);
         if deep {
             self.rest(&walks, advance);
         }
@@ -268,6 +269,20 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// States that nothing was compared with, because their directories changed while the audit was broken off.
+    fn passed(&mut self, walks: &[Walked]) {
+        let passed = walks.first().map_or(&[][..], |walked| &walked.passed);
+        // One that holds another history was walked by itself, to its own end.
+        let passed = passed.iter().filter(|source| **source == 0 || walks.get(**source).is_some_and(|walked| walked.compared));
+        for held in passed.filter_map(|source| self.held.get(*source)) {
+            let name = held.source.name();
+            self.report.left_out.push((
+                format!("the state of {name}: it changed while the audit was broken off, and ends before where that went on"),
+                format!("{name}的状态（审计中断期间有变化，且止于续审位置之前）"),
+            ));
+        }
+    }
+
     /// What directories keep of the tree beside what a walk compares. Records that the head counts and that
     /// are not there are a finding already: their tiles are not one more.
     fn trees(&mut self, walks: &[Walked]) {
@@ -354,9 +369,9 @@ impl<'a> Session<'a> {
 fn share_states(walks: &mut [Walked]) {
     for walk in 0..walks.len() {
         let states = walks.get_mut(walk).map(|walked| std::mem::take(&mut walked.states)).unwrap_or_default();
-        for (position, findings) in states {
-            if let Some(walked) = walks.get_mut(position).filter(|walked| walk == position || walked.compared) {
-                walked.findings.extend(findings);
+        for found in states {
+            if let Some(walked) = walks.get_mut(found.source).filter(|walked| walk == found.source || walked.compared) {
+                walked.findings.extend(found.findings);
                 walked.state_read = true;
             }
         }
