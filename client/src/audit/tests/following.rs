@@ -21,7 +21,7 @@ fn grown() -> Sample {
 }
 
 async fn codes(served: &Served, sample: &Sample) -> Vec<&'static str> {
-    let report = audit_tiles(&served.base, &sample.trust, &|_, _, _, _| {}).await.unwrap();
+    let report = audit_tiles(&Web::new(&served.base).unwrap(), &sample.trust, &|_, _, _, _| {}).await.unwrap();
     report.findings.iter().map(|f| f.code.name()).collect()
 }
 
@@ -29,7 +29,7 @@ async fn codes(served: &Served, sample: &Sample) -> Vec<&'static str> {
 async fn tiles_alone_show_the_tree_and_no_more() {
     let (sample, served) = (grown(), Served::start().await);
     served.publish(&sample, 303);
-    let report = audit_tiles(&served.base, &sample.trust, &|_, _, _, _| {}).await.unwrap();
+    let report = audit_tiles(&Web::new(&served.base).unwrap(), &sample.trust, &|_, _, _, _| {}).await.unwrap();
     assert!(report.clean, "{}", report.to_text());
     assert_eq!((report.records, report.covered, report.commitments, report.checkpoints), (303, 303, 3, 1));
     assert!(report.unchecked().len() > 4 && report.to_text().contains("NOT CHECKED the units' signatures"));
@@ -61,7 +61,7 @@ async fn tiles_that_do_not_fit_are_found() {
     served.publish(&sample, 303);
     served.files.lock().unwrap().remove("tile/entries/001.p/47");
     assert_eq!(codes(&served, &sample).await, ["record-missing"]);
-    assert!(audit_tiles(&Served::start().await.base, &sample.trust, &|_, _, _, _| {}).await.is_err());
+    assert!(audit_tiles(&Web::new(&Served::start().await.base).unwrap(), &sample.trust, &|_, _, _, _| {}).await.is_err());
 }
 
 fn watch(served: &[&Served], sample: &Sample, folder: &Path) -> Watch {
