@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use vermilion_registry::codes::dates;
 
 /// Milliseconds of a day.
 pub const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -20,6 +21,13 @@ pub fn show_ms(ms: u64) -> String {
     }
     let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
     OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|t| t.format(&Rfc3339).ok()).unwrap_or_else(|| ms.to_string())
+}
+
+/// A day as licences carry them (since 1900-01-01, plus one) for people and scripts: `2026-03-01`. Empty
+/// for 0, which means "none".
+#[must_use]
+pub fn show_day(day: u32) -> String {
+    dates::from_day(day).map(dates::format).unwrap_or_default()
 }
 
 /// Reads a moment: RFC 3339 (`2026-03-01T09:00:00+08:00`), or a date, whose first moment in China
@@ -79,6 +87,7 @@ mod tests {
         assert_eq!(read_ms("1970-01-02"), Some(DAY_MS - 8 * 3_600_000));
         assert_eq!(show_ms(DAY_MS), "1970-01-02T00:00:00Z");
         assert_eq!(show_ms(0), "");
+        assert_eq!((show_day(25_568).as_str(), show_day(0).as_str()), ("1970-01-01", ""));
         assert_eq!((read_ms("tomorrow"), read_ms("1969-12-31")), (None, None));
     }
 }

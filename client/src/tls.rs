@@ -203,15 +203,21 @@ impl Dialer {
         Ok(LedgerClient::new(self.channel(&endpoint, None, None)?))
     }
 
-    /// One connection to a node's REST side, without a certificate: as the public comes.
+    /// How any node's REST side is reached without a certificate, as the public comes; `None` where that is
+    /// without TLS.
+    pub(crate) fn public_config(&self) -> Result<Option<Arc<ClientConfig>>, ClientError> {
+        let Some(authority) = &self.authority else { return Ok(None) };
+        let config = client_config(None, authority.pins.clone(), Expected::Node, &[HTTP1], Arc::new(DefaultTimeProvider));
+        Ok(Some(Arc::new(config.map_err(|e| tls_error(&e))?)))
+    }
+
+    /// One connection to a node's REST side, without a certificate.
     pub async fn public(&self, address: &str) -> Result<Stream, ClientError> {
         let unreachable = |e: io::Error| ClientError::Unreachable(format!("{address}: {e}"));
-        let Some(authority) = &self.authority else {
+        let Some(config) = self.public_config()? else {
             return Ok(Box::new(TcpStream::connect(address).await.map_err(unreachable)?));
         };
-        let config = client_config(None, authority.pins.clone(), Expected::Node, &[HTTP1], Arc::new(DefaultTimeProvider));
-        let connector = TlsConnector::from(Arc::new(config.map_err(|e| tls_error(&e))?));
-        Ok(Box::new(shake(&connector, address).await.map_err(unreachable)?))
+        Ok(Box::new(shake(&TlsConnector::from(config), address).await.map_err(unreachable)?))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `vermilion audit`: from arguments to a summary and an exit code.
 
 use super::node::MakeToken;
+use super::web::{Believed, Web};
 use super::{
     Advance, CannotRead, Directory, Keep, NodeSource, Options, ReadError, Report, Source, Stage, TrustFile, Unopened, WatchArgs, audit,
     audit_tiles, read_genesis_file, watching,
@@ -33,9 +34,12 @@ pub struct AuditArgs {
     /// A running node's address (host:port) or its name in the configuration; alone: every node of the configuration
     #[arg(long = "node", value_name = "ADDR", num_args = 0.., action = clap::ArgAction::Append)]
     pub nodes: Option<Vec<String>>,
-    /// Where tiles are served (http://host:port): alone, they show the tree's consistency and no more
+    /// Where tiles are served (http[s]://host[:port]): alone, they show the tree's consistency and no more
     #[arg(long = "tiles", value_name = "URL")]
     pub tiles: Vec<String>,
+    /// Authorities (PEM) that vouch for https places, for tiles and webhook; else a place of tiles must be a node of the configuration's ledger
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// Whom to trust, as a JSON file; else the configuration's; else the ledger's own genesis says
     #[arg(long, value_name = "FILE")]
     pub trust: Option<PathBuf>,
@@ -128,8 +132,12 @@ async fn tiles(args: &AuditArgs, json: bool, access: &Access, out: &mut (dyn Wri
         Ok(None) => return fail(json, USAGE, "tiles say nothing of whom to trust: give --trust, or a configuration that names one"),
         Err(why) => return fail(json, USAGE, &why),
     };
+    let web = match vouched(args, access).and_then(|vouched| Web::over(url, vouched.for_tiles())) {
+        Ok(web) => web,
+        Err(why) => return fail(json, USAGE, &why),
+    };
     let bar = Bar::new(json);
-    let audited = audit_tiles(url, &trust, &|stage, source, done, total| bar.show(stage, source, done, total)).await;
+    let audited = audit_tiles(&web, &trust, &|stage, source, done, total| bar.show(stage, source, done, total)).await;
     bar.bar.finish_and_clear();
     match audited {
         Ok(report) => tell(&report, json, out),
@@ -140,6 +148,28 @@ async fn tiles(args: &AuditArgs, json: bool, access: &Access, out: &mut (dyn Wri
 /// What is trusted: as the arguments say, else as the configuration does.
 pub(super) fn trusted(args: &AuditArgs, access: &Access) -> Result<Option<Trust>, String> {
     args.trust.as_deref().or(access.trust.as_deref()).map(TrustFile::load).transpose()
+}
+
+/// Who vouches for places that are asked over TLS.
+pub(super) struct Vouched {
+    /// The authorities that the arguments name.
+    pub(super) named: Option<Believed>,
+    /// The ledger's own, for its nodes, if it connects over TLS.
+    pub(super) ledger: Option<Believed>,
+}
+
+impl Vouched {
+    /// For a place that may be a node's or anybody's.
+    pub(super) fn for_tiles(&self) -> Option<Believed> {
+        self.named.clone().or_else(|| self.ledger.clone())
+    }
+}
+
+/// Who vouches, as the arguments and the configuration say.
+pub(super) fn vouched(args: &AuditArgs, access: &Access) -> Result<Vouched, String> {
+    let named = args.ca.as_deref().map(Believed::of_file).transpose()?;
+    let ledger = access.dialer.as_ref().map(crate::tls::Dialer::public_config).transpose().map_err(|e| e.to_string())?;
+    Ok(Vouched { named, ledger: ledger.flatten().map(Believed::of_nodes) })
 }
 
 type Sources = Vec<Box<dyn Source>>;

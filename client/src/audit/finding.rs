@@ -130,7 +130,7 @@ codes! {
     CheckpointsConflict = "checkpoints-conflict", Error;
     /// Two sources hold different records at one place.
     SourcesDiffer = "sources-differ", Error;
-    /// The directory's head is not that of the records.
+    /// The directory's head is not that of the records, or of the last block in its log.
     HeadDiffers = "head-differs", Error;
     /// State entries that the replay gives are not in the directory.
     StateMissing = "state-missing", Error;

@@ -27,6 +27,7 @@ mod content;
 mod directory;
 mod examine;
 mod finding;
+mod head;
 mod limit;
 mod link;
 mod memory;
@@ -60,7 +61,7 @@ pub use tiles::audit_tiles;
 pub use trust::{NewerKeyEntry, TrustFile, read_genesis_file};
 pub use watch::Watch;
 pub use watching::WatchArgs;
-pub use web::Web;
+pub use web::{Believed, Web};
 
 use vermilion_ledger::Trust;
 

@@ -18,8 +18,7 @@ pub struct Replay {
     /// None once the replay has stopped.
     registry: Option<Registry>,
     rules: u32,
-    /// Vault content that was erased, with the number of the record that ordered it, or of an
-    /// earlier one of the same run.
+    /// Vault content that was erased, with the number of the record that ordered it first.
     erased: BTreeMap<(u64, u32), u64>,
 }
 
@@ -92,8 +91,8 @@ impl Replay {
 
     /// Replays a run of a chunk's records, of one time and one version of the rules, whose commands are
     /// `commands`. Blocks are not kept; how the records of one time were divided into blocks decides
-    /// nothing about them. Answers, for each record, what it is by the replay, if that gives the same
-    /// bytes.
+    /// nothing about them. An erasure must be the first of its run: what a run erases is noted under its
+    /// first record. Answers, for each record, what it is by the replay, if that gives the same bytes.
     pub fn run(&mut self, chunk: &Chunk, run: &[Place], commands: &[Checked], findings: &mut Findings) -> Vec<Option<Confirmed>> {
         let mut confirmed = Vec::with_capacity(run.len());
         self.go(chunk, run, commands, findings, &mut confirmed);
@@ -126,7 +125,8 @@ impl Replay {
             }
         }
         for erase in effects.erase {
-            self.erased.insert((erase.seq, erase.position), *first);
+            // A later erasure of the licence orders it again: a directory may end between the two.
+            self.erased.entry((erase.seq, erase.position)).or_insert(*first);
         }
         self.state.write(effects.writes);
         self.registry = Some(registry);

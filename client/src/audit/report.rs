@@ -25,6 +25,8 @@ pub struct Report {
     pub erased: u64,
     /// Commands with an erased licence, of whose wrapped keys nothing signed says what is left.
     pub cut_wraps: u64,
+    /// What else could not be checked, in English and Chinese.
+    pub left_out: Vec<(String, String)>,
     /// The ledger id, in hex.
     pub ledger_id: String,
     /// Whether what is trusted was given, or taken from the ledger's own genesis.
@@ -73,7 +75,7 @@ impl Report {
                 format!("含已删除证照的指令的封装密钥（{count}条指令）"),
             )
         });
-        list.chain(cut).collect()
+        list.chain(cut).chain(self.left_out.iter().cloned()).collect()
     }
 
     fn rate(&self, count: u64) -> f64 {

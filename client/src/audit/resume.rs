@@ -19,6 +19,7 @@ use super::content::Lacking;
 use super::finding::{Code, Finding, Findings};
 use super::link::{LinkState, Root};
 use super::replay::Replay;
+use super::walk::StateFound;
 use super::{Options, TrustFile};
 use prost::Message as _;
 use std::collections::BTreeSet;
@@ -125,8 +126,8 @@ pub struct Progress {
     pub lacking: Lacking,
     /// What was found.
     pub findings: Findings,
-    /// What was found in states, by position among the sources.
-    pub states: Vec<(usize, Findings)>,
+    /// What was found in states.
+    pub states: Vec<StateFound>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -197,6 +198,9 @@ struct SavedFindings {
     list: Vec<SavedFinding>,
     #[prost(message, repeated, tag = "3")]
     counts: Vec<SavedFinding>,
+    /// Of a state, the number of records that its directory said to have.
+    #[prost(uint64, tag = "4")]
+    size: u64,
 }
 
 /// A finding, or how many there are of its code and source.
@@ -224,7 +228,7 @@ struct SavedReplay {
     erased: Vec<SavedPlace>,
 }
 
-fn save_findings(source: u64, findings: &Findings) -> SavedFindings {
+fn save_findings(source: u64, size: u64, findings: &Findings) -> SavedFindings {
     let one = |f: &Finding| SavedFinding {
         code: f.code.name().into(),
         source: f.source.clone(),
@@ -239,7 +243,8 @@ fn save_findings(source: u64, findings: &Findings) -> SavedFindings {
         count,
         ..SavedFinding::default()
     };
-    SavedFindings { source, list: findings.listed().iter().map(one).collect(), counts: findings.all_counts().map(count).collect() }
+    let (list, counts) = (findings.listed().iter().map(one).collect(), findings.all_counts().map(count).collect());
+    SavedFindings { source, list, counts, size }
 }
 
 fn load_findings(saved: SavedFindings) -> Option<Findings> {
@@ -275,8 +280,8 @@ fn encode(bound: &Digest, progress: &Progress, replay: Option<&Replay>) -> Vec<u
         marks: links.marks.concat(),
         absent: places(&progress.lacking.absent),
         struck: places(&progress.lacking.struck),
-        findings: Some(save_findings(0, &progress.findings)),
-        states: progress.states.iter().map(|(source, findings)| save_findings(*source as u64, findings)).collect(),
+        findings: Some(save_findings(0, 0, &progress.findings)),
+        states: progress.states.iter().map(|found| save_findings(found.source as u64, found.size, &found.findings)).collect(),
         replay: replay.map(|replay| SavedReplay { rules: replay.rules(), erased: erased(replay) }),
     }
     .encode_to_vec();
@@ -352,7 +357,10 @@ fn progress(saved: Saved) -> Option<Progress> {
         Some(size) => Some((size, saved.tree_edge.iter().map(|level| digests(level)).collect::<Option<Vec<_>>>()?)),
     };
     let places = |places: &[SavedPlace]| places.iter().map(|place| (place.seq, place.position)).collect();
-    let state = |saved: SavedFindings| Some((usize::try_from(saved.source).ok()?, load_findings(saved)?));
+    let state = |saved: SavedFindings| {
+        let (source, size) = (usize::try_from(saved.source).ok()?, saved.size);
+        Some(StateFound { source, size, findings: load_findings(saved)? })
+    };
     Some(Progress {
         next: saved.next,
         records: saved.records,

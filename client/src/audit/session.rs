@@ -4,7 +4,7 @@ use super::checkpoints::{self, Checkpoints, History};
 use super::finding::{Code, Findings};
 use super::source::{ReadError, Source};
 use super::walk::{Plan, StateAt, Walked, walk};
-use super::{Advance, CannotRead, Options, Report, Stage, content, directory, resume};
+use super::{Advance, CannotRead, Options, Report, Stage, content, directory, head, resume};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::panic::resume_unwind;
@@ -93,6 +93,8 @@ impl<'a> Session<'a> {
         });
         scans.into_iter().for_each(|findings| self.findings.extend(findings));
         let mut walks = walks?;
+        self.heads();
+        self.passed(&walks);
         if deep {
             self.rest(&walks, advance);
         }
@@ -242,6 +244,45 @@ impl<'a> Session<'a> {
         Ok(walks)
     }
 
+    /// The blocks that the directories' heads name, as far as their logs still hold them.
+    fn heads(&mut self) {
+        for held in &self.held {
+            let Some(store) = held.source.store() else { continue };
+            let name = held.source.name();
+            let mut findings = Findings::of(name);
+            match head::compare(store, &mut findings) {
+                Ok(true) => {}
+                Ok(false) => self.report.left_out.push((
+                    format!("the last block, and its time, in the head of {name}: its Raft log no longer holds one"),
+                    format!("{name}账本头所载的末块及其时间（其Raft日志中已无该块）"),
+                )),
+                Err(error) => {
+                    findings.add(
+                        Code::StorageDamaged,
+                        None,
+                        format!("The Raft log cannot be read: {error}."),
+                        "读取Raft日志时数据库出错。",
+                    );
+                }
+            }
+            self.findings.extend(findings);
+        }
+    }
+
+    /// States that nothing was compared with, because their directories changed while the audit was broken off.
+    fn passed(&mut self, walks: &[Walked]) {
+        let passed = walks.first().map_or(&[][..], |walked| &walked.passed);
+        // One that holds another history was walked by itself, to its own end.
+        let passed = passed.iter().filter(|source| **source == 0 || walks.get(**source).is_some_and(|walked| walked.compared));
+        for held in passed.filter_map(|source| self.held.get(*source)) {
+            let name = held.source.name();
+            self.report.left_out.push((
+                format!("the state of {name}: it changed while the audit was broken off, and ends before where that went on"),
+                format!("{name}的状态（审计中断期间有变化，且止于续审位置之前）"),
+            ));
+        }
+    }
+
     /// What directories keep of the tree beside what a walk compares. Records that the head counts and that
     /// are not there are a finding already: their tiles are not one more.
     fn trees(&mut self, walks: &[Walked]) {
@@ -328,9 +369,9 @@ impl<'a> Session<'a> {
 fn share_states(walks: &mut [Walked]) {
     for walk in 0..walks.len() {
         let states = walks.get_mut(walk).map(|walked| std::mem::take(&mut walked.states)).unwrap_or_default();
-        for (position, findings) in states {
-            if let Some(walked) = walks.get_mut(position).filter(|walked| walk == position || walked.compared) {
-                walked.findings.extend(findings);
+        for found in states {
+            if let Some(walked) = walks.get_mut(found.source).filter(|walked| walk == found.source || walked.compared) {
+                walked.findings.extend(found.findings);
                 walked.state_read = true;
             }
         }

@@ -119,7 +119,8 @@ fn part(store: &Store, replayed: &ReplayState, chain: &[u8; 32], from: &[u8], to
             }
             match due.next_if(|(due, _)| due.as_slice() == key) {
                 None => out.differences.add(Code::StateExtra, key),
-                // Which block was the last is not in the records; the rest of the head is compared below.
+                // Which block was the last is not in the records but in the log ([`super::head`]); the rest of the head
+                // is compared below.
                 Some(_) if key == keys::HEAD => out.other_head = !is_head(key, found, replayed, chain),
                 Some((_, value)) if value.as_slice() != found => out.differences.add(Code::StateDiffers, key),
                 Some(_) => {}

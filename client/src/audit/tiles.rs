@@ -93,12 +93,12 @@ struct Walk<'a> {
 }
 
 /// Audits the tiles under a checkpoint that the same place serves. `trust` says whose signatures count.
-pub async fn audit_tiles(url: &str, trust: &Trust, advance: &Advance<'_>) -> Result<Report, CannotRead> {
+pub async fn audit_tiles(web: &Web, trust: &Trust, advance: &Advance<'_>) -> Result<Report, CannotRead> {
     let begun = Instant::now();
+    let url = web.base();
     let cannot = |why: String| CannotRead { source_name: url.to_owned(), why };
-    let web = Web::new(url).map_err(cannot)?;
     let note = web.get("checkpoint").await.map_err(cannot)?.ok_or_else(|| cannot("there is no checkpoint".into()))?;
-    let mut walk = Walk { web: &web, tree: Tree::new(), time_ms: 0, commitments: 0, findings: Findings::of(url) };
+    let mut walk = Walk { web, tree: Tree::new(), time_ms: 0, commitments: 0, findings: Findings::of(url) };
     let mut report = Report { trust_given: true, ledger_id: hex::encode(trust.settings().ledger_id), ..Report::default() };
     match verify(&note, trust) {
         Err(error) => walk.findings.add(

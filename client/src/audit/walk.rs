@@ -15,6 +15,7 @@ use super::{Advance, Stage, state};
 use std::ops::Range;
 use vermilion_crypto::Digest;
 use vermilion_ledger::TILE_WIDTH;
+use vermilion_proto::body::Of;
 use vermilion_proto::view::{EnvelopeView, RecordView};
 use vermilion_registry::{Checked, ledger_id};
 use vermilion_storage::Store;
@@ -51,6 +52,17 @@ pub struct StateAt<'a> {
     pub store: &'a Store,
 }
 
+/// What was found in a directory's state.
+#[derive(Clone, Debug)]
+pub struct StateFound {
+    /// Position among the sources.
+    pub source: usize,
+    /// Records that the directory said to have.
+    pub size: u64,
+    /// What was found.
+    pub findings: Findings,
+}
+
 /// What a walk yields.
 pub struct Walked {
     /// Roots of the tree at each commitment record and where they were wanted.
@@ -81,8 +93,11 @@ pub struct Walked {
     pub departs: Option<u64>,
     /// What was found in this source.
     pub findings: Findings,
-    /// What was found in states, by position among the sources.
-    pub states: Vec<(usize, Findings)>,
+    /// What was found in states.
+    pub states: Vec<StateFound>,
+    /// Directories whose states were not compared, by position among the sources: they end before the place from
+    /// which the walk went on, and did not end there when it passed.
+    pub passed: Vec<usize>,
 }
 
 struct Walk<'a> {
@@ -143,6 +158,7 @@ impl<'a> Walk<'a> {
             departs: None,
             findings: Findings::of(source.name()),
             states: Vec::new(),
+            passed: Vec::new(),
         };
         let links = Links::new(source.store(), std::mem::take(&mut plan.wanted));
         let kept = plan.keep.as_ref().map(|(keep, bound)| keep.load(bound)).transpose().map_err(ReadError::Unreachable)?.flatten();
@@ -151,12 +167,25 @@ impl<'a> Walk<'a> {
         if let Some((progress, replay)) = kept {
             walk.next = progress.next;
             (walk.out.records, walk.out.signatures) = (progress.records, progress.signatures);
-            (walk.out.lacking, walk.out.states) = (progress.lacking, progress.states);
+            walk.out.lacking = progress.lacking;
             walk.out.findings.extend(progress.findings);
             walk.links.restore(progress.links).map_err(ReadError::Unreachable)?;
             walk.replay = replay;
+            walk.resume_states(progress.states);
         }
         Ok(walk)
+    }
+
+    /// Takes over what was found in states. A directory may have another size since, and so another state: that is
+    /// compared where it ends now, if the walk did not pass there.
+    fn resume_states(&mut self, mut found: Vec<StateFound>) {
+        found.retain(|found| self.plan.states.iter().any(|state| (state.source, state.size) == (found.source, found.size)));
+        if self.replay.is_some() {
+            let passed = self.plan.states.iter().filter(|state| state.size < self.next).map(|state| state.source);
+            self.out.passed = passed.filter(|source| !found.iter().any(|found| found.source == *source)).collect();
+        }
+        self.out.states = found;
+        self.compare_states();
     }
 
     /// Keeps how far the walk is, when it is time; answers whether to go on.
@@ -221,7 +250,7 @@ impl<'a> Walk<'a> {
         } else if !self.replay.as_ref().is_some_and(Replay::is_going) {
             self.link(seq, record, None);
         } else if record.has_command {
-            if !run.takes(record) {
+            if !run.takes(record) || run.erases() {
                 self.settle(run);
             }
             run.add(at);
@@ -314,11 +343,15 @@ impl<'a> Walk<'a> {
             return;
         }
         for at in self.plan.states.iter().filter(|state| state.size == self.next) {
+            if self.out.states.iter().any(|found| found.source == at.source) {
+                // Before a break.
+                continue;
+            }
             let mut findings = Findings::of(at.name);
             if let Err(error) = state::compare(at.store, replay.state(), chain, &mut findings) {
                 findings.add(Code::StorageDamaged, None, format!("The state cannot be read: {error}."), "读取状态时数据库出错。");
             }
-            self.out.states.push((at.source, findings));
+            self.out.states.push(StateFound { source: at.source, size: at.size, findings });
         }
     }
 
@@ -374,6 +407,12 @@ impl Run<'_> {
     fn takes(&self, record: &Readable) -> bool {
         let first = self.places.get(self.waiting.clone()).and_then(<[_]>::first).and_then(|place| place.record.as_ref());
         first.is_none_or(|first| (first.time_ms, first.rules) == (record.time_ms, record.rules))
+    }
+
+    /// Whether the next command erases: it begins a run of its own.
+    fn erases(&self) -> bool {
+        let body = self.commands.get(self.opened.end).and_then(|next| next.command.body.as_ref());
+        body.is_some_and(|body| matches!(body.of, Some(Of::EraseContent(_))))
     }
 
     /// Adds the place `at`, which has a command.

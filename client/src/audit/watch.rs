@@ -55,9 +55,9 @@ impl Point {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Continues {
     Yes,
-    /// The tiles give the newer root, and do not lead to it from the older one.
+    /// The tiles prove that the newer tree began with another root.
     No,
-    /// The tiles that are served do not give the newer root.
+    /// The tiles that are served do not give the newer root, or prove nothing of it.
     OtherTiles,
     /// It could not be found out.
     Unknown(String),
@@ -215,12 +215,10 @@ impl Watch {
         let mut found = Continues::Unknown("no node serves the newer tree".into());
         for other in self.nodes.iter().filter(|other| other.last.as_ref().is_some_and(|last| last.size >= newest.size)) {
             match continues(&other.web, point, newest).await {
-                Continues::Yes => return Continues::Yes,
-                Continues::No => found = Continues::No,
+                proved @ (Continues::Yes | Continues::No) => return proved,
                 // That speaks against the one that serves them, not against this checkpoint.
-                Continues::OtherTiles => {}
-                unknown @ Continues::Unknown(_) if found != Continues::No => found = unknown,
-                Continues::Unknown(_) => {}
+                Continues::OtherTiles => found = Continues::Unknown(format!("the tiles of {} do not give the newer tree", other.name)),
+                unknown @ Continues::Unknown(_) => found = unknown,
             }
         }
         found
@@ -346,7 +344,9 @@ fn kept(path: &Path, trust: &Trust) -> Result<Option<Point>, String> {
 }
 
 /// Whether the older checkpoint's tree is the beginning of the newer one's, by the tiles of a place
-/// that serves the newer tree.
+/// that serves the newer tree. Tiles are anybody's word, and not all of them are read to make the newer
+/// root. So they must first prove which root the newer tree had at the older size: there is only one for
+/// which a proof holds. If it does not hold, the tiles are wrong, whatever the older checkpoint says.
 async fn continues(web: &Web, old: &Point, new: &Point) -> Continues {
     let width = usize::try_from(new.size % TILE_WIDTH as u64).unwrap_or_default();
     let tail = match width {
@@ -365,9 +365,13 @@ async fn continues(web: &Web, old: &Point, new: &Point) -> Continues {
         if tree.root() != new.1 {
             return Ok(Continues::OtherTiles);
         }
+        let begun = tree.root_at(&tiles, old.0).map_err(|e| e.to_string())?;
         let proof = tree.consistency(&tiles, old.0, new.0).map_err(|e| e.to_string())?;
-        let holds = check_consistency(old.0, &old.1, new.0, &new.1, &proof).is_ok();
-        Ok::<_, String>(if holds { Continues::Yes } else { Continues::No })
+        Ok::<_, String>(match check_consistency(old.0, &begun, new.0, &new.1, &proof) {
+            Err(_) => Continues::OtherTiles,
+            Ok(()) if begun == old.1 => Continues::Yes,
+            Ok(()) => Continues::No,
+        })
     });
     proved.await.map_err(|e| e.to_string()).and_then(|proved| proved).unwrap_or_else(Continues::Unknown)
 }

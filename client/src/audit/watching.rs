@@ -1,7 +1,7 @@
 //! `vermilion audit --watch`: from arguments to rounds, alarms told everywhere, and an exit code.
 
 use super::alarm::{Alarm, Kind, metrics, write_whole};
-use super::cli::{complain, fail, line, trusted, unwritten};
+use super::cli::{Vouched, complain, fail, line, trusted, unwritten, vouched};
 use super::watch::Watch;
 use super::web::Web;
 use super::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE};
@@ -33,7 +33,7 @@ pub struct WatchArgs {
     /// Where to keep what was seen, and the evidence; else in the configuration's state folder
     #[arg(long, value_name = "DIR", requires = "watch")]
     pub keep: Option<PathBuf>,
-    /// Where to post every alarm as JSON (http only)
+    /// Where to post every alarm as JSON; over https under the authorities that --ca names
     #[arg(long, value_name = "URL", requires = "watch")]
     pub webhook: Option<String>,
     /// A file of figures in Prometheus' text format, written anew each round
@@ -104,18 +104,21 @@ fn prepare(args: &AuditArgs, access: &Access) -> Result<(Watch, Option<Web>), St
         (None, Some(state)) => state.join("watch"),
         (None, None) => return Err("name a folder for what was seen (--keep), or a configuration".into()),
     };
-    let webhook = args.watch.webhook.as_deref().map(Web::new).transpose()?;
-    let watch = Watch::open(places(args, access)?, trust, &folder, Duration::from_secs(args.watch.stall), now_ms())?;
+    let vouched = vouched(args, access)?;
+    let webhook = args.watch.webhook.as_deref().map(|url| Web::over(url, vouched.named.clone())).transpose()?;
+    let watch = Watch::open(places(args, access, &vouched)?, trust, &folder, Duration::from_secs(args.watch.stall), now_ms())?;
     Ok((watch, webhook))
 }
 
 /// The places that are followed: those of tiles, and of nodes by name; given neither, all nodes of the
-/// configuration.
-fn places(args: &AuditArgs, access: &Access) -> Result<Vec<(String, Web)>, String> {
-    let place = |address: &str| Web::new(&if address.contains("://") { address.to_owned() } else { format!("http://{address}") });
+/// configuration. These are asked over TLS where the ledger connects so.
+fn places(args: &AuditArgs, access: &Access, vouched: &Vouched) -> Result<Vec<(String, Web)>, String> {
+    let url = |scheme: &str, address: &str| if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") };
+    let scheme = if vouched.ledger.is_some() { "https" } else { "http" };
+    let place = |address: &str| Web::over(&url(scheme, address), vouched.ledger.clone());
     let mut out = Vec::new();
-    for url in &args.tiles {
-        out.push((url.clone(), place(url)?));
+    for tiles in &args.tiles {
+        out.push((tiles.clone(), Web::over(&url("http", tiles), vouched.for_tiles())?));
     }
     let named = args.nodes.as_deref().unwrap_or_default();
     for name in named {

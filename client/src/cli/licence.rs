@@ -5,13 +5,12 @@ use super::issue::{IssueArgs, issue};
 use super::operators::{moment, unhex};
 use super::output::{shown_chinese, status_json, status_text, table};
 use crate::change::Grounds;
-use crate::clock::show_ms;
+use crate::clock::{show_day, show_ms};
 use crate::error::{ClientError, Exit};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use vermilion_proto::{LicenceState, StatusChange};
-use vermilion_registry::codes::dates;
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::status::{Flag, State};
 
@@ -152,7 +151,7 @@ async fn show(context: &Context, identifier: &str) -> Result<Exit, ClientError> 
     let value = json!({
         "identifier": identifier, "state": name, "state_zh": shown_chinese(name), "flags": flags(state.flags), "version": state.version,
         "type": state.type_code, "type_version": state.type_version, "unit": state.unit, "area": state.area,
-        "issued_on": day(state.issued_on), "effective_from": day(state.effective_from), "expires_on": day(state.expires_on),
+        "issued_on": show_day(state.issued_on), "effective_from": show_day(state.effective_from), "expires_on": show_day(state.expires_on),
         "seq": state.seq, "position": state.position, "changed_seq": state.changed_seq, "erased": state.erased,
         "changes": changes.iter().map(change_json).collect::<Vec<_>>(),
     });
@@ -162,7 +161,7 @@ async fn show(context: &Context, identifier: &str) -> Result<Exit, ClientError> 
 
 fn text(identifier: &str, state: &LicenceState, changes: &[StatusChange]) -> String {
     let name = state_name(state.state);
-    let expires = if state.expires_on == 0 { "长期 no term".to_owned() } else { day(state.expires_on) };
+    let expires = if state.expires_on == 0 { "长期 no term".to_owned() } else { show_day(state.expires_on) };
     let head = format!(
         "{identifier}\n  状态 state     {} / {name} {}\n  类型 type      {} v{}\n  单位 unit      {}\n  期限 term      {} – {expires}\n  \
          记录 record    {} (position {})\n",
@@ -171,7 +170,7 @@ fn text(identifier: &str, state: &LicenceState, changes: &[StatusChange]) -> Str
         state.type_code,
         state.type_version,
         state.unit,
-        day(state.effective_from),
+        show_day(state.effective_from),
         state.seq,
         state.position,
     );
@@ -201,10 +200,6 @@ fn state_name(number: u32) -> &'static str {
 
 fn flags(set: u32) -> Vec<&'static str> {
     Flag::in_set(set).map(Flag::name).collect()
-}
-
-fn day(day: u32) -> String {
-    dates::from_day(day).map(dates::format).unwrap_or_default()
 }
 
 fn change_json(change: &StatusChange) -> Value {

@@ -4,7 +4,7 @@ use super::Context;
 use super::operators::unhex;
 use super::trust::load_trust;
 use crate::client::Client;
-use crate::clock::{now_ms, read_length, show_length, show_ms};
+use crate::clock::{now_ms, read_length, show_day, show_length, show_ms};
 use crate::error::{ClientError, Exit};
 use crate::receipt::document::{MAX_FILE, write_file};
 use crate::receipt::{Document, Form, Freshness, ReceiptCheck, StatusVerdict, Verdict, disclose};
@@ -34,7 +34,7 @@ pub enum ReceiptVerb {
     #[command(after_help = "Example:\n  vermilion receipt check licence.vmr --trust trust.json --max-age 24h\n\n\
         Says by itself each: genuine (the record is in the ledger), issued by (the unit signed it), unaltered, the status as of when,\n\
         cosigned by which nodes, how old. It knows every form by its beginning. Of several receipts the worst decides: 1, then 5, then 6.\n\
-        A receipt without a status says so; with --need-status it counts as not valid.")]
+        A receipt without a status says so; with --need-status it counts as not valid. A licence out of its term is not valid in any case.")]
     Check(Check),
 }
 
@@ -247,9 +247,10 @@ fn judge(checked: &ReceiptCheck, now: u64, args: &Check) -> Exit {
     if checked.freshness(now, args.max_age) != Freshness::Fresh {
         return Exit::TooOld;
     }
-    match (checked.shown(now), &checked.item) {
-        (Some(shown), _) if shown.verify_code() != 0 => Exit::NotValid,
-        (None, _) if args.need_status => Exit::NotValid,
+    match checked.shown(now) {
+        Some(shown) if shown.verify_code() != 0 => Exit::NotValid,
+        // What was taken out of it must not make good what its own dates say.
+        None if args.need_status || checked.out_of_term(now).is_some() => Exit::NotValid,
         _ => Exit::Yes,
     }
 }
@@ -276,6 +277,10 @@ fn text(name: &str, checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> S
         .as_ref()
         .map(|i| if i.identifier.is_empty() { format!("{} (个人标识 personal)", i.type_code) } else { i.identifier.clone() });
     out += &line("未改 unaltered  ", &checked.unaltered, licence.unwrap_or_default());
+    if let Some((from, to)) = checked.term() {
+        let to = if to == 0 { "长期 no term".to_owned() } else { show_day(to) };
+        out += &format!("    期限 term        {} – {to}\n", show_day(from));
+    }
     for field in &checked.fields {
         out += &format!("      {} = {}\n", field.name, field.value);
     }
@@ -291,12 +296,16 @@ fn text(name: &str, checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> S
 }
 
 fn status_line(checked: &ReceiptCheck, now: u64) -> String {
-    match (&checked.status, checked.shown(now)) {
-        (StatusVerdict::Refused(why), _) => format!("  ✗ 状态 status      {why}\n"),
-        (StatusVerdict::Proven(status), Some(shown)) => {
+    match (&checked.status, checked.shown(now), checked.out_of_term(now)) {
+        (StatusVerdict::Refused(why), ..) => format!("  ✗ 状态 status      {why}\n"),
+        (StatusVerdict::Proven(status), Some(shown), _) => {
             let mark = if shown.verify_code() == 0 { '✓' } else { '✗' };
             let (zh, en) = (shown.chinese(), shown.name());
             format!("  {mark} 状态 status      {zh} / {en}, 截至记录 as of record {}, {}\n", status.seq, show_ms(status.time_ms))
+        }
+        (_, _, Some(shown)) => {
+            let (zh, en) = (shown.chinese(), shown.name());
+            format!("  ✗ 状态 status      {zh} / {en}, 依证照所载日期 by its own dates; 其余未说明 the receipt does not say the rest\n")
         }
         _ if checked.item.is_some() => {
             "  – 状态 status      未说明 the receipt does not say: it is older than status proofs, or was given without\n".into()
@@ -341,6 +350,31 @@ mod tests {
         assert_eq!(judge(&record, NOW, &asked(false, None)), Exit::Yes);
         assert_eq!(judge(&record, NOW, &asked(true, None)), Exit::NotValid);
         assert_eq!(judge(&record, NOW, &asked(false, Some(&identifier))), Exit::No);
+    }
+
+    #[test]
+    fn without_a_status_the_licences_own_dates_count_all_the_same() {
+        // 60,000 days from 1900 on: in 2064.
+        let after = 3_000_000_000_000;
+        let mut stripped = receipt(taken(), LEDGER);
+        stripped.status_proof.clear();
+        let checked = crate::receipt::check(&stripped, &trust());
+        assert_eq!((judge(&checked, NOW, &asked(false, None)), judge(&checked, after, &asked(false, None))), (Exit::Yes, Exit::NotValid));
+        assert_eq!((&checked.json(NOW)["status"]["valid"], &checked.json(after)["status"]["shown"]), (&Value::Null, &json!("expired")));
+        assert_eq!(checked.json(NOW)["licence"]["expires_on"], "2064-04-09");
+        let shown = |now| text("licence.vmr", &checked, now, None);
+        assert!(shown(NOW).contains("– 2064-04-09") && shown(NOW).contains("– 状态") && shown(after).contains("✗ 状态 status      已过期"));
+        // One that names no first day begins on the day of its issue.
+        for (effective_from, issued_on) in [(59_000, 0), (0, 59_000)] {
+            for status in [checked.status.clone(), crate::receipt::check(&receipt(taken(), LEDGER), &trust()).status] {
+                let mut early = checked.clone();
+                early.status = status;
+                early.item = early.item.map(|item| vermilion_proto::LicenceItem { effective_from, issued_on, expires_on: 0, ..item });
+                assert_eq!(judge(&early, NOW, &asked(false, None)), Exit::NotValid);
+                assert_eq!(judge(&early, after, &asked(false, None)), Exit::Yes);
+                assert!(text("licence.vmr", &early, NOW, None).contains("尚未生效"));
+            }
+        }
     }
 
     #[test]

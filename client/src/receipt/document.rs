@@ -65,8 +65,8 @@ impl Document {
         } else if bytes.starts_with(&COSE_BEGINS) {
             let (receipt, cose) = of_cose(bytes)?;
             (Form::Cose, receipt, Some(cose))
-        } else if bytes.first() == Some(&b'{') {
-            let json: Json = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        } else if let Some(json) = json_of(bytes) {
+            let json: Json = serde_json::from_slice(json).map_err(|e| e.to_string())?;
             (Form::Json, json.receipt()?, None)
         } else {
             (Form::Binary, read_receipt(bytes).map_err(|e| e.0)?, None)
@@ -206,6 +206,13 @@ struct JsonStatus {
     inclusion: String,
     licences: u64,
     proof: String,
+}
+
+/// The bytes that begin as the JSON form does. White space is free there, and some editors put a byte order
+/// mark in front.
+fn json_of(bytes: &[u8]) -> Option<&[u8]> {
+    let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    json.trim_ascii_start().starts_with(b"{").then_some(json)
 }
 
 fn text(bytes: &[u8]) -> String {

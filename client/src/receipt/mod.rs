@@ -6,7 +6,7 @@ pub mod document;
 
 pub use document::{Document, Form};
 
-use crate::clock::show_ms;
+use crate::clock::{show_day, show_ms};
 use crate::use_licence::{Field, check_fields};
 use serde_json::{Value, json};
 use vermilion_crypto::Digest;
@@ -132,8 +132,23 @@ impl ReceiptCheck {
     /// where that is later.
     #[must_use]
     pub fn shown(&self, now_ms: u64) -> Option<Shown> {
-        let (StatusVerdict::Proven(status), Some(item)) = (&self.status, &self.item) else { return None };
-        Some(shown(status.state, item.effective_from, item.expires_on, days::of(status.time_ms.max(now_ms))))
+        let (StatusVerdict::Proven(status), Some((from, to))) = (&self.status, self.term()) else { return None };
+        Some(shown(status.state, from, to, days::of(status.time_ms.max(now_ms))))
+    }
+
+    /// First and last day of the licence's term, as items carry days; the last is 0 without term.
+    #[must_use]
+    pub fn term(&self) -> Option<(u32, u32)> {
+        self.item.as_ref().map(term)
+    }
+
+    /// What the licence's own dates say against it, on the checkpoint's day, or today where that is later: that
+    /// its term is over, or has not begun. They are signed with it, and so count without a proof of its status too.
+    #[must_use]
+    pub fn out_of_term(&self, now_ms: u64) -> Option<Shown> {
+        let (from, to) = self.term()?;
+        let today = days::of(self.as_of_ms().unwrap_or_default().max(now_ms));
+        Some(shown(State::Valid, from, to, today)).filter(|shown| shown.verify_code() != 0)
     }
 
     /// The moment as of which those vouch whom the trust asks for, outside witnesses among them, in Unix milliseconds.
@@ -143,9 +158,9 @@ impl ReceiptCheck {
     }
 
     fn status_json(&self, now_ms: u64) -> Value {
-        match (&self.status, self.shown(now_ms)) {
-            (StatusVerdict::Refused(why), _) => json!({ "ok": false, "proven": false, "why": why }),
-            (StatusVerdict::Proven(status), Some(shown)) => json!({
+        match (&self.status, self.shown(now_ms), self.out_of_term(now_ms)) {
+            (StatusVerdict::Refused(why), ..) => json!({ "ok": false, "proven": false, "why": why }),
+            (StatusVerdict::Proven(status), Some(shown), _) => json!({
                 "ok": true,
                 "proven": true,
                 "valid": shown.verify_code() == 0,
@@ -155,6 +170,14 @@ impl ReceiptCheck {
                 "verify_code": shown.verify_code(),
                 "as_of_seq": status.seq,
                 "as_of": show_ms(status.time_ms),
+            }),
+            (_, _, Some(shown)) => json!({
+                "ok": true,
+                "proven": false,
+                "valid": false,
+                "shown": shown.name(),
+                "shown_zh": shown.chinese(),
+                "verify_code": shown.verify_code(),
             }),
             _ => json!({ "ok": true, "proven": false }),
         }
@@ -191,14 +214,22 @@ impl ReceiptCheck {
     }
 }
 
+/// First and last day of an item's term: one that names no first day begins on the day of its issue.
+fn term(item: &LicenceItem) -> (u32, u32) {
+    (if item.effective_from == 0 { item.issued_on } else { item.effective_from }, item.expires_on)
+}
+
 fn item_json(item: &LicenceItem) -> Value {
     let tag = (!item.identifier_tag.is_empty()).then(|| hex::encode(&item.identifier_tag));
+    let (from, to) = term(item);
     json!({
         "identifier": (!item.identifier.is_empty()).then_some(&item.identifier),
         "identifier_tag": tag,
         "type": item.type_code,
         "issuing_authority": item.issuing_authority,
         "version": item.version,
+        "effective_from": show_day(from),
+        "expires_on": (to != 0).then(|| show_day(to)),
     })
 }
 

@@ -402,6 +402,14 @@ fn forms_come_back_and_others_are_told() {
         assert_eq!((read.form, &read.receipt), (form, &good));
         assert_eq!(read.encode(form).unwrap(), bytes);
     }
+    // White space is free in JSON, and nowhere else.
+    let encoded = |form| Document::new(good.clone()).encode(form).unwrap();
+    for before in ["\u{feff}", "\r\n\t ", "\u{feff}\n"] {
+        let read = Document::parse(&[before.as_bytes(), &encoded(Form::Json)].concat()).unwrap();
+        assert_eq!((read.form, &read.receipt), (Form::Json, &good));
+        assert!(Document::parse(&[before.as_bytes(), &encoded(Form::Binary)].concat()).is_err());
+        assert!(Document::parse(&[before.as_bytes(), &encoded(Form::TlogProof)].concat()).is_err());
+    }
     assert!(Document::new(good.clone()).encode(Form::Cose).is_err());
     let first = [b"VMRCPT1\n".as_slice(), &good.encode_to_vec()].concat();
     assert_eq!(Document::parse(&first).unwrap().receipt, good);

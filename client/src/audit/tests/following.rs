@@ -7,7 +7,7 @@ use crate::audit::{AuditArgs, CANNOT_READ, CLEAN, FOUND, Kind, TrustFile, USAGE,
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
-use vermilion_ledger::{Conflict, verify};
+use vermilion_ledger::{Conflict, Tree, leaf_hash, tile_path, verify};
 
 /// With two checkpoints: after 10 records, and after 303.
 fn grown() -> Sample {
@@ -21,7 +21,7 @@ fn grown() -> Sample {
 }
 
 async fn codes(served: &Served, sample: &Sample) -> Vec<&'static str> {
-    let report = audit_tiles(&served.base, &sample.trust, &|_, _, _, _| {}).await.unwrap();
+    let report = audit_tiles(&Web::new(&served.base).unwrap(), &sample.trust, &|_, _, _, _| {}).await.unwrap();
     report.findings.iter().map(|f| f.code.name()).collect()
 }
 
@@ -29,7 +29,7 @@ async fn codes(served: &Served, sample: &Sample) -> Vec<&'static str> {
 async fn tiles_alone_show_the_tree_and_no_more() {
     let (sample, served) = (grown(), Served::start().await);
     served.publish(&sample, 303);
-    let report = audit_tiles(&served.base, &sample.trust, &|_, _, _, _| {}).await.unwrap();
+    let report = audit_tiles(&Web::new(&served.base).unwrap(), &sample.trust, &|_, _, _, _| {}).await.unwrap();
     assert!(report.clean, "{}", report.to_text());
     assert_eq!((report.records, report.covered, report.commitments, report.checkpoints), (303, 303, 3, 1));
     assert!(report.unchecked().len() > 4 && report.to_text().contains("NOT CHECKED the units' signatures"));
@@ -61,7 +61,7 @@ async fn tiles_that_do_not_fit_are_found() {
     served.publish(&sample, 303);
     served.files.lock().unwrap().remove("tile/entries/001.p/47");
     assert_eq!(codes(&served, &sample).await, ["record-missing"]);
-    assert!(audit_tiles(&Served::start().await.base, &sample.trust, &|_, _, _, _| {}).await.is_err());
+    assert!(audit_tiles(&Web::new(&Served::start().await.base).unwrap(), &sample.trust, &|_, _, _, _| {}).await.is_err());
 }
 
 fn watch(served: &[&Served], sample: &Sample, folder: &Path) -> Watch {
@@ -237,6 +237,56 @@ async fn what_nobody_signed_or_no_tiles_give_diverges() {
     let tail = served.files.lock().unwrap()["tile/0/001.p/47"].iter().map(|byte| byte ^ 1).collect();
     served.put("tile/0/001.p/47", tail);
     assert_eq!(kinds(&mut watch, 4).await, [(Kind::Divergence, "node-0".to_owned())]);
+}
+
+/// Serves the tiles of a tree at some sizes, the last one the largest; answers the roots.
+fn serve_tree(served: &Served, sizes: &[u64]) -> Vec<[u8; 32]> {
+    let (mut tree, mut roots) = (Tree::new(), Vec::new());
+    for n in 0..*sizes.last().unwrap() {
+        for tile in tree.append(leaf_hash(&n.to_be_bytes())) {
+            served.put(&tile_path(tile.level, tile.index, 256), tile.bytes);
+        }
+        if sizes.contains(&tree.size()) {
+            roots.push(tree.root());
+            for level in 0..3 {
+                if let Some((index, bytes)) = tree.partial_tile(level) {
+                    served.put(&tile_path(level, index, bytes.len() / 32), bytes);
+                }
+            }
+        }
+    }
+    roots
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tiles_that_spoil_a_proof_speak_against_who_serves_them() {
+    // So large that its root is made of a tile above the lowest ones.
+    const NEW: u64 = 65_836;
+    let (sample, a, b, c) = (Sample::busy(), Served::start().await, Served::start().await, Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let roots = serve_tree(&a, &[10, 200, NEW]);
+    let right = a.files.lock().unwrap()["tile/0/000"].clone();
+    let mut wrong = right.clone();
+    wrong[5] ^= 1;
+    for served in [&a, &b] {
+        served.put("checkpoint", note(10, roots[0], &[1, 2, 3]));
+    }
+    let mut watch = watch(&[&a, &b, &c], &sample, folder.path());
+    assert_eq!(kinds(&mut watch, 1).await, []);
+    a.put("checkpoint", note(NEW, roots[2], &[1, 2, 3]));
+    a.put("tile/0/000", wrong.clone());
+    assert_eq!(kinds(&mut watch, 2).await, [(Kind::Divergence, "node-0".to_owned())], "its own signed trees are of one history");
+    a.put("tile/0/000", right.clone());
+    assert_eq!((kinds(&mut watch, 3).await, watch.size()), (vec![], NEW));
+    // Nor are they held against another, whose checkpoint is proved by them.
+    a.put("tile/0/000", wrong);
+    b.put("checkpoint", note(200, roots[1], &[1, 2, 3]));
+    assert_eq!((kinds(&mut watch, 4).await, watch.standing()["node-1"].size), (vec![], 10));
+    a.put("tile/0/000", right);
+    assert_eq!((kinds(&mut watch, 5).await, watch.standing()["node-1"].size), (vec![], 200));
+    // A perfect tree's root stands for itself in a proof: another one is a fork all the same.
+    c.put("checkpoint", note(64, [7; 32], &[1, 2, 3]));
+    assert_eq!(kinds(&mut watch, 6).await, [(Kind::Fork, "node-2".to_owned())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

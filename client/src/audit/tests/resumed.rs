@@ -1,9 +1,10 @@
 //! An audit that is broken off and goes on.
 
-use super::sample::{Memoried, Sample, found};
-use crate::audit::{Keep, Options, Source, audit};
+use super::sample::{Memoried, Sample, found, open};
+use crate::audit::{Keep, Options, Report, Source, audit};
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use vermilion_storage::{Commit, Mode, Store};
 
 /// More records than one chunk holds, one of them wrong near the start and one near the end.
 fn long() -> Memoried {
@@ -73,4 +74,43 @@ fn it_finds_what_an_audit_in_one_go_finds() {
     assert!(refused(&kept, other, &sources).contains("another"));
     let renamed = Memoried { name: "b".into(), ..source.clone() };
     assert!(refused(&kept, keep(&path, false), &[&renamed]).contains("another"));
+}
+
+/// A directory that went on while the audit was broken off ends elsewhere than where its state was compared.
+#[test]
+fn a_state_that_changed_behind_where_the_audit_goes_on_is_told_to_be_unchecked() {
+    let mut sample = Sample::new();
+    sample.commands_a_second = 64;
+    let (short, later, long) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (dir, size) in [(&short, 100), (&later, 900), (&long, 2_500)] {
+        for n in sample.records.len()..size {
+            sample.issue(&[&format!("N{n}")]);
+        }
+        sample.write(dir.path());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.state");
+    let audited = |stop: bool| {
+        let (long, short) = (open(long.path()), open(short.path()));
+        audit(&[&long as &dyn Source, &short], &keep(&path, stop), &|_, _, _, _| {})
+    };
+    let states = |report: &Report| report.unchecked().iter().filter(|(en, _)| en.starts_with("the state of")).count();
+    assert!(audited(true).is_err());
+    let kept = std::fs::read(&path).unwrap();
+    let report = audited(false).unwrap();
+    assert_eq!((report.findings.as_slice(), states(&report)), (&[][..], 0), "it was compared before the break");
+
+    std::fs::write(&path, kept).unwrap();
+    std::fs::remove_dir_all(short.path().join("db")).unwrap();
+    std::fs::rename(later.path().join("db"), short.path().join("db")).unwrap();
+    let forged = Commit { state: vec![(b"l/iforged.forged.forged".to_vec(), Some(vec![1]))], ..Commit::default() };
+    {
+        let store = Store::open(short.path(), Mode::Node).unwrap();
+        store.commit(&forged).unwrap();
+        store.flush().unwrap();
+    }
+    let report = audited(false).unwrap();
+    assert_eq!((report.findings.as_slice(), states(&report)), (&[][..], 1));
+    // From the first record on it is compared.
+    assert!(!audited(false).unwrap().clean);
 }

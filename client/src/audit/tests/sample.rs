@@ -10,7 +10,7 @@ use vermilion_proto::body::Of;
 use vermilion_proto::{
     AddOperator, Body, Bytes, Command, Commitment, EraseContent, Genesis, GenesisNode, Head, HolderTag, IdentifierClass, Implementation,
     IssueLicences, LicenceItem, LicenceType, Message as _, Operator, Origin, Provenance, PublishType, Record, RegisterUnit, Sharing,
-    SharingDecision, Signer, SignerKind, StoredRecord, Unit, VaultKey,
+    SharingDecision, Signer, SignerKind, StoredRecord, SupersedeLicence, Unit, VaultKey,
 };
 use vermilion_registry::codes::{identifier::Identifier, uscc};
 use vermilion_registry::kv::Memory;
@@ -254,11 +254,30 @@ impl Sample {
         self.submit(head, Of::IssueLicences(body), &["mia", "carl"], items, sealed);
     }
 
+    /// Issues the second version of a licence.
+    pub fn supersede(&mut self, serial: &str) {
+        let issuer = self.issuer.clone();
+        let mut head = self.head(&issuer, &[("mia", "maker"), ("carl", "checker")]);
+        let content = format!("{serial:<500}, renewed").into_bytes();
+        let plain = [Plain { key: ContentKey(sha256(&content)), content: &content }];
+        let sealed = self.session.seal(&head.nonce, &plain, None).unwrap();
+        head.wraps_digest = sealed.wraps_digest();
+        let item = LicenceItem {
+            identifier: identifier(&issuer, serial, 2),
+            version: 2,
+            previous: identifier(&issuer, serial, 1),
+            superseded_because: "renewal".into(),
+            ..item(&issuer, serial, &sha256(&sealed.ciphertexts[0]))
+        };
+        let body = SupersedeLicence { items_root: vermilion_ledger::items_root(&[item.encode_to_vec()]).to_vec(), items_count: 1 };
+        self.submit(head, Of::SupersedeLicence(body), &["mia", "carl"], vec![item], sealed);
+    }
+
     pub fn erase(&mut self, serial: &str) {
         let issuer = self.issuer.clone();
         let mut head = self.head(&issuer, &[("mia", "maker"), ("carl", "checker")]);
         (head.legal_basis, head.reason) = (vec!["个人信息保护法第四十七条".into()], "request".into());
-        let body = EraseContent { licence: identifier(&issuer, serial), kind: "erasure".into(), ..Default::default() };
+        let body = EraseContent { licence: identifier(&issuer, serial, 1), kind: "erasure".into(), ..Default::default() };
         self.submit(head, Of::EraseContent(body), &["mia", "carl"], Vec::new(), Sealed::default());
     }
 
@@ -334,15 +353,15 @@ fn licence_type() -> LicenceType {
     }
 }
 
-fn identifier(issuer: &str, serial: &str) -> String {
-    Identifier::build(&format!("{CITY}001"), issuer, serial, 1).unwrap().as_str().to_owned()
+fn identifier(issuer: &str, serial: &str, version: u16) -> String {
+    Identifier::build(&format!("{CITY}001"), issuer, serial, version).unwrap().as_str().to_owned()
 }
 
 fn item(issuer: &str, serial: &str, ciphertext_digest: &[u8; 32]) -> LicenceItem {
     let issued = days::of(START) - 10;
     LicenceItem {
         format_version: 1,
-        identifier: identifier(issuer, serial),
+        identifier: identifier(issuer, serial, 1),
         type_code: format!("{CITY}001"),
         type_version: 1,
         issuing_authority: issuer.into(),
