@@ -74,7 +74,9 @@ pub async fn issue_file(
     let facts = tokio::task::spawn_blocking(move || examine(&owned)).await.map_err(broken)??;
     let current = client.types().await?;
     let states: Vec<_> = current.states().cloned().collect();
-    let journal = Journal::open(client.config().state_dir(), client.ledger_id(), &facts.digest, now_ms(), &states)?;
+    let most = client.most_items().await?;
+    let journal = Journal::open(client.config().state_dir(), client.ledger_id(), &facts.digest, now_ms(), &states, most)?;
+    let items_max = journal.items_max();
     let import = Arc::new(Import {
         facts,
         types: Types::new(journal.types()?),
@@ -88,7 +90,7 @@ pub async fn issue_file(
 
     let (sender, mut events) = mpsc::channel(READ_AHEAD);
     let owned: PathBuf = path.into();
-    tokio::task::spawn_blocking(move || read(&owned, &sender));
+    tokio::task::spawn_blocking(move || read(&owned, items_max, &sender));
     let (mut order, mut summary) = (InOrder::default(), Summary::default());
     let mut waiting: VecDeque<Chunk> = VecDeque::new();
     let mut under_way: JoinSet<Result<(u64, Vec<RowReport>), ClientError>> = JoinSet::new();
@@ -142,10 +144,10 @@ fn broken(error: tokio::task::JoinError) -> ClientError {
 }
 
 /// Reads the file to its end, unless nobody listens any more.
-fn read(path: &Path, events: &mpsc::Sender<Event>) {
+fn read(path: &Path, items_max: usize, events: &mpsc::Sender<Event>) {
     let run = || -> Result<Option<FileFacts>, ClientError> {
         let mut lines = Lines::open(path)?;
-        let mut chunker = Chunker::default();
+        let mut chunker = Chunker::new(items_max);
         let mut number = 0;
         while let Some(line) = lines.next_line()? {
             number += 1;
@@ -441,7 +443,7 @@ mod tests {
         let good: Vec<&str> = ROWS.lines().take(3).collect();
         std::fs::write(&path, format!("{}\n\n{{\"certificateIdentifier\":\"x\"}}\n{}\n{}\n", good[0], good[1], good[2])).unwrap();
         let (sender, mut events) = mpsc::channel(100);
-        read(&path, &sender);
+        read(&path, 1000, &sender);
         drop(sender);
         let (mut lines, mut rows, mut ended) = (0, 0, false);
         while let Some(event) = events.blocking_recv() {
