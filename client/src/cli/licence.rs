@@ -28,7 +28,7 @@ pub enum LicenceVerb {
         /// The licence's identifier
         identifier: String,
     },
-    /// Ask a licence's status, where it is public; else make a `verify`
+    /// Ask a licence's status, where it is public; else make a `verify`. Exit 0 if it is valid, 1 if not
     Status {
         /// The licence's identifier
         identifier: String,
@@ -112,7 +112,7 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
             let challenge = challenge.as_deref().map(|c| c.split_once('=').ok_or_else(bad)).transpose()?;
             let status = context.client()?.licence_status(&identifier, challenge).await?;
             context.out.answer(&status_json(&identifier, &status), || status_text(&identifier, &status));
-            Ok(Exit::Yes)
+            Ok(if status.verify_code == 0 { Exit::Yes } else { Exit::No })
         }
         LicenceVerb::Change(args) => {
             known_target(&args.to)?;
