@@ -189,16 +189,14 @@ impl Connection {
         found.inspect(|at| self.inner.preferred.store(*at, Ordering::Relaxed)).is_some()
     }
 
-    /// A client of one node, by its place in the configuration.
-    #[must_use]
-    pub fn client_of(&self, node: usize) -> Option<LedgerClient<Channel>> {
-        self.wire(node, None).ok().map(|wire| client(&wire))
+    /// A client of one node, by its place in the configuration. It fails before anything is asked, as by a key that does not open.
+    pub fn client_of(&self, node: usize) -> Result<LedgerClient<Channel>, ClientError> {
+        self.wire(node, None).map(|wire| client(&wire))
     }
 
     /// A client of one node over the connection of a unit.
-    #[must_use]
-    pub fn client_for(&self, node: usize, unit: &str) -> Option<LedgerClient<Channel>> {
-        self.wire(node, self.inner.dialer.is_tls().then_some(unit)).ok().map(|wire| client(&wire))
+    pub fn client_for(&self, node: usize, unit: &str) -> Result<LedgerClient<Channel>, ClientError> {
+        self.wire(node, self.inner.dialer.is_tls().then_some(unit)).map(|wire| client(&wire))
     }
 
     /// What makes the connections.

@@ -108,6 +108,11 @@ impl Dialer {
         self.authority.is_some()
     }
 
+    /// Opens what is shown for questions, so that what is amiss with it is told as such and not as a node's silence.
+    pub fn ready(&self) -> Result<(), ClientError> {
+        self.authority.as_ref().map_or(Ok(()), |authority| self.credential(authority, None).map(|_| ()))
+    }
+
     /// The first certificate of the unit's operators that is here. If no unit is named, one of the
     /// city's managing unit, which a ledger knows from its beginning; else any.
     fn credential(&self, authority: &Authority, unit: Option<&str>) -> Result<Option<Arc<CredentialSlot>>, ClientError> {

@@ -209,7 +209,7 @@ pub async fn main() -> Exit {
 }
 
 async fn run_audit(context: &Context, args: AuditArgs) -> Exit {
-    let access = match context.config.as_ref().map(|path| access(path)).transpose() {
+    let access = match audit_access(context, &args) {
         Ok(access) => access,
         Err(error) => {
             context.out.error(&error);
@@ -222,6 +222,21 @@ async fn run_audit(context: &Context, args: AuditArgs) -> Exit {
         audit::CANNOT_READ => Exit::Unreachable,
         _ => Exit::Usage,
     }
+}
+
+/// What an audit is given, looked at as far as no node is needed for it.
+fn audit_access(context: &Context, args: &AuditArgs) -> Result<Option<audit::Access>, ClientError> {
+    let access = context.config.as_ref().map(|path| access(path)).transpose()?;
+    // A watch asks as the public does; records are for those who show a certificate.
+    let Some(asked) = args.nodes.as_deref().filter(|_| !args.watch.watch) else { return Ok(access) };
+    let is_known = |name: &str| name.contains(':') || access.iter().any(|a| a.nodes.iter().any(|(known, _)| known == name));
+    if let Some(name) = asked.iter().find(|name| !is_known(name)) {
+        return Err(ClientError::Usage(format!("the configuration has no node {name}, and it is no address (host:port)")));
+    }
+    if let Some(dialer) = access.as_ref().and_then(|a| a.dialer.as_ref()) {
+        dialer.ready()?;
+    }
+    Ok(access)
 }
 
 /// What the configuration gives an audit. Without an operator's key nodes give no records, and say so.
