@@ -384,7 +384,11 @@ pub fn whole_message(status: &Status) -> String {
     let mut message = status.message().to_owned();
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
-        message = format!("{message}: {error}");
+        let said = error.to_string();
+        // Many errors repeat what lies behind them.
+        if !message.contains(&said) {
+            message = format!("{message}: {said}");
+        }
         source = error.source();
     }
     message
@@ -530,6 +534,13 @@ mod tests {
         );
         let asked = c.ask(|mut node| async move { node.cluster(vermilion_proto::ClusterRequest::default()).await }).await;
         assert!(matches!(asked, Err(ClientError::Unreachable(_))));
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = std::io::Error::other(std::io::Error::other("received fatal alert"));
+        let said = whole_message(&Status::from_error(Box::new(cause)));
+        assert_eq!(said.matches("received fatal alert").count(), 1, "{said}");
     }
 
     #[test]

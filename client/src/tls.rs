@@ -130,6 +130,12 @@ impl Dialer {
             found.map(|(operator, path)| Self::open(authority, ring.open(operator)?, path)).transpose()
         };
         let found = self.keyring.as_ref().map(first).transpose()?.flatten();
+        if found.is_none() && self.keyring.is_some() {
+            // Every node would end the handshake, and say it in TLS' own words.
+            let of = unit.map(|unit| format!(" of unit {unit}")).unwrap_or_default();
+            let why = format!("this configuration names no operator{of} with a certificate, which the nodes ask for: add [[operators]]");
+            return Err(ClientError::config("operators", why));
+        }
         let slot = found.as_ref().map(|shown| Arc::clone(&shown.slot));
         opened.insert(name, found);
         Ok(slot)
