@@ -35,8 +35,10 @@ use crate::audit::{self, AuditArgs};
 use crate::client::Client;
 use crate::config::Config;
 use crate::error::{ClientError, Exit};
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use output::Out;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -169,9 +171,35 @@ impl Context {
     }
 }
 
+/// Arguments that are no call: help and version as they are printed, an error for scripts where they ask for JSON.
+fn unparsed(error: &clap::Error, arguments: &[OsString]) -> Exit {
+    let json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
+    if json && error.use_stderr() {
+        Out { json, quiet: false }.error(&ClientError::Usage(usage_of(error)));
+    } else {
+        // Nobody need be there to read it.
+        let _ = error.print();
+    }
+    if error.use_stderr() { Exit::Usage } else { Exit::Yes }
+}
+
+/// What is wrong with the arguments, without the usage that is printed below it.
+fn usage_of(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "the command is not complete: --help says what there is".into();
+    }
+    let text = error.to_string();
+    let first = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Runs the command with the process's arguments; within a Tokio runtime.
 pub async fn main() -> Exit {
-    let cli = Cli::parse();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error, &arguments),
+    };
     let out = Out { json: cli.json, quiet: cli.quiet };
     let context = Context { config: cli.config, out, patience: cli.patience.map(Duration::from_secs), opened: OnceLock::new() };
     let result = match cli.noun {
@@ -261,6 +289,7 @@ fn access(path: &std::path::Path) -> Result<audit::Access, ClientError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
@@ -268,6 +297,22 @@ mod tests {
     #[test]
     fn the_arguments_hold_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_error_of_usage_is_one_sentence() {
+        for (line, word) in [
+            ("vermilion licence issue --json", "--file <FILE>"),
+            ("vermilion --json licence isue", "'isue'"),
+            ("vermilion --json", "subcommand"),
+            ("vermilion --json licence", "--help"),
+            ("vermilion licence show ID --nope --json", "'--nope'"),
+        ] {
+            let said = usage_of(&Cli::try_parse_from(line.split(' ')).err().unwrap());
+            assert!(said.contains(word) && !said.contains('\n') && !said.contains("Usage:"), "{line}: {said}");
+        }
+        let help = Cli::try_parse_from(["vermilion", "--json", "--help"]).err().unwrap();
+        assert_eq!(unparsed(&help, &[]), Exit::Yes);
     }
 
     #[test]
