@@ -1,6 +1,7 @@
 //! `vermilion licence issue`
 
 use super::Context;
+use super::output::Out;
 use crate::error::{ClientError, Exit};
 use crate::issue::{IssueOptions, RowReport, Summary, issue_file};
 use clap::Args;
@@ -31,7 +32,9 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<Exit, ClientErr
     let show_progress = !out.json && !out.quiet && std::io::stderr().is_terminal();
     let progress = if show_progress { bar() } else { ProgressBar::hidden() };
     let mut lines = BufWriter::new(std::io::stdout());
-    // Each line is written out at once: whoever follows the output sees what is done.
+    let mut lost = false;
+    // Each line is written out at once: whoever follows the output sees what is done. When nobody does any more, the rows are
+    // issued all the same: half an import helps nobody.
     let mut report = |row: &RowReport, of: u64| -> Result<(), ClientError> {
         progress.set_length(of);
         progress.set_position(row.row);
@@ -39,12 +42,16 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<Exit, ClientErr
             true => Some(row.json().to_string()),
             false => (args.all || row.reason.is_some()).then(|| row.text()),
         };
-        let Some(line) = line else { return Ok(()) };
-        let written = progress.suspend(|| writeln!(lines, "{line}").and_then(|()| lines.flush()));
-        written.map_err(|e| ClientError::file(std::path::Path::new("standard output"), e))
+        if let Some(line) = line.filter(|_| !lost) {
+            lost = progress.suspend(|| writeln!(lines, "{line}").and_then(|()| lines.flush())).is_err();
+        }
+        Ok(())
     };
     let result = issue_file(&client, &args.file, &options, &mut report).await;
     progress.finish_and_clear();
+    if lost {
+        Out::lose();
+    }
     let summary = result.inspect_err(|_| {
         if !out.json {
             eprintln!("The import is not complete. The same command carries on where it stopped. 导入未完成,重新执行同一命令即可继续。");

@@ -54,8 +54,13 @@ impl Out {
     pub fn line(self, text: &str) {
         let written = writeln!(std::io::stdout().lock(), "{}", visible(text, self.json));
         if written.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
-            LOST.store(true, Ordering::Relaxed);
+            Self::lose();
         }
+    }
+
+    /// Notes that a part of the answer could not be written.
+    pub fn lose() {
+        LOST.store(true, Ordering::Relaxed);
     }
 
     /// Whether a part of the answer could not be written, as to a full disk. A reader that went away is none.
