@@ -14,7 +14,7 @@ use crate::stream::SubmitLine;
 use crate::tls::Dialer;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -128,6 +128,8 @@ struct Inner {
     preferred: AtomicUsize,
     ledger_id: Digest,
     tokens: Mutex<Tokens>,
+    /// Whether a command went out.
+    sent: AtomicBool,
 }
 
 /// Request tokens with the moments when they were made, by public key and question.
@@ -168,7 +170,7 @@ impl Connection {
             return Err(ClientError::config("nodes", "there is no node"));
         }
         let (wires, preferred, tokens) = (Mutex::default(), AtomicUsize::new(0), Mutex::default());
-        let inner = Inner { links, wires, dialer, preferred, ledger_id, tokens };
+        let inner = Inner { links, wires, dialer, preferred, ledger_id, tokens, sent: AtomicBool::new(false) };
         Ok(Self { inner: Arc::new(inner), ask_patience: Duration::from_secs(10), submit_patience: Duration::from_secs(30) })
     }
 
@@ -176,6 +178,12 @@ impl Connection {
     #[must_use]
     pub fn ledger_id(&self) -> &Digest {
         &self.inner.ledger_id
+    }
+
+    /// Whether a command was sent over these connections, or tried to be.
+    #[must_use]
+    pub fn has_sent(&self) -> bool {
+        self.inner.sent.load(Ordering::Relaxed)
     }
 
     /// The nodes' names, in the configuration's order.
@@ -234,6 +242,7 @@ impl Connection {
         loop {
             let at = self.pick();
             let wire = self.wire(at, unit)?;
+            self.inner.sent.store(true, Ordering::Relaxed);
             let why = match exchange(&wire, prepared).await {
                 Ok(reply) => {
                     self.note_leader(reply.leader_hint);

@@ -23,6 +23,8 @@ pub enum Exit {
     TooOld = 5,
     /// A receipt or QR code holds, and does not show the licence as valid.
     NotValid = 6,
+    /// Ctrl-C, as shells have it.
+    Interrupted = 130,
 }
 
 /// Why a call did not come to its answer.
@@ -65,6 +67,9 @@ pub enum ClientError {
     /// A node answered something that does not hold together.
     #[error("a node's answer does not hold: {0}")]
     BadAnswer(String),
+    /// Whoever asked does not wait for the end.
+    #[error("interrupted: the same command carries on where it stopped 已中断,重新执行同一命令即可继续")]
+    Interrupted,
     /// A local operation of cryptography failed.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
@@ -104,6 +109,7 @@ impl ClientError {
         match self {
             Self::Config { .. } | Self::File { .. } | Self::Usage(_) | Self::Crypto(_) => Exit::Usage,
             Self::Unreachable(_) | Self::Unknown { .. } | Self::BadAnswer(_) => Exit::Unreachable,
+            Self::Interrupted => Exit::Interrupted,
             // What passes by itself is no refusal: the same may be asked again.
             Self::Refused(refusal) if refusal.reason.is_passing() => Exit::Unreachable,
             Self::Refused(_) => Exit::Refused,
@@ -121,6 +127,7 @@ impl ClientError {
             Self::Unknown { .. } => "unknown",
             Self::Refused(refusal) => refusal.reason.name(),
             Self::BadAnswer(_) => "bad-answer",
+            Self::Interrupted => "interrupted",
             Self::Crypto(_) => "crypto",
         }
     }

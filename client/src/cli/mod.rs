@@ -9,6 +9,7 @@
 //! | 4 | the ledger refused the whole |
 //! | 5 | a receipt or QR code holds, and is older than `--max-age` |
 //! | 6 | a receipt or QR code holds, and the licence is not valid, or not shown to be where that is needed |
+//! | 130 | interrupted by Ctrl-C: an import that the same command carries on |
 //!
 //! With `--json` standard output is JSON alone; errors are one JSON object on standard error.
 
@@ -225,7 +226,10 @@ pub async fn main() -> Exit {
         Noun::Command(verb) => cluster::run_command(&context, verb).await,
         Noun::Audit(args) => return run_audit(&context, args).await,
     };
-    context.renew().await;
+    // Who interrupts does not wait for certificates.
+    if !matches!(result, Err(ClientError::Interrupted)) {
+        context.renew().await;
+    }
     if result.is_ok() && Out::was_lost() {
         out.error(&ClientError::Usage("the answer could not be written: what was asked may be done all the same; ask again".into()));
         return Exit::Unreachable;
