@@ -129,7 +129,8 @@ pub async fn issue_file(
                 Some(Event::End(read)) => {
                     ended = true;
                     if read? != facts {
-                        return Err(ClientError::Usage(format!("{} changed while it was read: send it again", path.display())));
+                        let why = "changed while it was read: what was accepted counts, so send only the other rows, in a file of their own";
+                        return Err(ClientError::Usage(format!("{} {why}", path.display())));
                     }
                 }
                 None => return Err(ClientError::Usage("the reader of the file stopped".into())),
