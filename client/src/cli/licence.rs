@@ -19,7 +19,7 @@ use vermilion_registry::status::{Flag, State};
 pub enum LicenceVerb {
     /// Issue every row of a JSON Lines file; the same file may be sent again and changes nothing
     #[command(after_help = "Example:\n  vermilion --config client.toml licence issue --file rows.jsonl --json\n\n\
-        With --json one line for each row, in the file's order: row, identifier, outcome, reason, seq.\n\
+        With --json one line for each row, in the file's order: row, identifier, outcome, reason, detail, seq.\n\
         Exit code 0 if every row was accepted, 1 if some were rejected. After an interruption the same\n\
         command carries on. An answer of the ledger is for ever: a rejected row is sent again in another file.")]
     Issue(IssueArgs),

@@ -46,6 +46,9 @@ struct Stored {
     items_max: usize,
     /// Reason numbers of rows that the door refused, by row.
     refused_at_door: BTreeMap<u64, u32>,
+    /// What exactly the door said of some of them: names a field or rule, never a value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    details: BTreeMap<u64, String>,
 }
 
 const fn most_items() -> usize {
@@ -84,6 +87,7 @@ impl Journal {
             types: types.iter().filter_map(named).collect(),
             items_max,
             refused_at_door: BTreeMap::new(),
+            details: BTreeMap::new(),
         };
         let mut journal = Self { stored: begin_or_read(&path, &fresh)?, path };
         journal.check(&fresh)?;
@@ -126,15 +130,21 @@ impl Journal {
         self.stored.items_max.min(MAX_ITEMS)
     }
 
-    /// The reason for which the door refused a row, when it was sent before.
+    /// The number of the reason for which the door refused a row when it was sent before, and what exactly it said.
     #[must_use]
-    pub fn refused_at_door(&self, row: u64) -> Option<u32> {
-        self.stored.refused_at_door.get(&row).copied()
+    pub fn refused_at_door(&self, row: u64) -> Option<(u32, &str)> {
+        let code = *self.stored.refused_at_door.get(&row)?;
+        Some((code, self.stored.details.get(&row).map_or("", String::as_str)))
     }
 
     /// Keeps that the door refused rows, before their chunk is sent without them.
-    pub fn note_refused(&mut self, rows: impl IntoIterator<Item = (u64, u32)>) -> Result<(), ClientError> {
-        self.stored.refused_at_door.extend(rows);
+    pub fn note_refused(&mut self, rows: impl IntoIterator<Item = (u64, u32, String)>) -> Result<(), ClientError> {
+        for (row, code, detail) in rows {
+            self.stored.refused_at_door.insert(row, code);
+            if !detail.is_empty() {
+                self.stored.details.insert(row, detail);
+            }
+        }
         self.save()
     }
 
@@ -198,11 +208,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let open = |now, version| Journal::open(folder.path(), &[1; 32], &[2; 32], now, &types(version), 100 * version as usize).unwrap();
         let mut first = open(1_000, 1);
-        first.note_refused([(7, 45)]).unwrap();
+        first.note_refused([(7, 45, "a field".to_owned()), (9, 46, String::new())]).unwrap();
         let again = open(5_000, 2);
         assert_eq!(again.generations(), first.generations());
         assert_eq!((again.types().unwrap(), again.items_max()), (types(1), 100));
-        assert_eq!((again.refused_at_door(7), again.refused_at_door(8)), (Some(45), None));
+        assert_eq!([7, 8, 9].map(|row| again.refused_at_door(row)), [Some((45, "a field")), None, Some((46, ""))]);
     }
 
     #[test]

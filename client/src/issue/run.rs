@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::clock::now_ms;
-use crate::connection::{Answer, Recorded};
+use crate::connection::{Answer, Recorded, refusal_of_number};
 use crate::error::ClientError;
 use crate::issue::chunk::{Chunk, Chunker, Member, cost};
 use crate::issue::journal::{Generation, Journal};
@@ -275,15 +275,15 @@ async fn send(
             }
             Answer::RefusedAtDoor { refusal, items } if items.is_empty() => return Err(refusal.into()),
             Answer::RefusedAtDoor { refusal, items } => {
-                let numbers = refused_rows(&items, &kept);
-                if numbers.is_empty() {
+                let refused = refused_rows(&refusal, &items, &kept);
+                if refused.is_empty() {
                     return Err(refusal.into());
                 }
-                import.note_refused(chunk, &numbers)?;
-                for (at, code) in &numbers {
-                    put(reports, chunk, *at, crate::connection::refusal_of_number(*code, String::new()), None);
+                import.note_refused(chunk, &refused)?;
+                for (at, (code, detail)) in &refused {
+                    put(reports, chunk, *at, refusal_of_number(*code, detail.clone()), None);
                 }
-                rows = Arc::new(rows.iter().filter(|(row, _)| !numbers.contains_key(&row.at)).cloned().collect());
+                rows = Arc::new(rows.iter().filter(|(row, _)| !refused.contains_key(&row.at)).cloned().collect());
             }
             // Never recorded in this generation: the next may.
             Answer::Invalid if generation + 1 < import.generations.len() => generation += 1,
@@ -326,9 +326,10 @@ async fn build(
     tokio::task::spawn_blocking(work).await.map_err(broken)?
 }
 
-/// Which rows of the chunk the door refused, by their place in it.
-fn refused_rows(items: &[ItemRefusal], kept: &[usize]) -> BTreeMap<usize, u32> {
-    items.iter().filter_map(|i| kept.get(i.position as usize).map(|at| (*at, i.code))).collect()
+/// Which rows of the chunk the door refused, by their place in it: the reasons' numbers, and what exactly, which it says of one alone.
+fn refused_rows(refusal: &Refusal, items: &[ItemRefusal], kept: &[usize]) -> BTreeMap<usize, (u32, String)> {
+    let detail = |position: u32| refusal.detail.strip_prefix(format!("item {position}: ").as_str()).unwrap_or_default().to_owned();
+    items.iter().filter_map(|i| Some((*kept.get(i.position as usize)?, (i.code, detail(i.position))))).collect()
 }
 
 /// Reports what the record says of each row.
@@ -339,7 +340,7 @@ fn settle(recorded: &Recorded, chunk: &Chunk, kept: &[usize], reports: &mut [Opt
     for (position, at) in (0u32..).zip(kept) {
         let why = if *code == 0 { refused.get(&position).copied() } else { Some(*code) };
         match why {
-            Some(code) => put(reports, chunk, *at, crate::connection::refusal_of_number(code, String::new()), Some(recorded.seq)),
+            Some(code) => put(reports, chunk, *at, refusal_of_number(code, String::new()), Some(recorded.seq)),
             None => {
                 if let (Some(slot), Some(member)) = (reports.get_mut(*at), chunk.members.get(*at)) {
                     *slot = Some(RowReport {
@@ -369,12 +370,13 @@ impl Import {
     }
 
     fn refused_before(&self, row: u64) -> Option<Refusal> {
-        let code = self.journal.lock().unwrap_or_else(PoisonError::into_inner).refused_at_door(row)?;
-        Some(crate::connection::refusal_of_number(code, String::new()))
+        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let (code, detail) = journal.refused_at_door(row)?;
+        Some(refusal_of_number(code, detail.to_owned()))
     }
 
-    fn note_refused(&self, chunk: &Chunk, rows: &BTreeMap<usize, u32>) -> Result<(), ClientError> {
-        let numbered = rows.iter().filter_map(|(at, code)| chunk.members.get(*at).map(|m| (m.number, *code)));
+    fn note_refused(&self, chunk: &Chunk, rows: &BTreeMap<usize, (u32, String)>) -> Result<(), ClientError> {
+        let numbered = rows.iter().filter_map(|(at, (code, detail))| Some((chunk.members.get(*at)?.number, *code, detail.clone())));
         self.journal.lock().unwrap_or_else(PoisonError::into_inner).note_refused(numbered)
     }
 }
@@ -432,8 +434,12 @@ mod tests {
         settle(&whole, &chunk, &[0, 1, 2, 3], &mut reports);
         assert!(reports.iter().flatten().all(|r| r.reason == Some(Reason::UnitSuspended)));
         assert_eq!(
-            refused_rows(&[ItemRefusal { position: 2, code: 45 }, ItemRefusal { position: 9, code: 45 }], &[0, 2, 3]),
-            BTreeMap::from([(3, 45)])
+            refused_rows(
+                &Refusal::new(Reason::ContentDigest, "item 2: a field stands twice"),
+                &[ItemRefusal { position: 2, code: 45 }, ItemRefusal { position: 0, code: 45 }, ItemRefusal { position: 9, code: 45 }],
+                &[0, 2, 3]
+            ),
+            BTreeMap::from([(3, (45, "a field stands twice".to_owned())), (0, (45, String::new()))])
         );
     }
 
