@@ -59,7 +59,7 @@ impl Recorded {
     pub fn accepted(self) -> Result<Self, ClientError> {
         match self.outcome.code {
             0 => Ok(self),
-            code => Err(refusal_of_number(code, format!("record {}", self.seq)).into()),
+            code => Err(ClientError::RefusedInRecord { refusal: refusal_of_number(code, String::new()), id: self.id, seq: self.seq }),
         }
     }
 }
