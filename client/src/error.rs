@@ -122,6 +122,15 @@ impl ClientError {
         }
     }
 
+    /// The same, a refusal with what it is about before its detail.
+    #[must_use]
+    pub fn about(mut self, what: &str) -> Self {
+        if let Self::Refused(refusal) | Self::RefusedInRecord { refusal, .. } = &mut self {
+            refusal.detail = format!("{what}{}", detail(refusal));
+        }
+        self
+    }
+
     /// The command that it is about, where that is known.
     #[must_use]
     pub fn command(&self) -> Option<&Digest> {
@@ -218,6 +227,7 @@ mod tests {
         assert_eq!(ClientError::from(Reason::NoLeader).exit(), Exit::Unreachable);
         let error = ClientError::from(Refusal::new(Reason::Schema, "data"));
         assert!(error.to_string().ends_with(": data"));
+        assert!(error.about("type T").to_string().ends_with(": type T: data"));
         let error = ClientError::RefusedInRecord { refusal: Reason::UnitSuspended.into(), id: [7; 32], seq: 12 };
         let said = format!("unit-suspended 单位已暂停 (The unit is suspended.): record 12, command {}", "07".repeat(32));
         assert_eq!((error.to_string(), error.exit(), error.code()), (said, Exit::Refused, "unit-suspended"));
