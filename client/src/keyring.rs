@@ -95,12 +95,13 @@ fn of_file(path: &Path, error: ClientError) -> ClientError {
 pub fn write_secret(path: &Path, secret: &[u8; 32], passphrase: Option<&[u8]>) -> Result<(), ClientError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let text = encode_secret(secret, passphrase)?;
-    let write = || {
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(|e| ClientError::file(path, e))
+    let open = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = open.map_err(|e| ClientError::file(path, e))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|e| {
+        // Half a key would stand in the way of the whole one.
+        let _ = std::fs::remove_file(path);
+        ClientError::file(path, e)
+    })
 }
 
 /// An operator's key that is here.

@@ -180,7 +180,10 @@ fn write_beside(path: &Path, stored: &Stored) -> Result<PathBuf, ClientError> {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
-    write().map_err(|e| ClientError::file(&new, e))?;
+    write().map_err(|e| {
+        let _ = std::fs::remove_file(&new);
+        ClientError::file(&new, e)
+    })?;
     Ok(new)
 }
 
