@@ -123,7 +123,9 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
         LicenceVerb::Supersede { file, because, objection } => {
             let line = std::fs::read_to_string(&file).map_err(|e| ClientError::file(&file, e))?;
             let objection = objection.map(|o| unhex::<32>(&o, "the objection's id")).transpose()?;
-            let recorded = context.client()?.supersede(&line, &because, objection.as_ref()).await?;
+            // Some editors begin a file with a byte order mark.
+            let line = line.trim_start_matches('\u{feff}');
+            let recorded = context.client()?.supersede(line, &because, objection.as_ref()).await?;
             Ok(context.out.recorded("已更新 superseded", &recorded))
         }
         LicenceVerb::Erase { grounds, archive_receipt } => {

@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::output::table;
-use crate::clock::{read_ms, show_ms};
+use crate::clock::{is_before_1970, read_ms, show_ms};
 use crate::config::KeySource;
 use crate::error::{ClientError, Exit};
 use crate::keyring::{HeldKey, Passphrase, write_secret};
@@ -179,7 +179,10 @@ async fn add(context: &Context, args: Add) -> Result<Exit, ClientError> {
 
 /// A moment from the command line; 0 if there is none.
 pub fn moment(text: Option<&str>) -> Result<u64, ClientError> {
-    let bad = |t: &str| ClientError::Usage(format!("{t} is no time: write 2026-03-01 or 2026-03-01T09:00:00+08:00"));
+    let bad = |t: &str| match is_before_1970(t) {
+        true => ClientError::Usage(format!("{t} lies before 1970, and cannot be written")),
+        false => ClientError::Usage(format!("{t} is no time: write 2026-03-01 or 2026-03-01T09:00:00+08:00")),
+    };
     text.map_or(Ok(0), |t| read_ms(t).ok_or_else(|| bad(t)))
 }
 
