@@ -188,13 +188,15 @@ fn text(identifier: &str, state: &LicenceState, changes: &[StatusChange]) -> Str
             c.reason.clone(),
         ]
     };
+    let erased = if state.erased { "  内容 content   已删除 erased: digests and status alone are left\n" } else { "" };
     if changes.is_empty() {
-        return head;
+        return head + erased;
     }
-    head + &table(
-        &["seq", "状态 state", "标记 flags", "生效 effective", "记录 recorded", "事由 reason"],
-        &changes.iter().map(row).collect::<Vec<_>>(),
-    )
+    head + erased
+        + &table(
+            &["seq", "状态 state", "标记 flags", "生效 effective", "记录 recorded", "事由 reason"],
+            &changes.iter().map(row).collect::<Vec<_>>(),
+        )
 }
 
 fn state_name(number: u32) -> &'static str {
@@ -219,6 +221,12 @@ fn change_json(change: &StatusChange) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_erased_licence_says_so() {
+        let shown = |erased| text("ID", &LicenceState { erased, ..LicenceState::default() }, &[]);
+        assert!(shown(true).contains("已删除 erased") && !shown(false).contains("erased"));
+    }
 
     #[test]
     fn misspelt_states_are_told_before_anything_is_sent() {
