@@ -16,6 +16,7 @@ use vermilion_crypto::{Digest, SigningKey, VaultPublicKey};
 use vermilion_proto::{Genesis, PolicyEntry, body::Of};
 use vermilion_registry::authorisation::table::{CONTROL_POSTS, TRAIL_POSTS};
 use vermilion_registry::pinned::read_genesis;
+use vermilion_registry::submission::MAX_ITEMS;
 use vermilion_registry::vault::Session;
 use vermilion_registry::{Kind, ledger_id};
 
@@ -119,12 +120,25 @@ impl Client {
         self.inner.keyring.open(found.ok_or_else(why)?)
     }
 
+    /// The value of a policy that is in force now; none if the ledger has no such entry.
+    async fn in_force(&self, key: &str) -> Result<Option<&str>, ClientError> {
+        let (policy, now) = (self.inner.policy.get_or_try_init(|| self.policy()).await?, now_ms());
+        let entry = policy.iter().filter(|e| e.key == key && e.effective_from_ms <= now).max_by_key(|e| e.effective_from_ms);
+        Ok(entry.map(|e| e.value.as_str()))
+    }
+
     /// The rule of posts for a kind of command, as the ledger's policy has it now.
     pub async fn post_rule(&self, kind: Kind) -> Result<String, ClientError> {
-        let policy = self.inner.policy.get_or_try_init(|| self.policy()).await?;
-        let (key, now) = (format!("posts.{}", kind.name()), now_ms());
-        let entry = policy.iter().filter(|e| e.key == key && e.effective_from_ms <= now).max_by_key(|e| e.effective_from_ms);
-        Ok(entry.map_or_else(|| default_rule(kind).to_owned(), |e| e.value.clone()))
+        let rule = self.in_force(&format!("posts.{}", kind.name())).await?;
+        Ok(rule.unwrap_or_else(|| default_rule(kind)).to_owned())
+    }
+
+    /// How many licences an issue may have, as the ledger's policy has it now: one with more is refused, for ever.
+    pub async fn most_items(&self) -> Result<usize, ClientError> {
+        match self.in_force("issue.items.max").await? {
+            None => Ok(MAX_ITEMS),
+            Some(value) => value.parse().map_err(|_| ClientError::BadAnswer(format!("policy issue.items.max is {value:?}, no number"))),
+        }
     }
 
     /// Who signs a kind of command for a unit.

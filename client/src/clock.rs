@@ -34,11 +34,18 @@ pub fn show_day(day: u32) -> String {
 /// Standard Time is meant.
 #[must_use]
 pub fn read_ms(text: &str) -> Option<u64> {
-    let moment = match OffsetDateTime::parse(text, &Rfc3339) {
-        Ok(moment) => moment,
-        Err(_) => OffsetDateTime::parse(&format!("{text}T00:00:00+08:00"), &Rfc3339).ok()?,
-    };
-    u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok()
+    u64::try_from(moment(text)?.unix_timestamp_nanos() / 1_000_000).ok()
+}
+
+/// Whether a text is a moment before 1970, which has no number here.
+#[must_use]
+pub fn is_before_1970(text: &str) -> bool {
+    moment(text).is_some_and(|moment| moment.unix_timestamp_nanos() < 0)
+}
+
+fn moment(text: &str) -> Option<OffsetDateTime> {
+    let date = || OffsetDateTime::parse(&format!("{text}T00:00:00+08:00"), &Rfc3339).ok();
+    OffsetDateTime::parse(text, &Rfc3339).ok().or_else(date)
 }
 
 /// Reads a length of time: a number and `s`, `m`, `h` or `d`. In milliseconds.
@@ -89,5 +96,6 @@ mod tests {
         assert_eq!(show_ms(0), "");
         assert_eq!((show_day(25_568).as_str(), show_day(0).as_str()), ("1970-01-01", ""));
         assert_eq!((read_ms("tomorrow"), read_ms("1969-12-31")), (None, None));
+        assert_eq!(["tomorrow", "1900-01-01", "1970-01-02"].map(is_before_1970), [false, true, false]);
     }
 }

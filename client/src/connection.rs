@@ -14,7 +14,7 @@ use crate::stream::SubmitLine;
 use crate::tls::Dialer;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -59,7 +59,7 @@ impl Recorded {
     pub fn accepted(self) -> Result<Self, ClientError> {
         match self.outcome.code {
             0 => Ok(self),
-            code => Err(refusal_of_number(code, format!("record {}", self.seq)).into()),
+            code => Err(ClientError::RefusedInRecord { refusal: refusal_of_number(code, String::new()), id: self.id, seq: self.seq }),
         }
     }
 }
@@ -128,6 +128,8 @@ struct Inner {
     preferred: AtomicUsize,
     ledger_id: Digest,
     tokens: Mutex<Tokens>,
+    /// Whether a command went out.
+    sent: AtomicBool,
 }
 
 /// Request tokens with the moments when they were made, by public key and question.
@@ -168,7 +170,7 @@ impl Connection {
             return Err(ClientError::config("nodes", "there is no node"));
         }
         let (wires, preferred, tokens) = (Mutex::default(), AtomicUsize::new(0), Mutex::default());
-        let inner = Inner { links, wires, dialer, preferred, ledger_id, tokens };
+        let inner = Inner { links, wires, dialer, preferred, ledger_id, tokens, sent: AtomicBool::new(false) };
         Ok(Self { inner: Arc::new(inner), ask_patience: Duration::from_secs(10), submit_patience: Duration::from_secs(30) })
     }
 
@@ -176,6 +178,12 @@ impl Connection {
     #[must_use]
     pub fn ledger_id(&self) -> &Digest {
         &self.inner.ledger_id
+    }
+
+    /// Whether a command was sent over these connections, or tried to be.
+    #[must_use]
+    pub fn has_sent(&self) -> bool {
+        self.inner.sent.load(Ordering::Relaxed)
     }
 
     /// The nodes' names, in the configuration's order.
@@ -189,16 +197,14 @@ impl Connection {
         found.inspect(|at| self.inner.preferred.store(*at, Ordering::Relaxed)).is_some()
     }
 
-    /// A client of one node, by its place in the configuration.
-    #[must_use]
-    pub fn client_of(&self, node: usize) -> Option<LedgerClient<Channel>> {
-        self.wire(node, None).ok().map(|wire| client(&wire))
+    /// A client of one node, by its place in the configuration. It fails before anything is asked, as by a key that does not open.
+    pub fn client_of(&self, node: usize) -> Result<LedgerClient<Channel>, ClientError> {
+        self.wire(node, None).map(|wire| client(&wire))
     }
 
     /// A client of one node over the connection of a unit.
-    #[must_use]
-    pub fn client_for(&self, node: usize, unit: &str) -> Option<LedgerClient<Channel>> {
-        self.wire(node, self.inner.dialer.is_tls().then_some(unit)).ok().map(|wire| client(&wire))
+    pub fn client_for(&self, node: usize, unit: &str) -> Result<LedgerClient<Channel>, ClientError> {
+        self.wire(node, self.inner.dialer.is_tls().then_some(unit)).map(|wire| client(&wire))
     }
 
     /// What makes the connections.
@@ -236,6 +242,7 @@ impl Connection {
         loop {
             let at = self.pick();
             let wire = self.wire(at, unit)?;
+            self.inner.sent.store(true, Ordering::Relaxed);
             let why = match exchange(&wire, prepared).await {
                 Ok(reply) => {
                     self.note_leader(reply.leader_hint);
@@ -386,7 +393,11 @@ pub fn whole_message(status: &Status) -> String {
     let mut message = status.message().to_owned();
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
-        message = format!("{message}: {error}");
+        let said = error.to_string();
+        // Many errors repeat what lies behind them.
+        if !message.contains(&said) {
+            message = format!("{message}: {said}");
+        }
         source = error.source();
     }
     message
@@ -532,6 +543,13 @@ mod tests {
         );
         let asked = c.ask(|mut node| async move { node.cluster(vermilion_proto::ClusterRequest::default()).await }).await;
         assert!(matches!(asked, Err(ClientError::Unreachable(_))));
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = std::io::Error::other(std::io::Error::other("received fatal alert"));
+        let said = whole_message(&Status::from_error(Box::new(cause)));
+        assert_eq!(said.matches("received fatal alert").count(), 1, "{said}");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum Exit {
     TooOld = 5,
     /// A receipt or QR code holds, and does not show the licence as valid.
     NotValid = 6,
+    /// Ctrl-C, as shells have it.
+    Interrupted = 130,
 }
 
 /// Why a call did not come to its answer.
@@ -62,9 +64,22 @@ pub enum ClientError {
     /// The ledger refused.
     #[error("{} {} ({}){}", .0.reason.name(), .0.reason.chinese(), .0.reason.english(), detail(.0))]
     Refused(Refusal),
+    /// The ledger refused, and a record says so for ever.
+    #[error("{} {} ({}){}: record {seq}, command {id}", .refusal.reason.name(), .refusal.reason.chinese(), .refusal.reason.english(), detail(.refusal), id = hex::encode(.id))]
+    RefusedInRecord {
+        /// Why.
+        refusal: Refusal,
+        /// The command.
+        id: Digest,
+        /// Its record's number.
+        seq: u64,
+    },
     /// A node answered something that does not hold together.
     #[error("a node's answer does not hold: {0}")]
     BadAnswer(String),
+    /// Whoever asked does not wait for the end.
+    #[error("interrupted: the same command carries on where it stopped 已中断,重新执行同一命令即可继续")]
+    Interrupted,
     /// A local operation of cryptography failed.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
@@ -98,15 +113,52 @@ impl ClientError {
         Self::File { path: path.into(), source }
     }
 
+    /// The ledger's refusal, if it is one: at the door or in a record.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) | Self::RefusedInRecord { refusal, .. } => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// The same, a refusal with what it is about before its detail.
+    #[must_use]
+    pub fn about(mut self, what: &str) -> Self {
+        if let Self::Refused(refusal) | Self::RefusedInRecord { refusal, .. } = &mut self {
+            refusal.detail = format!("{what}{}", detail(refusal));
+        }
+        self
+    }
+
+    /// The command that it is about, where that is known.
+    #[must_use]
+    pub fn command(&self) -> Option<&Digest> {
+        match self {
+            Self::Unknown { id, .. } | Self::RefusedInRecord { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The number of the record that says so, if one does.
+    #[must_use]
+    pub fn seq(&self) -> Option<u64> {
+        match self {
+            Self::RefusedInRecord { seq, .. } => Some(*seq),
+            _ => None,
+        }
+    }
+
     /// The exit code.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
             Self::Config { .. } | Self::File { .. } | Self::Usage(_) | Self::Crypto(_) => Exit::Usage,
             Self::Unreachable(_) | Self::Unknown { .. } | Self::BadAnswer(_) => Exit::Unreachable,
+            Self::Interrupted => Exit::Interrupted,
             // What passes by itself is no refusal: the same may be asked again.
             Self::Refused(refusal) if refusal.reason.is_passing() => Exit::Unreachable,
-            Self::Refused(_) => Exit::Refused,
+            Self::Refused(_) | Self::RefusedInRecord { .. } => Exit::Refused,
         }
     }
 
@@ -119,8 +171,9 @@ impl ClientError {
             Self::Usage(_) => "usage",
             Self::Unreachable(_) => "unreachable",
             Self::Unknown { .. } => "unknown",
-            Self::Refused(refusal) => refusal.reason.name(),
+            Self::Refused(refusal) | Self::RefusedInRecord { refusal, .. } => refusal.reason.name(),
             Self::BadAnswer(_) => "bad-answer",
+            Self::Interrupted => "interrupted",
             Self::Crypto(_) => "crypto",
         }
     }
@@ -174,5 +227,13 @@ mod tests {
         assert_eq!(ClientError::from(Reason::NoLeader).exit(), Exit::Unreachable);
         let error = ClientError::from(Refusal::new(Reason::Schema, "data"));
         assert!(error.to_string().ends_with(": data"));
+        assert!(error.about("type T").to_string().ends_with(": type T: data"));
+        let error = ClientError::RefusedInRecord { refusal: Reason::UnitSuspended.into(), id: [7; 32], seq: 12 };
+        let said = format!("unit-suspended 单位已暂停 (The unit is suspended.): record 12, command {}", "07".repeat(32));
+        assert_eq!((error.to_string(), error.exit(), error.code()), (said, Exit::Refused, "unit-suspended"));
+        assert_eq!(
+            (error.command(), error.seq(), error.refusal().map(|r| r.reason)),
+            (Some(&[7; 32]), Some(12), Some(Reason::UnitSuspended))
+        );
     }
 }

@@ -65,7 +65,7 @@ fn prompt(ask: &str) -> Result<Zeroizing<Vec<u8>>, ClientError> {
     if !std::io::stdin().is_terminal() {
         return Err(ClientError::config(
             "passphrase_file",
-            format!("a key file is encrypted and there is no terminal to ask at: name a passphrase_file or set {PASSPHRASE_VARIABLE}"),
+            format!("the key is encrypted and there is no terminal to ask at: name a passphrase_file or set {PASSPHRASE_VARIABLE}"),
         ));
     }
     let text = rpassword::prompt_password(ask).map_err(|e| ClientError::Usage(format!("the passphrase cannot be read: {e}")))?;
@@ -77,22 +77,31 @@ pub fn read_secret(path: &Path, passphrase: &Passphrase) -> Result<Zeroizing<[u8
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|e| ClientError::file(path, e))?);
     let opened = match decode_secret(&text, None) {
         Ok(secret) => Ok(secret),
-        Err(_) if text.contains("ENCRYPTED") => decode_secret(&text, Some(passphrase.get()?)),
+        Err(_) if text.contains("ENCRYPTED") => decode_secret(&text, Some(passphrase.get().map_err(|e| of_file(path, e))?)),
         Err(error) => Err(error),
     };
     opened.map_err(|e| ClientError::config(path.display().to_string(), e.to_string()))
+}
+
+/// What is amiss with the passphrase, said of the file that it was to open.
+fn of_file(path: &Path, error: ClientError) -> ClientError {
+    match error {
+        ClientError::Config { why, .. } => ClientError::config(path.display().to_string(), why),
+        other => other,
+    }
 }
 
 /// Writes a secret as PKCS#8, readable by its owner alone. A file that is there is never overwritten.
 pub fn write_secret(path: &Path, secret: &[u8; 32], passphrase: Option<&[u8]>) -> Result<(), ClientError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let text = encode_secret(secret, passphrase)?;
-    let write = || {
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(|e| ClientError::file(path, e))
+    let open = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = open.map_err(|e| ClientError::file(path, e))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|e| {
+        // Half a key would stand in the way of the whole one.
+        let _ = std::fs::remove_file(path);
+        ClientError::file(path, e)
+    })
 }
 
 /// An operator's key that is here.
@@ -239,6 +248,10 @@ mod tests {
         assert_eq!(*read_secret(&plain, &passphrase).unwrap(), [7; 32]);
         assert_eq!(*read_secret(&sealed, &passphrase).unwrap(), [8; 32]);
         assert!(write_secret(&plain, &[9; 32], None).is_err());
+        let wrong = folder.path().join("w");
+        std::fs::write(&wrong, "close\n").unwrap();
+        let error = read_secret(&sealed, &Passphrase::new(Some(wrong))).unwrap_err();
+        assert!(error.exit() == crate::Exit::Usage && error.to_string().contains(&sealed.display().to_string()), "{error}");
         std::fs::write(&plain, "no key").unwrap();
         assert!(read_secret(&plain, &passphrase).is_err());
     }

@@ -14,6 +14,7 @@
 //! | [`single`] | one licence at a time |
 //! | [`use_licence`] | uses, and opening what they are granted |
 //! | [`questions`], [`tags`], [`types`] | what nodes answer |
+//! | [`person`] | an operator's identity number, in one form |
 //! | [`receipt`] | receipts, checked without a network |
 //! | [`audit`] | recomputing everything |
 //! | [`founding`] | a new ledger, made at one table |
@@ -41,6 +42,7 @@ pub mod issue;
 pub mod keyring;
 pub mod keys;
 pub mod manage;
+pub mod person;
 pub mod qr;
 pub mod questions;
 pub mod receipt;

@@ -123,7 +123,7 @@ impl Connection {
         let mut leaderless = None;
         let mut last = Status::unavailable("there is no node");
         for at in 0..self.names().count() {
-            let Some(mut node) = self.client_of(at) else { continue };
+            let mut node = self.client_of(at)?;
             match tokio::time::timeout(Duration::from_secs(10), node.cluster(ClusterRequest::default())).await {
                 Ok(Ok(reply)) => {
                     let reply = reply.into_inner();
@@ -161,7 +161,7 @@ impl Connection {
         let action = if distrusted { "distrust" } else { "trust" };
         let mut heard = Vec::new();
         for (at, name) in self.names().enumerate() {
-            let Some(mut node) = self.client_of(at) else { continue };
+            let mut node = self.client_of(at)?;
             let what = format!("control {action} {raft_id}");
             let request = self.signed(asker, &what, ControlRequest { action: action.to_owned(), node: raft_id })?;
             match tokio::time::timeout(self.ask_patience, node.control(request)).await {
@@ -175,7 +175,7 @@ impl Connection {
 
     /// The lines of a node's trail from a number on; the node by its place in the configuration.
     pub async fn trail(&self, asker: &SigningKey, node: usize, from: u64) -> Result<Vec<String>, ClientError> {
-        let mut node = self.client_of(node).ok_or_else(|| ClientError::Usage("there is no such node".into()))?;
+        let mut node = self.client_of(node)?;
         let request = self.signed(asker, "trail", TrailRequest { from })?;
         match tokio::time::timeout(self.ask_patience, node.trail(request)).await {
             Ok(Ok(reply)) => Ok(reply.into_inner().lines),
@@ -336,7 +336,7 @@ impl Client {
     pub(crate) async fn is_really_invalid(&self, prepared: &crate::command::Prepared) -> Result<Option<Answer>, ClientError> {
         let request = CommandStatusRequest { command_id: prepared.id.to_vec(), not_after_ms: 0 };
         for at in 0..self.connection.names().count() {
-            let Some(mut node) = self.connection.client_of(at) else { continue };
+            let mut node = self.connection.client_of(at)?;
             let Ok(Ok(reply)) = tokio::time::timeout(Duration::from_secs(5), node.command_status(request.clone())).await else { continue };
             if reply.into_inner().state() == CommandState::Committed {
                 return self.connection.submit(prepared).await.map(Some);

@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::person::person_code;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use vermilion_crypto::{SigningKey, Tag};
@@ -71,9 +72,10 @@ impl Client {
         complete.collect::<Option<Vec<Tag>>>().ok_or_else(|| ClientError::BadAnswer("a tag is missing".into()))
     }
 
-    /// The tag of one person, by which an operator's keys are tied together.
+    /// The tag of one person, by which an operator's keys are tied together: of the number as [`person_code`] has it.
     pub async fn person_tag(&self, key: &SigningKey, code_type: &str, code: &str) -> Result<Tag, ClientError> {
-        let input = TagInput { kind: "person", code_type: code_type.to_owned(), value: code.to_owned() };
+        let value = person_code(code_type, code)?.to_string();
+        let input = TagInput { kind: "person", code_type: code_type.to_owned(), value };
         self.tags(key, &[input]).await?.first().copied().ok_or_else(|| ClientError::BadAnswer("there is no tag".into()))
     }
 }

@@ -108,6 +108,11 @@ impl Dialer {
         self.authority.is_some()
     }
 
+    /// Opens what is shown for questions, so that what is amiss with it is told as such and not as a node's silence.
+    pub fn ready(&self) -> Result<(), ClientError> {
+        self.authority.as_ref().map_or(Ok(()), |authority| self.credential(authority, None).map(|_| ()))
+    }
+
     /// The first certificate of the unit's operators that is here. If no unit is named, one of the
     /// city's managing unit, which a ledger knows from its beginning; else any.
     fn credential(&self, authority: &Authority, unit: Option<&str>) -> Result<Option<Arc<CredentialSlot>>, ClientError> {
@@ -125,6 +130,12 @@ impl Dialer {
             found.map(|(operator, path)| Self::open(authority, ring.open(operator)?, path)).transpose()
         };
         let found = self.keyring.as_ref().map(first).transpose()?.flatten();
+        if found.is_none() && self.keyring.is_some() {
+            // Every node would end the handshake, and say it in TLS' own words.
+            let of = unit.map(|unit| format!(" of unit {unit}")).unwrap_or_default();
+            let why = format!("this configuration names no operator{of} with a certificate, which the nodes ask for: add [[operators]]");
+            return Err(ClientError::config("operators", why));
+        }
         let slot = found.as_ref().map(|shown| Arc::clone(&shown.slot));
         opened.insert(name, found);
         Ok(slot)

@@ -10,7 +10,7 @@ use vermilion_crypto::{Digest, LookupKey, SigningKey, VaultSecretKey};
 use vermilion_identity::founding::{FOUNDING_VERSION, Founder};
 use vermilion_identity::sealed_key::{Addressee, ISSUING, LEDGER, LOOKUP, Secret, VAULT};
 use vermilion_identity::{Kind, Signer};
-use vermilion_proto::{FoundingNode, FoundingPackage, Genesis, GenesisNode, canonical};
+use vermilion_proto::{FoundingNode, FoundingPackage, Genesis, GenesisNode, SealedKey, canonical};
 use vermilion_registry::founding::Founding;
 use vermilion_registry::{ledger_id, pinned};
 
@@ -33,8 +33,10 @@ pub struct Addresses {
 pub struct Received {
     /// Its Raft id.
     pub raft_id: u64,
-    /// The uses of the keys that it holds now, in the order in which they came.
+    /// The uses of the keys that it holds now.
     pub uses: Vec<String>,
+    /// Whether they were here already. The key that opens a package is gone then: whose the package was cannot be told.
+    pub before: bool,
 }
 
 fn value(key: &'static str, why: impl Into<String>) -> ConfigError {
@@ -105,7 +107,13 @@ pub fn receive(config: &Config, package: &[u8], expected: &Digest) -> Result<Rec
             return Err(value("genesis", format!("{} is another ledger's", config.genesis.display())));
         }
         if !recipient.exists() {
-            return Ok(Received { raft_id: node.raft_id, uses: package.keys.into_iter().map(|key| key.r#use).collect() });
+            let uses = held(dir, tls)?;
+            let count = |of: &str| uses.iter().filter(|what| *what == of).count();
+            let more = |key: &SealedKey| package.keys.iter().filter(|other| other.r#use == key.r#use).count() > count(&key.r#use);
+            if package.keys.iter().any(more) {
+                return Err(unfit("it is another node's: it has keys that this node did not receive".into()));
+            }
+            return Ok(Received { raft_id: node.raft_id, uses, before: true });
         }
     }
     let own = VaultSecretKey::from_bytes(*read_own(config, &recipient)?);
@@ -125,7 +133,22 @@ pub fn receive(config: &Config, package: &[u8], expected: &Digest) -> Result<Rec
     applicant::keep(&tls.certificate, der, founding.issuing.der())?;
     write_whole(&config.genesis, &package.genesis)?;
     remove(&recipient)?;
-    Ok(Received { raft_id: node.raft_id, uses: keys.into_iter().map(|(what, _)| what.to_owned()).collect() })
+    Ok(Received { raft_id: node.raft_id, uses: keys.into_iter().map(|(what, _)| what.to_owned()).collect(), before: false })
+}
+
+/// The uses of the keys that were received before, by their files.
+fn held(dir: &Path, tls: &Tls) -> Result<Vec<String>, ConfigError> {
+    let unreadable = |source| ConfigError::Read { path: dir.into(), source };
+    let mut uses = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
+        let stem = name.strip_suffix(".pem").unwrap_or_default();
+        let what = stem.split_once('-').map_or(stem, |(what, _)| what);
+        uses.extend([LOOKUP, VAULT, LEDGER].into_iter().find(|known| *known == what).map(str::to_owned));
+    }
+    uses.extend(tls.issuing_key.as_ref().filter(|path| path.exists()).map(|_| ISSUING.to_owned()));
+    uses.sort_unstable();
+    Ok(uses)
 }
 
 fn own_entry<'a>(config: &Config, genesis: &'a Genesis) -> Result<&'a GenesisNode, ConfigError> {
@@ -195,4 +218,24 @@ fn nothing_else(config: &Config, dir: &Path, keys: &[(&str, Secret)]) -> Result<
 
 fn remove(path: &PathBuf) -> Result<(), ConfigError> {
     std::fs::remove_file(path).map_err(|source| ConfigError::Read { path: path.clone(), source })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_told_by_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["lookup.pem", "vault-0a.pem", "vault-0b.pem", "ledger-0c.pem", "other.pem", "vault-0d.txt"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let issuing = dir.path().join("issuing-key");
+        let tls = |issuing_key| Tls { issuing_key, ..toml::from_str("certificate = 'c'\nkey = 'k'\nauthority = []").unwrap() };
+        assert_eq!(held(dir.path(), &tls(Some(issuing.clone()))).unwrap(), ["ledger", "lookup", "vault", "vault"]);
+        std::fs::write(&issuing, "").unwrap();
+        assert_eq!(held(dir.path(), &tls(Some(issuing))).unwrap(), ["issuing", "ledger", "lookup", "vault", "vault"]);
+        assert_eq!(held(dir.path(), &tls(None)).unwrap(), ["ledger", "lookup", "vault", "vault"]);
+    }
 }

@@ -252,8 +252,9 @@ fn take_home(path: &Path, package: &Path, ledger: &str) -> Result<String, String
     let bytes = std::fs::read(package).map_err(|e| format!("cannot read {}: {e}", package.display()))?;
     let received = founding::receive(&config, &bytes, &id).map_err(|e| e.to_string())?;
     let keys = received.uses.join(", ");
+    let before = if received.before { " (received before: this package was not opened)" } else { "" };
     Ok(format!(
-        "{} is node {} of ledger {ledger}\n  keys  {keys}\n  next  vermiliond run --config {}",
+        "{} is node {} of ledger {ledger}\n  keys  {keys}{before}\n  next  vermiliond run --config {}",
         config.name,
         received.raft_id,
         path.display()

@@ -3,6 +3,7 @@
 
 use crate::node::Node;
 use crate::tls::Caller;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -275,8 +276,11 @@ struct Sizes {
 /// The proof that the tree of one published checkpoint begins with that of another.
 #[utoipa::path(get, path = "/v1/consistency",
     params(("from" = u64, Query, description = "records of the older checkpoint"), ("to" = u64, Query, description = "of the newer")),
-    responses((status = 200, body = Consistency), (status = 404, body = Problem)))]
-async fn consistency(State(node): State<Arc<Node>>, Query(Sizes { from, to }): Query<Sizes>) -> Response {
+    responses((status = 200, body = Consistency), (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn consistency(State(node): State<Arc<Node>>, sizes: Result<Query<Sizes>, QueryRejection>) -> Response {
+    let Ok(Query(Sizes { from, to })) = sizes else {
+        return problem(&Refusal::new(Reason::FieldForm, "name two sizes, the older first: ?from=…&to=…"));
+    };
     // Two rows, and at most one tile for each level and size.
     match tokio::task::block_in_place(|| node.witness.consistency(from, to)) {
         Ok(Some(found)) => {

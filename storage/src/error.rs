@@ -4,6 +4,9 @@ pub enum StorageError {
     /// RocksDB failed: a full disk, a checksum that does not hold, a lock held by another process.
     #[error("the database failed: {0}")]
     Database(String),
+    /// Another process has the database's lock.
+    #[error("a node is running on {0}: stop it first")]
+    InUse(String),
     /// What is stored does not fit together. Names what, and what to do.
     #[error("the data directory is damaged: {what}. {advice}")]
     Damaged {

@@ -63,7 +63,7 @@ impl Store {
         let db = match mode {
             Mode::Node => {
                 std::fs::create_dir_all(dir).map_err(|source| StorageError::Io { path: dir.display().to_string(), source })?;
-                DB::open_cf_descriptors(&options, &db_dir, described(&mut columns::ALL.into_iter()))?
+                DB::open_cf_descriptors(&options, &db_dir, described(&mut columns::ALL.into_iter())).map_err(|e| not_opened(dir, e))?
             }
             Mode::ReadOnly => {
                 // A directory from before a column was added does not have it until its node ran again.
@@ -108,6 +108,12 @@ impl Store {
     }
 }
 
+/// Why the database does not open. That its lock is held RocksDB says in words alone.
+fn not_opened(dir: &Path, error: rocksdb::Error) -> StorageError {
+    let held = ["While lock file", "lock hold by current process"].iter().any(|words| error.as_ref().contains(words));
+    if held { StorageError::InUse(dir.display().to_string()) } else { error.into() }
+}
+
 pub(crate) fn column_options(name: &str, cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
@@ -137,4 +143,17 @@ pub(crate) fn column_options(name: &str, cache: &Cache) -> Options {
     }
     options.set_block_based_table_factory(&table);
     options
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_node_on_a_directory_is_told_of_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = Store::open(dir.path(), Mode::Node).unwrap();
+        assert!(matches!(Store::open(dir.path(), Mode::Node), Err(StorageError::InUse(_))));
+    }
 }

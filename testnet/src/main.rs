@@ -10,6 +10,7 @@ use vermilion_testnet::bench;
 use vermilion_testnet::cluster::{self, Up};
 use vermilion_testnet::demo;
 use vermilion_testnet::error::TestnetError;
+use vermilion_testnet::layout::Testnet;
 
 /// Blocks and submissions are many small pieces of memory: a tenth of the time went into glibc's allocator.
 #[global_allocator]
@@ -32,9 +33,9 @@ enum Command {
         /// Folder for everything; a ledger that is there is started again.
         #[arg(long)]
         dir: PathBuf,
-        /// Nodes: one of the city, the others of districts.
-        #[arg(long, default_value_t = 3)]
-        nodes: usize,
+        /// Nodes of a new ledger: one of the city, the others of districts; 3 if not given.
+        #[arg(long)]
+        nodes: Option<usize>,
         /// First of two ports for each node, and one more for enrolment; free ones otherwise.
         #[arg(long)]
         base_port: Option<u16>,
@@ -109,6 +110,16 @@ async fn run(command: Command) -> Result<ExitCode, TestnetError> {
     let mut say = |what: &str| eprintln!("{what} …");
     match command {
         Command::Up { dir, nodes, base_port, plain, empty } => {
+            if let Some(asked) = nodes
+                && dir.join("testnet.json").exists()
+            {
+                let there = Testnet::load(&dir)?.nodes.len();
+                if there != asked {
+                    let why = format!("{} is a ledger of {there} nodes: leave --nodes out, or name another folder", dir.display());
+                    return Err(TestnetError::Setup(why));
+                }
+            }
+            let nodes = nodes.unwrap_or(3);
             let testnet = cluster::up(&dir, &Up { nodes, base_port, tls: (!plain).then_some(Term::USUAL), empty }, &mut say).await?;
             println!("{} nodes are ready; the client's configuration is {}", testnet.nodes.len(), testnet.client.display());
         }

@@ -56,13 +56,15 @@ pub struct Checkpoints<'a> {
     pub covered: u64,
     /// Checkpoints read.
     pub count: u64,
+    /// Of the source at hand, those for records that its log alone has: how many, and the size of the largest.
+    ahead: (u64, u64),
 }
 
 impl<'a> Checkpoints<'a> {
     /// None yet.
     #[must_use]
     pub fn new(trust: &'a Trust) -> Self {
-        Self { trust, signed: BTreeMap::new(), gathering: BTreeMap::new(), covered: 0, count: 0 }
+        Self { trust, signed: BTreeMap::new(), gathering: BTreeMap::new(), covered: 0, count: 0, ahead: (0, 0) }
     }
 
     /// Checks all checkpoints of one of the sources.
@@ -70,6 +72,7 @@ impl<'a> Checkpoints<'a> {
         let Some(source) = held.get(position).map(|held| held.source) else { return Ok(()) };
         let sizes: Vec<u64> = history.roots.iter().filter(|root| root.committed).map(|root| root.size).collect();
         let mut waiting = Vec::with_capacity(BATCH);
+        self.ahead = (0, 0);
         let read = source.checkpoints(&sizes, &mut |size, note| {
             waiting.push((size, note));
             if waiting.len() == BATCH {
@@ -77,6 +80,9 @@ impl<'a> Checkpoints<'a> {
             }
         });
         self.batch(held, position, &mut waiting, history, findings);
+        if self.ahead.0 > 0 {
+            log_ahead(self.ahead, history.size, findings);
+        }
         match read {
             Err(ReadError::Damaged(why)) => {
                 findings.add(Code::StorageDamaged, None, format!("The checkpoints cannot be read: {why}."), "读取检查点时数据库出错。");
@@ -129,8 +135,12 @@ impl<'a> Checkpoints<'a> {
                 format!("保存在{kept}条记录处的检查点实为{size}条记录的检查点。"),
             );
         }
+        if size > history.size && history.log_ahead {
+            self.ahead = (self.ahead.0 + 1, self.ahead.1.max(size));
+            return false;
+        }
         if size > history.size {
-            beyond(size, history, findings);
+            beyond(size, history.size, findings);
             return false;
         }
         // Where a record is missing the tree could not be computed: that is a finding already.
@@ -222,25 +232,25 @@ fn add(cosigners: &mut Vec<Cosigner>, more: Vec<Cosigner>) {
 }
 
 /// A checkpoint for records that are not there.
-fn beyond(size: u64, history: &History<'_>, findings: &mut Findings) {
-    let there = history.size;
-    if history.log_ahead {
-        findings.add(
-            Code::LogAhead,
-            None,
-            format!(
-                "A signed checkpoint covers {size} records, the directory has {there} and unapplied entries in its log: the node was killed. Start it, stop it cleanly, and audit again."
-            ),
-            format!("已签名的检查点覆盖{size}条记录，而目录中仅有{there}条，日志中尚有未应用的条目：节点曾被强制终止。请启动并正常停止该节点后再次审计。"),
-        );
-    } else {
-        findings.add(
-            Code::CheckpointBeyond,
-            None,
-            format!("A signed checkpoint covers {size} records, but there are only {there}: the end has been cut off."),
-            format!("已签名的检查点覆盖{size}条记录，而现有记录仅{there}条：账本尾部被截去。"),
-        );
-    }
+fn beyond(size: u64, there: u64, findings: &mut Findings) {
+    findings.add(
+        Code::CheckpointBeyond,
+        None,
+        format!("A signed checkpoint covers {size} records, but there are only {there}: the end has been cut off."),
+        format!("已签名的检查点覆盖{size}条记录，而现有记录仅{there}条：账本尾部被截去。"),
+    );
+}
+
+/// The checkpoints for records that the log alone has: how many, and the size of the largest.
+fn log_ahead((count, size): (u64, u64), there: u64, findings: &mut Findings) {
+    findings.add(
+        Code::LogAhead,
+        None,
+        format!(
+            "Signed checkpoints ({count}) cover up to {size} records, the directory has {there} and unapplied entries in its log: the node was killed. Start it, stop it cleanly, and audit again."
+        ),
+        format!("有{count}个已签名的检查点覆盖至{size}条记录，而目录中仅有{there}条，日志中尚有未应用的条目：节点曾被强制终止。请启动并正常停止该节点后再次审计。"),
+    );
 }
 
 fn invalid(size: u64, error: &LedgerError, findings: &mut Findings) {

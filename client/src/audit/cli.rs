@@ -1,5 +1,6 @@
 //! `vermilion audit`: from arguments to a summary and an exit code.
 
+use super::directory::is_in_use;
 use super::node::MakeToken;
 use super::web::{Believed, Web};
 use super::{
@@ -184,6 +185,10 @@ async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options)
     }
     let mut sources: Sources = Vec::new();
     for dir in &args.data_dirs {
+        // Read beside the node it would look like that of one that was killed.
+        if is_in_use(dir) {
+            return Err((CANNOT_READ, format!("{}: a node is running on this directory: stop it, or use --node", dir.display())));
+        }
         match Directory::open(dir) {
             Ok(directory) => sources.push(Box::new(directory)),
             Err(ReadError::Damaged(why)) => sources.push(Box::new(Unopened::new(dir.display().to_string(), why))),

@@ -4,12 +4,22 @@
 use super::finding::{Code, Findings};
 use super::link::Root;
 use super::{Advance, Stage};
+use rustix::process::{Flock, FlockType, fcntl_getlk};
+use std::fs::File;
+use std::path::Path;
 use vermilion_crypto::Digest;
 use vermilion_ledger::{TILE_HEIGHT, check_consistency};
 use vermilion_storage::{Column, StorageError, Store, scan_column, seq_place};
 
 /// Levels of tiles that a tree can have.
 const LEVELS: u8 = 8;
+
+/// Whether a node runs on a directory: it holds the lock of its database, which RocksDB takes by fcntl. It is asked after and not
+/// taken. Not for a process that holds it itself: closing the file would give it up.
+pub fn is_in_use(dir: &Path) -> bool {
+    let Ok(lock) = File::open(dir.join("db/LOCK")) else { return false };
+    matches!(fcntl_getlk(&lock, &Flock::from(FlockType::WriteLock)), Ok(Some(_)))
+}
 
 /// The columns that are read whole neither by a walk through the records nor, as the Raft log is, by
 /// opening the directory.
@@ -162,4 +172,19 @@ fn evidence(store: &Store) -> Vec<String> {
     let mut names: Vec<String> = names.filter(|name| name.starts_with("conflict-") && name.ends_with(".txt")).collect();
     names.sort();
     names
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_file_that_nobody_holds_is_no_running_node() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_in_use(dir.path()));
+        std::fs::create_dir(dir.path().join("db")).unwrap();
+        std::fs::write(dir.path().join("db/LOCK"), "").unwrap();
+        assert!(!is_in_use(dir.path()));
+    }
 }

@@ -21,8 +21,8 @@ pub struct Report {
     pub checkpoints: u64,
     /// Records under a checkpoint that carries the quorum.
     pub covered: u64,
-    /// Pieces of content that were erased, in the first directory.
-    pub erased: u64,
+    /// Pieces of content that were erased, in the first directory. None if no directory was seen, or nothing replayed.
+    pub erased: Option<u64>,
     /// Commands with an erased licence, of whose wrapped keys nothing signed says what is left.
     pub cut_wraps: u64,
     /// What else could not be checked, in English and Chinese.
@@ -37,6 +37,8 @@ pub struct Report {
     pub with_replay: bool,
     /// Whether there were only tiles, which hold neither commands nor state.
     pub tiles_alone: bool,
+    /// Whether a source was a running node, which shows records and checkpoints and nothing else.
+    pub running_nodes: bool,
     /// Each source with its number of records.
     pub sources: Vec<(String, u64)>,
     /// Those listed; of each code and source only the first few.
@@ -54,8 +56,8 @@ impl Report {
         self.records.saturating_sub(self.covered)
     }
 
-    /// What was not checked, in English and Chinese: with tiles alone, because it was asked so, or because
-    /// it cannot be.
+    /// What was not checked, in English and Chinese: with tiles or running nodes alone, because it was asked so,
+    /// or because it cannot be.
     #[must_use]
     pub fn unchecked(&self) -> Vec<(String, String)> {
         let (signatures, replay) = (!self.with_signatures, !self.with_replay);
@@ -66,6 +68,13 @@ impl Report {
             (signatures && replay, ("envelopes and licence items", "信封与证照条目")),
             (signatures && replay, ("contents in the vault", "保管库内容")),
             (signatures && replay, ("the rest of the database", "数据库其余部分")),
+            (
+                self.running_nodes,
+                (
+                    "of running nodes: contents in the vault, state, tiles and the rest of the database, which only a directory shows",
+                    "运行中节点的保管库内容、状态、瓦片与数据库其余部分（仅数据目录可见）",
+                ),
+            ),
         ];
         let list = list.into_iter().filter(|(left_out, _)| *left_out).map(|(_, (en, zh))| (en.to_owned(), zh.to_owned()));
         let cut = (self.cut_wraps > 0).then(|| {
@@ -159,8 +168,8 @@ impl Report {
             self.covered,
             self.not_yet_covered()
         ));
-        if self.erased > 0 {
-            line(format!("content     {} pieces erased by record", self.erased));
+        if let Some(erased) = self.erased.filter(|erased| *erased > 0) {
+            line(format!("content     {erased} pieces erased by record"));
         }
         if !self.trust_given {
             line("trust       taken from the ledger's own genesis: compare the ledger id with one you know, or give --trust".into());

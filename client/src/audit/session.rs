@@ -71,6 +71,7 @@ impl<'a> Session<'a> {
             }
         }
         self.report.sources = self.held.iter().map(|held| (held.source.name().to_owned(), held.size)).collect();
+        self.report.running_nodes = self.held.iter().any(|held| held.source.store().is_none());
         self.held.sort_by_key(|held| std::cmp::Reverse(held.size));
         Ok(())
     }
@@ -315,13 +316,12 @@ impl<'a> Session<'a> {
     /// Vaults against what was erased. Without a replay nobody knows what that is.
     fn vaults(&mut self, walks: &[Walked]) {
         let reference = walks.first().and_then(|walked| walked.replay.as_ref());
-        for (n, (held, walked)) in self.held.iter().zip(walks).enumerate() {
+        for (held, walked) in self.held.iter().zip(walks) {
             let replay = if walked.compared { reference } else { walked.replay.as_ref() };
             let (Some(store), Some(replay)) = (held.source.store(), replay) else { continue };
             let mut findings = Findings::of(held.source.name());
             match walked.lacking.compare(store, replay.erased(), walked.records, &mut findings) {
-                Ok(erased) if n == 0 => self.report.erased = erased,
-                Ok(_) => {}
+                Ok(erased) => _ = self.report.erased.get_or_insert(erased),
                 Err(error) => {
                     findings.add(Code::StorageDamaged, None, format!("The vault cannot be read: {error}."), "读取保管库时数据库出错。")
                 }

@@ -21,7 +21,7 @@ const SUBJECT: &str = "node/NAME or unit-system/USCC/NAME";
 pub enum AdmissionVerb {
     /// Apply for a connection 申请接入
     #[command(
-        after_help = "Examples:\n  vermilion admission apply unit-system/11440304MB0X010624/desk --unit 11440304MB0X010624\n  vermilion admission apply node/nanshan --unit 11440305MB0X010333 --id 4 --node-key 9f…e1 --cosigning-key 07…3c \\\n      --district 440305 --address nanshan.example:7001"
+        after_help = "Examples:\n  vermilion admission apply unit-system/11440304MB0X010624/desk --unit 11440304MB0X010624\n  vermilion admission apply node/nanshan --unit 11440305MB0X010333 --id 4 --node-key 9f…e1 --cosigning-key 07…3c \\\n      --district 440305 --address nanshan.example:7001\n\nA node's two keys are made where it is to run: vermilion operator keygen --out node.pem, and --out cosigning.pem."
     )]
     Apply(Apply),
     /// File the report of a security test 安全检测

@@ -3,6 +3,7 @@
 use super::Context;
 use super::operators::moment;
 use super::output::{recorded_json, table};
+use crate::client::Client;
 use crate::clock::{now_ms, show_ms};
 use crate::error::{ClientError, Exit};
 use crate::manage::Published;
@@ -10,7 +11,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use vermilion_proto::{PolicyEntry, TypeState};
-use vermilion_registry::content::types_from_catalogue;
+use vermilion_registry::content::{CatalogueEntry, types_from_catalogue};
 use vermilion_registry::policy::PROFILE;
 use vermilion_registry::reason::Reason;
 
@@ -77,23 +78,7 @@ pub async fn run_type(context: &Context, verb: TypeVerb) -> Result<Exit, ClientE
                 Some(by) => by,
                 None => client.manager().await?,
             };
-            let mut answers = Vec::with_capacity(entries.len());
-            for entry in &entries {
-                let of = &entry.licence_type;
-                let (version, record) = match client.publish(&by, entry).await? {
-                    Published::Now(version, recorded) => (version, Some(recorded)),
-                    Published::Before(version) => (version, None),
-                };
-                let said = if record.is_some() { "已发布 published" } else { "未变 unchanged" };
-                if !context.out.json {
-                    context.out.line(&format!("{}  {}  版本 version {version}  {said}", of.code, of.name_zh));
-                }
-                answers
-                    .push(json!({ "code": of.code, "name": of.name_zh, "version": version, "record": record.as_ref().map(recorded_json) }));
-            }
-            if context.out.json {
-                context.out.line(&Value::Array(answers).to_string());
-            }
+            return publish(context, &client, &by, &entries).await;
         }
         TypeVerb::Show { code } => {
             let state = client.licence_type(&code).await?.ok_or(Reason::UnknownType)?;
@@ -120,6 +105,58 @@ pub async fn run_type(context: &Context, verb: TypeVerb) -> Result<Exit, ClientE
         }
     }
     Ok(Exit::Yes)
+}
+
+/// Publishes one type after the other, up to the first that is not taken, and says of each what became of it.
+async fn publish(context: &Context, client: &Client, by: &str, entries: &[CatalogueEntry]) -> Result<Exit, ClientError> {
+    let mut answers = Vec::with_capacity(entries.len());
+    let mut failed = None;
+    for entry in entries {
+        let of = &entry.licence_type;
+        let mut answer = json!({ "code": of.code, "name": of.name_zh, "version": Value::Null, "record": Value::Null });
+        let said = match client.publish(by, entry).await {
+            Ok(Published::Now(version, recorded)) => {
+                (answer["version"], answer["record"]) = (version.into(), recorded_json(&recorded));
+                format!("版本 version {version}  已发布 published")
+            }
+            Ok(Published::Before(version)) => {
+                answer["version"] = version.into();
+                format!("版本 version {version}  未变 unchanged")
+            }
+            Err(error) => {
+                let error = of_type(client, entry, error).await;
+                (answer["error"], answer["message"]) = (error.code().into(), error.to_string().into());
+                failed = Some(error);
+                "未发布 not published".to_owned()
+            }
+        };
+        if !context.out.json {
+            context.out.line(&format!("{}  {}  {said}", of.code, of.name_zh));
+        }
+        answers.push(answer);
+        if failed.is_some() {
+            break;
+        }
+    }
+    if context.out.json {
+        context.out.line(&Value::Array(answers).to_string());
+    }
+    failed.map_or(Ok(Exit::Yes), Err)
+}
+
+/// The refusal of a type, with its code and the units that the ledger does not know yet.
+async fn of_type(client: &Client, entry: &CatalogueEntry, error: ClientError) -> ClientError {
+    let mut what = format!("type {}", entry.licence_type.code);
+    if error.refusal().is_some_and(|refusal| refusal.reason == Reason::UnknownUnit)
+        && let Ok(known) = client.units().await
+    {
+        let is_known = |unit: &str| known.iter().filter_map(|state| state.unit.as_ref()).any(|of| of.uscc == unit);
+        let missing: Vec<&str> = entry.issuers.iter().map(String::as_str).filter(|unit| !is_known(unit)).collect();
+        if !missing.is_empty() {
+            what += &format!(", register first: {}", missing.join(", "));
+        }
+    }
+    error.about(&what)
 }
 
 /// A type for scripts, its schema and fields only when it is shown alone.

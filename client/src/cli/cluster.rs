@@ -37,7 +37,7 @@ pub enum ClusterVerb {
     },
     /// Who connected to a node, and who was refused what; for audit administration
     #[command(
-        after_help = "Examples:\n  vermilion cluster trail city\n  vermilion cluster trail city --from 1200 --json\n\nEach line is chained to the one before. Exit code 1: the chain of what was read does not hold."
+        after_help = "Examples:\n  vermilion cluster trail city\n  vermilion cluster trail city --from 1200 --json\n\nWith --json the lines as they are kept, each chained to the one before. Exit code 1: the chain of what was read does not hold."
     )]
     Trail {
         /// The node's name
@@ -118,14 +118,43 @@ async fn trail(context: &Context, client: &Client, name: &str, from: u64) -> Res
         for line in &lines {
             let Some((n, sealed)) = chained(line, chain) else {
                 context.out.line(line);
-                return Err(ClientError::BadAnswer(format!("the trail does not hold at line {next}: something was changed or taken out")));
+                let why = format!("the trail does not hold at line {next}: something was changed or taken out");
+                context.out.error(&ClientError::BadAnswer(why));
+                return Ok(Exit::No);
             };
-            if n >= from {
+            if n >= from && context.out.json {
                 context.out.line(line);
+            } else if n >= from {
+                context.out.line(&trail_text(line));
             }
             (next, chain) = (n + 1, Some(sealed));
         }
     }
+}
+
+/// A line of a trail for people; one that does not read, as it is.
+fn trail_text(line: &str) -> String {
+    let Ok(value) = serde_json::from_str::<Value>(line) else { return line.to_owned() };
+    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
+    let number = |name: &str| value.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let what = match text("what") {
+        "connected" => "已连接 connected",
+        "refused" => "被拒绝 refused",
+        "cut" => "已切断 cut",
+        "denied" => "被否决 denied",
+        "left-out" => "略去 left out",
+        other => other,
+    };
+    let mut out = format!("{:>6}  {}  {what}", number("n"), show_ms(number("time_ms")));
+    for (word, name) in [("", "holder"), ("密钥 key ", "key"), ("证书 certificate ", "serial"), ("", "why")] {
+        if !text(name).is_empty() {
+            out += &format!("  {word}{}", text(name));
+        }
+    }
+    if number("lines") > 0 {
+        out += &format!("  {} lines", number("lines"));
+    }
+    out
 }
 
 /// A line's number and its chain, if it follows: `SHA-256(previous ‖ everything before ,"chain":)`.
@@ -217,4 +246,16 @@ pub async fn run_command(context: &Context, verb: CommandVerb) -> Result<Exit, C
         CommandKnown::Recorded(_) | CommandKnown::Invalid => Exit::No,
         CommandKnown::Pending | CommandKnown::Unknown => Exit::Unreachable,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_a_trail_reads() {
+        let line = r#"{"n":12,"serial":"4f","time_ms":1000,"what":"denied","why":"records: not-authorised","chain":"00"}"#;
+        assert_eq!(trail_text(line), "    12  1970-01-01T00:00:01Z  被否决 denied  证书 certificate 4f  records: not-authorised");
+        assert_eq!(trail_text("no line"), "no line");
+    }
 }

@@ -1,12 +1,14 @@
 //! `vermilion licence issue`
 
 use super::Context;
+use super::output::Out;
+use crate::client::Client;
 use crate::error::{ClientError, Exit};
 use crate::issue::{IssueOptions, RowReport, Summary, issue_file};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{BufWriter, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vermilion_registry::reason::Reason;
 
@@ -24,6 +26,9 @@ pub struct IssueArgs {
 }
 
 pub async fn issue(context: &Context, args: IssueArgs) -> Result<Exit, ClientError> {
+    if args.file == Path::new("-") {
+        return Err(ClientError::Usage("rows are read twice, once for the file's digest: write them into a file and name it".into()));
+    }
     let client = context.client()?;
     let mut options = IssueOptions { at_once: usize::from(args.at_once), ..IssueOptions::default() };
     options.patience = context.patience.unwrap_or(Duration::from_secs(300));
@@ -31,7 +36,9 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<Exit, ClientErr
     let show_progress = !out.json && !out.quiet && std::io::stderr().is_terminal();
     let progress = if show_progress { bar() } else { ProgressBar::hidden() };
     let mut lines = BufWriter::new(std::io::stdout());
-    // Each line is written out at once: whoever follows the output sees what is done.
+    let mut lost = false;
+    // Each line is written out at once: whoever follows the output sees what is done. When nobody does any more, the rows are
+    // issued all the same: half an import helps nobody.
     let mut report = |row: &RowReport, of: u64| -> Result<(), ClientError> {
         progress.set_length(of);
         progress.set_position(row.row);
@@ -39,21 +46,41 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<Exit, ClientErr
             true => Some(row.json().to_string()),
             false => (args.all || row.reason.is_some()).then(|| row.text()),
         };
-        let Some(line) = line else { return Ok(()) };
-        let written = progress.suspend(|| writeln!(lines, "{line}").and_then(|()| lines.flush()));
-        written.map_err(|e| ClientError::file(std::path::Path::new("standard output"), e))
+        if let Some(line) = line.filter(|_| !lost) {
+            lost = progress.suspend(|| writeln!(lines, "{line}").and_then(|()| lines.flush())).is_err();
+        }
+        Ok(())
     };
-    let result = issue_file(&client, &args.file, &options, &mut report).await;
+    let result = tokio::select! {
+        result = issue_file(&client, &args.file, &options, &mut report) => result,
+        () = interruption(&client) => Err(ClientError::Interrupted),
+    };
     progress.finish_and_clear();
-    let summary = result.inspect_err(|_| {
-        if !out.json {
-            eprintln!("The import is not complete. The same command carries on where it stopped. 导入未完成,重新执行同一命令即可继续。");
+    if lost {
+        Out::lose();
+    }
+    let summary = result.inspect_err(|error| {
+        // Of what makes no sense the same again makes none either, and an interruption says so itself.
+        if !out.json && client.connection.has_sent() && !matches!(error, ClientError::Usage(_) | ClientError::Interrupted) {
+            let said = "The import is not complete. The same command carries on where it stopped. 导入未完成,重新执行同一命令即可继续。";
+            let _ = writeln!(std::io::stderr(), "{said}");
         }
     })?;
     if !out.json {
         out.line(&text(&summary));
     }
     Ok(if summary.rejected == 0 { Exit::Yes } else { Exit::No })
+}
+
+/// Ctrl-C, once something was sent. Before that there is nothing to say, and it ends a prompt as everywhere.
+async fn interruption(client: &Client) {
+    while !client.connection.has_sent() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        // It cannot be heard: then it ends the program as everywhere.
+        std::future::pending::<()>().await;
+    }
 }
 
 fn bar() -> ProgressBar {

@@ -18,7 +18,7 @@ use vermilion_registry::status::{Flag, State};
 pub enum LicenceVerb {
     /// Issue every row of a JSON Lines file; the same file may be sent again and changes nothing
     #[command(after_help = "Example:\n  vermilion --config client.toml licence issue --file rows.jsonl --json\n\n\
-        With --json one line for each row, in the file's order: row, identifier, outcome, reason, seq.\n\
+        With --json one line for each row, in the file's order: row, identifier, outcome, reason, detail, seq.\n\
         Exit code 0 if every row was accepted, 1 if some were rejected. After an interruption the same\n\
         command carries on. An answer of the ledger is for ever: a rejected row is sent again in another file.")]
     Issue(IssueArgs),
@@ -27,7 +27,7 @@ pub enum LicenceVerb {
         /// The licence's identifier
         identifier: String,
     },
-    /// Ask a licence's status, where it is public; else make a `verify`
+    /// Ask a licence's status, where it is public; else make a `verify`. Exit 0 if it is valid, 1 if not
     Status {
         /// The licence's identifier
         identifier: String,
@@ -111,7 +111,7 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
             let challenge = challenge.as_deref().map(|c| c.split_once('=').ok_or_else(bad)).transpose()?;
             let status = context.client()?.licence_status(&identifier, challenge).await?;
             context.out.answer(&status_json(&identifier, &status), || status_text(&identifier, &status));
-            Ok(Exit::Yes)
+            Ok(if status.verify_code == 0 { Exit::Yes } else { Exit::No })
         }
         LicenceVerb::Change(args) => {
             known_target(&args.to)?;
@@ -122,7 +122,9 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
         LicenceVerb::Supersede { file, because, objection } => {
             let line = std::fs::read_to_string(&file).map_err(|e| ClientError::file(&file, e))?;
             let objection = objection.map(|o| unhex::<32>(&o, "the objection's id")).transpose()?;
-            let recorded = context.client()?.supersede(&line, &because, objection.as_ref()).await?;
+            // Some editors begin a file with a byte order mark.
+            let line = line.trim_start_matches('\u{feff}');
+            let recorded = context.client()?.supersede(line, &because, objection.as_ref()).await?;
             Ok(context.out.recorded("已更新 superseded", &recorded))
         }
         LicenceVerb::Erase { grounds, archive_receipt } => {
@@ -185,13 +187,15 @@ fn text(identifier: &str, state: &LicenceState, changes: &[StatusChange]) -> Str
             c.reason.clone(),
         ]
     };
+    let erased = if state.erased { "  内容 content   已删除 erased: digests and status alone are left\n" } else { "" };
     if changes.is_empty() {
-        return head;
+        return head + erased;
     }
-    head + &table(
-        &["seq", "状态 state", "标记 flags", "生效 effective", "记录 recorded", "事由 reason"],
-        &changes.iter().map(row).collect::<Vec<_>>(),
-    )
+    head + erased
+        + &table(
+            &["seq", "状态 state", "标记 flags", "生效 effective", "记录 recorded", "事由 reason"],
+            &changes.iter().map(row).collect::<Vec<_>>(),
+        )
 }
 
 fn state_name(number: u32) -> &'static str {
@@ -212,6 +216,12 @@ fn change_json(change: &StatusChange) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_erased_licence_says_so() {
+        let shown = |erased| text("ID", &LicenceState { erased, ..LicenceState::default() }, &[]);
+        assert!(shown(true).contains("已删除 erased") && !shown(false).contains("erased"));
+    }
 
     #[test]
     fn misspelt_states_are_told_before_anything_is_sent() {

@@ -9,6 +9,7 @@
 //! | 4 | the ledger refused the whole |
 //! | 5 | a receipt or QR code holds, and is older than `--max-age` |
 //! | 6 | a receipt or QR code holds, and the licence is not valid, or not shown to be where that is needed |
+//! | 130 | interrupted by Ctrl-C: an import that the same command carries on |
 //!
 //! With `--json` standard output is JSON alone; errors are one JSON object on standard error.
 
@@ -35,8 +36,10 @@ use crate::audit::{self, AuditArgs};
 use crate::client::Client;
 use crate::config::Config;
 use crate::error::{ClientError, Exit};
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use output::Out;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -169,9 +172,35 @@ impl Context {
     }
 }
 
+/// Arguments that are no call: help and version as they are printed, an error for scripts where they ask for JSON.
+fn unparsed(error: &clap::Error, arguments: &[OsString]) -> Exit {
+    let json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
+    if json && error.use_stderr() {
+        Out { json, quiet: false }.error(&ClientError::Usage(usage_of(error)));
+    } else {
+        // Nobody need be there to read it.
+        let _ = error.print();
+    }
+    if error.use_stderr() { Exit::Usage } else { Exit::Yes }
+}
+
+/// What is wrong with the arguments, without the usage that is printed below it.
+fn usage_of(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "the command is not complete: --help says what there is".into();
+    }
+    let text = error.to_string();
+    let first = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Runs the command with the process's arguments; within a Tokio runtime.
 pub async fn main() -> Exit {
-    let cli = Cli::parse();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error, &arguments),
+    };
     let out = Out { json: cli.json, quiet: cli.quiet };
     let context = Context { config: cli.config, out, patience: cli.patience.map(Duration::from_secs), opened: OnceLock::new() };
     let result = match cli.noun {
@@ -197,7 +226,10 @@ pub async fn main() -> Exit {
         Noun::Command(verb) => cluster::run_command(&context, verb).await,
         Noun::Audit(args) => return run_audit(&context, args).await,
     };
-    context.renew().await;
+    // Who interrupts does not wait for certificates.
+    if !matches!(result, Err(ClientError::Interrupted)) {
+        context.renew().await;
+    }
     if result.is_ok() && Out::was_lost() {
         out.error(&ClientError::Usage("the answer could not be written: what was asked may be done all the same; ask again".into()));
         return Exit::Unreachable;
@@ -209,7 +241,7 @@ pub async fn main() -> Exit {
 }
 
 async fn run_audit(context: &Context, args: AuditArgs) -> Exit {
-    let access = match context.config.as_ref().map(|path| access(path)).transpose() {
+    let access = match audit_access(context, &args) {
         Ok(access) => access,
         Err(error) => {
             context.out.error(&error);
@@ -222,6 +254,21 @@ async fn run_audit(context: &Context, args: AuditArgs) -> Exit {
         audit::CANNOT_READ => Exit::Unreachable,
         _ => Exit::Usage,
     }
+}
+
+/// What an audit is given, looked at as far as no node is needed for it.
+fn audit_access(context: &Context, args: &AuditArgs) -> Result<Option<audit::Access>, ClientError> {
+    let access = context.config.as_ref().map(|path| access(path)).transpose()?;
+    // A watch asks as the public does; records are for those who show a certificate.
+    let Some(asked) = args.nodes.as_deref().filter(|_| !args.watch.watch) else { return Ok(access) };
+    let is_known = |name: &str| name.contains(':') || access.iter().any(|a| a.nodes.iter().any(|(known, _)| known == name));
+    if let Some(name) = asked.iter().find(|name| !is_known(name)) {
+        return Err(ClientError::Usage(format!("the configuration has no node {name}, and it is no address (host:port)")));
+    }
+    if let Some(dialer) = access.as_ref().and_then(|a| a.dialer.as_ref()) {
+        dialer.ready()?;
+    }
+    Ok(access)
 }
 
 /// What the configuration gives an audit. Without an operator's key nodes give no records, and say so.
@@ -246,6 +293,7 @@ fn access(path: &std::path::Path) -> Result<audit::Access, ClientError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
@@ -253,6 +301,22 @@ mod tests {
     #[test]
     fn the_arguments_hold_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_error_of_usage_is_one_sentence() {
+        for (line, word) in [
+            ("vermilion licence issue --json", "--file <FILE>"),
+            ("vermilion --json licence isue", "'isue'"),
+            ("vermilion --json", "subcommand"),
+            ("vermilion --json licence", "--help"),
+            ("vermilion licence show ID --nope --json", "'--nope'"),
+        ] {
+            let said = usage_of(&Cli::try_parse_from(line.split(' ')).err().unwrap());
+            assert!(said.contains(word) && !said.contains('\n') && !said.contains("Usage:"), "{line}: {said}");
+        }
+        let help = Cli::try_parse_from(["vermilion", "--json", "--help"]).err().unwrap();
+        assert_eq!(unparsed(&help, &[]), Exit::Yes);
     }
 
     #[test]

@@ -2,17 +2,17 @@
 
 use super::Context;
 use super::output::table;
-use crate::clock::{read_ms, show_ms};
+use crate::clock::{is_before_1970, read_ms, show_ms};
 use crate::config::KeySource;
 use crate::error::{ClientError, Exit};
 use crate::keyring::{HeldKey, Passphrase, write_secret};
 use crate::manage::NewOperator;
+use crate::person::first_line;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use vermilion_crypto::{PublicKey, SigningKey, Tag};
 use vermilion_proto::OperatorState;
-use zeroize::Zeroizing;
 
 #[derive(Subcommand, Debug)]
 pub enum OperatorVerb {
@@ -35,7 +35,7 @@ pub enum OperatorVerb {
     },
     /// Register an operator's key, signed by a managing unit
     #[command(
-        after_help = "Example:\n  vermilion operator add --unit 11440304MB0X010624 --public 9f…e1 --posts maker --person person.txt\n\nperson.txt holds the person's identity number; a node makes a keyed tag of it, and only the tag is recorded.\nAn administrator needs a second key: register it for the same person, with --posts second-key."
+        after_help = "Example:\n  vermilion operator add --unit 11440304MB0X010624 --public 9f…e1 --posts maker --person person.txt\n\nperson.txt holds the person's identity number in its first line, checked by GB 11643 for code type 111; a node makes a keyed\ntag of it, and only the tag is recorded.\nAn administrator needs a second key: register it for the same person, with --posts second-key."
     )]
     Add(Add),
     /// Take posts back, or with none named the key itself
@@ -100,7 +100,7 @@ pub struct Add {
     posts: Vec<String>,
     /// A file with the person's identity number; - reads standard input
     #[arg(long, value_name = "FILE", required_unless_present = "person_tag")]
-    person: Option<String>,
+    person: Option<PathBuf>,
     /// The identity number's code type (GB/T 36903 annex A)
     #[arg(long, default_value = "111")]
     person_code_type: String,
@@ -163,7 +163,7 @@ async fn add(context: &Context, args: Add) -> Result<Exit, ClientError> {
         (None, Some(file)) => client.person_tag(&client.asker(Some(&by))?, &args.person_code_type, &first_line(file)?).await?,
         (None, None) => return Err(ClientError::Usage("say who the person is: --person FILE or --person-tag HEX".into())),
     };
-    let name = args.name.as_deref().map(|path| first_line(&path.display().to_string())).transpose()?;
+    let name = args.name.as_deref().map(first_line).transpose()?;
     let new = NewOperator {
         unit: args.unit,
         key: PublicKey(unhex::<32>(&args.public, "the public key")?),
@@ -177,19 +177,12 @@ async fn add(context: &Context, args: Add) -> Result<Exit, ClientError> {
     Ok(context.out.recorded("已登记 registered", &recorded))
 }
 
-/// The first line of a file, or of standard input: what should not stand on a command line.
-fn first_line(file: &str) -> Result<Zeroizing<String>, ClientError> {
-    let text = match file {
-        "-" => std::io::read_to_string(std::io::stdin().lock()),
-        path => std::fs::read_to_string(path),
-    };
-    let text = Zeroizing::new(text.map_err(|e| ClientError::file(std::path::Path::new(file), e))?);
-    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().trim().to_owned()))
-}
-
 /// A moment from the command line; 0 if there is none.
 pub fn moment(text: Option<&str>) -> Result<u64, ClientError> {
-    let bad = |t: &str| ClientError::Usage(format!("{t} is no time: write 2026-03-01 or 2026-03-01T09:00:00+08:00"));
+    let bad = |t: &str| match is_before_1970(t) {
+        true => ClientError::Usage(format!("{t} lies before 1970, and cannot be written")),
+        false => ClientError::Usage(format!("{t} is no time: write 2026-03-01 or 2026-03-01T09:00:00+08:00")),
+    };
     text.map_or(Ok(0), |t| read_ms(t).ok_or_else(|| bad(t)))
 }
 

@@ -54,8 +54,13 @@ impl Out {
     pub fn line(self, text: &str) {
         let written = writeln!(std::io::stdout().lock(), "{}", visible(text, self.json));
         if written.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe) {
-            LOST.store(true, Ordering::Relaxed);
+            Self::lose();
         }
+    }
+
+    /// Notes that a part of the answer could not be written.
+    pub fn lose() {
+        LOST.store(true, Ordering::Relaxed);
     }
 
     /// Whether a part of the answer could not be written, as to a full disk. A reader that went away is none.
@@ -68,7 +73,7 @@ impl Out {
     pub fn error(self, error: &ClientError) {
         let mut err = std::io::stderr().lock();
         let _ = if self.json {
-            writeln!(err, "{}", json!({ "error": error.code(), "message": error.to_string() }))
+            writeln!(err, "{}", error_json(error))
         } else {
             writeln!(err, "vermilion: {}", visible(&error.to_string(), false))
         };
@@ -88,6 +93,16 @@ impl Out {
         });
         Exit::Yes
     }
+}
+
+/// An error for scripts, with command and record where they are known.
+fn error_json(error: &ClientError) -> Value {
+    let mut value = json!({ "error": error.code(), "message": error.to_string() });
+    if let Some(members) = value.as_object_mut() {
+        members.extend(error.command().map(|id| ("command".to_owned(), hex::encode(id).into())));
+        members.extend(error.seq().map(|seq| ("seq".to_owned(), seq.into())));
+    }
+    value
 }
 
 /// A record for scripts.
@@ -205,6 +220,15 @@ mod tests {
         let text = value.to_string();
         let shown = visible(&text, true);
         assert!(!shown.contains('\u{9b}') && serde_json::from_str::<Value>(&shown).is_ok_and(|read| read == value));
+    }
+
+    #[test]
+    fn an_error_names_command_and_record() {
+        let refusal = vermilion_registry::reason::Reason::UnitSuspended.into();
+        let value = error_json(&ClientError::RefusedInRecord { refusal, id: [7; 32], seq: 12 });
+        assert_eq!((&value["error"], &value["seq"], &value["command"]), (&"unit-suspended".into(), &12.into(), &"07".repeat(32).into()));
+        let value = error_json(&ClientError::Usage("x".into()));
+        assert_eq!(value.as_object().map(serde_json::Map::len), Some(2));
     }
 
     #[test]

@@ -155,7 +155,7 @@ fn write_pinned(context: &Context, pin: Pin) -> Result<Exit, ClientError> {
     let trust = file.trust().map_err(ClientError::Usage)?;
     let text = serde_json::to_string_pretty(&file).map_err(|e| ClientError::Usage(e.to_string()))?;
     match &out {
-        Some(path) => std::fs::write(path, text + "\n").map_err(|e| ClientError::file(path, e))?,
+        Some(path) => write_file(path, (text + "\n").as_bytes())?,
         None => context.out.line(&text),
     }
     if let Some(path) = &out {

@@ -45,7 +45,8 @@ pub struct Register {
     /// city or district
     #[arg(long, value_parser = ["city", "district"])]
     level: String,
-    /// A role: managing-unit-city, managing-unit-district, issuing-unit, using-unit, auditor; may be given several times
+    /// A role: managing-unit-city, managing-unit-district, issuing-unit, using-unit, auditor, assessor (tests nodes and systems); may
+    /// be given several times
     #[arg(long = "role", required = true, value_delimiter = ',')]
     roles: Vec<String>,
     /// The responsible department

@@ -203,22 +203,27 @@ pub async fn run_verify(context: &Context, args: VerifyArgs) -> Result<Exit, Cli
     match client.use_licences(&unit, &[identifier.to_owned()], args.purpose.request(Act::Verify)).await {
         Ok(answer) => {
             let status = answer.licences.first().map_or_else(|| answered(VERIFY_NO_RECORD), |l| l.status.clone());
-            Ok(verified(context, identifier, &status, Some(&answer)))
+            Ok(verified(context, identifier, &status, Some(recorded_json(&answer.recorded))))
         }
-        Err(ClientError::Refused(refusal)) if matches!(refusal.reason, Reason::UnknownLicence | Reason::UnknownType) => {
-            Ok(verified(context, identifier, &answered(VERIFY_NO_RECORD), None))
-        }
-        Err(error) => Err(error),
+        Err(error) => match error.refusal().map(|refusal| refusal.reason) {
+            // What is refused in a record was asked on record.
+            Some(Reason::UnknownLicence | Reason::UnknownType) => {
+                let record = error.command().zip(error.seq()).map(|(id, seq)| json!({ "command": hex::encode(id), "seq": seq }));
+                Ok(verified(context, identifier, &answered(VERIFY_NO_RECORD), record))
+            }
+            _ => Err(error),
+        },
     }
 }
 
-fn verified(context: &Context, identifier: &str, status: &StatusAnswer, answer: Option<&UseAnswer>) -> Exit {
+fn verified(context: &Context, identifier: &str, status: &StatusAnswer, record: Option<Value>) -> Exit {
+    let seq = record.as_ref().and_then(|record| record["seq"].as_u64());
     let mut value = status_json(identifier, status);
-    if let (Some(members), Some(answer)) = (value.as_object_mut(), answer) {
-        members.insert("record".into(), recorded_json(&answer.recorded));
+    if let (Some(members), Some(record)) = (value.as_object_mut(), record) {
+        members.insert("record".into(), record);
     }
     context.out.answer(&value, || {
-        let record = answer.map(|a| format!("  用证记录 usage record {}\n", a.recorded.seq)).unwrap_or_default();
+        let record = seq.map(|seq| format!("  用证记录 usage record {seq}\n")).unwrap_or_default();
         if status.as_of_ms == 0 {
             let (zh, en) = super::output::verify_result(status.verify_code);
             return format!("{identifier}\n  查验结果 result   {} {zh} / {en}\n{record}", status.verify_code);

@@ -13,6 +13,7 @@ use crate::config::{Config, NodeEntry};
 use crate::error::ClientError;
 use crate::keyring::{Passphrase, read_secret, write_secret};
 use crate::manage::{NewOperator, operator_of};
+use crate::person::{first_line, person_code};
 use crate::receipt::document::write_file;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -152,16 +153,6 @@ fn vault_key(area: &str, key: &VaultSecretKey) -> VaultKey {
     VaultKey { key_id: public.id().to_vec(), suite: SUITE_1, public_key: public.0.to_vec(), area: area.to_owned() }
 }
 
-fn first_line(path: &Path) -> Result<Zeroizing<String>, ClientError> {
-    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|e| ClientError::file(path, e))?);
-    let line = Zeroizing::new(text.lines().next().unwrap_or_default().trim().to_owned());
-    if line.is_empty() {
-        Err(ClientError::config(path.display().to_string(), "the first line is to be the identity number"))
-    } else {
-        Ok(line)
-    }
-}
-
 /// Founds a ledger by a plan. Nothing is written: what the registry would refuse of the genesis is refused here.
 pub fn found(plan: &Plan, passphrase: &Passphrase, now_ms: u64) -> Result<Founded, ClientError> {
     let now_ms = now_ms / 1000 * 1000;
@@ -199,7 +190,9 @@ pub fn found(plan: &Plan, passphrase: &Passphrase, now_ms: u64) -> Result<Founde
     for planned in &plan.operators {
         let (request, fingerprint) = operator_request(&planned.request)?;
         let key = PublicKey::from_slice(&request.key)?;
-        let person = keys.lookup.tag("person", &planned.person_code_type, &first_line(&planned.person)?);
+        let code = person_code(&planned.person_code_type, &first_line(&planned.person)?);
+        let code = code.map_err(|e| ClientError::config(planned.person.display().to_string(), e.to_string()))?;
+        let person = keys.lookup.tag("person", &planned.person_code_type, &code);
         // A second key signs beside another; nobody connects with it.
         if !request.posts.iter().any(|post| post == SECOND_KEY) {
             let der = authority.issue(Kind::Operator, &unit.area, request.posts.clone(), hex::encode(key.id()), key)?;

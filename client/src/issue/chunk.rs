@@ -1,13 +1,14 @@
 //! Which rows go into one command: rows of one unit, in the file's order.
 //!
-//! Where chunks begin and end is a function of the file alone, so that the same file makes the
-//! same commands. A chunk closes when it has 1,000 rows, when it might grow beyond a submission's
-//! size, or when its oldest row has waited for 4,096 further lines: reports come in the file's
-//! order, and nobody waits longer than that for a unit that has few rows.
+//! Where chunks begin and end is a function of the file and of how many licences a command may have,
+//! which its journal keeps: so the same file makes the same commands. A chunk closes when it has that
+//! many rows, when it might grow beyond a submission's size, or when its oldest row has waited for
+//! 4,096 further lines: reports come in the file's order, and nobody waits longer than that for a unit
+//! that has few rows.
 
 use std::collections::{BTreeMap, HashSet};
 use vermilion_registry::content::Row;
-use vermilion_registry::submission::{MAX_ITEMS, MAX_SUBMISSION};
+use vermilion_registry::submission::MAX_SUBMISSION;
 
 /// Lines that a chunk's oldest row waits for its chunk to fill, at most.
 pub const WINDOW: u64 = 4096;
@@ -60,13 +61,19 @@ pub fn cost(line: &str) -> usize {
 }
 
 /// Rows on their way into chunks.
-#[derive(Default)]
 pub struct Chunker {
+    items_max: usize,
     open: BTreeMap<String, Chunk>,
     open_cost: usize,
 }
 
 impl Chunker {
+    /// For commands of so many licences at most.
+    #[must_use]
+    pub fn new(items_max: usize) -> Self {
+        Self { items_max, open: BTreeMap::new(), open_cost: 0 }
+    }
+
     /// Notes that the reader is at this line: chunks that have waited long enough close.
     pub fn pass(&mut self, number: u64) -> Vec<Chunk> {
         let mut closed = Vec::new();
@@ -89,7 +96,7 @@ impl Chunker {
         let chunk = self.open.entry(unit.clone()).or_insert_with(|| Chunk { unit: unit.clone(), ..Chunk::default() });
         chunk.cost += cost;
         chunk.members.push(member);
-        if chunk.members.len() >= MAX_ITEMS {
+        if chunk.members.len() >= self.items_max {
             closed.extend(self.close(&unit));
         }
         closed
@@ -121,11 +128,16 @@ pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
     use vermilion_registry::content::parse_row;
+    use vermilion_registry::submission::MAX_ITEMS;
 
     pub const ROWS: &str = include_str!("../../../testnet/fixtures/licences.jsonl");
 
     pub fn chunks(text: &str) -> Vec<Chunk> {
-        let (mut chunker, mut out) = (Chunker::default(), Vec::new());
+        chunks_of(text, MAX_ITEMS)
+    }
+
+    fn chunks_of(text: &str, items_max: usize) -> Vec<Chunk> {
+        let (mut chunker, mut out) = (Chunker::new(items_max), Vec::new());
         for (number, line) in (1..).zip(text.lines()) {
             out.extend(chunker.pass(number));
             out.extend(chunker.add(Member { number, row: parse_row(line).unwrap() }, cost(line)));
@@ -148,11 +160,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn no_chunk_is_larger_than_the_policy_has_it() {
+        let chunks = chunks_of(ROWS, 7);
+        assert!(chunks.iter().all(|c| (1..=7).contains(&c.members.len())));
+        assert_eq!(chunks.iter().map(|c| c.members.len()).sum::<usize>(), 2000);
+    }
+
+    #[test]
     fn a_rare_unit_does_not_hold_up_the_reports() {
         let row = parse_row(ROWS.lines().next().unwrap()).unwrap();
         let mut other = row.clone();
         other.authority_code = "other".into();
-        let mut chunker = Chunker::default();
+        let mut chunker = Chunker::new(MAX_ITEMS);
         let mut closed = chunker.add(Member { number: 1, row: other }, 10);
         for number in 2..=WINDOW + 1 {
             assert!(closed.iter().all(|c| c.unit != "other"));
@@ -166,7 +185,7 @@ pub(crate) mod tests {
     #[test]
     fn costly_rows_close_a_chunk_early() {
         let row = parse_row(ROWS.lines().next().unwrap()).unwrap();
-        let mut chunker = Chunker::default();
+        let mut chunker = Chunker::new(MAX_ITEMS);
         let closed: Vec<Chunk> = (1..=100).flat_map(|number| chunker.add(Member { number, row: row.clone() }, 1 << 20)).collect();
         assert_eq!(closed[0].members.len(), MAX_COST >> 20);
     }
@@ -176,7 +195,7 @@ pub(crate) mod tests {
         fn chunks_are_a_function_of_the_rows(units in proptest::collection::vec(0u8..4, 1..400)) {
             let row = parse_row(ROWS.lines().next().unwrap()).unwrap();
             let run = || {
-                let (mut chunker, mut out) = (Chunker::default(), Vec::new());
+                let (mut chunker, mut out) = (Chunker::new(MAX_ITEMS), Vec::new());
                 for (number, unit) in (1..).zip(&units) {
                     let mut row = row.clone();
                     row.authority_code = unit.to_string();

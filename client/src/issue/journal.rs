@@ -1,6 +1,6 @@
 //! What must be the same when a file is sent again and is no function of the file: the not-after of
-//! its commands, the types' definitions by which its items were made, and which rows the door
-//! refused. One small JSON file for each file that was sent, named by ledger and file digest,
+//! its commands, the types' definitions by which its items were made, how many licences a command may
+//! have, and which rows the door refused. One small JSON file for each file that was sent, named by ledger and file digest,
 //! written and synced before anything is sent.
 //!
 //! It holds no personal data. If it is lost, a second sending makes other commands, and the ledger
@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use vermilion_crypto::Digest;
 use vermilion_proto::{Message as _, TypeState};
+use vermilion_registry::submission::MAX_ITEMS;
 
 /// How long commands of a file may wait, from when it was first seen.
 pub const LIFETIME_MS: u64 = 7 * DAY_MS;
@@ -40,8 +41,18 @@ struct Stored {
     generations: Vec<Generation>,
     /// Encoded `TypeState` in hex, by code.
     types: BTreeMap<String, String>,
+    /// `issue.items.max` as it was. Journals from before it was asked cut at the most that there can be.
+    #[serde(default = "most_items")]
+    items_max: usize,
     /// Reason numbers of rows that the door refused, by row.
     refused_at_door: BTreeMap<u64, u32>,
+    /// What exactly the door said of some of them: names a field or rule, never a value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    details: BTreeMap<u64, String>,
+}
+
+const fn most_items() -> usize {
+    MAX_ITEMS
 }
 
 /// The journal of one file.
@@ -52,9 +63,16 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of a file, or begins it with these types. If the last generation has ended,
-    /// another begins: a command of an ended one is either recorded or never will be.
-    pub fn open(state_dir: &Path, ledger: &Digest, file: &Digest, now_ms: u64, types: &[TypeState]) -> Result<Self, ClientError> {
+    /// Opens the journal of a file, or begins it with these types and so many licences to a command. If the
+    /// last generation has ended, another begins: a command of an ended one is either recorded or never will be.
+    pub fn open(
+        state_dir: &Path,
+        ledger: &Digest,
+        file: &Digest,
+        now_ms: u64,
+        types: &[TypeState],
+        items_max: usize,
+    ) -> Result<Self, ClientError> {
         let folder = state_dir.join("imports");
         std::fs::create_dir_all(&folder).map_err(|e| ClientError::file(&folder, e))?;
         let ledger_part = hex::encode(ledger.get(..8).unwrap_or_default());
@@ -67,7 +85,9 @@ impl Journal {
             file: hex::encode(file),
             generations: vec![first],
             types: types.iter().filter_map(named).collect(),
+            items_max,
             refused_at_door: BTreeMap::new(),
+            details: BTreeMap::new(),
         };
         let mut journal = Self { stored: begin_or_read(&path, &fresh)?, path };
         journal.check(&fresh)?;
@@ -103,15 +123,28 @@ impl Journal {
         types.ok_or_else(|| bad(&self.path, "a type in it does not read"))
     }
 
-    /// The reason for which the door refused a row, when it was sent before.
+    /// How many licences a command of the file has at most: as it was when the file was first seen, so that it is cut the same
+    /// when a policy changes on the way.
     #[must_use]
-    pub fn refused_at_door(&self, row: u64) -> Option<u32> {
-        self.stored.refused_at_door.get(&row).copied()
+    pub fn items_max(&self) -> usize {
+        self.stored.items_max.min(MAX_ITEMS)
+    }
+
+    /// The number of the reason for which the door refused a row when it was sent before, and what exactly it said.
+    #[must_use]
+    pub fn refused_at_door(&self, row: u64) -> Option<(u32, &str)> {
+        let code = *self.stored.refused_at_door.get(&row)?;
+        Some((code, self.stored.details.get(&row).map_or("", String::as_str)))
     }
 
     /// Keeps that the door refused rows, before their chunk is sent without them.
-    pub fn note_refused(&mut self, rows: impl IntoIterator<Item = (u64, u32)>) -> Result<(), ClientError> {
-        self.stored.refused_at_door.extend(rows);
+    pub fn note_refused(&mut self, rows: impl IntoIterator<Item = (u64, u32, String)>) -> Result<(), ClientError> {
+        for (row, code, detail) in rows {
+            self.stored.refused_at_door.insert(row, code);
+            if !detail.is_empty() {
+                self.stored.details.insert(row, detail);
+            }
+        }
         self.save()
     }
 
@@ -147,7 +180,10 @@ fn write_beside(path: &Path, stored: &Stored) -> Result<PathBuf, ClientError> {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
-    write().map_err(|e| ClientError::file(&new, e))?;
+    write().map_err(|e| {
+        let _ = std::fs::remove_file(&new);
+        ClientError::file(&new, e)
+    })?;
     Ok(new)
 }
 
@@ -173,19 +209,19 @@ mod tests {
     #[test]
     fn the_first_time_counts() {
         let folder = tempfile::tempdir().unwrap();
-        let open = |now, version| Journal::open(folder.path(), &[1; 32], &[2; 32], now, &types(version)).unwrap();
+        let open = |now, version| Journal::open(folder.path(), &[1; 32], &[2; 32], now, &types(version), 100 * version as usize).unwrap();
         let mut first = open(1_000, 1);
-        first.note_refused([(7, 45)]).unwrap();
+        first.note_refused([(7, 45, "a field".to_owned()), (9, 46, String::new())]).unwrap();
         let again = open(5_000, 2);
         assert_eq!(again.generations(), first.generations());
-        assert_eq!(again.types().unwrap(), types(1));
-        assert_eq!((again.refused_at_door(7), again.refused_at_door(8)), (Some(45), None));
+        assert_eq!((again.types().unwrap(), again.items_max()), (types(1), 100));
+        assert_eq!([7, 8, 9].map(|row| again.refused_at_door(row)), [Some((45, "a field")), None, Some((46, ""))]);
     }
 
     #[test]
     fn an_ended_generation_is_followed_by_another() {
         let folder = tempfile::tempdir().unwrap();
-        let open = |now| Journal::open(folder.path(), &[1; 32], &[2; 32], now, &[]).unwrap().generations().to_vec();
+        let open = |now| Journal::open(folder.path(), &[1; 32], &[2; 32], now, &[], MAX_ITEMS).unwrap().generations().to_vec();
         assert_eq!(open(1_000).len(), 1);
         assert_eq!(open(LIFETIME_MS - 2 * MARGIN_MS).len(), 1);
         let two = open(LIFETIME_MS);
@@ -196,10 +232,21 @@ mod tests {
     #[test]
     fn files_and_ledgers_have_journals_of_their_own_and_damage_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let open = |ledger: u8, file: u8| Journal::open(folder.path(), &[ledger; 32], &[file; 32], 1, &[]);
+        let open = |ledger: u8, file: u8| Journal::open(folder.path(), &[ledger; 32], &[file; 32], 1, &[], MAX_ITEMS);
         let paths = [open(1, 1).unwrap().path, open(1, 2).unwrap().path, open(2, 1).unwrap().path];
         assert_eq!(std::fs::read_dir(folder.path().join("imports")).unwrap().count(), 3);
         std::fs::write(&paths[0], "{").unwrap();
         assert!(open(1, 1).unwrap_err().to_string().contains("journal"));
+    }
+
+    #[test]
+    fn a_journal_from_before_the_policy_was_asked_is_cut_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Journal::open(folder.path(), &[1; 32], &[2; 32], 1, &[], 5).unwrap();
+        let path = open().path;
+        let mut old: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        assert!(old.as_object_mut().unwrap().remove("items_max").is_some());
+        std::fs::write(&path, old.to_string()).unwrap();
+        assert_eq!(open().items_max(), MAX_ITEMS);
     }
 }

@@ -6,8 +6,8 @@
 //! ([`journal`]). So a second sending changes nothing and is answered from the record.
 //!
 //! Life of a row: read and parsed ([`read`]), put into its unit's chunk ([`chunk`]), checked by its
-//! type's rules, given its keyed tags, salted, sealed and signed ([`prepare`]), sent with up to
-//! 1,000 others until there is an answer, several chunks at once ([`run`]), and reported in the
+//! type's rules, given its keyed tags, salted, sealed and signed ([`prepare`]), sent with as
+//! many others as policy allows (1,000) until there is an answer, several chunks at once ([`run`]), and reported in the
 //! file's order ([`report`]).
 //!
 //! Answers of the ledger are for ever: a row that was refused in a record stays refused for this

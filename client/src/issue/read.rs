@@ -26,7 +26,7 @@ pub fn examine(path: &Path) -> Result<FileFacts, ClientError> {
     let failed = |e| ClientError::file(path, e);
     let mut file = File::open(path).map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {
-        return Err(ClientError::Usage(format!("{} is not a regular file: rows are read twice", path.display())));
+        return Err(ClientError::Usage(format!("{} is not a regular file, and rows are read twice: write them into one", path.display())));
     }
     let mut counter = Counter::new();
     let mut buffer = vec![0; BUFFER];

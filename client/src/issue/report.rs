@@ -22,6 +22,11 @@ pub struct RowReport {
 }
 
 impl RowReport {
+    /// The detail, where it says more than the reason.
+    fn said(&self) -> Option<&str> {
+        Some(self.detail.as_str()).filter(|detail| !detail.is_empty() && self.reason.is_none_or(|reason| *detail != reason.english()))
+    }
+
     /// The line for scripts.
     #[must_use]
     pub fn json(&self) -> Value {
@@ -30,6 +35,7 @@ impl RowReport {
             "identifier": self.identifier,
             "outcome": if self.accepted { "accepted" } else { "rejected" },
             "reason": self.reason.map(Reason::name),
+            "detail": self.said(),
             "seq": self.seq,
         })
     }
@@ -42,8 +48,7 @@ impl RowReport {
         match self.reason {
             None => format!("{:>8}  {outcome}  {identifier}", self.row),
             Some(reason) => {
-                let detail =
-                    if self.detail.is_empty() || self.detail == reason.english() { String::new() } else { format!(" [{}]", self.detail) };
+                let detail = self.said().map(|detail| format!(" [{detail}]")).unwrap_or_default();
                 format!("{:>8}  {outcome}  {identifier}  {reason} {} / {}{detail}", self.row, reason.chinese(), reason.english())
             }
         }
@@ -181,9 +186,13 @@ mod tests {
     #[test]
     fn a_line_for_scripts() {
         let line = report(3, Some(Reason::IdentifierCheck)).json().to_string();
-        assert_eq!(line, r#"{"row":3,"identifier":"id","outcome":"rejected","reason":"identifier-check","seq":9}"#);
+        assert_eq!(line, r#"{"row":3,"identifier":"id","outcome":"rejected","reason":"identifier-check","detail":null,"seq":9}"#);
+        let detailed = RowReport { detail: "data does not satisfy /required".into(), ..report(3, Some(Reason::Schema)) };
+        assert_eq!(detailed.json()["detail"], "data does not satisfy /required");
+        let repeated = RowReport { detail: Reason::Schema.english().into(), ..detailed };
+        assert!(repeated.json()["detail"].is_null());
         let none = RowReport { identifier: None, seq: None, ..report(1, None) };
-        assert_eq!(none.json().to_string(), r#"{"row":1,"identifier":null,"outcome":"accepted","reason":null,"seq":null}"#);
+        assert_eq!(none.json().to_string(), r#"{"row":1,"identifier":null,"outcome":"accepted","reason":null,"detail":null,"seq":null}"#);
     }
 
     #[test]

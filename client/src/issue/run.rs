@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::clock::now_ms;
-use crate::connection::{Answer, Recorded};
+use crate::connection::{Answer, Recorded, refusal_of_number};
 use crate::error::ClientError;
 use crate::issue::chunk::{Chunk, Chunker, Member, cost};
 use crate::issue::journal::{Generation, Journal};
@@ -74,7 +74,9 @@ pub async fn issue_file(
     let facts = tokio::task::spawn_blocking(move || examine(&owned)).await.map_err(broken)??;
     let current = client.types().await?;
     let states: Vec<_> = current.states().cloned().collect();
-    let journal = Journal::open(client.config().state_dir(), client.ledger_id(), &facts.digest, now_ms(), &states)?;
+    let most = client.most_items().await?;
+    let journal = Journal::open(client.config().state_dir(), client.ledger_id(), &facts.digest, now_ms(), &states, most)?;
+    let items_max = journal.items_max();
     let import = Arc::new(Import {
         facts,
         types: Types::new(journal.types()?),
@@ -88,7 +90,7 @@ pub async fn issue_file(
 
     let (sender, mut events) = mpsc::channel(READ_AHEAD);
     let owned: PathBuf = path.into();
-    tokio::task::spawn_blocking(move || read(&owned, &sender));
+    tokio::task::spawn_blocking(move || read(&owned, items_max, &sender));
     let (mut order, mut summary) = (InOrder::default(), Summary::default());
     let mut waiting: VecDeque<Chunk> = VecDeque::new();
     let mut under_way: JoinSet<Result<(u64, Vec<RowReport>), ClientError>> = JoinSet::new();
@@ -127,7 +129,8 @@ pub async fn issue_file(
                 Some(Event::End(read)) => {
                     ended = true;
                     if read? != facts {
-                        return Err(ClientError::Usage(format!("{} changed while it was read: send it again", path.display())));
+                        let why = "changed while it was read: what was accepted counts, so send only the other rows, in a file of their own";
+                        return Err(ClientError::Usage(format!("{} {why}", path.display())));
                     }
                 }
                 None => return Err(ClientError::Usage("the reader of the file stopped".into())),
@@ -142,10 +145,10 @@ fn broken(error: tokio::task::JoinError) -> ClientError {
 }
 
 /// Reads the file to its end, unless nobody listens any more.
-fn read(path: &Path, events: &mpsc::Sender<Event>) {
+fn read(path: &Path, items_max: usize, events: &mpsc::Sender<Event>) {
     let run = || -> Result<Option<FileFacts>, ClientError> {
         let mut lines = Lines::open(path)?;
-        let mut chunker = Chunker::default();
+        let mut chunker = Chunker::new(items_max);
         let mut number = 0;
         while let Some(line) = lines.next_line()? {
             number += 1;
@@ -272,15 +275,15 @@ async fn send(
             }
             Answer::RefusedAtDoor { refusal, items } if items.is_empty() => return Err(refusal.into()),
             Answer::RefusedAtDoor { refusal, items } => {
-                let numbers = refused_rows(&items, &kept);
-                if numbers.is_empty() {
+                let refused = refused_rows(&refusal, &items, &kept);
+                if refused.is_empty() {
                     return Err(refusal.into());
                 }
-                import.note_refused(chunk, &numbers)?;
-                for (at, code) in &numbers {
-                    put(reports, chunk, *at, crate::connection::refusal_of_number(*code, String::new()), None);
+                import.note_refused(chunk, &refused)?;
+                for (at, (code, detail)) in &refused {
+                    put(reports, chunk, *at, refusal_of_number(*code, detail.clone()), None);
                 }
-                rows = Arc::new(rows.iter().filter(|(row, _)| !numbers.contains_key(&row.at)).cloned().collect());
+                rows = Arc::new(rows.iter().filter(|(row, _)| !refused.contains_key(&row.at)).cloned().collect());
             }
             // Never recorded in this generation: the next may.
             Answer::Invalid if generation + 1 < import.generations.len() => generation += 1,
@@ -323,9 +326,10 @@ async fn build(
     tokio::task::spawn_blocking(work).await.map_err(broken)?
 }
 
-/// Which rows of the chunk the door refused, by their place in it.
-fn refused_rows(items: &[ItemRefusal], kept: &[usize]) -> BTreeMap<usize, u32> {
-    items.iter().filter_map(|i| kept.get(i.position as usize).map(|at| (*at, i.code))).collect()
+/// Which rows of the chunk the door refused, by their place in it: the reasons' numbers, and what exactly, which it says of one alone.
+fn refused_rows(refusal: &Refusal, items: &[ItemRefusal], kept: &[usize]) -> BTreeMap<usize, (u32, String)> {
+    let detail = |position: u32| refusal.detail.strip_prefix(format!("item {position}: ").as_str()).unwrap_or_default().to_owned();
+    items.iter().filter_map(|i| Some((*kept.get(i.position as usize)?, (i.code, detail(i.position))))).collect()
 }
 
 /// Reports what the record says of each row.
@@ -336,7 +340,7 @@ fn settle(recorded: &Recorded, chunk: &Chunk, kept: &[usize], reports: &mut [Opt
     for (position, at) in (0u32..).zip(kept) {
         let why = if *code == 0 { refused.get(&position).copied() } else { Some(*code) };
         match why {
-            Some(code) => put(reports, chunk, *at, crate::connection::refusal_of_number(code, String::new()), Some(recorded.seq)),
+            Some(code) => put(reports, chunk, *at, refusal_of_number(code, String::new()), Some(recorded.seq)),
             None => {
                 if let (Some(slot), Some(member)) = (reports.get_mut(*at), chunk.members.get(*at)) {
                     *slot = Some(RowReport {
@@ -366,12 +370,13 @@ impl Import {
     }
 
     fn refused_before(&self, row: u64) -> Option<Refusal> {
-        let code = self.journal.lock().unwrap_or_else(PoisonError::into_inner).refused_at_door(row)?;
-        Some(crate::connection::refusal_of_number(code, String::new()))
+        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let (code, detail) = journal.refused_at_door(row)?;
+        Some(refusal_of_number(code, detail.to_owned()))
     }
 
-    fn note_refused(&self, chunk: &Chunk, rows: &BTreeMap<usize, u32>) -> Result<(), ClientError> {
-        let numbered = rows.iter().filter_map(|(at, code)| chunk.members.get(*at).map(|m| (m.number, *code)));
+    fn note_refused(&self, chunk: &Chunk, rows: &BTreeMap<usize, (u32, String)>) -> Result<(), ClientError> {
+        let numbered = rows.iter().filter_map(|(at, (code, detail))| Some((chunk.members.get(*at)?.number, *code, detail.clone())));
         self.journal.lock().unwrap_or_else(PoisonError::into_inner).note_refused(numbered)
     }
 }
@@ -429,8 +434,12 @@ mod tests {
         settle(&whole, &chunk, &[0, 1, 2, 3], &mut reports);
         assert!(reports.iter().flatten().all(|r| r.reason == Some(Reason::UnitSuspended)));
         assert_eq!(
-            refused_rows(&[ItemRefusal { position: 2, code: 45 }, ItemRefusal { position: 9, code: 45 }], &[0, 2, 3]),
-            BTreeMap::from([(3, 45)])
+            refused_rows(
+                &Refusal::new(Reason::ContentDigest, "item 2: a field stands twice"),
+                &[ItemRefusal { position: 2, code: 45 }, ItemRefusal { position: 0, code: 45 }, ItemRefusal { position: 9, code: 45 }],
+                &[0, 2, 3]
+            ),
+            BTreeMap::from([(3, (45, "a field stands twice".to_owned())), (0, (45, String::new()))])
         );
     }
 
@@ -441,7 +450,7 @@ mod tests {
         let good: Vec<&str> = ROWS.lines().take(3).collect();
         std::fs::write(&path, format!("{}\n\n{{\"certificateIdentifier\":\"x\"}}\n{}\n{}\n", good[0], good[1], good[2])).unwrap();
         let (sender, mut events) = mpsc::channel(100);
-        read(&path, &sender);
+        read(&path, 1000, &sender);
         drop(sender);
         let (mut lines, mut rows, mut ended) = (0, 0, false);
         while let Some(event) = events.blocking_recv() {

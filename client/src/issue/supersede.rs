@@ -30,7 +30,7 @@ impl Client {
         // What the command says besides the row is part of what names it.
         let objected = objection.map(|d| d.to_vec()).unwrap_or_default();
         let file = digest_of(&[line.trim().as_bytes(), b"\n", because.as_bytes(), b"\n", &objected].concat());
-        let journal = Journal::open(self.config().state_dir(), self.ledger_id(), &file, now_ms(), &current)?;
+        let journal = Journal::open(self.config().state_dir(), self.ledger_id(), &file, now_ms(), &current, 1)?;
         let types = Types::new(journal.types()?);
         let sound = check(&row, 0, &types)?;
         let rule = self.post_rule(Kind::Supersede).await?;

@@ -2,6 +2,7 @@
 
 use crate::use_licence::check_fields;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use vermilion_proto::{LicenceItem, Receipt, canonical};
 
 /// The largest file of disclosures that is read.
@@ -42,12 +43,17 @@ pub fn add(receipt: &mut Receipt, disclosures: &[String], names: &[String]) -> R
         return Err("the receipt is of no licence".into());
     }
     let item: LicenceItem = canonical(&receipt.item).map_err(|e| e.to_string())?;
+    // A file may hold several licences' fields: those of others are passed over.
+    let name_of = |disclosure: &String| Some(check_fields(&item, std::slice::from_ref(disclosure)).ok()?.into_iter().next()?.name);
+    let here: Vec<(&String, String)> = disclosures.iter().filter_map(|d| Some((d, name_of(d)?))).collect();
+    let known: BTreeSet<String> = here.iter().map(|(_, name)| name.clone()).chain(receipt.disclosures.iter().filter_map(name_of)).collect();
+    if let Some(name) = names.iter().find(|name| !known.is_empty() && !known.contains(*name)) {
+        let known: Vec<String> = known.into_iter().collect();
+        return Err(format!("there is no field {name} of this licence, but: {}", known.join(", ")));
+    }
     let mut added = 0;
-    for disclosure in disclosures {
-        // A file may hold several licences' fields: those of others are passed over.
-        let Ok(fields) = check_fields(&item, std::slice::from_ref(disclosure)) else { continue };
-        let wanted = |name: &String| names.is_empty() || names.contains(name);
-        if fields.iter().any(|f| wanted(&f.name)) && !receipt.disclosures.contains(disclosure) {
+    for (disclosure, name) in here {
+        if (names.is_empty() || names.contains(&name)) && !receipt.disclosures.contains(disclosure) {
             receipt.disclosures.push(disclosure.clone());
             added += 1;
         }
@@ -86,6 +92,9 @@ mod tests {
         let all: Vec<String> = [&other, &area, &name].map(|d| d.encoded().to_owned()).to_vec();
         assert_eq!(add(&mut receipt, &all, &["area".to_owned()]), Ok(1));
         assert_eq!(receipt.disclosures, [area.encoded()]);
+        let misspelt = add(&mut receipt, &all, &["name".to_owned(), "nmae".to_owned()]).unwrap_err();
+        assert!(misspelt.contains("nmae") && misspelt.ends_with("area, name"), "{misspelt}");
+        assert_eq!(receipt.disclosures.len(), 1, "nothing is added of what is asked for half");
         assert_eq!(add(&mut receipt, &all, &[]), Ok(1));
         assert!(add(&mut receipt, &all, &[]).is_err());
         assert!(add(&mut Receipt::default(), &all, &[]).is_err());

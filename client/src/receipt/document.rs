@@ -136,7 +136,10 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ClientError> {
         file.sync_all()?;
         std::fs::rename(&new, path)
     };
-    write().map_err(|e| ClientError::file(path, e))
+    write().map_err(|e| {
+        let _ = std::fs::remove_file(&new);
+        ClientError::file(path, e)
+    })
 }
 
 /// The receipt's part that another form does not carry by itself: what it does carry must be empty.
@@ -297,5 +300,20 @@ impl Json {
             }
         }
         Ok(receipt)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = folder.path().join("taken");
+        std::fs::create_dir(&taken).unwrap();
+        assert!(write_file(&taken, b"x").is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -22,7 +22,7 @@ pub async fn records(client: &Client, from: u64, to: u64) -> Result<Vec<(StoredR
     }
     let leader = client.connection.cluster().await?.leader;
     let at = client.connection.names().position(|name| name == leader).unwrap_or(0);
-    let mut node = client.connection.client_of(at).ok_or_else(|| deviation("the configuration names no node"))?;
+    let mut node = client.connection.client_of(at)?;
     let request = client.connection.signed(&client.asker(None)?, "records", RecordsRequest { from, to })?;
     let failed = |why: &str| deviation(format!("{leader} does not give records: {why}"));
     let mut stream = node.records(request).await.map_err(|s| failed(s.message()))?.into_inner();

@@ -34,10 +34,7 @@ async fn applicant(ledger: &Ledger, hours: u64) -> (Subject, SigningKey, Enrolme
 }
 
 fn reason(error: &ClientError) -> Option<Reason> {
-    match error {
-        ClientError::Refused(refusal) => Some(refusal.reason),
-        _ => None,
-    }
+    error.refusal().map(|refusal| refusal.reason)
 }
 
 #[tokio::test(flavor = "multi_thread")]

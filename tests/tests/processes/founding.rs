@@ -320,7 +320,10 @@ async fn a_table_takes_nothing_that_does_not_fit() {
     table.no("vermiliond check --config nodes/futian/node.toml", "tls.pem");
     // Its own, twice; then it asks for no other ledger.
     table.yes(&receive("futian", "futian", &id));
-    table.yes(&receive("futian", "futian", &id));
+    let again = table.yes(&receive("futian", "futian", &id));
+    assert!(again.contains("lookup, vault (received before"), "{again}");
+    // What only the city's node was given is not said to be here.
+    table.no(&receive("futian", "city", &id), "another node's");
     table.yes("vermiliond check --config nodes/futian/node.toml");
     table.no("vermiliond request --config nodes/futian/node.toml --district 440304 --out again.request", "has its ledger");
     // The key that the node made is needed: without it the package is bytes.
