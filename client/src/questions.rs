@@ -173,6 +173,15 @@ impl Connection {
         Ok(heard)
     }
 
+    /// Has a node of the configuration copy its data directory into its folder for backups; where the copy lies there.
+    pub async fn backup(&self, asker: &SigningKey, node: usize, raft_id: u64) -> Result<String, ClientError> {
+        let mut node = self.client_of(node)?;
+        let what = format!("control backup {raft_id}");
+        let request = self.signed(asker, &what, ControlRequest { action: "backup".into(), node: raft_id })?;
+        // It takes as long as copying does, where the folder lies on another disk.
+        node.control(request).await.map(|reply| reply.into_inner().folder).map_err(|status| refused(&status))
+    }
+
     /// The lines of a node's trail from a number on; the node by its place in the configuration.
     pub async fn trail(&self, asker: &SigningKey, node: usize, from: u64) -> Result<Vec<String>, ClientError> {
         let mut node = self.client_of(node)?;

@@ -77,6 +77,8 @@ pub struct Config {
     pub witness: Vec<OutsideWitness>,
     /// What is asked of them. It has no default: whoever names witnesses says what their absence means.
     pub witnesses: Option<OutsideRule>,
+    /// The folder into which `vermilion cluster backup` has this node copy its data directory; without it none is made.
+    pub backups: Option<PathBuf>,
     /// Bounds of the Raft log kept behind the applied index.
     #[serde(default)]
     pub log_tail: LogTail,
@@ -301,6 +303,7 @@ impl Config {
         let base = path.parent().unwrap_or(Path::new("."));
         for file in [&mut config.data_dir, &mut config.genesis, &mut config.keys.node, &mut config.keys.cosigning]
             .into_iter()
+            .chain(&mut config.backups)
             .chain(&mut config.keys.lookup)
             .chain(&mut config.keys.received)
             .chain(&mut config.keys.ledger)

@@ -293,6 +293,13 @@ impl Ledger for LedgerService {
             return whole(LEADER, client.control(request)).await.map(Response::new);
         }
         let request = request.into_inner();
+        if request.action == "backup" {
+            if request.node != self.0.id {
+                return Err(Status::failed_precondition(format!("this is node {}", self.0.id)));
+            }
+            let folder = self.0.back_up().await.map_err(|r| status(&r))?;
+            return Ok(Response::new(ControlReply { done: request.action, folder: folder.display().to_string() }));
+        }
         if request.action == "transfer" && !self.0.status().voters.contains(&request.node) {
             return Err(Status::failed_precondition("leadership goes to a voter only"));
         }
@@ -300,10 +307,14 @@ impl Ledger for LedgerService {
             "transfer" => Event::Transfer(request.node),
             "distrust" => Event::Distrust(request.node, true),
             "trust" => Event::Distrust(request.node, false),
-            _ => return Err(Status::invalid_argument("there are the actions transfer, distrust and trust")),
+            _ => return Err(Status::invalid_argument("there are the actions transfer, distrust, trust and backup")),
         };
+        if let Event::Distrust(node, on) = &event {
+            // Kept before it holds: a restart must not bring the node back.
+            self.0.distrusted.set(*node, *on).map_err(|e| status(&internal(&e)))?;
+        }
         self.0.events.try_send(event).map_err(|_| status(&Reason::Busy.into()))?;
-        Ok(Response::new(ControlReply { done: request.action }))
+        Ok(Response::new(ControlReply { done: request.action, folder: String::new() }))
     }
 }
 

@@ -8,12 +8,14 @@
 
 pub mod answers;
 pub mod apply;
+pub mod backups;
 pub mod block;
 pub mod caller;
 pub mod catchup;
 pub mod clock;
 pub mod config;
 pub mod disclose;
+pub mod distrust;
 pub mod door;
 pub mod edge;
 pub mod enrolment;

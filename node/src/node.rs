@@ -5,6 +5,7 @@ use crate::block::BlockPacker;
 use crate::catchup::{CatchUp, Follow, Progress};
 use crate::clock::Clocks;
 use crate::config::Config;
+use crate::distrust::Distrusted;
 use crate::door::{From, MAX_UNDER_WAY, MAX_UNDER_WAY_BYTES};
 use crate::edge::Edge;
 use crate::enrolment::Renewal;
@@ -105,6 +106,12 @@ pub struct Node {
     pub tls: Option<Arc<NodeTls>>,
     /// The authority's issuing key, where this node holds it.
     pub issuing_key: Option<vermilion_crypto::SigningKey>,
+    /// Where copies of the data directory go.
+    pub(crate) backups: Option<std::path::PathBuf>,
+    /// One copy at a time.
+    pub(crate) backing_up: Semaphore,
+    /// Whom the operators distrust as a leader.
+    pub(crate) distrusted: Distrusted,
     /// What the other nodes' clocks read.
     pub(crate) clocks: Arc<Clocks>,
     /// Bounds what is under way at the door.
@@ -226,6 +233,8 @@ impl Node {
             tail_seconds: config.log_tail.seconds,
             fatal: fatal_in,
         })?;
+        let distrusted = Distrusted::open(&config.data_dir)?;
+        distrusted.tell(&runtime.events);
         let to_driver = runtime.events.clone();
         spawn("relay", &guard, move || relayed.into_iter().try_for_each(|event| to_driver.send(event)).unwrap_or(()))?;
         watch_over(handle, "witness", &guard, Arc::clone(&witness).run(me.raft_id, peers.clone(), points));
@@ -264,6 +273,9 @@ impl Node {
             events: runtime.events.clone(),
             tls,
             issuing_key: keys.issuing,
+            backups: config.backups.clone(),
+            backing_up: Semaphore::new(1),
+            distrusted,
             clocks,
             under_way: Semaphore::new(MAX_UNDER_WAY),
             under_way_bytes: Semaphore::new(MAX_UNDER_WAY_BYTES),

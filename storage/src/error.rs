@@ -7,6 +7,9 @@ pub enum StorageError {
     /// Another process has the database's lock.
     #[error("a node is running on {0}: stop it first")]
     InUse(String),
+    /// A copy for auditors, on which no node may run: it does not know what it promised since.
+    #[error("{0} is a backup, and no node may run on it: a node whose disk was lost comes back under a new id (`vermiliond join`)")]
+    Backup(String),
     /// What is stored does not fit together. Names what, and what to do.
     #[error("the data directory is damaged: {what}. {advice}")]
     Damaged {

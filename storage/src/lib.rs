@@ -12,6 +12,7 @@
 //! [`watermark`] remembers outside RocksDB how far the log was synced, so that a start can tell a
 //! torn unsynced tail (nothing was promised) from damage (something that was promised is gone).
 
+mod backup;
 mod check;
 mod columns;
 mod commit;
@@ -24,6 +25,7 @@ mod rows;
 mod snapshot;
 pub mod watermark;
 
+pub use backup::is_backup;
 pub use check::StartReport;
 pub use commit::{Commit, VaultPut};
 pub use error::StorageError;

@@ -1,5 +1,7 @@
 use crate::{
-    StorageError, columns, entry,
+    StorageError,
+    backup::is_backup,
+    columns, entry,
     log::LogShared,
     watermark::{Watermark, WatermarkFile},
 };
@@ -62,6 +64,9 @@ impl Store {
         };
         let db = match mode {
             Mode::Node => {
+                if is_backup(dir) {
+                    return Err(StorageError::Backup(dir.display().to_string()));
+                }
                 std::fs::create_dir_all(dir).map_err(|source| StorageError::Io { path: dir.display().to_string(), source })?;
                 DB::open_cf_descriptors(&options, &db_dir, described(&mut columns::ALL.into_iter())).map_err(|e| not_opened(dir, e))?
             }

@@ -24,7 +24,7 @@ pub enum ClusterVerb {
     },
     /// Cut a node off that leads badly: the nodes of this configuration follow it no more, until `trust`
     #[command(
-        after_help = "Example:\n  vermilion cluster distrust nanshan\n\nFor a leader that keeps its own ban out of the ledger. It lasts until `cluster trust`, or a node's restart."
+        after_help = "Example:\n  vermilion cluster distrust nanshan\n\nFor a leader that keeps its own ban out of the ledger. It lasts until `cluster trust`."
     )]
     Distrust {
         /// The node's name
@@ -32,6 +32,14 @@ pub enum ClusterVerb {
     },
     /// Take a distrust back
     Trust {
+        /// The node's name
+        node: String,
+    },
+    /// Have a node copy its data directory, for auditors, while it runs 备份
+    #[command(
+        after_help = "Example:\n  vermilion cluster backup city\n  vermilion audit --data-dir /var/backups/vermilion/city-0000001207-1795300000000\n\nThe copy lies at the node, in the folder that its configuration names (backups = DIR): on the same disk it is made in moments\nand costs room only as the ledger goes on; take it elsewhere. No node runs on a copy."
+    )]
+    Backup {
         /// The node's name
         node: String,
     },
@@ -83,6 +91,7 @@ pub async fn run_cluster(context: &Context, verb: ClusterVerb) -> Result<Exit, C
             Ok(Exit::No)
         }
         ClusterVerb::Distrust { node } => distrust(context, &client, &node, true).await,
+        ClusterVerb::Backup { node } => backup(context, &client, &node).await,
         ClusterVerb::Trust { node } => distrust(context, &client, &node, false).await,
         ClusterVerb::Trail { node, from } => trail(context, &client, &node, from).await,
     }
@@ -101,6 +110,15 @@ async fn distrust(context: &Context, client: &Client, name: &str, distrusted: bo
     let word = if distrusted { "不信任 distrusted" } else { "恢复信任 trusted" };
     context.out.answer(&json!({ "node": name, "distrusted": distrusted, "by": heard }), || format!("{name} {word}: {}", heard.join(", ")));
     Ok(if heard.is_empty() { Exit::Unreachable } else { Exit::Yes })
+}
+
+async fn backup(context: &Context, client: &Client, name: &str) -> Result<Exit, ClientError> {
+    let at = client.connection.names().position(|n| n == name);
+    let at = at.ok_or_else(|| ClientError::Usage(format!("the configuration has no node {name}")))?;
+    let raft_id = id_of(client, name).await?;
+    let folder = client.connection.backup(&client.controller()?, at, raft_id).await?;
+    context.out.answer(&json!({ "node": name, "folder": folder }), || format!("{name} 已备份 backed up: {folder}"));
+    Ok(Exit::Yes)
 }
 
 /// Reads a node's trail from a line on, to its end, and checks that each line is chained to the one before.

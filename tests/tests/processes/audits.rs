@@ -39,6 +39,51 @@ async fn a_backup_is_audited_under_the_configurations_trust() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_node_that_goes_on_is_whole() {
+    let mut ledger = Ledger::start().await;
+    let all = Rows::fresh(ledger.dir(), &ledger.sample, 400);
+    let lines: Vec<String> = all.rows.iter().map(ToString::to_string).collect();
+    let part = |n: usize| Rows::write(ledger.dir().join(format!("part-{n}.jsonl")), lines[n * 200..(n + 1) * 200].to_vec());
+    let (first, second) = (part(0), part(1));
+    ledger.issue_all(&first).await;
+    let config = ledger.dir().join("client.toml").display().to_string();
+    let backup = |name: &str| {
+        let (code, out, err) = ledger.vermilion(&["--config", &config, "cluster", "backup", name, "--json"]);
+        assert_eq!(code, 0, "{out}{err}");
+        serde_json::from_str::<Value>(&out).unwrap()["folder"].as_str().unwrap().to_owned()
+    };
+    // While licences are issued, of every node.
+    let names = ledger.names();
+    let (mut copies, ()) = tokio::join!(
+        async {
+            let mut copies = Vec::new();
+            for name in &names {
+                copies.push(tokio::task::block_in_place(|| backup(name)));
+            }
+            copies
+        },
+        ledger.issue_all(&second)
+    );
+    ledger.settled().await;
+    copies.push(backup(&names[0]));
+    let audit = |ledger: &Ledger, dirs: &[String]| {
+        let named: Vec<&str> = dirs.iter().flat_map(|dir| ["--data-dir", dir.as_str()]).collect();
+        ledger.vermilion(&[&["--config", &config, "audit", "--json"], &named[..]].concat())
+    };
+    for copy in &copies {
+        let (code, out, err) = audit(&ledger, std::slice::from_ref(copy));
+        assert_eq!(code, 0, "{copy}: {out}{err}");
+    }
+    // Together, and with the directories themselves, once the nodes are stopped.
+    let last = serde_json::from_str::<Value>(&audit(&ledger, &copies[3..]).1).unwrap();
+    assert_eq!(last["licences"].as_u64(), Some(400), "{last}");
+    ledger.stop_all();
+    copies.extend(ledger.data_dirs().iter().map(|dir| dir.display().to_string()));
+    let (code, out, err) = audit(&ledger, &copies);
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tiles_of_running_nodes_show_the_trees_consistency_and_no_more() {
     let ledger = Ledger::start().await;
     let rows = Rows::fresh(ledger.dir(), &ledger.sample, 100);
