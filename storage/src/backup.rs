@@ -59,6 +59,7 @@ mod tests {
     use super::*;
     use crate::{Commit, Mode};
     use std::collections::BTreeMap;
+    use vermilion_registry::Kv as _;
 
     fn rows(store: &Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let mut rows = BTreeMap::new();
