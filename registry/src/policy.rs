@@ -409,7 +409,7 @@ mod tests {
             assert!(is_known(&entry.key, false) && is_valid(&entry.key, &entry.value, &defined, false), "{}", entry.key);
         }
         let defined = required_posts(true);
-        assert!(defined.is_superset(&required_posts(false)) && defined.len() == 12);
+        assert!(defined.is_superset(&required_posts(false)) && defined.len() == 13);
         for entry in defaults(true) {
             assert!(is_known(&entry.key, true) && is_valid(&entry.key, &entry.value, &defined, true), "{}", entry.key);
             assert!(!entry.citation.is_empty() && keys.insert(entry.key));
