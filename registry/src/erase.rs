@@ -40,15 +40,17 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
     if head.reason.is_empty() {
         return refuse(Reason::ReasonMissing, "head.reason");
     }
-    if current.erased {
-        return refuse(Reason::NothingToChange, "the content is erased already");
-    }
     let mut versions = vec![(None, current)];
     value::scan(view.kv, &keys::earlier_versions(&named.series), |_, earlier: LicenceState| {
         let version = u16::try_from(earlier.version).unwrap_or_default();
         versions.push((Some(Named { series: named.series.clone(), version }), earlier));
         true
     })?;
+    // A version that was erased before was superseded since: its effects do not come twice.
+    versions.retain(|(_, version)| !version.erased);
+    if versions.is_empty() {
+        return refuse(Reason::NothingToChange, "the content is erased already");
+    }
     if destruction {
         for (_, version) in &versions {
             check_retention(view, version)?;

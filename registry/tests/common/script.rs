@@ -105,7 +105,9 @@ impl Script {
                 self.licences.insert(format!("{}@{}", id.serial(), id.version()), item.clone());
             }
         }
-        Ok(told(&record, &kept))
+        let erased: String =
+            self.world.erased.iter().map(|e| format!("\n  erased: row {} of record {}", e.position, e.seq)).collect();
+        Ok(told(&record, &kept) + &erased)
     }
 
     fn body(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<Asked, Box<dyn Error>> {
@@ -471,7 +473,11 @@ fn bend(head: &mut Head, key: &str, value: &str) -> Result<(), Box<dyn Error>> {
         "head.on-behalf-of" => head.on_behalf_of = value.into(),
         "head.expected" => head.expected_seq = Some(value.parse()?),
         "head.evidence" => {
-            let (kind, number) = if value == "many" { ("report", 65) } else { ("", 1) };
+            let (kind, number) = match value {
+                "many" => ("report", 65),
+                "unnamed" => ("", 1),
+                kind => (kind, 1),
+            };
             head.evidence = vec![Evidence { kind: kind.into(), media_type: String::new(), digest: vec![1; 32] }; number];
         }
         "head.kind" => {
