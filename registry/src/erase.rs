@@ -7,11 +7,14 @@ use crate::authority::{MANAGING_CITY, check_seen_seq, require_role};
 use crate::block::Erase;
 use crate::codes::dates;
 use crate::command::Kind;
+use crate::days;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
+use crate::history;
 use crate::keys;
 use crate::licence::{self, Found, Named};
 use crate::reason::Reason;
+use crate::status::{Shown, State, shown};
 use crate::value;
 use vermilion_proto::{EraseContent, Head, LicenceState, TypeState, Unit};
 
@@ -40,10 +43,10 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
     if head.reason.is_empty() {
         return refuse(Reason::ReasonMissing, "head.reason");
     }
-    let mut versions = vec![(None, current)];
+    let name = |state: &LicenceState| Named { series: named.series.clone(), version: u16::try_from(state.version).unwrap_or_default() };
+    let mut versions = vec![(name(&current), current.clone())];
     value::scan(view.kv, &keys::earlier_versions(&named.series), |_, earlier: LicenceState| {
-        let version = u16::try_from(earlier.version).unwrap_or_default();
-        versions.push((Some(Named { series: named.series.clone(), version }), earlier));
+        versions.push((name(&earlier), earlier));
         true
     })?;
     // A version that was erased before was superseded since: its effects do not come twice.
@@ -52,8 +55,9 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
         return refuse(Reason::NothingToChange, "the content is erased already");
     }
     if destruction {
-        for (_, version) in &versions {
-            check_retention(view, version)?;
+        check_over(view, &current)?;
+        for (name, version) in &versions {
+            check_retention(view, name, version)?;
         }
         if body.archive_receipt.len() != 32 {
             return refuse(Reason::ArchiveReceiptMissing, "archive_receipt");
@@ -63,22 +67,36 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
     for (name, version) in versions {
         decision.erase.push(Erase { seq: version.seq, position: version.position });
         let version = LicenceState { erased: true, ..version };
-        decision.changes.push(match name {
-            None => Change::Licence(named.series.clone(), version),
-            Some(name) => Change::Earlier(name, version),
-        });
+        let is_current = version.version == current.version;
+        decision.changes.push(if is_current { Change::Licence(name.series, version) } else { Change::Earlier(name, version) });
     }
     Ok(decision)
 }
 
+/// The licence must be over: expired, or ended by its state. What is in force, what may come back
+/// into force and what has yet to begin is no closed file.
+fn check_over(view: &View<'_>, current: &LicenceState) -> Result<(), Stop> {
+    let Some(state) = State::from_number(current.state) else {
+        return Err(Fatal::Broken(format!("licence state {} is unknown", current.state)).into());
+    };
+    match shown(state, current.effective_from, current.expires_on, view.today) {
+        Shown::Expired => Ok(()),
+        Shown::State(state) if state != State::Valid && !state.is_suspended() => Ok(()),
+        shown => refuse(Reason::TransitionNotAllowed, format!("the licence is {}", shown.name())),
+    }
+}
+
 /// The longest retention that applies must have passed: that of the type as it is now, that of the
-/// version under which the licence was issued, and the least that policy allows (002-21), counted
-/// from the day of issue.
-fn check_retention(view: &View<'_>, state: &LicenceState) -> Result<(), Stop> {
+/// version under which the licence was issued, and the least that policy allows (002-21). It counts
+/// from the last day of the term or, if that comes later, the day of the last record of its issue or
+/// status: stock was issued long before it was recorded, and what has no term ends by a record.
+fn check_retention(view: &View<'_>, name: &Named, state: &LicenceState) -> Result<(), Stop> {
     let years = |t: Option<&TypeState>| t.and_then(|t| t.r#type.as_ref()).map_or(0, |t| t.retention_years);
     let issued_under: Option<TypeState> = value::get(view.kv, &keys::type_version(&state.type_code, state.type_version))?;
     let now = years(view.directory.licence_type(&state.type_code));
     let years = view.policy.retention_years_min.max(now).max(years(issued_under.as_ref()));
-    let end = dates::from_day(state.issued_on).and_then(|d| dates::add_years(d, years)).and_then(dates::to_day);
-    if end.is_some_and(|end| view.today > end) { Ok(()) } else { refuse(Reason::Retention, format!("{years} years from issue")) }
+    let recorded = history::of(view.kv, name, state)?.iter().map(|change| days::of(change.recorded_ms)).max().unwrap_or_default();
+    let start = state.issued_on.max(state.expires_on).max(recorded);
+    let end = dates::from_day(start).and_then(|d| dates::add_years(d, years)).and_then(dates::to_day);
+    if end.is_some_and(|end| view.today > end) { Ok(()) } else { refuse(Reason::Retention, format!("{years} years from its end")) }
 }
