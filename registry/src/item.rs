@@ -85,7 +85,7 @@ impl<'a> Intake<'a> {
         if item.no_term != (item.expires_on == 0) {
             return Err(Refusal::new(Reason::Validity, "expires_on, no_term"));
         }
-        if !item.no_term && (exists(item.expires_on).is_err() || item.expires_on <= effective_from(item)) {
+        if !item.no_term && (exists(item.expires_on).is_err() || item.expires_on < effective_from(item)) {
             return Err(Refusal::new(Reason::Validity, "expires_on"));
         }
         if definition.validity_years != 0 {
