@@ -3,12 +3,13 @@
 
 use crate::authority::{ISSUING, has_role};
 use crate::codes::dates;
+use crate::codes::division;
 use crate::codes::identifier::Identifier;
 use crate::decision::View;
 use crate::licence::{Named, Series};
 use crate::reason::{Reason, Refusal};
 use vermilion_crypto::Tag;
-use vermilion_proto::{FieldClass, IdentifierClass, LicenceItem, LicenceState, LicenceType, Origin, TypeState, Unit};
+use vermilion_proto::{FieldClass, IdentifierClass, Implementation, LicenceItem, LicenceState, LicenceType, Origin, TypeState, Unit};
 
 const MAX_FIELDS: usize = 1024;
 const MAX_FILES: usize = 64;
@@ -28,7 +29,7 @@ pub(crate) struct Intake<'a> {
     view: &'a View<'a>,
     unit: &'a Unit,
     is_issuer: bool,
-    last: Option<(&'a LicenceType, bool)>,
+    last: Option<(&'a LicenceType, Option<&'a Implementation>)>,
 }
 
 impl<'a> Intake<'a> {
@@ -37,21 +38,24 @@ impl<'a> Intake<'a> {
     }
 
     /// Checks an item. The order is fixed, for the first thing wrong is what the record says:
-    /// format, identifier, authority, type, dates, holders, content.
+    /// format, identifier, type, authority, area, dates, holders, content.
     pub fn check(&mut self, item: &LicenceItem) -> Result<Sound, Refusal> {
         if item.format_version != 1 {
             return Err(Reason::FormatVersion.into());
         }
         let sound = identify(item)?;
-        let (definition, implements) = self.type_of(&item.type_code)?;
+        let (definition, implementation) = self.type_of(&item.type_code)?;
         check_class(item, definition)?;
         if item.type_version != definition.version {
             return Err(Reason::TypeVersion.into());
         }
         // Whoever provides answers for it (002-11): the authority that the licence names is the
         // unit that acts, an issuing unit, and the catalogue says that it issues the type.
-        if !self.is_issuer || !implements || item.issuing_authority != self.unit.uscc {
+        let Some(implementation) = implementation.filter(|_| self.is_issuer && item.issuing_authority == self.unit.uscc) else {
             return Err(Reason::IssuerNotAuthorised.into());
+        };
+        if !covers(implementation, self.unit, &item.area) {
+            return Err(Refusal::new(Reason::Area, "area"));
         }
         self.check_dates(item, definition)?;
         self.check_holders(item, definition)?;
@@ -60,14 +64,14 @@ impl<'a> Intake<'a> {
         Ok(sound)
     }
 
-    fn type_of(&mut self, code: &str) -> Result<(&'a LicenceType, bool), Refusal> {
+    fn type_of(&mut self, code: &str) -> Result<(&'a LicenceType, Option<&'a Implementation>), Refusal> {
         if let Some(last) = self.last.filter(|(t, _)| t.code == code) {
             return Ok(last);
         }
         let Some(TypeState { r#type: Some(definition), implementations, .. }) = self.view.directory.licence_type(code) else {
             return Err(Reason::UnknownType.into());
         };
-        let found = (definition, implementations.iter().any(|i| i.unit == self.unit.uscc));
+        let found = (definition, implementations.iter().find(|i| i.unit == self.unit.uscc));
         self.last = Some(found);
         Ok(found)
     }
@@ -111,6 +115,13 @@ impl<'a> Intake<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a unit that issues a type does so for an area: the one that the catalogue states of it, or
+/// else its own. A unit of the city whose area is the city's issues for any area of the city.
+fn covers(implementation: &Implementation, unit: &Unit, area: &str) -> bool {
+    let own = if implementation.area.is_empty() { &unit.area } else { &implementation.area };
+    area == own || (unit.level == "city" && *own == unit.area && division::is_district_of(area, own))
 }
 
 /// The first day on which the licence is effective: that of issue, if it says nothing.
@@ -194,8 +205,8 @@ fn check_attachments(item: &LicenceItem) -> Result<(), Refusal> {
     }) {
         return ill_formed("seals");
     }
-    if !optional(&item.ciphertext_digest) || item.area.len() > MAX_TEXT {
-        return ill_formed("ciphertext_digest, area");
+    if !optional(&item.ciphertext_digest) {
+        return ill_formed("ciphertext_digest");
     }
     item.provenance.as_ref().map_or(Ok(()), |p| {
         let texts = [&p.source_system, &p.trust_grade, &p.service_item, &p.physical_serial, &p.physical_issued_on, &p.legacy_code];
@@ -224,5 +235,28 @@ pub(crate) fn begin(view: &View<'_>, item: &LicenceItem, position: u32, status_i
         area: item.area.clone(),
         state_before: 0,
         issued_on: item.issued_on,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    const UNITS: &str = include_str!("../../testnet/fixtures/units.json");
+    const ROWS: &str = include_str!("../../testnet/fixtures/licences.jsonl");
+
+    #[test]
+    fn every_sample_row_is_of_an_area_of_its_unit() {
+        let units: Vec<Value> = serde_json::from_str(UNITS).unwrap();
+        for row in ROWS.lines() {
+            let row: Value = serde_json::from_str(row).unwrap();
+            let unit = units.iter().find(|u| u["uscc"] == row["certificateIssuingAuthorityCode"]).unwrap();
+            let area = unit["district"].as_str().unwrap().to_owned();
+            let level = if area == "440300" { "city" } else { "district" }.to_owned();
+            let unit = Unit { area, level, ..Unit::default() };
+            assert!(covers(&Implementation::default(), &unit, row["certificateAreaCode"].as_str().unwrap()), "{row}");
+        }
     }
 }

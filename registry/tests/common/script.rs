@@ -221,8 +221,13 @@ impl Script {
         Ok(Of::AddOperator(AddOperator { operator: Some(operator) }))
     }
 
+    /// `unit`, or `unit:area`.
     fn implementations(&self, names: Option<&str>) -> Vec<Implementation> {
-        list(names).iter().map(|u| Implementation { unit: self.unit(u), ..Default::default() }).collect()
+        let implementation = |name: &String| {
+            let (unit, area) = name.split_once(':').unwrap_or((name, ""));
+            Implementation { unit: self.unit(unit), area: area.into(), ..Default::default() }
+        };
+        list(names).iter().map(implementation).collect()
     }
 
     fn publish(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<Of, Box<dyn Error>> {
@@ -276,6 +281,7 @@ impl Script {
         let is_personal = args.take_key("identifier") == Some("personal");
         let because = args.take_key("because").unwrap_or_default().to_owned();
         let holders = list(args.take_key("holders"));
+        let area = args.take_key("area");
         let term: Option<u32> = args.take_key("term-days").map(str::parse).transpose()?;
         let issued: Option<i32> = args.take_key("issued-days-ago").map(str::parse).transpose()?;
         let mut out = Vec::new();
@@ -292,6 +298,9 @@ impl Script {
             }
             if let Some(term) = term {
                 item.expires_on = item.effective_from + term;
+            }
+            if let Some(area) = area {
+                item.area = area.into();
             }
             if !holders.is_empty() {
                 item.holders = holders.iter().map(|h| holder(h)).collect();
