@@ -169,8 +169,16 @@ fn check_class(item: &LicenceItem, definition: &LicenceType) -> Result<(), Refus
     match (personal, item.identifier.is_empty()) {
         (true, false) => Err(Reason::PersonalIdentifier.into()),
         (false, true) => Err(Refusal::new(Reason::IdentifierFormat, "the type's identifiers are public")),
+        (true, true) => check_other_numbers(item),
         _ => Ok(()),
     }
+}
+
+/// Where the identifier is personal, so are the numbers that the paper or an older system gave the
+/// licence: they stand in no item.
+pub(crate) fn check_other_numbers(item: &LicenceItem) -> Result<(), Refusal> {
+    let named = item.provenance.as_ref().is_some_and(|p| !p.legacy_code.is_empty() || !p.physical_serial.is_empty());
+    if named { Err(Refusal::new(Reason::PersonalIdentifier, "provenance.legacy_code, provenance.physical_serial")) } else { Ok(()) }
 }
 
 fn check_fields(item: &LicenceItem) -> Result<(), Refusal> {

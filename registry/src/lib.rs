@@ -66,6 +66,7 @@ mod use_licences;
 pub mod value;
 pub mod vault;
 
+pub use authority::check_codes;
 pub use block::{BlockEffects, BlockInput, CommandResult, Erase, NewRecord, VoidReason};
 pub use catalogue::KINDS;
 pub use command::{Checked, Kind};

@@ -534,6 +534,8 @@ fn break_item(item: &mut LicenceItem, fault: &str) -> Result<(), Box<dyn Error>>
         "future" => item.issued_on += 30,
         "backwards" => item.expires_on = item.effective_from - 1,
         "no-term" => (item.expires_on, item.no_term) = (0, true),
+        "legacy-code" => item.provenance.as_mut().unwrap().legacy_code = "粤440303188001010011".into(),
+        "physical-serial" => item.provenance.as_mut().unwrap().physical_serial = "440303188001010011".into(),
         "later" => (item.effective_from, item.expires_on) = (item.issued_on + 30_000, item.issued_on + 30_300),
         "no-end" => item.expires_on = 0,
         "decided-after" => item.decided_on = item.issued_on + 1,
