@@ -3,8 +3,8 @@
 
 use crate::authority::{ISSUING, has_role};
 use crate::codes::dates;
-use crate::codes::division;
 use crate::codes::identifier::Identifier;
+use crate::codes::{division, holder_code};
 use crate::decision::View;
 use crate::licence::{Named, Series};
 use crate::reason::{Reason, Refusal};
@@ -243,6 +243,7 @@ pub(crate) fn begin(view: &View<'_>, item: &LicenceItem, position: u32, status_i
         area: item.area.clone(),
         state_before: 0,
         issued_on: item.issued_on,
+        of_persons: item.holders.iter().all(|h| holder_code::find(&h.code_type).is_some_and(|t| t.natural_person)),
     }
 }
 

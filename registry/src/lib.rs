@@ -71,6 +71,7 @@ pub use block::{BlockEffects, BlockInput, CommandResult, Erase, NewRecord, VoidR
 pub use catalogue::KINDS;
 pub use command::{Checked, Kind};
 pub use directory::Directory;
+pub use erase::{GROUNDS as ERASURE_GROUNDS, Ground};
 pub use fatal::Fatal;
 pub use kv::{Kv, KvError};
 pub use licence::{Named, Series};

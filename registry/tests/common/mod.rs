@@ -135,7 +135,18 @@ impl World {
             people.insert(name.to_owned(), person(name, CITY, post));
         }
         let units = BTreeMap::from([("city".to_owned(), CITY.to_owned())]);
-        Self { kv, registry, now: START, people, units, blocks: Vec::new(), records: effects.records, erased: vec![], genesis: payload, nonce: 0 }
+        Self {
+            kv,
+            registry,
+            now: START,
+            people,
+            units,
+            blocks: Vec::new(),
+            records: effects.records,
+            erased: vec![],
+            genesis: payload,
+            nonce: 0,
+        }
     }
 
     /// The code of a unit's name: made on first sight, in the area.

@@ -105,8 +105,7 @@ impl Script {
                 self.licences.insert(format!("{}@{}", id.serial(), id.version()), item.clone());
             }
         }
-        let erased: String =
-            self.world.erased.iter().map(|e| format!("\n  erased: row {} of record {}", e.position, e.seq)).collect();
+        let erased: String = self.world.erased.iter().map(|e| format!("\n  erased: row {} of record {}", e.position, e.seq)).collect();
         Ok(told(&record, &kept) + &erased)
     }
 
@@ -282,6 +281,7 @@ impl Script {
         let because = args.take_key("because").unwrap_or_default().to_owned();
         let holders = list(args.take_key("holders"));
         let area = args.take_key("area");
+        let holder_type = args.take_key("holder-type");
         let term: Option<u32> = args.take_key("term-days").map(str::parse).transpose()?;
         let issued: Option<i32> = args.take_key("issued-days-ago").map(str::parse).transpose()?;
         let mut out = Vec::new();
@@ -304,6 +304,9 @@ impl Script {
             }
             if !holders.is_empty() {
                 item.holders = holders.iter().map(|h| holder(h)).collect();
+            }
+            for holder in &mut item.holders {
+                holder.code_type = holder_type.unwrap_or(&holder.code_type).to_owned();
             }
             if let Some(p) = &mut item.provenance {
                 p.origin = origin as i32;
@@ -444,7 +447,7 @@ impl Script {
     }
 }
 
-const HEAD_KEYS: [&str; 13] = [
+const HEAD_KEYS: [&str; 14] = [
     "sign",
     "second",
     "in",
@@ -458,6 +461,7 @@ const HEAD_KEYS: [&str; 13] = [
     "head.expected",
     "head.kind",
     "head.evidence",
+    "head.relates",
 ];
 
 fn bend(head: &mut Head, key: &str, value: &str) -> Result<(), Box<dyn Error>> {
@@ -489,6 +493,7 @@ fn bend(head: &mut Head, key: &str, value: &str) -> Result<(), Box<dyn Error>> {
             };
             head.evidence = vec![Evidence { kind: kind.into(), media_type: String::new(), digest: vec![1; 32] }; number];
         }
+        "head.relates" => head.relates_to = vec![vec![1; 32]; value.parse()?],
         "head.kind" => {
             let kind = match value {
                 "system" => SignerKind::UnitSystem,
