@@ -22,6 +22,8 @@ pub(crate) struct Sound {
     pub named: Named,
     pub tag: Option<Tag>,
     pub origin: Origin,
+    /// USCC of the unit that issues it, once the catalogue was asked.
+    pub unit: String,
 }
 
 /// What the items of one command share, so that it is looked up once.
@@ -50,8 +52,10 @@ impl<'a> Intake<'a> {
             return Err(Reason::TypeVersion.into());
         }
         // Whoever provides answers for it (002-11): the authority that the licence names is the
-        // unit that acts, an issuing unit, and the catalogue says that it issues the type.
-        let Some(implementation) = implementation.filter(|_| self.is_issuer && item.issuing_authority == self.unit.uscc) else {
+        // unit that acts, an issuing unit, or the division for which it issues, and the catalogue
+        // says that it issues the type.
+        let names_unit = |i: &&Implementation| item.issuing_authority == self.unit.uscc || item.issuing_authority == own_area(i, self.unit);
+        let Some(implementation) = implementation.filter(|_| self.is_issuer).filter(names_unit) else {
             return Err(Reason::IssuerNotAuthorised.into());
         };
         if !covers(implementation, self.unit, &item.area) {
@@ -61,7 +65,7 @@ impl<'a> Intake<'a> {
         self.check_holders(item, definition)?;
         check_fields(item)?;
         check_attachments(item)?;
-        Ok(sound)
+        Ok(Sound { unit: self.unit.uscc.clone(), ..sound })
     }
 
     fn type_of(&mut self, code: &str) -> Result<(&'a LicenceType, Option<&'a Implementation>), Refusal> {
@@ -117,11 +121,16 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// Whether a unit that issues a type does so for an area: the one that the catalogue states of it, or
-/// else its own. A unit of the city whose area is the city's issues for any area of the city.
+/// The area for which a unit issues a type: the one that the catalogue states of it, or else its own.
+fn own_area<'a>(implementation: &'a Implementation, unit: &'a Unit) -> &'a str {
+    if implementation.area.is_empty() { &unit.area } else { &implementation.area }
+}
+
+/// Whether a unit that issues a type does so for an area. A unit of the city whose area is the city's
+/// issues for any area of the city.
 fn covers(implementation: &Implementation, unit: &Unit, area: &str) -> bool {
-    let own = if implementation.area.is_empty() { &unit.area } else { &implementation.area };
-    area == own || (unit.level == "city" && *own == unit.area && division::is_district_of(area, own))
+    let own = own_area(implementation, unit);
+    area == own || (unit.level == "city" && own == unit.area && division::is_district_of(area, own))
 }
 
 /// The first day on which the licence is effective: that of issue, if it says nothing.
@@ -146,7 +155,7 @@ fn identify(item: &LicenceItem) -> Result<Sound, Refusal> {
             return Err(Reason::IdentifierMismatch.into());
         }
         let named = Named { series: Series::of(&identifier), version: identifier.version() };
-        return Ok(Sound { named, tag: None, origin });
+        return Ok(Sound { named, tag: None, origin, unit: String::new() });
     }
     let personal = || Refusal::from(Reason::PersonalIdentifier);
     let tag = Tag::try_from(item.identifier_tag.as_slice()).map_err(|_| personal())?;
@@ -155,7 +164,7 @@ fn identify(item: &LicenceItem) -> Result<Sound, Refusal> {
         return Err(personal());
     }
     let version = version.ok_or_else(|| Refusal::from(Reason::VersionGap))?;
-    Ok(Sound { named: Named { series: Series::of_tag(&series), version }, tag: Some(tag), origin })
+    Ok(Sound { named: Named { series: Series::of_tag(&series), version }, tag: Some(tag), origin, unit: String::new() })
 }
 
 /// Which version of which licence an item of the ledger is; none of one that was never accepted.
@@ -222,8 +231,15 @@ fn check_attachments(item: &LicenceItem) -> Result<(), Refusal> {
     })
 }
 
-/// The state that a licence begins with. Its issue takes effect by its own dates.
-pub(crate) fn begin(view: &View<'_>, item: &LicenceItem, position: u32, status_index: u64, state: crate::status::State) -> LicenceState {
+/// The state that a licence of this unit begins with. Its issue takes effect by its own dates.
+pub(crate) fn begin(
+    view: &View<'_>,
+    unit: String,
+    item: &LicenceItem,
+    position: u32,
+    status_index: u64,
+    state: crate::status::State,
+) -> LicenceState {
     LicenceState {
         version: item.version,
         state: u32::from(state.number()),
@@ -233,7 +249,7 @@ pub(crate) fn begin(view: &View<'_>, item: &LicenceItem, position: u32, status_i
         position,
         type_code: item.type_code.clone(),
         type_version: item.type_version,
-        unit: item.issuing_authority.clone(),
+        unit,
         effective_from: effective_from(item),
         expires_on: item.expires_on,
         holders: item.holders.iter().map(|h| h.tag.clone()).collect(),
