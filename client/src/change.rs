@@ -6,7 +6,7 @@ use crate::command::Draft;
 use crate::connection::Recorded;
 use crate::error::ClientError;
 use vermilion_crypto::Digest;
-use vermilion_proto::{ChangeStatus, EraseContent, body::Of};
+use vermilion_proto::{ChangeStatus, EraseContent, Evidence, body::Of};
 use vermilion_registry::Kind;
 use vermilion_registry::codes::identifier::Identifier;
 
@@ -19,6 +19,8 @@ pub struct Grounds {
     pub reason: String,
     /// Codes of the legal basis.
     pub legal_basis: Vec<String>,
+    /// Documents that it rests on; an erasure needs one.
+    pub evidence: Vec<Evidence>,
     /// Only if the licence did not change after this record.
     pub expected_seq: Option<u64>,
 }
@@ -32,8 +34,9 @@ impl Client {
         self.carry_out(Kind::ChangeStatus, draft, Of::ChangeStatus(body)).await
     }
 
-    /// Erases a licence's content from the vault: a person's right, or with the digest of the
-    /// archive's receipt destruction after retention.
+    /// Erases a licence's content from the vault: an erasure on one of
+    /// [`ERASURE_GROUNDS`](vermilion_registry::ERASURE_GROUNDS), with evidence, or with the digest of
+    /// the archive's receipt destruction after retention.
     pub async fn erase(&self, identifier: &str, archive_receipt: Option<&Digest>, grounds: &Grounds) -> Result<Recorded, ClientError> {
         let draft = self.licence_draft(identifier, grounds)?;
         let named = self.name_licence(&self.asker(Some(&draft.unit))?, identifier).await?;
@@ -52,6 +55,7 @@ impl Client {
         Ok(Draft {
             reason: grounds.reason.clone(),
             legal_basis: grounds.legal_basis.clone(),
+            evidence: grounds.evidence.clone(),
             expected_seq: grounds.expected_seq,
             ..Draft::new(unit, now_ms())?
         })

@@ -71,17 +71,19 @@ impl Node {
     ) -> Result<(Named, LicenceState), Refusal> {
         let named = self.named(kv, &request.identifier)?;
         // Whether there is a licence is nobody's business but those who may ask: what is not there is answered as what is
-        // there and not to be told. The authority in an identifier is the unit that issued it.
+        // there and not to be told. The authority in an identifier is the unit that issued it, or the
+        // division for which the unit did.
         let identifier = Identifier::parse(&request.identifier)?;
         let of = query::licence_type(kv, identifier.type_code(), None).map_err(|e| internal(&e))?.and_then(|s| s.r#type);
         let unit = asker.and_then(|o| o.operator.as_ref()).map(|o| o.unit.as_str());
+        let found = query::licence(kv, &named).map_err(|e| internal(&e))?;
+        let is_issuer = unit.is_some_and(|unit| unit == identifier.authority() || found.as_ref().is_some_and(|found| found.unit == unit));
         let open = match of.map_or(PublicStatus::Closed, |of| of.public_status()) {
             PublicStatus::Open => true,
-            _ if unit == Some(identifier.authority()) => true,
+            _ if is_issuer => true,
             PublicStatus::Challenge => false,
             PublicStatus::Closed => return Err(Reason::StatusClosed.into()),
         };
-        let found = query::licence(kv, &named).map_err(|e| internal(&e))?;
         if !open {
             self.challenge(found.as_ref(), request)?;
         }

@@ -9,7 +9,7 @@ use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::content::{TypeRules, check_content, check_texts};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::Submitted;
-use vermilion_registry::{Kv, query, vault};
+use vermilion_registry::{Kv, check_codes, query, vault};
 use zeroize::Zeroizing;
 
 /// Command keys remembered: a client may use one wrapped key for many commands.
@@ -121,6 +121,7 @@ impl Opener {
         let mut report = ContentReport::default();
         let command = &submitted.checked.command;
         let Some(head) = &command.head else { return Err(Reason::Malformed.into()) };
+        check_codes(head)?;
         if let Some(Of::PublishType(of)) = command.body.as_ref().and_then(|b| b.of.as_ref()) {
             // Apply knows no JSON Schema: its answer would depend on a library's version.
             TypeRules::new(of.r#type.as_ref().ok_or(Reason::TypeInvalid)?)?;

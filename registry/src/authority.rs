@@ -16,7 +16,7 @@ use crate::decision::View;
 use crate::directory::Directory;
 use crate::fatal::{Stop, refuse};
 use crate::keys;
-use crate::reason::Reason;
+use crate::reason::{Reason, Refusal};
 use crate::value;
 use std::collections::BTreeSet;
 use vermilion_proto::{Head, Signer, SignerKind, Unit, UnitState};
@@ -45,6 +45,9 @@ pub const AUTHORITY_POST: &str = "authority";
 const MAX_SIGNERS: usize = 16;
 const MAX_LIST: usize = 64;
 const MAX_CODE: usize = 256;
+const MAX_REASON: usize = 64;
+/// As many digits in a row as the shortest number that names a person: that of the first identity cards.
+const PERSONAL_DIGITS: usize = 15;
 
 /// Whether a unit has a role.
 #[must_use]
@@ -80,10 +83,31 @@ pub(crate) fn check_head(view: &View<'_>, head: &Head, kind: Kind) -> Result<(),
     if !head.evidence.iter().all(|e| e.digest.len() == 32 && !e.kind.is_empty()) {
         return refuse(Reason::FieldForm, "head.evidence");
     }
+    check_codes(head)?;
     let lists = [head.relates_to.len(), head.text_digests.len(), head.evidence.len(), head.legal_basis.len()];
-    let long = head.legal_basis.iter().chain([&head.reason]).any(|code| code.len() > MAX_CODE);
-    if head.signers.len() > MAX_SIGNERS || lists.into_iter().any(|n| n > MAX_LIST) || long {
-        return refuse(Reason::TooLarge, "a list or code of the head is too long");
+    if head.signers.len() > MAX_SIGNERS || lists.into_iter().any(|n| n > MAX_LIST) {
+        return refuse(Reason::TooLarge, "a list of the head is too long");
+    }
+    Ok(())
+}
+
+/// Reason and legal basis are codes and stand on the chain in the clear: text about people belongs
+/// into the sealed texts. Asked at the door too, so that no record says what is refused here.
+///
+/// A reason is of 1 to 64 lower-case letters, digits and hyphens, if there is one. A legal basis is
+/// the name of an article, in any script, without control characters. Neither has as many digits in
+/// a row as a person's number.
+pub fn check_codes(head: &Head) -> Result<(), Refusal> {
+    if head.legal_basis.iter().any(|code| code.len() > MAX_CODE) {
+        return Err(Refusal::new(Reason::TooLarge, "an entry of head.legal_basis is too long"));
+    }
+    let code = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let numbered = |text: &str| text.split(|c: char| !c.is_numeric()).any(|run| run.chars().count() >= PERSONAL_DIGITS);
+    if head.reason.len() > MAX_REASON || !code(&head.reason) || numbered(&head.reason) {
+        return Err(Refusal::new(Reason::FieldForm, "head.reason"));
+    }
+    if head.legal_basis.iter().any(|basis| basis.chars().any(char::is_control) || numbered(basis)) {
+        return Err(Refusal::new(Reason::FieldForm, "head.legal_basis"));
     }
     Ok(())
 }

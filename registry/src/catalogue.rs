@@ -5,8 +5,8 @@
 //! open them.
 
 use crate::authorisation::require;
-use crate::authority::{ISSUING, check_seen, has_role, may_manage};
-use crate::codes::{holder_code, identifier, uscc};
+use crate::authority::{ISSUING, MANAGING_CITY, check_seen, has_role, may_manage};
+use crate::codes::{division, holder_code, identifier, uscc};
 use crate::command::Kind;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
@@ -42,7 +42,7 @@ pub(crate) fn publish(view: &View<'_>, acting: &Unit, head: &Head, body: &Publis
     if current.is_some_and(|t| t.identifier_class != definition.identifier_class) {
         return refuse(Reason::TypeInvalid, "type.identifier_class is not that of the version before");
     }
-    check_implementations(view, &body.implementations)?;
+    check_implementations(view, acting, &body.implementations)?;
     Ok(Decision::of(vec![Change::Type(TypeState {
         r#type: Some(definition.clone()),
         implementations: body.implementations.clone(),
@@ -62,7 +62,7 @@ pub(crate) fn implement(view: &View<'_>, acting: &Unit, head: &Head, body: &Publ
         may_manage(acting, unit)?;
     }
     check_seen(view, head, &keys::licence_type(&body.type_code))?;
-    check_implementations(view, &body.add)?;
+    check_implementations(view, acting, &body.add)?;
     let mut implementations = state.implementations.clone();
     for uscc in &body.remove_units {
         let before = implementations.len();
@@ -86,7 +86,7 @@ pub(crate) fn implement(view: &View<'_>, acting: &Unit, head: &Head, body: &Publ
     Ok(Decision::of(vec![Change::Type(TypeState { implementations, ..state.clone() })]))
 }
 
-fn check_implementations(view: &View<'_>, implementations: &[Implementation]) -> Result<(), Stop> {
+fn check_implementations(view: &View<'_>, acting: &Unit, implementations: &[Implementation]) -> Result<(), Stop> {
     if implementations.len() > MAX_IMPLEMENTATIONS {
         return refuse(Reason::TooLarge, "implementations");
     }
@@ -97,6 +97,12 @@ fn check_implementations(view: &View<'_>, implementations: &[Implementation]) ->
         };
         if !has_role(unit, ISSUING) {
             return refuse(Reason::UnitRole, "implementation.unit is no issuing unit");
+        }
+        // An area is the acting unit's to give: a district its own, the city any of its areas.
+        let area = implementation.area.as_str();
+        let of_the_city = has_role(acting, MANAGING_CITY) && division::is_district_of(area, &acting.area);
+        if !area.is_empty() && area != acting.area && !of_the_city {
+            return refuse(Reason::Area, "implementation.area");
         }
         let long = [&implementation.area, &implementation.own_code, &implementation.seal_id].into_iter().any(|t| t.len() > MAX_NAME);
         if long || !units.insert(&implementation.unit) {

@@ -1,36 +1,68 @@
 //! Erasing content from the vault. Two acts: erasure (删除), a person's right, and destruction
 //! (销毁) after retention, against the archive's receipt (002-12, 002-21). Chain, digests and
 //! status stay; the record says that it was done, why, and on what basis.
+//!
+//! Whoever keeps a licence by law keeps it for as long as the law says, whatever its holder wants:
+//! until then its content is stored and protected and no more (个人信息保护法第四十七条第二款). So an
+//! erasure on a person's own ground waits as a destruction does. What was never lawfully taken in has
+//! no such retention, and a court's or an authority's decision stands above it: [`GROUNDS`].
 
 use crate::authorisation::require;
 use crate::authority::{MANAGING_CITY, check_seen_seq, require_role};
 use crate::block::Erase;
 use crate::codes::dates;
 use crate::command::Kind;
+use crate::days;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
+use crate::history;
 use crate::keys;
 use crate::licence::{self, Found, Named};
 use crate::reason::Reason;
+use crate::status::{Shown, State, shown};
 use crate::value;
 use vermilion_proto::{EraseContent, Head, LicenceState, TypeState, Unit};
 
+/// A ground for an erasure.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground {
+    /// Its code, as `head.reason` names it.
+    pub code: &'static str,
+    /// The article.
+    pub citation: &'static str,
+    /// Whether it waits until the licence is over and its retention has passed.
+    pub waits: bool,
+    /// Whether it is of natural persons alone.
+    pub of_persons: bool,
+}
+
+/// The grounds for an erasure. A court's decision may be about anybody's content.
+pub const GROUNDS: [Ground; 5] = [
+    Ground { code: "purpose-over", citation: "个人信息保护法第四十七条第一款第一项", waits: true, of_persons: true },
+    Ground { code: "person-request", citation: "个人信息保护法第四十七条第一款第二项", waits: true, of_persons: true },
+    Ground { code: "consent-withdrawn", citation: "个人信息保护法第四十七条第一款第三项", waits: true, of_persons: true },
+    Ground {
+        code: "unlawful-processing", citation: "个人信息保护法第四十七条第一款第四项", waits: false, of_persons: true
+    },
+    Ground { code: "court-decision", citation: "个人信息保护法第四十七条第一款第五项", waits: false, of_persons: false },
+];
+
 /// Decides an erasure or destruction: of all versions of the licence that is named.
 pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseContent) -> Result<Decision, Stop> {
-    let destruction = match body.kind.as_str() {
+    let is_destruction = match body.kind.as_str() {
         "erasure" => false,
         "destruction" => true,
         _ => return refuse(Reason::FieldForm, "kind"),
     };
     require(Kind::Erase, acting)?;
-    if destruction {
+    if is_destruction {
         require_role(acting, &[MANAGING_CITY])?;
     }
     let Found { named, state, .. } = licence::find(view.kv, &body.licence, &body.licence_tag)?;
     let Some(current) = licence::current(view.kv, &named.series)? else {
         return Err(Fatal::Broken("a licence found has no current version".into()).into());
     };
-    if !destruction && state.unit != acting.uscc {
+    if !is_destruction && state.unit != acting.uscc {
         require_role(acting, &[MANAGING_CITY])?;
     }
     check_seen_seq(head.expected_seq, current.changed_seq)?;
@@ -40,43 +72,76 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
     if head.reason.is_empty() {
         return refuse(Reason::ReasonMissing, "head.reason");
     }
-    if current.erased {
-        return refuse(Reason::NothingToChange, "the content is erased already");
-    }
-    let mut versions = vec![(None, current)];
+    let ground = if is_destruction { None } else { Some(check_ground(head)?) };
+    let name = |state: &LicenceState| Named { series: named.series.clone(), version: u16::try_from(state.version).unwrap_or_default() };
+    let mut versions = vec![(name(&current), current.clone())];
     value::scan(view.kv, &keys::earlier_versions(&named.series), |_, earlier: LicenceState| {
-        let version = u16::try_from(earlier.version).unwrap_or_default();
-        versions.push((Some(Named { series: named.series.clone(), version }), earlier));
+        versions.push((name(&earlier), earlier));
         true
     })?;
-    if destruction {
-        for (_, version) in &versions {
-            check_retention(view, version)?;
+    // A version that was erased before was superseded since: its effects do not come twice.
+    versions.retain(|(_, version)| !version.erased);
+    if versions.is_empty() {
+        return refuse(Reason::NothingToChange, "the content is erased already");
+    }
+    if ground.is_some_and(|ground| ground.of_persons) && !versions.iter().all(|(_, version)| version.of_persons) {
+        return refuse(Reason::HolderType, "a holder is no natural person");
+    }
+    if ground.is_none_or(|ground| ground.waits) {
+        check_over(view, &current)?;
+        for (name, version) in &versions {
+            check_retention(view, name, version)?;
         }
-        if body.archive_receipt.len() != 32 {
-            return refuse(Reason::ArchiveReceiptMissing, "archive_receipt");
-        }
+    }
+    if is_destruction && body.archive_receipt.len() != 32 {
+        return refuse(Reason::ArchiveReceiptMissing, "archive_receipt");
     }
     let mut decision = Decision::default();
     for (name, version) in versions {
         decision.erase.push(Erase { seq: version.seq, position: version.position });
         let version = LicenceState { erased: true, ..version };
-        decision.changes.push(match name {
-            None => Change::Licence(named.series.clone(), version),
-            Some(name) => Change::Earlier(name, version),
-        });
+        let is_current = version.version == current.version;
+        decision.changes.push(if is_current { Change::Licence(name.series, version) } else { Change::Earlier(name, version) });
     }
     Ok(decision)
 }
 
+/// An erasure states one of the grounds, and rests on evidence of it or on an earlier command: the
+/// person's request, the decision.
+fn check_ground(head: &Head) -> Result<&'static Ground, Stop> {
+    let Some(ground) = GROUNDS.iter().find(|ground| ground.code == head.reason) else {
+        return refuse(Reason::ReasonMissing, format!("head.reason is none of: {}", GROUNDS.map(|ground| ground.code).join(", ")));
+    };
+    if head.evidence.is_empty() && head.relates_to.is_empty() {
+        return refuse(Reason::FieldForm, "head.evidence, head.relates_to");
+    }
+    Ok(ground)
+}
+
+/// The licence must be over: expired, or ended by its state. What is in force, what may come back
+/// into force and what has yet to begin is no closed file.
+fn check_over(view: &View<'_>, current: &LicenceState) -> Result<(), Stop> {
+    let Some(state) = State::from_number(current.state) else {
+        return Err(Fatal::Broken(format!("licence state {} is unknown", current.state)).into());
+    };
+    match shown(state, current.effective_from, current.expires_on, view.today) {
+        Shown::Expired => Ok(()),
+        Shown::State(state) if state != State::Valid && !state.is_suspended() => Ok(()),
+        shown => refuse(Reason::TransitionNotAllowed, format!("the licence is {}", shown.name())),
+    }
+}
+
 /// The longest retention that applies must have passed: that of the type as it is now, that of the
-/// version under which the licence was issued, and the least that policy allows (002-21), counted
-/// from the day of issue.
-fn check_retention(view: &View<'_>, state: &LicenceState) -> Result<(), Stop> {
+/// version under which the licence was issued, and the least that policy allows (002-21). It counts
+/// from the last day of the term or, if that comes later, the day of the last record of its issue or
+/// status: stock was issued long before it was recorded, and what has no term ends by a record.
+fn check_retention(view: &View<'_>, name: &Named, state: &LicenceState) -> Result<(), Stop> {
     let years = |t: Option<&TypeState>| t.and_then(|t| t.r#type.as_ref()).map_or(0, |t| t.retention_years);
     let issued_under: Option<TypeState> = value::get(view.kv, &keys::type_version(&state.type_code, state.type_version))?;
     let now = years(view.directory.licence_type(&state.type_code));
     let years = view.policy.retention_years_min.max(now).max(years(issued_under.as_ref()));
-    let end = dates::from_day(state.issued_on).and_then(|d| dates::add_years(d, years)).and_then(dates::to_day);
-    if end.is_some_and(|end| view.today > end) { Ok(()) } else { refuse(Reason::Retention, format!("{years} years from issue")) }
+    let recorded = history::of(view.kv, name, state)?.iter().map(|change| days::of(change.recorded_ms)).max().unwrap_or_default();
+    let start = state.issued_on.max(state.expires_on).max(recorded);
+    let end = dates::from_day(start).and_then(|d| dates::add_years(d, years)).and_then(dates::to_day);
+    if end.is_some_and(|end| view.today > end) { Ok(()) } else { refuse(Reason::Retention, format!("{years} years from its end")) }
 }

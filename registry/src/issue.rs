@@ -56,7 +56,7 @@ pub(crate) fn begin(view: &View<'_>, item: &LicenceItem, position: u32, index: u
     if let Some(tag) = sound.tag {
         changes.push(Change::Tag(tag, sound.named.clone()));
     }
-    changes.push(Change::Licence(sound.named.series, item::begin(view, item, position, index, state)));
+    changes.push(Change::Licence(sound.named.series, item::begin(view, sound.unit, item, position, index, state)));
 }
 
 /// The series, with version, and tags that this very command has begun: it does not see its own

@@ -4,11 +4,12 @@
 use crate::authority::{ISSUING, has_role};
 use crate::codes::dates;
 use crate::codes::identifier::Identifier;
+use crate::codes::{division, holder_code};
 use crate::decision::View;
 use crate::licence::{Named, Series};
 use crate::reason::{Reason, Refusal};
 use vermilion_crypto::Tag;
-use vermilion_proto::{FieldClass, IdentifierClass, LicenceItem, LicenceState, LicenceType, Origin, TypeState, Unit};
+use vermilion_proto::{FieldClass, IdentifierClass, Implementation, LicenceItem, LicenceState, LicenceType, Origin, TypeState, Unit};
 
 const MAX_FIELDS: usize = 1024;
 const MAX_FILES: usize = 64;
@@ -21,6 +22,8 @@ pub(crate) struct Sound {
     pub named: Named,
     pub tag: Option<Tag>,
     pub origin: Origin,
+    /// USCC of the unit that issues it, once the catalogue was asked.
+    pub unit: String,
 }
 
 /// What the items of one command share, so that it is looked up once.
@@ -28,7 +31,7 @@ pub(crate) struct Intake<'a> {
     view: &'a View<'a>,
     unit: &'a Unit,
     is_issuer: bool,
-    last: Option<(&'a LicenceType, bool)>,
+    last: Option<(&'a LicenceType, Option<&'a Implementation>)>,
 }
 
 impl<'a> Intake<'a> {
@@ -37,37 +40,42 @@ impl<'a> Intake<'a> {
     }
 
     /// Checks an item. The order is fixed, for the first thing wrong is what the record says:
-    /// format, identifier, authority, type, dates, holders, content.
+    /// format, identifier, type, authority, area, dates, holders, content.
     pub fn check(&mut self, item: &LicenceItem) -> Result<Sound, Refusal> {
         if item.format_version != 1 {
             return Err(Reason::FormatVersion.into());
         }
         let sound = identify(item)?;
-        let (definition, implements) = self.type_of(&item.type_code)?;
+        let (definition, implementation) = self.type_of(&item.type_code)?;
         check_class(item, definition)?;
         if item.type_version != definition.version {
             return Err(Reason::TypeVersion.into());
         }
         // Whoever provides answers for it (002-11): the authority that the licence names is the
-        // unit that acts, an issuing unit, and the catalogue says that it issues the type.
-        if !self.is_issuer || !implements || item.issuing_authority != self.unit.uscc {
+        // unit that acts, an issuing unit, or the division for which it issues, and the catalogue
+        // says that it issues the type.
+        let names_unit = |i: &&Implementation| item.issuing_authority == self.unit.uscc || item.issuing_authority == own_area(i, self.unit);
+        let Some(implementation) = implementation.filter(|_| self.is_issuer).filter(names_unit) else {
             return Err(Reason::IssuerNotAuthorised.into());
+        };
+        if !covers(implementation, self.unit, &item.area) {
+            return Err(Refusal::new(Reason::Area, "area"));
         }
         self.check_dates(item, definition)?;
         self.check_holders(item, definition)?;
         check_fields(item)?;
         check_attachments(item)?;
-        Ok(sound)
+        Ok(Sound { unit: self.unit.uscc.clone(), ..sound })
     }
 
-    fn type_of(&mut self, code: &str) -> Result<(&'a LicenceType, bool), Refusal> {
+    fn type_of(&mut self, code: &str) -> Result<(&'a LicenceType, Option<&'a Implementation>), Refusal> {
         if let Some(last) = self.last.filter(|(t, _)| t.code == code) {
             return Ok(last);
         }
         let Some(TypeState { r#type: Some(definition), implementations, .. }) = self.view.directory.licence_type(code) else {
             return Err(Reason::UnknownType.into());
         };
-        let found = (definition, implementations.iter().any(|i| i.unit == self.unit.uscc));
+        let found = (definition, implementations.iter().find(|i| i.unit == self.unit.uscc));
         self.last = Some(found);
         Ok(found)
     }
@@ -85,7 +93,7 @@ impl<'a> Intake<'a> {
         if item.no_term != (item.expires_on == 0) {
             return Err(Refusal::new(Reason::Validity, "expires_on, no_term"));
         }
-        if !item.no_term && (exists(item.expires_on).is_err() || item.expires_on <= effective_from(item)) {
+        if !item.no_term && (exists(item.expires_on).is_err() || item.expires_on < effective_from(item)) {
             return Err(Refusal::new(Reason::Validity, "expires_on"));
         }
         if definition.validity_years != 0 {
@@ -113,6 +121,18 @@ impl<'a> Intake<'a> {
     }
 }
 
+/// The area for which a unit issues a type: the one that the catalogue states of it, or else its own.
+fn own_area<'a>(implementation: &'a Implementation, unit: &'a Unit) -> &'a str {
+    if implementation.area.is_empty() { &unit.area } else { &implementation.area }
+}
+
+/// Whether a unit that issues a type does so for an area. A unit of the city whose area is the city's
+/// issues for any area of the city.
+fn covers(implementation: &Implementation, unit: &Unit, area: &str) -> bool {
+    let own = own_area(implementation, unit);
+    area == own || (unit.level == "city" && own == unit.area && division::is_district_of(area, own))
+}
+
 /// The first day on which the licence is effective: that of issue, if it says nothing.
 fn effective_from(item: &LicenceItem) -> u32 {
     if item.effective_from == 0 { item.issued_on } else { item.effective_from }
@@ -135,7 +155,7 @@ fn identify(item: &LicenceItem) -> Result<Sound, Refusal> {
             return Err(Reason::IdentifierMismatch.into());
         }
         let named = Named { series: Series::of(&identifier), version: identifier.version() };
-        return Ok(Sound { named, tag: None, origin });
+        return Ok(Sound { named, tag: None, origin, unit: String::new() });
     }
     let personal = || Refusal::from(Reason::PersonalIdentifier);
     let tag = Tag::try_from(item.identifier_tag.as_slice()).map_err(|_| personal())?;
@@ -144,7 +164,7 @@ fn identify(item: &LicenceItem) -> Result<Sound, Refusal> {
         return Err(personal());
     }
     let version = version.ok_or_else(|| Refusal::from(Reason::VersionGap))?;
-    Ok(Sound { named: Named { series: Series::of_tag(&series), version }, tag: Some(tag), origin })
+    Ok(Sound { named: Named { series: Series::of_tag(&series), version }, tag: Some(tag), origin, unit: String::new() })
 }
 
 /// Which version of which licence an item of the ledger is; none of one that was never accepted.
@@ -158,8 +178,16 @@ fn check_class(item: &LicenceItem, definition: &LicenceType) -> Result<(), Refus
     match (personal, item.identifier.is_empty()) {
         (true, false) => Err(Reason::PersonalIdentifier.into()),
         (false, true) => Err(Refusal::new(Reason::IdentifierFormat, "the type's identifiers are public")),
+        (true, true) => check_other_numbers(item),
         _ => Ok(()),
     }
+}
+
+/// Where the identifier is personal, so are the numbers that the paper or an older system gave the
+/// licence: they stand in no item.
+pub(crate) fn check_other_numbers(item: &LicenceItem) -> Result<(), Refusal> {
+    let named = item.provenance.as_ref().is_some_and(|p| !p.legacy_code.is_empty() || !p.physical_serial.is_empty());
+    if named { Err(Refusal::new(Reason::PersonalIdentifier, "provenance.legacy_code, provenance.physical_serial")) } else { Ok(()) }
 }
 
 fn check_fields(item: &LicenceItem) -> Result<(), Refusal> {
@@ -194,8 +222,8 @@ fn check_attachments(item: &LicenceItem) -> Result<(), Refusal> {
     }) {
         return ill_formed("seals");
     }
-    if !optional(&item.ciphertext_digest) || item.area.len() > MAX_TEXT {
-        return ill_formed("ciphertext_digest, area");
+    if !optional(&item.ciphertext_digest) {
+        return ill_formed("ciphertext_digest");
     }
     item.provenance.as_ref().map_or(Ok(()), |p| {
         let texts = [&p.source_system, &p.trust_grade, &p.service_item, &p.physical_serial, &p.physical_issued_on, &p.legacy_code];
@@ -203,8 +231,15 @@ fn check_attachments(item: &LicenceItem) -> Result<(), Refusal> {
     })
 }
 
-/// The state that a licence begins with. Its issue takes effect by its own dates.
-pub(crate) fn begin(view: &View<'_>, item: &LicenceItem, position: u32, status_index: u64, state: crate::status::State) -> LicenceState {
+/// The state that a licence of this unit begins with. Its issue takes effect by its own dates.
+pub(crate) fn begin(
+    view: &View<'_>,
+    unit: String,
+    item: &LicenceItem,
+    position: u32,
+    status_index: u64,
+    state: crate::status::State,
+) -> LicenceState {
     LicenceState {
         version: item.version,
         state: u32::from(state.number()),
@@ -214,7 +249,7 @@ pub(crate) fn begin(view: &View<'_>, item: &LicenceItem, position: u32, status_i
         position,
         type_code: item.type_code.clone(),
         type_version: item.type_version,
-        unit: item.issuing_authority.clone(),
+        unit,
         effective_from: effective_from(item),
         expires_on: item.expires_on,
         holders: item.holders.iter().map(|h| h.tag.clone()).collect(),
@@ -224,5 +259,29 @@ pub(crate) fn begin(view: &View<'_>, item: &LicenceItem, position: u32, status_i
         area: item.area.clone(),
         state_before: 0,
         issued_on: item.issued_on,
+        of_persons: item.holders.iter().all(|h| holder_code::find(&h.code_type).is_some_and(|t| t.natural_person)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    const UNITS: &str = include_str!("../../testnet/fixtures/units.json");
+    const ROWS: &str = include_str!("../../testnet/fixtures/licences.jsonl");
+
+    #[test]
+    fn every_sample_row_is_of_an_area_of_its_unit() {
+        let units: Vec<Value> = serde_json::from_str(UNITS).unwrap();
+        for row in ROWS.lines() {
+            let row: Value = serde_json::from_str(row).unwrap();
+            let unit = units.iter().find(|u| u["uscc"] == row["certificateIssuingAuthorityCode"]).unwrap();
+            let area = unit["district"].as_str().unwrap().to_owned();
+            let level = if area == "440300" { "city" } else { "district" }.to_owned();
+            let unit = Unit { area, level, ..Unit::default() };
+            assert!(covers(&Implementation::default(), &unit, row["certificateAreaCode"].as_str().unwrap()), "{row}");
+        }
     }
 }

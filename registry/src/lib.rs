@@ -66,10 +66,12 @@ mod use_licences;
 pub mod value;
 pub mod vault;
 
+pub use authority::check_codes;
 pub use block::{BlockEffects, BlockInput, CommandResult, Erase, NewRecord, VoidReason};
 pub use catalogue::KINDS;
 pub use command::{Checked, Kind};
 pub use directory::Directory;
+pub use erase::{GROUNDS as ERASURE_GROUNDS, Ground};
 pub use fatal::Fatal;
 pub use kv::{Kv, KvError};
 pub use licence::{Named, Series};

@@ -16,7 +16,7 @@
 //! | `holders.max` | holders of one licence, at most | 10 |
 //! | `use.licences.max` | licences in one use, at most | 10 |
 //! | `use.search.max` | licences that a search by holder lists, at most | 100 |
-//! | `retention.years.min` | years from issue before content may be destroyed, at least | 20 |
+//! | `retention.years.min` | years from the licence's end before content may be destroyed, at least | 20 |
 //! | `transition.<from>.<to>` | whether one state may follow another ([`crate::transition`]) | see there |
 //!
 //! In a ledger with an authority of its own, besides ([`IDENTITY`]):
@@ -291,7 +291,7 @@ pub struct Policy {
     pub use_licences_max: u64,
     /// Licences that a search lists, at most.
     pub use_search_max: u64,
-    /// Years from issue before content may be destroyed, at least.
+    /// Years from the licence's end before content may be destroyed, at least.
     pub retention_years_min: u32,
     transitions: BTreeMap<(State, State), Transition>,
     /// From grant to its end, at most.
@@ -409,7 +409,7 @@ mod tests {
             assert!(is_known(&entry.key, false) && is_valid(&entry.key, &entry.value, &defined, false), "{}", entry.key);
         }
         let defined = required_posts(true);
-        assert!(defined.is_superset(&required_posts(false)) && defined.len() == 12);
+        assert!(defined.is_superset(&required_posts(false)) && defined.len() == 13);
         for entry in defaults(true) {
             assert!(is_known(&entry.key, true) && is_valid(&entry.key, &entry.value, &defined, true), "{}", entry.key);
             assert!(!entry.citation.is_empty() && keys.insert(entry.key));

@@ -25,7 +25,7 @@ pub enum State {
     Annulled = 6,
     /// 撤回: withdrawn because the law or the facts changed.
     Withdrawn = 7,
-    /// 注销: struck off; the end of every licence's life.
+    /// 注销: struck off; the end of every licence's life, unless a court or a review quashes it.
     Cancelled = 8,
     /// 作废: declared void, as a misprint or a lost one.
     Void = 9,

@@ -32,7 +32,7 @@ pub(crate) fn supersede(view: &View<'_>, acting: &Unit, head: &Head, checked: &C
         return refuse(Reason::UnknownLicence, "no licence of this series");
     };
     check_seen_seq(head.expected_seq, old.changed_seq)?;
-    let old_name = check_follows(view, item, &sound, &old)?;
+    let old_name = check_follows(view, acting, item, &sound, &old)?;
     if !REASONS.contains(&item.superseded_because.as_str()) {
         return refuse(Reason::ReasonMissing, "superseded_because");
     }
@@ -52,14 +52,14 @@ pub(crate) fn supersede(view: &View<'_>, acting: &Unit, head: &Head, checked: &C
 
 /// The item must be the next version of the licence, name the current one as its previous, be of
 /// its type and come from its own issuing unit.
-fn check_follows(view: &View<'_>, item: &LicenceItem, sound: &Sound, old: &LicenceState) -> Result<Named, Stop> {
+fn check_follows(view: &View<'_>, acting: &Unit, item: &LicenceItem, sound: &Sound, old: &LicenceState) -> Result<Named, Stop> {
     let Some(version) = u16::try_from(old.version).ok() else {
         return Err(Fatal::Broken("a licence's version is beyond 999".into()).into());
     };
     if old.type_code != item.type_code {
         return refuse(Reason::IdentifierMismatch, "type_code");
     }
-    if old.unit != item.issuing_authority {
+    if old.unit != acting.uscc {
         return refuse(Reason::IssuerNotAuthorised, "the licence is another unit's");
     }
     if u32::from(sound.named.version) != old.version + 1 {

@@ -72,9 +72,9 @@ const STAY: &str = "002-7;002-11";
 
 /// The pairs that are allowed by default, with value and article. Every other pair is refused.
 ///
-/// Struck off (注销), void (作废) and superseded are the end. A licence transferred out comes back
-/// only when the transfer is cancelled; one revoked, annulled or withdrawn only when a court or a
-/// review quashes that. Superseding goes through its own command.
+/// Superseded is the end. A licence transferred out comes back only when the transfer is cancelled;
+/// one revoked, annulled, withdrawn, struck off (注销) or void (作废) only when a court or a review
+/// quashes that. Superseding goes through its own command.
 pub const DEFAULTS: &[(State, State, &str, &str)] = {
     use State::*;
     &[
@@ -115,6 +115,8 @@ pub const DEFAULTS: &[(State, State, &str, &str)] = {
         (Revoked, Valid, REINSTATED, REVIEW),
         (Annulled, Valid, REINSTATED, REVIEW),
         (Withdrawn, Valid, REINSTATED, REVIEW),
+        (Cancelled, Valid, REINSTATED, REVIEW),
+        (Void, Valid, REINSTATED, REVIEW),
         (Valid, Superseded, "allowed", UPDATE),
         (Frozen, Superseded, "allowed", UPDATE),
         (Withheld, Superseded, "allowed", UPDATE),
@@ -147,7 +149,7 @@ mod tests {
             assert!(keys.insert(key(*from, *to)));
             assert_eq!(pair(&key(*from, *to)), Some((*from, *to)));
             assert!(Transition::parse(value).is_some_and(|t| t.allowed) && !citation.is_empty());
-            assert!(!matches!(from, State::Cancelled | State::Void | State::Superseded));
+            assert!(*from != State::Superseded);
         }
         assert_eq!(pair("transition.valid.valid"), None);
         assert_eq!(pair("transition.valid"), None);

@@ -67,20 +67,10 @@ pub(crate) fn check(unit: &Unit, city_area: &str, has_authority: bool) -> Result
     }
     let level_fits = match unit.level.as_str() {
         "city" => unit.area == city_area && !has_role(unit, MANAGING_DISTRICT),
-        "district" => is_district_of(&unit.area, city_area) && !has_role(unit, MANAGING_CITY),
+        "district" => division::is_district_of(&unit.area, city_area) && !has_role(unit, MANAGING_CITY),
         _ => false,
     };
     if level_fits { Ok(()) } else { refuse(Reason::Area, "unit.area, unit.level") }
-}
-
-/// Whether an area lies within the city: a division under the city's four digits, or a functional
-/// area's own code.
-fn is_district_of(area: &str, city_area: &str) -> bool {
-    match division::area(area) {
-        Some(division::Area::Division) => area != city_area && area.get(..4) == city_area.get(..4),
-        Some(division::Area::Functional) => true,
-        None => false,
-    }
 }
 
 /// Suspends or restores a unit (002-6). The city's managing unit cannot be suspended.

@@ -275,6 +275,7 @@ fn head() -> impl Strategy<Value = Head> {
             expected_seq,
             legal_basis: if proper { vec!["法".into()] } else { vec![] },
             reason: if proper { "court-decision".into() } else { String::new() },
+            relates_to: if proper { vec![vec![1; 32]] } else { vec![] },
             signers: signers
                 .into_iter()
                 .map(|(name, post, kind, own)| Signer {

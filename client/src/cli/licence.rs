@@ -9,8 +9,10 @@ use crate::clock::{show_day, show_ms};
 use crate::error::{ClientError, Exit};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::path::PathBuf;
-use vermilion_proto::{LicenceState, StatusChange};
+use std::path::{Path, PathBuf};
+use vermilion_crypto::sha256;
+use vermilion_proto::{Evidence, LicenceState, StatusChange};
+use vermilion_registry::ERASURE_GROUNDS;
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::status::{Flag, State};
 
@@ -56,13 +58,23 @@ pub enum LicenceVerb {
         objection: Option<String>,
     },
     /// Erase a licence's content from the vault; digests and status stay
-    #[command(after_help = "Without --archive-receipt it is an erasure, a person's right; with it destruction after retention.")]
+    #[command(
+        after_help = "Example:\n  vermilion licence erase ID --reason court-decision --basis 个人信息保护法第四十七条 --evidence judgment.pdf\n\n\
+        Without --archive-receipt it is an erasure, which needs evidence and one of these reasons:\n  \
+        purpose-over person-request consent-withdrawn   natural persons' licences, once over and their retention passed\n  \
+        unlawful-processing                             natural persons' licences, at once\n  \
+        court-decision                                  at once\n\
+        With it it is destruction, by the city's managing unit, of a licence that is over and whose retention has passed."
+    )]
     Erase {
         #[command(flatten)]
         grounds: GroundsArgs,
         /// SHA-256 of the archive's receipt, in hex
         #[arg(long, value_name = "HEX")]
         archive_receipt: Option<String>,
+        /// A document that it rests on, of which the digest is recorded; may be given several times
+        #[arg(long, value_name = "FILE")]
+        evidence: Vec<PathBuf>,
     },
 }
 
@@ -98,7 +110,13 @@ pub struct Change {
 
 impl GroundsArgs {
     fn grounds(&self) -> Grounds {
-        Grounds { unit: self.unit.clone(), reason: self.reason.clone(), legal_basis: self.basis.clone(), expected_seq: self.seen }
+        Grounds {
+            unit: self.unit.clone(),
+            reason: self.reason.clone(),
+            legal_basis: self.basis.clone(),
+            expected_seq: self.seen,
+            ..Grounds::default()
+        }
     }
 }
 
@@ -127,9 +145,14 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
             let recorded = context.client()?.supersede(line, &because, objection.as_ref()).await?;
             Ok(context.out.recorded("已更新 superseded", &recorded))
         }
-        LicenceVerb::Erase { grounds, archive_receipt } => {
+        LicenceVerb::Erase { grounds: args, archive_receipt, evidence } => {
             let receipt = archive_receipt.map(|r| unhex::<32>(&r, "the archive's receipt")).transpose()?;
-            let recorded = context.client()?.erase(&grounds.identifier, receipt.as_ref(), &grounds.grounds()).await?;
+            if receipt.is_none() {
+                erasable(&args.reason, &evidence)?;
+            }
+            let evidence = evidence.iter().map(|file| document(file)).collect::<Result<_, _>>()?;
+            let grounds = Grounds { evidence, ..args.grounds() };
+            let recorded = context.client()?.erase(&args.identifier, receipt.as_ref(), &grounds).await?;
             Ok(context.out.recorded("已删除 erased", &recorded))
         }
     }
@@ -144,6 +167,21 @@ fn known_target(to: &str) -> Result<(), ClientError> {
     let states = State::ALL.map(State::name).join(", ");
     let flags = Flag::ALL.map(Flag::name).join(", ");
     if known { Ok(()) } else { Err(ClientError::Usage(format!("{to} is no state ({states}) and no flag ({flags}, with + or -)"))) }
+}
+
+/// A ground for an erasure that there is, and evidence: without, only a refusal would be recorded.
+fn erasable(reason: &str, evidence: &[PathBuf]) -> Result<(), ClientError> {
+    if !ERASURE_GROUNDS.iter().any(|ground| ground.code == reason) {
+        let codes = ERASURE_GROUNDS.map(|ground| ground.code).join(", ");
+        return Err(ClientError::Usage(format!("{reason} is no reason for an erasure: {codes}")));
+    }
+    if evidence.is_empty() { Err(ClientError::Usage("an erasure needs --evidence".into())) } else { Ok(()) }
+}
+
+/// A file as evidence: its digest.
+fn document(file: &Path) -> Result<Evidence, ClientError> {
+    let bytes = std::fs::read(file).map_err(|e| ClientError::file(file, e))?;
+    Ok(Evidence { kind: "document".into(), digest: sha256(&bytes).to_vec(), ..Evidence::default() })
 }
 
 async fn show(context: &Context, identifier: &str) -> Result<Exit, ClientError> {
@@ -231,5 +269,12 @@ mod tests {
         for bad in ["revokt", "", "+", "under-objection", "+revoked"] {
             assert!(known_target(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_erasure_without_ground_or_evidence_is_told_before_anything_is_sent() {
+        let evidence = [PathBuf::from("judgment.pdf")];
+        assert!(erasable("court-decision", &evidence).is_ok());
+        assert!(erasable("court-decision", &[]).is_err() && erasable("right-to-erasure", &evidence).is_err());
     }
 }

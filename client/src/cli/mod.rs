@@ -326,7 +326,7 @@ mod tests {
             "vermilion --config c --json licence show ID",
             "vermilion licence change ID --to revoked --reason R --basis B --config c",
             "vermilion licence supersede --file ROW --because renewal",
-            "vermilion licence erase ID --reason R --basis B",
+            "vermilion licence erase ID --reason R --basis B --evidence F",
             "vermilion use A B --case N --purpose P --item S --fields a,b",
             "vermilion verify ID --case N --purpose P --item S",
             "vermilion receipt get ID --out r.vmr",

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use vermilion_crypto::Digest;
 use vermilion_ledger::{ItemParts, Leaf, StatusParts, Trust, Verified, check_item, check_receipt, check_receipt_status, digests};
 use vermilion_proto::{Command, LicenceItem, Receipt, Record, StatusEvidence, body::Of, canonical};
+use vermilion_registry::codes::division;
 use vermilion_registry::reason::Reason;
 use vermilion_registry::status::{Shown, State, shown};
 use vermilion_registry::stored::{open_behind, record_parts, status_index};
@@ -389,7 +390,10 @@ fn taken(record: &Record, receipt: &Receipt, item: Option<&LicenceItem>, unit: &
         return refused(at.code);
     }
     match item {
-        Some(item) if item.issuing_authority != unit => Err("The licence names another authority than the unit that signed.".into()),
+        // Where the authority is a division, the rules asked that the unit issues for it.
+        Some(item) if item.issuing_authority != unit && !division::is_historic(&item.issuing_authority) => {
+            Err("The licence names another authority than the unit that signed.".into())
+        }
         Some(_) => Ok(()),
         None => Err("The licence is not the one that was signed.".into()),
     }

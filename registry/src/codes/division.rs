@@ -72,6 +72,17 @@ pub fn area(code: &str) -> Option<Area> {
     own.then_some(Area::Functional)
 }
 
+/// Whether an area lies within a city and is not the city itself: a division under the city's four
+/// digits, or a functional area's own code, which names no city.
+#[must_use]
+pub fn is_district_of(code: &str, city: &str) -> bool {
+    match area(code) {
+        Some(Area::Division) => code != city && code.get(..4) == city.get(..4),
+        Some(Area::Functional) => true,
+        None => false,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {

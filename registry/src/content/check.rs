@@ -131,8 +131,9 @@ fn check_dates(row: &Row, rules: Option<&TypeRules>) -> Result<(u32, u32, Option
         Some(Expiry::NoTerm) => return Ok((issued, effective, None)),
         Some(Expiry::On(expires)) => expires,
     };
-    if expires <= effective_date {
-        return Err(validity("certificateExpiringDate is not after certificateEffectiveDate"));
+    // The day of expiry is the last of the term: a permit may be for one day.
+    if expires < effective_date {
+        return Err(validity("certificateExpiringDate lies before certificateEffectiveDate"));
     }
     if let Some(years) = years {
         let last = dates::add_years(effective_date, years).ok_or_else(|| validity("the term ends after the year 9999"))?;
@@ -140,7 +141,7 @@ fn check_dates(row: &Row, rules: Option<&TypeRules>) -> Result<(u32, u32, Option
             return Err(validity(format!("the term is longer than the type's {years} years")));
         }
     }
-    // After 1900, being later than the effective date.
+    // After 1900, being no earlier than the effective date.
     let day = dates::to_day(expires).ok_or_else(|| validity("certificateExpiringDate lies before 1900"))?;
     Ok((issued, effective, Some(day)))
 }

@@ -195,6 +195,7 @@ fn check_identifier(
     if !item.identifier.is_empty() {
         return Err(Reason::PersonalIdentifier.into());
     }
+    crate::item::check_other_numbers(item)?;
     let digest = disclosures.iter().find(|d| d.name() == base::IDENTIFIER).map(Disclosure::digest);
     if digest.is_none_or(|digest| item.identifier_digest != digest) {
         return Err(Refusal::new(Reason::ContentDigest, "identifier_digest is not of the content's identifier"));

@@ -14,7 +14,7 @@ use vermilion_proto::{
 };
 use vermilion_registry::codes::uscc;
 use vermilion_registry::kv::Memory;
-use vermilion_registry::{BlockEffects, BlockInput, Checked, CommandResult, NewRecord, Reason, Registry};
+use vermilion_registry::{BlockEffects, BlockInput, Checked, CommandResult, Erase, NewRecord, Reason, Registry};
 
 /// 2026-11-21 08:00 in the city.
 pub const START: u64 = 1_795_219_200_000;
@@ -37,6 +37,8 @@ pub struct World {
     pub units: BTreeMap<String, String>,
     pub blocks: Vec<(u64, Vec<Checked>)>,
     pub records: Vec<NewRecord>,
+    /// What the last block erased.
+    pub erased: Vec<Erase>,
     pub genesis: Vec<u8>,
     nonce: u64,
 }
@@ -133,7 +135,18 @@ impl World {
             people.insert(name.to_owned(), person(name, CITY, post));
         }
         let units = BTreeMap::from([("city".to_owned(), CITY.to_owned())]);
-        Self { kv, registry, now: START, people, units, blocks: Vec::new(), records: effects.records, genesis: payload, nonce: 0 }
+        Self {
+            kv,
+            registry,
+            now: START,
+            people,
+            units,
+            blocks: Vec::new(),
+            records: effects.records,
+            erased: vec![],
+            genesis: payload,
+            nonce: 0,
+        }
     }
 
     /// The code of a unit's name: made on first sight, in the area.
@@ -209,6 +222,7 @@ impl World {
         assert_eq!(effects.void, None);
         self.kv.write(effects.writes.clone());
         self.records.extend(effects.records.iter().cloned());
+        self.erased.clone_from(&effects.erase);
         self.blocks.push((self.now, commands));
         effects
     }

@@ -105,7 +105,8 @@ impl Script {
                 self.licences.insert(format!("{}@{}", id.serial(), id.version()), item.clone());
             }
         }
-        Ok(told(&record, &kept))
+        let erased: String = self.world.erased.iter().map(|e| format!("\n  erased: row {} of record {}", e.position, e.seq)).collect();
+        Ok(told(&record, &kept) + &erased)
     }
 
     fn body(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<Asked, Box<dyn Error>> {
@@ -219,8 +220,13 @@ impl Script {
         Ok(Of::AddOperator(AddOperator { operator: Some(operator) }))
     }
 
+    /// `unit`, or `unit:area`.
     fn implementations(&self, names: Option<&str>) -> Vec<Implementation> {
-        list(names).iter().map(|u| Implementation { unit: self.unit(u), ..Default::default() }).collect()
+        let implementation = |name: &String| {
+            let (unit, area) = name.split_once(':').unwrap_or((name, ""));
+            Implementation { unit: self.unit(unit), area: area.into(), ..Default::default() }
+        };
+        list(names).iter().map(implementation).collect()
     }
 
     fn publish(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<Of, Box<dyn Error>> {
@@ -274,6 +280,8 @@ impl Script {
         let is_personal = args.take_key("identifier") == Some("personal");
         let because = args.take_key("because").unwrap_or_default().to_owned();
         let holders = list(args.take_key("holders"));
+        let area = args.take_key("area");
+        let holder_type = args.take_key("holder-type");
         let term: Option<u32> = args.take_key("term-days").map(str::parse).transpose()?;
         let issued: Option<i32> = args.take_key("issued-days-ago").map(str::parse).transpose()?;
         let mut out = Vec::new();
@@ -291,8 +299,14 @@ impl Script {
             if let Some(term) = term {
                 item.expires_on = item.effective_from + term;
             }
+            if let Some(area) = area {
+                item.area = area.into();
+            }
             if !holders.is_empty() {
                 item.holders = holders.iter().map(|h| holder(h)).collect();
+            }
+            for holder in &mut item.holders {
+                holder.code_type = holder_type.unwrap_or(&holder.code_type).to_owned();
             }
             if let Some(p) = &mut item.provenance {
                 p.origin = origin as i32;
@@ -433,7 +447,7 @@ impl Script {
     }
 }
 
-const HEAD_KEYS: [&str; 13] = [
+const HEAD_KEYS: [&str; 14] = [
     "sign",
     "second",
     "in",
@@ -447,6 +461,7 @@ const HEAD_KEYS: [&str; 13] = [
     "head.expected",
     "head.kind",
     "head.evidence",
+    "head.relates",
 ];
 
 fn bend(head: &mut Head, key: &str, value: &str) -> Result<(), Box<dyn Error>> {
@@ -471,9 +486,14 @@ fn bend(head: &mut Head, key: &str, value: &str) -> Result<(), Box<dyn Error>> {
         "head.on-behalf-of" => head.on_behalf_of = value.into(),
         "head.expected" => head.expected_seq = Some(value.parse()?),
         "head.evidence" => {
-            let (kind, number) = if value == "many" { ("report", 65) } else { ("", 1) };
+            let (kind, number) = match value {
+                "many" => ("report", 65),
+                "unnamed" => ("", 1),
+                kind => (kind, 1),
+            };
             head.evidence = vec![Evidence { kind: kind.into(), media_type: String::new(), digest: vec![1; 32] }; number];
         }
+        "head.relates" => head.relates_to = vec![vec![1; 32]; value.parse()?],
         "head.kind" => {
             let kind = match value {
                 "system" => SignerKind::UnitSystem,
@@ -519,6 +539,9 @@ fn break_item(item: &mut LicenceItem, fault: &str) -> Result<(), Box<dyn Error>>
         "future" => item.issued_on += 30,
         "backwards" => item.expires_on = item.effective_from - 1,
         "no-term" => (item.expires_on, item.no_term) = (0, true),
+        "legacy-code" => item.provenance.as_mut().unwrap().legacy_code = "粤440303188001010011".into(),
+        "physical-serial" => item.provenance.as_mut().unwrap().physical_serial = "440303188001010011".into(),
+        "later" => (item.effective_from, item.expires_on) = (item.issued_on + 30_000, item.issued_on + 30_300),
         "no-end" => item.expires_on = 0,
         "decided-after" => item.decided_on = item.issued_on + 1,
         "no-provenance" => item.provenance = None,

@@ -9,7 +9,7 @@ use vermilion_client::clock::now_ms;
 use vermilion_client::issue::{IssueOptions, issue_file};
 use vermilion_client::manage::NewOperator;
 use vermilion_crypto::{SigningKey, sha256};
-use vermilion_proto::{Authority, Message as _, StoredRecord, Unit};
+use vermilion_proto::{Authority, Evidence, Message as _, StoredRecord, Unit};
 use vermilion_registry::codes::uscc;
 use vermilion_registry::stored::open_record;
 use vermilion_testnet::layout::sample_person;
@@ -68,6 +68,8 @@ async fn live(ledger: &Ledger) -> Vec<String> {
     }
     let grounds = Grounds { reason: "penalty".into(), legal_basis: vec!["002-7".into()], ..Grounds::default() };
     client.change_status(&pick("机动车驾驶证", 3), "withheld", now_ms() - 1, &grounds).await.unwrap();
+    let evidence = vec![Evidence { kind: "complaint".into(), digest: vec![1; 32], ..Evidence::default() }];
+    let grounds = Grounds { reason: "unlawful-processing".into(), evidence, ..grounds };
     client.erase(&pick("结婚证", 4), None, &grounds).await.unwrap();
 
     // Questions that carry what they ask about, right, wrong and senseless.

@@ -5,7 +5,7 @@ use crate::join::{City, NAME, step, told};
 use vermilion_client::change::Grounds;
 use vermilion_client::config::NodeEntry;
 use vermilion_client::{Config, SingleIssuer};
-use vermilion_proto::{Message as _, Record, StoredRecord};
+use vermilion_proto::{Evidence, Message as _, Record, StoredRecord};
 use vermilion_tests::disk::{Raw, dump};
 use vermilion_tests::{Ledger, Rows, run, until};
 
@@ -28,7 +28,8 @@ async fn with_history() -> Ledger {
         });
     }
     under_way.join_all().await;
-    let grounds = Grounds { reason: "right-to-erasure".into(), legal_basis: vec!["PIPL-47".into()], ..Grounds::default() };
+    let evidence = vec![Evidence { kind: "judgment".into(), digest: vec![1; 32], ..Evidence::default() }];
+    let grounds = Grounds { reason: "court-decision".into(), legal_basis: vec!["PIPL-47".into()], evidence, ..Grounds::default() };
     ledger.client.erase(&rows[7].identifier, None, &grounds).await.unwrap();
     ledger
 }

@@ -9,8 +9,8 @@ use vermilion_client::use_licence::check_fields;
 use vermilion_client::{ClientError, Draft, Prepared, UseAnswer, UseRequest};
 use vermilion_crypto::{VaultSecretKey, open_sealed};
 use vermilion_proto::{
-    Act, Authority, CommandState, Delivery, DisclosedContent, LicenceItem, LicenceRef, Message as _, Mode, SealedContent, SubmitRequest,
-    Use, UseReply, body::Of,
+    Act, Authority, CommandState, Delivery, DisclosedContent, Evidence, LicenceItem, LicenceRef, Message as _, Mode, SealedContent,
+    SubmitRequest, Use, UseReply, body::Of,
 };
 use vermilion_registry::Kind;
 use vermilion_registry::reason::Reason;
@@ -227,7 +227,8 @@ async fn erased_content_cannot_be_used_any_more() {
     let row = rows.one("场地使用证明");
     let before = own_use(&ledger, row).await;
     assert_eq!(send(&ledger, 0, &before).await.unwrap().contents.len(), 1);
-    let grounds = Grounds { reason: "right-to-erasure".into(), legal_basis: vec!["PIPL-47".into()], ..Grounds::default() };
+    let evidence = vec![Evidence { kind: "judgment".into(), digest: vec![1; 32], ..Evidence::default() }];
+    let grounds = Grounds { reason: "court-decision".into(), legal_basis: vec!["PIPL-47".into()], evidence, ..Grounds::default() };
     ledger.client.erase(&identifier(row), None, &grounds).await.unwrap();
 
     assert_eq!(refused(used(&ledger, row, by_function(&[])).await), Reason::ContentErased);

@@ -8,9 +8,9 @@ use vermilion_identity::{AuthorityName, Serial, Validity, authority};
 use vermilion_ledger::{Checkpoint, SignedNote, Tree, Trust, cosign, make_checkpoint};
 use vermilion_proto::body::Of;
 use vermilion_proto::{
-    AddOperator, Body, Bytes, Command, Commitment, EraseContent, Genesis, GenesisNode, Head, HolderTag, IdentifierClass, Implementation,
-    IssueLicences, LicenceItem, LicenceType, Message as _, Operator, Origin, Provenance, PublishType, Record, RegisterUnit, Sharing,
-    SharingDecision, Signer, SignerKind, StoredRecord, SupersedeLicence, Unit, VaultKey,
+    AddOperator, Body, Bytes, Command, Commitment, EraseContent, Evidence, Genesis, GenesisNode, Head, HolderTag, IdentifierClass,
+    Implementation, IssueLicences, LicenceItem, LicenceType, Message as _, Operator, Origin, Provenance, PublishType, Record, RegisterUnit,
+    Sharing, SharingDecision, Signer, SignerKind, StoredRecord, SupersedeLicence, Unit, VaultKey,
 };
 use vermilion_registry::codes::{identifier::Identifier, uscc};
 use vermilion_registry::kv::Memory;
@@ -276,7 +276,8 @@ impl Sample {
     pub fn erase(&mut self, serial: &str) {
         let issuer = self.issuer.clone();
         let mut head = self.head(&issuer, &[("mia", "maker"), ("carl", "checker")]);
-        (head.legal_basis, head.reason) = (vec!["个人信息保护法第四十七条".into()], "request".into());
+        (head.legal_basis, head.reason) = (vec!["个人信息保护法第四十七条".into()], "court-decision".into());
+        head.evidence = vec![Evidence { kind: "judgment".into(), digest: vec![6; 32], ..Default::default() }];
         let body = EraseContent { licence: identifier(&issuer, serial, 1), kind: "erasure".into(), ..Default::default() };
         self.submit(head, Of::EraseContent(body), &["mia", "carl"], Vec::new(), Sealed::default());
     }
