@@ -19,7 +19,7 @@ use vermilion_tests::{Ledger, disk, http, personal_values, public_identifiers};
 /// What people wrote and whose names they are, beside the rows.
 const LEADER: &str = "负责人样例欧阳某某";
 const OPERATOR: &str = "经办员样例诸葛某某";
-const OPERATOR_CODE: &str = "44030518900307881X";
+const OPERATOR_CODE: &str = "440305189003078818";
 const CASES: [&str; 4] = ["2026-深-保密-第00917号", "2026-深-保密-第00918号", "2026-深-保密-第00919号", "2026-深-保密-第00920号"];
 const PURPOSES: [&str; 4] = ["核对婚姻状况以办理购房资格", "核验驾驶资格与违法记录", "查询企业法定代表人情况", "不动产继承公证资料核对"];
 
