@@ -172,7 +172,13 @@ impl Node {
         verdict.map_err(|e| Box::new(refused(&id, &e.into())))?;
         let submitted = Submitted { signed, checked, sealed };
         if !matches!(from, From::Client(_)) {
-            return Ok(submitted);
+            // A node whose state is older, or that lies, may have let content pass that is sealed to a key whose place another
+            // has taken.
+            let keys = || submitted.sealed.wraps().and_then(|wraps| self.check_vault_keys(&wraps));
+            return match submitted.sealed.wraps.is_empty() || !matches!(from, From::Node) {
+                true => Ok(submitted),
+                false => keys().map_err(|refusal| Box::new(refused(&id, &refusal))).map(|()| submitted),
+            };
         }
         let report = match self.check_content(&submitted, submission).await {
             Ok(report) => report,

@@ -374,7 +374,8 @@ impl Node {
             name: self.me.name.clone(),
             role: role.into(),
             term: status.term,
-            commit: status.commit,
+            // One is as of the last tick, the other as of now.
+            commit: status.commit.max(applied),
             applied,
             size: head.size,
             chain: head.chain,

@@ -12,7 +12,7 @@ use vermilion_crypto::SigningKey;
 use vermilion_proto::body::Of;
 use vermilion_proto::{
     ApplyAdmission, ApproveAdmission, BanSystem, Body, Command, CommandState, ConnectSystem, GenesisNode, Head, RemedySystem, ReportTest,
-    TestReport, Unit,
+    RetireSystem, TestReport, Unit,
 };
 use vermilion_registry::Kind;
 use vermilion_registry::codes::uscc;
@@ -146,6 +146,10 @@ impl City {
     async fn remedy(&self, ledger: &Ledger, node: &GenesisNode) {
         let body = RemedySystem { subject: SUBJECT.into(), remedy_digest: vec![7; 32], node: Some(node.clone()) };
         self.by_posts(ledger, Kind::RemedySystem, Of::RemedySystem(body)).await;
+    }
+
+    async fn retire(&self, ledger: &Ledger) {
+        self.command(ledger, Of::RetireSystem(RetireSystem { subject: SUBJECT.into() }), &self.admin("system-admin")).await;
     }
 }
 
@@ -306,4 +310,32 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
     }
     ledger.stop_all();
     ledger.audit(&ledger.data_dirs()).assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_is_given_up_and_leaves_the_group_as_it_was() {
+    let mut ledger = Ledger::start().await;
+    let city = City::of(&ledger).await;
+    let rows = parts(&ledger, [200, 60, 60, 60]);
+    ledger.issue_all(&rows[0]).await;
+    let founders: Vec<String> = ledger.names();
+    // Let into the group, and killed before it has its vote.
+    city.admit(&mut ledger, 4).await;
+    told(&ledger, &step("started")).await;
+    until("a place in the group", async || ledger.log(&founders[0]).contains("change=AddLearner(4)").then_some(())).await;
+    ledger.kill(NAME);
+    ledger.issue_all(&rows[1]).await;
+    city.retire(&ledger).await;
+    for name in &founders {
+        until("the group as it was", async || ledger.log(name).contains("change=Remove(4)").then_some(())).await;
+    }
+    // Nor is it let in again, and the others go on.
+    ledger.go_on_joining(NAME);
+    let refused = ["\"admission\":\"retired\"", "CertificateRevoked"];
+    until("its refusal", async || refused.iter().any(|word| ledger.log(NAME).contains(word)).then_some(())).await;
+    ledger.kill(NAME);
+    ledger.issue_all(&rows[2]).await;
+    ledger.stop_all();
+    let dirs: Vec<_> = founders.iter().map(|name| ledger.node(name).data_dir.clone()).collect();
+    ledger.audit(&dirs).assert_clean();
 }
