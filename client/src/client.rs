@@ -18,7 +18,7 @@ use vermilion_registry::authorisation::table::{CONTROL_POSTS, TRAIL_POSTS};
 use vermilion_registry::pinned::read_genesis;
 use vermilion_registry::submission::MAX_ITEMS;
 use vermilion_registry::vault::Session;
-use vermilion_registry::{Kind, ledger_id};
+use vermilion_registry::{Kind, custody, ledger_id};
 
 struct Inner {
     config: Config,
@@ -143,7 +143,17 @@ impl Client {
 
     /// Who signs a kind of command for a unit.
     pub async fn signers(&self, unit: &str, kind: Kind) -> Result<Vec<Signatory>, ClientError> {
-        signer::signers(&self.inner.keyring, unit, &self.post_rule(kind).await?)
+        let signers = signer::signers(&self.inner.keyring, unit, &self.post_rule(kind).await?)?;
+        // Refused by the ledger it would stand in a record.
+        let alone = signers.iter().find(|s| custody::is_admin(&s.post) && s.second.is_none());
+        match alone.filter(|_| !self.genesis().root_certificate.is_empty()) {
+            None => Ok(signers),
+            Some(alone) => {
+                let why =
+                    format!("the post {} signs only together with the same person's second key: second_key = FILE or URI", alone.post);
+                Err(ClientError::config("operators", why))
+            }
+        }
     }
 
     /// The vault keys to which a unit's content is wrapped: the city's and its home district's. Of

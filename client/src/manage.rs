@@ -94,7 +94,7 @@ impl Client {
     /// ledger unchanged, so that publishing a catalogue again does no harm.
     pub async fn publish(&self, by: &str, entry: &CatalogueEntry) -> Result<Published, ClientError> {
         let mut of = entry.licence_type.clone();
-        let implementations = implementations(&entry.issuers);
+        let mut implementations = implementations(&entry.issuers);
         if let Some(state) = self.licence_type(&of.code).await?
             && let Some(current) = state.r#type
         {
@@ -107,6 +107,11 @@ impl Client {
                 return Ok(Published::Before(current.version));
             }
             of.version = current.version.saturating_add(1);
+            // The file says which units issue; where and with what, the ledger knows of those that go on.
+            for implementation in &mut implementations {
+                let known = state.implementations.iter().find(|known| known.unit == implementation.unit);
+                known.inspect(|known| implementation.clone_from(known));
+            }
         }
         let version = of.version;
         self.publish_type(by, of, implementations).await.map(|recorded| Published::Now(version, recorded))

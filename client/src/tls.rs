@@ -53,6 +53,8 @@ pub struct Dialer {
     authority: Option<Arc<Authority>>,
     keyring: Option<Arc<Keyring>>,
     managing_unit: String,
+    /// The founders' Raft ids, by name.
+    founders: Arc<BTreeMap<String, u64>>,
     shown: Option<Arc<CredentialSlot>>,
 }
 
@@ -76,7 +78,8 @@ impl Dialer {
             })
         });
         let managing_unit = genesis.managing_unit.as_ref().and_then(|r| r.unit.as_ref()).map(|u| u.uscc.clone());
-        Ok(Self { authority, keyring, managing_unit: managing_unit.unwrap_or_default(), shown: None })
+        let founders = Arc::new(genesis.nodes.iter().map(|node| (node.name.clone(), node.raft_id)).collect());
+        Ok(Self { authority, keyring, managing_unit: managing_unit.unwrap_or_default(), founders, shown: None })
     }
 
     /// The same with the glass broken: until this moment, in Unix milliseconds, nodes' certificates are taken whose time is over.
@@ -214,18 +217,19 @@ impl Dialer {
         Ok(LedgerClient::new(self.channel(&endpoint, None, None)?))
     }
 
-    /// How any node's REST side is reached without a certificate, as the public comes; `None` where that is
-    /// without TLS.
-    pub(crate) fn public_config(&self) -> Result<Option<Arc<ClientConfig>>, ClientError> {
+    /// How a node's REST side is reached without a certificate, as the public comes; `None` where that is
+    /// without TLS. A founder that is named must be the one that answers; of another any node may.
+    pub(crate) fn public_config(&self, name: Option<&str>) -> Result<Option<Arc<ClientConfig>>, ClientError> {
         let Some(authority) = &self.authority else { return Ok(None) };
-        let config = client_config(None, authority.pins.clone(), Expected::Node, &[HTTP1], Arc::new(DefaultTimeProvider));
+        let expected = name.and_then(|name| self.founders.get(name)).map_or(Expected::Node, |id| Expected::ThisNode(*id));
+        let config = client_config(None, authority.pins.clone(), expected, &[HTTP1], Arc::new(DefaultTimeProvider));
         Ok(Some(Arc::new(config.map_err(|e| tls_error(&e))?)))
     }
 
     /// One connection to a node's REST side, without a certificate.
     pub async fn public(&self, address: &str) -> Result<Stream, ClientError> {
         let unreachable = |e: io::Error| ClientError::Unreachable(format!("{address}: {e}"));
-        let Some(config) = self.public_config()? else {
+        let Some(config) = self.public_config(None)? else {
             return Ok(Box::new(TcpStream::connect(address).await.map_err(unreachable)?));
         };
         Ok(Box::new(shake(&TlsConnector::from(config), address).await.map_err(unreachable)?))

@@ -2,41 +2,58 @@
 
 use crate::node::Node;
 use crate::runtime::now_ms;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use vermilion_registry::reason::{Reason, Refusal};
+use tonic::Status;
+use vermilion_storage::{UNFINISHED, is_backup};
 
 /// Copies that may lie in the folder at once: whoever may ask cannot fill the disk.
 const MAX_BACKUPS: usize = 16;
 
-fn refuse(why: impl Into<String>) -> Refusal {
-    Refusal::new(Reason::NotAuthorised, why)
+/// Makes the folder ready: what a broken copy left goes. Answers how many copies lie there.
+fn tidy(folder: &Path) -> std::io::Result<usize> {
+    std::fs::create_dir_all(folder)?;
+    let mut whole = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if is_backup(&path) && path.extension().is_none() {
+            whole += 1;
+        } else if path.extension().is_some_and(|end| end == UNFINISHED) {
+            std::fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(whole)
 }
 
-/// How many copies lie there.
-fn count(folder: &Path) -> std::io::Result<usize> {
-    match std::fs::read_dir(folder) {
-        Ok(entries) => Ok(entries.count()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(error),
-    }
+/// Whether two folders lie on one file system: files are linked there, and copied elsewhere, for as long as that takes.
+fn are_together(one: &Path, other: &Path) -> std::io::Result<bool> {
+    Ok(std::fs::metadata(one)?.dev() == std::fs::metadata(other)?.dev())
 }
 
 impl Node {
     /// Makes a copy in the folder that the configuration names, and says which. One at a time.
-    pub async fn back_up(&self) -> Result<PathBuf, Refusal> {
-        let folder =
-            self.backups.as_deref().ok_or_else(|| refuse("this node's configuration names no folder for backups: backups = DIR"))?;
-        let _one = self.backing_up.try_acquire().map_err(|_| Refusal::new(Reason::Busy, "a backup is being made"))?;
+    pub async fn back_up(&self) -> Result<PathBuf, Status> {
+        let folder = self
+            .backups
+            .as_deref()
+            .ok_or_else(|| Status::failed_precondition("this node's configuration names no folder for backups: backups = DIR"))?;
+        let _one = self.backing_up.try_acquire().map_err(|_| Status::failed_precondition("a backup is being made"))?;
         let internal = |error: &dyn std::fmt::Display| {
             tracing::error!(%error, "a backup was not made");
-            Refusal::new(Reason::Internal, format!("the backup was not made: {error}"))
+            Status::failed_precondition(format!("the backup was not made: {error}"))
         };
-        if count(folder).map_err(|e| internal(&e))? >= MAX_BACKUPS {
-            return Err(refuse(format!("{MAX_BACKUPS} backups lie in {}: take the oldest away", folder.display())));
+        let whole = tidy(folder).map_err(|e| internal(&e))?;
+        if !are_together(folder, self.store.dir()).map_err(|e| internal(&e))? {
+            let why = format!("{} lies on another file system than the data: copying would hold the ledger up", folder.display());
+            return Err(Status::failed_precondition(format!("{why}. Name a folder beside the data, and take the copies elsewhere")));
+        }
+        if whole >= MAX_BACKUPS {
+            return Err(Status::failed_precondition(format!("{MAX_BACKUPS} backups lie in {}: take the oldest away", folder.display())));
         }
         let head = self.head().map_err(|e| internal(&e))?;
         let to = folder.join(format!("{}-{:010}-{}", self.me.name, head.size, now_ms()));
         tokio::task::block_in_place(|| self.store.backup(&to)).map_err(|e| internal(&e))?;
+        let to = to.canonicalize().unwrap_or(to);
         tracing::info!(folder = %to.display(), records = head.size, "a backup was made");
         Ok(to)
     }

@@ -18,21 +18,36 @@ const MAX_CLOCKS: usize = 64;
 
 /// What the other nodes' clocks read when they were last heard, by Raft id.
 #[derive(Debug, Default)]
-pub struct Clocks(Mutex<BTreeMap<u64, (u64, Instant)>>);
+pub struct Clocks {
+    heard: Mutex<BTreeMap<u64, (u64, Instant)>>,
+    /// The latest that this node's own clock ever read, and when.
+    latest: Mutex<Option<(u64, Instant)>>,
+}
 
 impl Clocks {
     /// A node says the time, in Unix milliseconds; 0: it says none.
     pub fn hear(&self, from: u64, its_ms: u64, now: Instant) {
-        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         if its_ms != 0 && (heard.len() < MAX_CLOCKS || heard.contains_key(&from)) {
             heard.insert(from, (its_ms, now));
         }
     }
 
+    /// What this node's own clock reads, or would read if it had never been set back since the process began: by this times
+    /// of others are judged. Who took blocks of a time must go on taking them when the clocks are set right.
+    pub fn steady(&self, own_ms: u64, now: Instant) -> u64 {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted =
+            |(ms, at): (u64, Instant)| ms.saturating_add(u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX));
+        let steady = latest.map_or(own_ms, counted).max(own_ms);
+        *latest = Some((steady, now));
+        steady
+    }
+
     /// The time for the next block, by this node's clock `own_ms` and those of the voters that were heard lately; `own` is
     /// this node's id. Who was not heard is taken to agree with it.
     pub fn block_time(&self, own: u64, own_ms: u64, voters: &[u64], now: Instant) -> u64 {
-        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let reads = |id: &u64| match heard.get(id).filter(|_| *id != own) {
             // Counted on by the steady clock: this node's other one may have jumped since.
             Some((its_ms, at)) if now.saturating_duration_since(*at) < HEARD_FOR => {
@@ -83,6 +98,15 @@ mod tests {
         }
         assert_eq!(time(&[], 0, 0, &[1]), NOW);
         assert_eq!(time(&[(9, 5)], 0, 0, &VOTERS), NOW, "no voter");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_judges_as_before() {
+        let (clocks, start) = (Clocks::default(), Instant::now());
+        assert_eq!(clocks.steady(NOW + 3_600_000, start), NOW + 3_600_000);
+        let later = start + Duration::from_secs(5);
+        assert_eq!(clocks.steady(NOW + 5_000, later), NOW + 3_605_000);
+        assert_eq!(clocks.steady(NOW + 9_000_000, later), NOW + 9_000_000);
     }
 
     #[test]

@@ -120,9 +120,9 @@ impl NodeGate {
         Self { cache, ledger_id, peers, store }
     }
 
-    /// Whether a block's time lies ahead of this node's clock. That of the last record never does: a majority took it, and
-    /// blocks keep it until their leader's clock has come so far. Clocks that were wrong together and are set right stop
-    /// nothing.
+    /// Whether a block's time lies ahead of this node's clock, as it reads since the process began. That of the last record
+    /// never does: a majority took it, and blocks keep it until their leader's clock has come so far. So clocks that were wrong
+    /// together and are set right stop no node that ran meanwhile.
     fn is_early(&self, time_ms: u64, now: Millis) -> bool {
         let last = || vermilion_registry::query::head(&self.store.state()).ok().flatten().map_or(0, |head| head.time_ms);
         time_ms > now.0.saturating_add(MAX_AHEAD_MS) && time_ms > last()

@@ -69,6 +69,11 @@ impl LedgerService {
         self.0.asker(token, what, caller::certificate(request).as_deref()).map_err(|r| status(&r))
     }
 
+    /// What the public may ask is asked of nobody's rights: but a node that was banned or retired answers nothing.
+    fn answers(&self) -> Result<(), Status> {
+        if self.0.is_out() { Err(status(&crate::rights::out())) } else { Ok(()) }
+    }
+
     /// Who asks, if it may ask this about no unit in particular.
     fn allowed<T>(&self, request: &Request<T>, what: &str, question: Question) -> Result<Asker, Status> {
         let asker = self.asker(request, what)?;
@@ -162,6 +167,7 @@ impl Ledger for LedgerService {
     }
 
     async fn licence_status(&self, request: Request<LicenceStatusRequest>) -> Result<Response<LicenceStatusReply>, Status> {
+        self.answers()?;
         let asker = self.asker(&request, "licence-status")?;
         Ok(Response::new(self.0.licence_status(request.into_inner(), asker.operator()).await))
     }
@@ -215,11 +221,13 @@ impl Ledger for LedgerService {
     }
 
     async fn sign_status(&self, request: Request<LicenceStatusRequest>) -> Result<Response<SignStatusReply>, Status> {
+        self.answers()?;
         let asker = self.asker(&request, "licence-status")?;
         Ok(Response::new(self.0.sign_status(request.into_inner(), asker.operator()).await))
     }
 
     async fn get_checkpoint(&self, request: Request<CheckpointRequest>) -> Result<Response<CheckpointReply>, Status> {
+        self.answers()?;
         if request.get_ref().commit_now {
             self.allowed(&request, "checkpoint", Question::CheckpointNow)?;
             self.0.commit_anywhere(&request).await.map_err(Status::unavailable)?;
@@ -297,7 +305,7 @@ impl Ledger for LedgerService {
             if request.node != self.0.id {
                 return Err(Status::failed_precondition(format!("this is node {}", self.0.id)));
             }
-            let folder = self.0.back_up().await.map_err(|r| status(&r))?;
+            let folder = self.0.back_up().await?;
             return Ok(Response::new(ControlReply { done: request.action, folder: folder.display().to_string() }));
         }
         if request.action == "transfer" && !self.0.status().voters.contains(&request.node) {

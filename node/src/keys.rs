@@ -142,6 +142,14 @@ impl Files {
     }
 }
 
+/// Whether keys that are made or received here can be written, so that nobody hands out what is then lost.
+pub fn can_write(config: &Config) -> Result<(), ConfigError> {
+    match passphrase(config)? {
+        None if !config.keys.plain => asked("New passphrase of this node's key files: ", true).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a new key's file, encrypted like the others, readable by its owner alone, whole or not at all.
 pub(crate) fn write_new(config: &Config, path: &Path, secret: &[u8; 32]) -> Result<(), ConfigError> {
     let passphrase = match passphrase(config)? {

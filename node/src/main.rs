@@ -168,6 +168,12 @@ fn main() -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
+    if matches!(how, How::Join { .. })
+        && let Err(why) = vermilion_node::keys::can_write(&config)
+    {
+        eprintln!("vermiliond: {why}");
+        return ExitCode::from(BAD_CONFIG);
+    }
     if !matches!(how, How::Join { .. })
         && let Err(why) = load_tls(&config, &mut keys)
     {

@@ -319,6 +319,11 @@ impl Node {
         query::head(&self.store.state()).map_err(|e| e.to_string())?.ok_or_else(|| "the state has no head".into())
     }
 
+    /// This node's clock, or the last record's time where that lies ahead: by the ledger's time a command's own is judged.
+    pub(crate) fn ledger_time(&self) -> u64 {
+        now_ms().max(self.head().map_or(0, |head| head.time_ms))
+    }
+
     /// Proposes a commitment record now, if this node leads.
     pub async fn commit_now(&self) -> Result<u64, String> {
         let nonce: [u8; 16] = vermilion_crypto::random().map_err(|e| e.to_string())?;
@@ -328,7 +333,7 @@ impl Node {
             suite: vermilion_crypto::SUITE_1,
             ledger_id: self.ledger_id.to_vec(),
             nonce: nonce.to_vec(),
-            not_after_ms: now_ms() + COMMITMENT_LIFETIME_MS,
+            not_after_ms: self.ledger_time() + COMMITMENT_LIFETIME_MS,
             signers: vec![Signer {
                 key_id: key.public().id().to_vec(),
                 post: "leader".into(),

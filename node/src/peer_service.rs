@@ -67,7 +67,7 @@ impl PeerService {
             let verdict = if is_snapshot(&message) {
                 node.held_against(&message).await
             } else {
-                let admit = || gate.admit(&message, Millis(now_ms()));
+                let admit = || gate.admit(&message, Millis(node.clocks.steady(now_ms(), Instant::now())));
                 beside_others(message.entries.iter().map(|entry| entry.data.len()).sum(), admit)
             };
             match verdict {

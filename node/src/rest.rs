@@ -309,11 +309,16 @@ async fn health(State(node): State<Arc<Node>>) -> Response {
     Json(health_of(&node)).into_response()
 }
 
+/// Whether reads come through. A node that is busy serves.
+fn reads(barrier: Result<(), Refusal>) -> bool {
+    barrier.map_or_else(|refusal| refusal.reason == Reason::Busy, |()| true)
+}
+
 /// Whether the node can serve: a read as new as now comes through.
 #[utoipa::path(get, path = "/v1/ready", responses((status = 200, body = Health), (status = 503, body = Health)))]
 async fn ready(State(node): State<Arc<Node>>) -> Response {
     let health = health_of(&node);
-    let serves = health.leader != 0 && !node.is_out() && node.catching_up().is_none() && node.read_barrier().await.is_ok();
+    let serves = health.leader != 0 && !node.is_out() && node.catching_up().is_none() && reads(node.read_barrier().await);
     let code = if serves { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(health)).into_response()
 }

@@ -19,7 +19,7 @@ use crate::keys;
 use crate::reason::{Reason, Refusal};
 use crate::value;
 use std::collections::BTreeSet;
-use vermilion_proto::{Head, Signer, SignerKind, Unit, UnitState};
+use vermilion_proto::{Evidence, Head, Signer, SignerKind, Unit, UnitState};
 
 /// The city's managing unit (002-6 ¶1).
 pub const MANAGING_CITY: &str = "managing-unit-city";
@@ -47,7 +47,8 @@ const MAX_LIST: usize = 64;
 const MAX_CODE: usize = 256;
 const MAX_REASON: usize = 64;
 /// As many digits in a row as the shortest number that names a person: that of the first identity cards.
-const PERSONAL_DIGITS: usize = 15;
+const PERSONAL_DIGITS: usize = 11;
+const MAX_MEDIA_TYPE: usize = 128;
 
 /// Whether a unit has a role.
 #[must_use]
@@ -91,25 +92,51 @@ pub(crate) fn check_head(view: &View<'_>, head: &Head, kind: Kind) -> Result<(),
     Ok(())
 }
 
-/// Reason and legal basis are codes and stand on the chain in the clear: text about people belongs
-/// into the sealed texts. Asked at the door too, so that no record says what is refused here.
+/// Reason, legal basis and what evidence is are codes and stand on the chain in the clear: text about
+/// people belongs into the sealed texts. Asked at the door too, so that no record says what is refused
+/// here.
 ///
-/// A reason is of 1 to 64 lower-case letters, digits and hyphens, if there is one. A legal basis is
-/// the name of an article, in any script, without control characters. Neither has as many digits in
-/// a row as a person's number.
+/// A reason, and a kind of evidence, is of 1 to 64 lower-case letters, digits and hyphens; a media type
+/// of at most 128 characters without spaces (RFC 6838). A legal basis is the name of an article, in any
+/// script, without control characters. None has as many digits as a person's number or telephone has,
+/// however they are spaced. A name in a legal basis nobody can tell.
 pub fn check_codes(head: &Head) -> Result<(), Refusal> {
     if head.legal_basis.iter().any(|code| code.len() > MAX_CODE) {
         return Err(Refusal::new(Reason::TooLarge, "an entry of head.legal_basis is too long"));
     }
-    let code = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    let numbered = |text: &str| text.split(|c: char| !c.is_numeric()).any(|run| run.chars().count() >= PERSONAL_DIGITS);
-    if head.reason.len() > MAX_REASON || !code(&head.reason) || numbered(&head.reason) {
+    let code = |text: &str| text.len() <= MAX_REASON && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let media_type = |text: &str| text.len() <= MAX_MEDIA_TYPE && text.bytes().all(|b| b.is_ascii_graphic());
+    if !code(&head.reason) || is_numbered(&head.reason) {
         return Err(Refusal::new(Reason::FieldForm, "head.reason"));
     }
-    if head.legal_basis.iter().any(|basis| basis.chars().any(char::is_control) || numbered(basis)) {
+    if head.legal_basis.iter().any(|basis| basis.chars().any(char::is_control) || is_numbered(basis)) {
         return Err(Refusal::new(Reason::FieldForm, "head.legal_basis"));
     }
+    let told = |evidence: &Evidence| {
+        let texts = [&evidence.kind, &evidence.media_type];
+        code(&evidence.kind) && media_type(&evidence.media_type) && !texts.iter().any(|text| is_numbered(text))
+    };
+    if !head.evidence.iter().all(told) {
+        return Err(Refusal::new(Reason::FieldForm, "head.evidence"));
+    }
     Ok(())
+}
+
+/// Whether a text has a row of digits as long as a person's number, written together or in groups.
+/// Digits are those of ASCII and their wide forms, whatever a later Unicode calls a digit: apply asks.
+fn is_numbered(text: &str) -> bool {
+    let mut row = 0;
+    for c in text.chars() {
+        row = match c {
+            '0'..='9' | '０'..='９' => row + 1,
+            ' ' | '-' | '.' | '\u{3000}' | '_' | '/' => row,
+            _ => 0,
+        };
+        if row >= PERSONAL_DIGITS {
+            return true;
+        }
+    }
+    false
 }
 
 /// Commands that change or use something which must have existed: for these `expected_seq` says

@@ -19,7 +19,7 @@ use crate::history;
 use crate::keys;
 use crate::licence::{self, Found, Named};
 use crate::reason::Reason;
-use crate::status::{Shown, State, shown};
+use crate::status::{Flag, Shown, State, shown};
 use crate::value;
 use vermilion_proto::{EraseContent, Head, LicenceState, TypeState, Unit};
 
@@ -36,6 +36,9 @@ pub struct Ground {
     pub of_persons: bool,
 }
 
+/// The ground that stands above retention and dispute.
+const COURT: &str = "court-decision";
+
 /// The grounds for an erasure. A court's decision may be about anybody's content.
 pub const GROUNDS: [Ground; 5] = [
     Ground { code: "purpose-over", citation: "个人信息保护法第四十七条第一款第一项", waits: true, of_persons: true },
@@ -44,7 +47,7 @@ pub const GROUNDS: [Ground; 5] = [
     Ground {
         code: "unlawful-processing", citation: "个人信息保护法第四十七条第一款第四项", waits: false, of_persons: true
     },
-    Ground { code: "court-decision", citation: "个人信息保护法第四十七条第一款第五项", waits: false, of_persons: false },
+    Ground { code: COURT, citation: "个人信息保护法第四十七条第一款第五项", waits: false, of_persons: false },
 ];
 
 /// Decides an erasure or destruction: of all versions of the licence that is named.
@@ -85,8 +88,9 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
         return refuse(Reason::NothingToChange, "the content is erased already");
     }
     if ground.is_some_and(|ground| ground.of_persons) && !versions.iter().all(|(_, version)| version.of_persons) {
-        return refuse(Reason::HolderType, "a holder is no natural person");
+        return refuse(Reason::ErasureNotPersons, "a holder is no natural person");
     }
+    check_undisputed(&versions, ground)?;
     if ground.is_none_or(|ground| ground.waits) {
         check_over(view, &current)?;
         for (name, version) in &versions {
@@ -116,6 +120,19 @@ fn check_ground(head: &Head) -> Result<&'static Ground, Stop> {
         return refuse(Reason::FieldForm, "head.evidence, head.relates_to");
     }
     Ok(ground)
+}
+
+/// What is frozen by a court or under objection is evidence: only a court's or an authority's decision
+/// has it go.
+fn check_undisputed(versions: &[(Named, LicenceState)], ground: Option<&Ground>) -> Result<(), Stop> {
+    if ground.is_some_and(|ground| ground.code == COURT) {
+        return Ok(());
+    }
+    let mut flags = versions.iter().flat_map(|(_, version)| Flag::in_set(version.flags));
+    match flags.find(|flag| matches!(flag, Flag::JudicialFreeze | Flag::UnderObjection)) {
+        Some(flag) => refuse(Reason::TransitionNotAllowed, format!("the licence is marked {}", flag.name())),
+        None => Ok(()),
+    }
 }
 
 /// The licence must be over: expired, or ended by its state. What is in force, what may come back

@@ -207,3 +207,15 @@ fn apply_asks_the_same_table() {
         }
     }
 }
+
+/// Whoever stole an administrator's second key alone has nothing: it asks nothing, whatever its unit may.
+#[test]
+fn a_second_key_asks_nothing() {
+    let mut world = World::with(genesis_with_authority());
+    world.add_operator("alf", CITY, &["audit-admin"]);
+    world.add_second_key("alf", CITY);
+    let directory = world.registry.directory();
+    let refused = |name: &str| Credential::of_key(directory, &common::key(name).public().id(), world.now).refused.map(|r| r.reason);
+    assert_eq!(refused("alf"), None);
+    assert_eq!(refused("alf-second"), Some(Reason::NotAuthorised));
+}

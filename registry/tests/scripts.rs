@@ -88,3 +88,12 @@ fn every_reason_of_the_rules_stands_in_a_transcript() {
         .collect();
     assert!(missing.is_empty(), "no transcript shows {missing:?}");
 }
+
+/// The page that others read says of every reason what the program says.
+#[test]
+fn the_page_of_reasons_says_what_the_program_says() {
+    let page = std::fs::read_to_string("../docs/formats.md").unwrap();
+    let row = |r: Reason| format!("| {} | `{}` | {} | {} |", r.number(), r.name(), r.chinese(), r.english());
+    let missing: Vec<String> = (1..1000).filter_map(Reason::from_number).map(row).filter(|row| !page.contains(row)).collect();
+    assert!(missing.is_empty(), "docs/formats.md lacks:\n{}", missing.join("\n"));
+}

@@ -12,6 +12,9 @@ use std::sync::PoisonError;
 /// The file that says that a directory is a copy.
 const MARK: &str = "backup";
 
+/// How the name of a copy ends that is not whole yet.
+pub const UNFINISHED: &str = "new";
+
 /// Whether a directory is a copy that [`Store::backup`] made.
 #[must_use]
 pub fn is_backup(dir: &Path) -> bool {
@@ -19,8 +22,8 @@ pub fn is_backup(dir: &Path) -> bool {
 }
 
 impl Store {
-    /// Copies the database as of now into the new folder `to`, whole or not at all; on another disk than the database's own
-    /// it takes as long as copying does. The watermark and the node's trail stay behind.
+    /// Copies the database as of now into the new folder `to`, whole or not at all, on the database's own file system: on
+    /// another it would be copied, and applying would wait. The watermark and the node's trail stay behind.
     ///
     /// Applying waits for the last part of it: records, state and tree are as of one block.
     pub fn backup(&self, to: &Path) -> Result<(), StorageError> {
@@ -28,7 +31,7 @@ impl Store {
             let path = path.display().to_string();
             move |source| StorageError::Io { path, source }
         };
-        let unfinished = to.with_extension("new");
+        let unfinished = to.with_extension(UNFINISHED);
         if unfinished.exists() {
             std::fs::remove_dir_all(&unfinished).map_err(io(&unfinished))?;
         }

@@ -25,7 +25,7 @@ mod rows;
 mod snapshot;
 pub mod watermark;
 
-pub use backup::is_backup;
+pub use backup::{UNFINISHED, is_backup};
 pub use check::StartReport;
 pub use commit::{Commit, VaultPut};
 pub use error::StorageError;

@@ -256,15 +256,15 @@ impl LogShared {
         if let Some(hard) = &batch.hard_state {
             writes.put_cf(meta, columns::META_HARD_STATE, entry::encode_hard_state(hard));
         }
-        // A shorter log is noted before it is one: else a kill in between would look like damage.
+        // A log whose tail is replaced is noted before it is: it may become shorter, or an older leader's entries may take the
+        // place of a later one's that nobody acknowledged, and a kill in between would look like damage.
         let base = batch.snapshot.as_ref().map(|s| s.get_metadata().index);
         let new_last = batch.entries.last().map(|e| e.index).or(base).unwrap_or(old_last);
-        if new_last < old_last
-            && let Some(file) = self.file().as_mut()
-        {
+        let replaces = base.is_some_and(|base| base <= old_last) || batch.entries.first().is_some_and(|e| e.index <= old_last);
+        if replaces && let Some(file) = self.file().as_mut() {
             let hard = self.hard_state();
             // Whose the entry there is, the write decides.
-            file.note((new_last, 0), hard.term, hard.vote)?;
+            file.note((new_last.min(old_last), 0), hard.term, hard.vote)?;
             file.sync()?;
         }
         let mut sync = WriteOptions::default();

@@ -64,6 +64,9 @@ impl WatermarkFile {
         let io = |source| StorageError::Io { path: NAME.into(), source };
         let file = File::options().read(true).write(true).create(true).truncate(false).open(dir.join(NAME)).map_err(io)?;
         let found = Self::newest(&file).map_err(io)?;
+        if found.is_none() && file.metadata().map_err(io)?.len() > 0 {
+            return Err(StorageError::damaged(format!("the file {NAME} does not read: what was promised is not known")));
+        }
         Ok((Self { file, last: found.unwrap_or_default() }, found))
     }
 
@@ -113,5 +116,12 @@ mod tests {
         assert_eq!(WatermarkFile::peek(dir.path()).unwrap().last_index, 50);
         file.file.write_all_at(&[0xff], SLOT as u64).unwrap(); // the fifth lies in slot 1: torn
         assert_eq!(WatermarkFile::peek(dir.path()).unwrap().last_index, 40);
+    }
+
+    #[test]
+    fn a_file_that_does_not_read_is_damage_and_not_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(NAME), [7; 2 * SLOT]).unwrap();
+        assert!(matches!(WatermarkFile::open(dir.path()), Err(StorageError::Damaged { .. })));
     }
 }

@@ -169,7 +169,7 @@ impl Vouched {
 /// Who vouches, as the arguments and the configuration say.
 pub(super) fn vouched(args: &AuditArgs, access: &Access) -> Result<Vouched, String> {
     let named = args.ca.as_deref().map(Believed::of_file).transpose()?;
-    let ledger = access.dialer.as_ref().map(crate::tls::Dialer::public_config).transpose().map_err(|e| e.to_string())?;
+    let ledger = access.dialer.as_ref().map(|dialer| dialer.public_config(None)).transpose().map_err(|e| e.to_string())?;
     Ok(Vouched { named, ledger: ledger.flatten().map(Believed::of_nodes) })
 }
 

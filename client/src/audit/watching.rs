@@ -3,7 +3,7 @@
 use super::alarm::{Alarm, Kind, metrics, write_whole};
 use super::cli::{Vouched, complain, fail, line, trusted, unwritten, vouched};
 use super::watch::Watch;
-use super::web::Web;
+use super::web::{Believed, Web};
 use super::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE};
 use crate::clock::now_ms;
 use clap::Args;
@@ -115,7 +115,10 @@ fn prepare(args: &AuditArgs, access: &Access) -> Result<(Watch, Option<Web>), St
 fn places(args: &AuditArgs, access: &Access, vouched: &Vouched) -> Result<Vec<(String, Web)>, String> {
     let url = |scheme: &str, address: &str| if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") };
     let scheme = if vouched.ledger.is_some() { "https" } else { "http" };
-    let place = |address: &str| Web::over(&url(scheme, address), vouched.ledger.clone());
+    let place = |name: &str, address: &str| {
+        let config = access.dialer.as_ref().map(|dialer| dialer.public_config(Some(name))).transpose().map_err(|e| e.to_string())?;
+        Web::over(&url(scheme, address), config.flatten().map(Believed::of_nodes))
+    };
     let mut out = Vec::new();
     for tiles in &args.tiles {
         out.push((tiles.clone(), Web::over(&url("http", tiles), vouched.for_tiles())?));
@@ -124,11 +127,11 @@ fn places(args: &AuditArgs, access: &Access, vouched: &Vouched) -> Result<Vec<(S
     for name in named {
         let (name, http) =
             access.http.iter().find(|(known, _)| known == name).ok_or(format!("the configuration has no REST address of {name}"))?;
-        out.push((name.clone(), place(http)?));
+        out.push((name.clone(), place(name, http)?));
     }
     if named.is_empty() && (args.nodes.is_some() || args.tiles.is_empty()) {
         for (name, http) in &access.http {
-            out.push((name.clone(), place(http)?));
+            out.push((name.clone(), place(name, http)?));
         }
     }
     if out.is_empty() {

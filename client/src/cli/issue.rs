@@ -36,7 +36,7 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<Exit, ClientErr
     let show_progress = !out.json && !out.quiet && std::io::stderr().is_terminal();
     let progress = if show_progress { bar() } else { ProgressBar::hidden() };
     let mut lines = BufWriter::new(std::io::stdout());
-    let mut lost = false;
+    let (mut silent, mut lost) = (false, false);
     // Each line is written out at once: whoever follows the output sees what is done. When nobody does any more, the rows are
     // issued all the same: half an import helps nobody.
     let mut report = |row: &RowReport, of: u64| -> Result<(), ClientError> {
@@ -46,8 +46,11 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<Exit, ClientErr
             true => Some(row.json().to_string()),
             false => (args.all || row.reason.is_some()).then(|| row.text()),
         };
-        if let Some(line) = line.filter(|_| !lost) {
-            lost = progress.suspend(|| writeln!(lines, "{line}").and_then(|()| lines.flush())).is_err();
+        if let Some(line) = line.filter(|_| !silent)
+            && let Err(error) = progress.suspend(|| writeln!(lines, "{line}").and_then(|()| lines.flush()))
+        {
+            // A reader that went away is no error of ours.
+            (silent, lost) = (true, error.kind() != std::io::ErrorKind::BrokenPipe);
         }
         Ok(())
     };

@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::clock::now_ms;
+use crate::command::Prepared;
 use crate::connection::{Answer, Recorded, refusal_of_number};
 use crate::error::ClientError;
 use crate::issue::chunk::{Chunk, Chunker, Member, cost};
@@ -9,6 +10,7 @@ use crate::issue::journal::{Generation, Journal};
 use crate::issue::prepare::{IssuingUnit, Maker, Ready, Sound, check_chunk};
 use crate::issue::read::{FileFacts, Line, Lines, examine};
 use crate::issue::report::{InOrder, RowReport, Summary};
+use crate::questions::CommandKnown;
 use crate::signer;
 use crate::types::Types;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -50,6 +52,8 @@ struct Import {
     types: Types,
     generations: Vec<Generation>,
     journal: Mutex<Journal>,
+    /// Licences that an issue may have at most, by the policy in force.
+    most: usize,
     units: tokio::sync::Mutex<HashMap<String, Option<Arc<IssuingUnit>>>>,
     rule: String,
     patience: Duration,
@@ -82,6 +86,7 @@ pub async fn issue_file(
         types: Types::new(journal.types()?),
         generations: journal.generations().to_vec(),
         journal: Mutex::new(journal),
+        most,
         units: tokio::sync::Mutex::default(),
         rule: client.post_rule(Kind::Issue).await?,
         patience: options.patience,
@@ -135,6 +140,24 @@ pub async fn issue_file(
                 }
                 None => return Err(ClientError::Usage("the reader of the file stopped".into())),
             }
+        }
+    }
+}
+
+impl Import {
+    /// Refuses to send what the ledger would refuse for ever: a command that was cut when policy allowed more, unless it was
+    /// taken then.
+    async fn check_size(&self, prepared: &Prepared, items: usize) -> Result<(), ClientError> {
+        if items <= self.most {
+            return Ok(());
+        }
+        match self.client.connection.command_status(&prepared.id, prepared.not_after_ms).await? {
+            CommandKnown::Recorded(_) | CommandKnown::Pending | CommandKnown::Invalid => Ok(()),
+            CommandKnown::Unknown => Err(ClientError::Usage(format!(
+                "policy issue.items.max is {} now, and this file's rows were put together when it was more: send the rows that were not \
+                 accepted in a file of their own",
+                self.most
+            ))),
         }
     }
 }
@@ -262,6 +285,7 @@ async fn send(
         let (refused, kept, prepared) = build(import, unit, chunk, &rows, generation).await?;
         refused.into_iter().for_each(|(at, refusal)| put(reports, chunk, at, refusal, None));
         let Some(prepared) = prepared else { return Ok(()) };
+        import.check_size(&prepared, kept.len()).await?;
         let mut answer = import.client.connection.submit_within(&prepared, import.patience).await?;
         if answer == Answer::Invalid
             && let Some(recorded) = import.client.is_really_invalid(&prepared).await?

@@ -153,12 +153,12 @@ impl Node {
             Ground::Renews(serial) => (Vec::new(), serial.as_bytes().to_vec()),
         };
         let body = Of::IssueCertificate(IssueCertificate { certificate: certificate.clone(), token_hash, renews });
-        let seq = self.record_as_authority(body, now).await?;
+        let seq = self.record_as_authority(body).await?;
         Ok(Issued { certificate, issuing: issuing.der().to_vec(), seq })
     }
 
     /// Signs a command as this node, in the post of authority, and sees it recorded.
-    async fn record_as_authority(&self, body: Of, now: u64) -> Result<u64, Refusal> {
+    async fn record_as_authority(&self, body: Of) -> Result<u64, Refusal> {
         let nonce: [u8; 16] = vermilion_crypto::random().map_err(|e| internal(&e))?;
         let signer = Signer {
             key_id: self.node_key.public().id().to_vec(),
@@ -171,7 +171,7 @@ impl Node {
             suite: SUITE_1,
             ledger_id: self.ledger_id.to_vec(),
             nonce: nonce.to_vec(),
-            not_after_ms: now + PATIENCE_MS,
+            not_after_ms: self.ledger_time() + PATIENCE_MS,
             signers: vec![signer],
             ..Default::default()
         };

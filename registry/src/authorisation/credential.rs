@@ -2,6 +2,7 @@
 
 use super::Bearer;
 use crate::certificates::Standing;
+use crate::custody::SECOND_KEY;
 use crate::directory::Directory;
 use crate::fatal::Fatal;
 use crate::keys;
@@ -80,6 +81,9 @@ impl Credential {
             out.refused = Some(Reason::CertificateSuspended.into());
         } else if !in_dates {
             out.refused = Some(Reason::SignerNotInForce.into());
+        } else if directory.has_authority() && operator.posts.iter().any(|post| post == SECOND_KEY) {
+            // It signs commands beside another key and does nothing alone: it asks nothing either.
+            out.refused = Some(Refusal::new(Reason::NotAuthorised, "a second key asks nothing"));
         }
         out
     }

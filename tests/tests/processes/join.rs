@@ -331,8 +331,8 @@ async fn a_join_is_given_up_and_leaves_the_group_as_it_was() {
     }
     // Nor is it let in again, and the others go on.
     ledger.go_on_joining(NAME);
-    let refused = ["\"admission\":\"retired\"", "CertificateRevoked"];
-    until("its refusal", async || refused.iter().any(|word| ledger.log(NAME).contains(word)).then_some(())).await;
+    let refused = |line: &str| line.contains("\"refused\"") && line.contains("node/4");
+    until("its refusal", async || founders.iter().any(|name| ledger.trail(name).lines().any(refused)).then_some(())).await;
     ledger.kill(NAME);
     ledger.issue_all(&rows[2]).await;
     ledger.stop_all();
