@@ -132,7 +132,7 @@ async fn with_token(folder: &Path) {
     let (without, on_token) = (with(""), with(&format!("second_key = \"{}\"\n", uri("second"))));
     table.no(&ban, "unknown-signer");
     std::fs::write(table.path("ledger/city.toml"), without).unwrap();
-    table.no(&ban, "second-factor-missing");
+    table.no(&ban, "second key");
     std::fs::write(table.path("ledger/city.toml"), on_token).unwrap();
     table.yes(&ban);
     for node in &mut table.testnet.nodes {
