@@ -124,6 +124,11 @@ async fn who_shows_no_certificate_that_stands_is_refused() {
             assert!(said.contains(alert), "{what}: {said}");
         }
     }
+    // Those of the ledger's own authority stand on the trail.
+    for name in ledger.names() {
+        let refused = |line: &&str| line.contains("\"refused\"") && line.contains(&certificate.subject.uri());
+        assert!(ledger.trail(&name).lines().filter(refused).count() >= 3, "{}", ledger.trail(&name));
+    }
     let metrics = http::get(&ledger.nodes()[0].http, "/metrics").await.text();
     let counted = |name: &str| metrics.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap();
     assert!(counted("vermilion_connections_refused_total") >= 4, "{metrics}");
@@ -233,8 +238,12 @@ async fn a_revocation_cuts_open_connections_within_a_second() {
         assert!(!matches!(ended, Ok(Some(_))), "{ended:?}");
         let said = answered(channel(&ledger, node, Some(credential.clone()))).await.unwrap_err();
         assert!(said.contains("AccessDenied") || said.contains("CertificateRevoked"), "{said}");
-        let log = std::fs::read_to_string(ledger.node_dir(&ledger.names()[node]).join("log")).unwrap();
-        assert!(log.contains("revoked") && log.contains(&certificate.serial.to_string()));
+        let (name, serial) = (&ledger.names()[node], certificate.serial.to_string());
+        assert!(ledger.log(name).contains("revoked") && ledger.log(name).contains(&serial));
+        for what in ["cut", "refused"] {
+            let told = |line: &str| line.contains(&format!("\"{what}\"")) && line.contains(&serial);
+            until(what, async || ledger.trail(name).lines().any(told).then_some(())).await;
+        }
     }
 }
 

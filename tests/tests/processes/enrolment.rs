@@ -84,6 +84,13 @@ async fn a_token_gives_one_certificate_to_one_applicant_in_time() {
     assert_eq!(refused(&short, &subject, &key).await, Some(Reason::GrantExpired));
     let foreign = EnrolmentToken::new([9; 32], short.not_after_ms).unwrap();
     assert!(matches!(enroller.enrol(&foreign, &subject, &key).await, Err(ClientError::Usage(_))));
+    // Of a key that is registered each refusal stands on the trail, in which no stranger leaves a line.
+    let (trail, own) = (ledger.trail("city"), hex::encode(key.public().id()));
+    for reason in ["grant-applicant", "unknown-grant", "grant-expired"] {
+        let told = |line: &str| line.contains("\"denied\"") && line.contains(&own) && line.contains(&format!("enrol: {reason}"));
+        assert!(trail.lines().any(told), "{reason}: {trail}");
+    }
+    assert!(!trail.contains(&hex::encode(other.public().id())), "{trail}");
     // The listener does nothing else.
     let dialer = ledger.client.connection.dialer();
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", config.enrolment[0])).unwrap();
