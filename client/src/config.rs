@@ -30,8 +30,7 @@ use crate::error::ClientError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use vermilion_identity::pkcs11::Pkcs11Uri;
+pub use vermilion_identity::pkcs11::KeySource;
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,44 +65,6 @@ pub struct OperatorEntry {
     /// key, or the URI of one on a PKCS#11 token (RFC 7512).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second_key: Option<KeySource>,
-}
-
-/// Where a key lies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum KeySource {
-    /// In a PKCS#8 file.
-    File(PathBuf),
-    /// On a PKCS#11 token.
-    Token(Box<Pkcs11Uri>),
-}
-
-impl TryFrom<String> for KeySource {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        if !Pkcs11Uri::is_meant(&text) {
-            return Ok(Self::File(text.into()));
-        }
-        Pkcs11Uri::parse(&text).map(|uri| Self::Token(Box::new(uri))).map_err(|e| e.to_string())
-    }
-}
-
-impl FromStr for KeySource {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::try_from(text.to_owned())
-    }
-}
-
-impl From<KeySource> for String {
-    fn from(source: KeySource) -> Self {
-        match source {
-            KeySource::File(path) => path.display().to_string(),
-            KeySource::Token(uri) => uri.to_string(),
-        }
-    }
 }
 
 /// One unit whose secret is here.

@@ -4,7 +4,7 @@ use crate::outside::client::WitnessClient;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use vermilion_identity::pkcs11::Pkcs11Uri;
+pub use vermilion_identity::pkcs11::KeySource;
 use vermilion_ledger::{KeyKind, Policy, VerifierKey, Witness};
 use vermilion_registry::codes::dates;
 
@@ -162,27 +162,6 @@ pub enum Otherwise {
     /// It is not published: no checkpoint, tile, proof or receipt of it is served until enough have
     /// cosigned. Commands are taken and applied meanwhile.
     Closed,
-}
-
-/// Where a key lies.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "String")]
-pub enum KeySource {
-    /// In a PKCS#8 file.
-    File(PathBuf),
-    /// On a PKCS#11 token (RFC 7512).
-    Token(Box<Pkcs11Uri>),
-}
-
-impl TryFrom<String> for KeySource {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        if !Pkcs11Uri::is_meant(&text) {
-            return Ok(Self::File(text.into()));
-        }
-        Pkcs11Uri::parse(&text).map(|uri| Self::Token(Box::new(uri))).map_err(|e| e.to_string())
-    }
 }
 
 /// The node's certificate, from the authority that the genesis names.

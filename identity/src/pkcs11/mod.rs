@@ -11,12 +11,14 @@
 
 mod pin;
 mod signer;
+mod source;
 mod uri;
 
 use std::path::PathBuf;
 
 pub use pin::{PIN_VARIABLE, Pin};
 pub use signer::Pkcs11Signer;
+pub use source::KeySource;
 pub use uri::{MAX_URI, Pkcs11Uri, SCHEME, UriError};
 
 /// Why a key on a device cannot be used. No message holds a PIN.
