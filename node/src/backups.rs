@@ -38,21 +38,25 @@ impl Node {
             .as_deref()
             .ok_or_else(|| Status::failed_precondition("this node's configuration names no folder for backups: backups = DIR"))?;
         let _one = self.backing_up.try_acquire().map_err(|_| Status::failed_precondition("a backup is being made"))?;
-        let internal = |error: &dyn std::fmt::Display| {
+        tokio::task::block_in_place(|| self.copy_into(folder))
+    }
+
+    fn copy_into(&self, folder: &Path) -> Result<PathBuf, Status> {
+        let failed = |error: &dyn std::fmt::Display| {
             tracing::error!(%error, "a backup was not made");
             Status::failed_precondition(format!("the backup was not made: {error}"))
         };
-        let whole = tidy(folder).map_err(|e| internal(&e))?;
-        if !are_together(folder, self.store.dir()).map_err(|e| internal(&e))? {
+        let whole = tidy(folder).map_err(|e| failed(&e))?;
+        if !are_together(folder, self.store.dir()).map_err(|e| failed(&e))? {
             let why = format!("{} lies on another file system than the data: copying would hold the ledger up", folder.display());
             return Err(Status::failed_precondition(format!("{why}. Name a folder beside the data, and take the copies elsewhere")));
         }
         if whole >= MAX_BACKUPS {
             return Err(Status::failed_precondition(format!("{MAX_BACKUPS} backups lie in {}: take the oldest away", folder.display())));
         }
-        let head = self.head().map_err(|e| internal(&e))?;
+        let head = self.head().map_err(|e| failed(&e))?;
         let to = folder.join(format!("{}-{:010}-{}", self.me.name, head.size, now_ms()));
-        tokio::task::block_in_place(|| self.store.backup(&to)).map_err(|e| internal(&e))?;
+        self.store.backup(&to).map_err(|e| failed(&e))?;
         let to = to.canonicalize().unwrap_or(to);
         tracing::info!(folder = %to.display(), records = head.size, "a backup was made");
         Ok(to)

@@ -77,7 +77,8 @@ pub struct Config {
     pub witness: Vec<OutsideWitness>,
     /// What is asked of them. It has no default: whoever names witnesses says what their absence means.
     pub witnesses: Option<OutsideRule>,
-    /// The folder into which `vermilion cluster backup` has this node copy its data directory; without it none is made.
+    /// The folder, this node's own, into which `vermilion cluster backup` has it copy its data directory; without it no copy is
+    /// made. It lies on the data's file system.
     pub backups: Option<PathBuf>,
     /// Bounds of the Raft log kept behind the applied index.
     #[serde(default)]

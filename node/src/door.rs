@@ -171,14 +171,14 @@ impl Node {
         };
         verdict.map_err(|e| Box::new(refused(&id, &e.into())))?;
         let submitted = Submitted { signed, checked, sealed };
+        // A node whose state is older, or that lies, may have let content pass that is sealed to a key whose place another has
+        // taken.
+        if matches!(from, From::Node) && !submitted.sealed.wraps.is_empty() {
+            let checked = submitted.sealed.wraps().and_then(|wraps| self.check_vault_keys(&wraps));
+            checked.map_err(|refusal| Box::new(refused(&id, &refusal)))?;
+        }
         if !matches!(from, From::Client(_)) {
-            // A node whose state is older, or that lies, may have let content pass that is sealed to a key whose place another
-            // has taken.
-            let keys = || submitted.sealed.wraps().and_then(|wraps| self.check_vault_keys(&wraps));
-            return match submitted.sealed.wraps.is_empty() || !matches!(from, From::Node) {
-                true => Ok(submitted),
-                false => keys().map_err(|refusal| Box::new(refused(&id, &refusal))).map(|()| submitted),
-            };
+            return Ok(submitted);
         }
         let report = match self.check_content(&submitted, submission).await {
             Ok(report) => report,

@@ -144,18 +144,20 @@ impl Files {
 
 /// Whether keys that are made or received here can be written, so that nobody hands out what is then lost.
 pub fn can_write(config: &Config) -> Result<(), ConfigError> {
+    for_new(config).map(|_| ())
+}
+
+/// The passphrase for a new file; none where keys are kept in the clear.
+fn for_new(config: &Config) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
     match passphrase(config)? {
-        None if !config.keys.plain => asked("New passphrase of this node's key files: ", true).map(|_| ()),
-        _ => Ok(()),
+        None if !config.keys.plain => asked("New passphrase of this node's key files: ", true).map(Some),
+        known => Ok(known),
     }
 }
 
 /// Writes a new key's file, encrypted like the others, readable by its owner alone, whole or not at all.
 pub(crate) fn write_new(config: &Config, path: &Path, secret: &[u8; 32]) -> Result<(), ConfigError> {
-    let passphrase = match passphrase(config)? {
-        None if !config.keys.plain => Some(asked("New passphrase of this node's key files: ", true)?),
-        known => known,
-    };
+    let passphrase = for_new(config)?;
     let text = encode_secret(secret, passphrase.as_ref().map(|p| p.as_slice()))
         .map_err(|e| ConfigError::Parse { path: path.into(), why: e.to_string() })?;
     write_whole(path, text.as_bytes())

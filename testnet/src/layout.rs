@@ -174,7 +174,7 @@ fn write_node(
         "lookup = \"lookup.pem\"\nvault = [\"vault-city.pem\"]\n".to_owned()
     };
     let toml = format!(
-        "name = \"{name}\"\n{id}data_dir = \"{data}\"\ngenesis = \"../../genesis.bin\"\nbackups = \"../../backups\"\ngrpc = \"{grpc}\"\nhttp = \"{http}\"\n\n[keys]\nplain = true\nnode = \"node.pem\"\ncosigning = \"cosigning.pem\"\n{ledgers}{ledger}"
+        "name = \"{name}\"\n{id}data_dir = \"{data}\"\ngenesis = \"../../genesis.bin\"\nbackups = \"backups\"\ngrpc = \"{grpc}\"\nhttp = \"{http}\"\n\n[keys]\nplain = true\nnode = \"node.pem\"\ncosigning = \"cosigning.pem\"\n{ledgers}{ledger}"
     );
     let path = home.join("node.toml");
     std::fs::write(&path, toml).map_err(|e| TestnetError::File(path, e))?;
