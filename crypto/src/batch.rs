@@ -34,25 +34,36 @@ impl Batch {
         self.items.is_empty()
     }
 
+    /// Takes over the signatures of another, behind its own.
+    pub fn append(&mut self, mut other: Self) {
+        self.items.append(&mut other.items);
+    }
+
+    /// Takes out the signatures from a position on.
+    #[must_use]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        Self { items: self.items.split_off(at.min(self.items.len())) }
+    }
+
     /// Checks all of them: an error if any does not hold.
-    pub fn verify(self) -> Result<(), CryptoError> {
+    pub fn verify(&self) -> Result<(), CryptoError> {
         if self.items.is_empty() {
             return Ok(());
         }
         let mut verifier = Verifier::new();
-        for item in self.items {
-            verifier.queue(item);
+        for item in &self.items {
+            verifier.queue(item.clone());
         }
         verifier.verify(SeededRng::from_system()?).map_err(|_| CryptoError::BadSignature)
     }
 
     /// Checks all of them and names the positions that do not hold.
-    pub fn failures(self) -> Result<Vec<usize>, CryptoError> {
-        let singles = self.items.clone();
+    #[must_use]
+    pub fn failures(&self) -> Vec<usize> {
         if self.verify().is_ok() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
-        Ok(singles.into_iter().enumerate().filter(|(_, i)| i.clone().verify_single().is_err()).map(|(n, _)| n).collect())
+        self.items.iter().enumerate().filter(|(_, item)| (*item).clone().verify_single().is_err()).map(|(n, _)| n).collect()
     }
 }
 
@@ -72,6 +83,10 @@ mod tests {
             }
             batch.add(key.public(), signature, &[n]);
         }
-        assert_eq!(batch.failures(), Ok(vec![13]));
+        assert_eq!(batch.failures(), [13]);
+        let rest = batch.split_off(10);
+        assert_eq!((batch.failures(), rest.failures()), (vec![], vec![3]));
+        batch.append(rest);
+        assert_eq!((batch.len(), batch.failures()), (20, vec![13]));
     }
 }

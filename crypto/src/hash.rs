@@ -129,6 +129,12 @@ impl OneChunk {
         self.platform.compress_in_place(&mut self.value, &self.block, self.filled as u8, 0, self.flags | CHUNK_END | ROOT);
         le_bytes_from_words_32(&self.value)
     }
+
+    /// As many bytes as `out` holds; whole blocks.
+    fn stretch(mut self, out: &mut [u8]) {
+        self.block[self.filled..].fill(0);
+        self.platform.xof_many(&self.value, &self.block, self.filled as u8, 0, self.flags | CHUNK_END | ROOT, out);
+    }
 }
 
 /// The first `N` bytes of each of `inputs`, whole blocks of one chunk, compressed into `values`.
@@ -158,17 +164,17 @@ const COMPRESS: [CompressFirst; 15] = [
     compress_first::<960>,
 ];
 
-/// [`derive`] of each of `inputs`. Those of one chunk are hashed side by side, as many of one length in
-/// blocks as the processor's registers hold: [`derive`] does such short inputs a block at a time.
-#[must_use]
-pub fn derive_each(context: &Context, inputs: &[&[u8]]) -> Vec<Digest> {
+/// Each of `inputs`, all of its blocks but the last compressed; none of one that is longer than a chunk. As
+/// many of one length in blocks as the processor's registers hold are done side by side: by itself such
+/// a short input is done a block at a time.
+fn begin_each(context: &Context, inputs: &[&[u8]]) -> Vec<Option<OneChunk>> {
     let (platform, key) = (Platform::detect(), words_from_le_bytes_32(context.key()));
     // Blocks before the last one.
     let blocks = |input: &[u8]| input.len().saturating_sub(1) / BLOCK_LEN;
-    let mut order: Vec<usize> = (0..inputs.len()).collect();
+    let mut order: Vec<usize> = (0..inputs.len()).filter(|at| inputs.get(*at).is_some_and(|input| input.len() <= CHUNK_LEN)).collect();
     order.sort_by_key(|at| inputs.get(*at).map_or(0, |input| blocks(input)));
     let ordered: Vec<&[u8]> = order.iter().filter_map(|at| inputs.get(*at).copied()).collect();
-    let mut out = vec![Digest::default(); inputs.len()];
+    let mut out: Vec<Option<OneChunk>> = inputs.iter().map(|_| None).collect();
     let mut places = order.iter();
     for alike in ordered.chunk_by(|a, b| blocks(a) == blocks(b)) {
         let before = alike.first().map_or(0, |input| blocks(input));
@@ -178,19 +184,33 @@ pub fn derive_each(context: &Context, inputs: &[&[u8]]) -> Vec<Digest> {
             compress(platform, &key, alike, &mut values);
         }
         for ((input, value), place) in alike.iter().zip(values.as_chunks::<32>().0).zip(&mut places) {
-            let digest = if compress.is_some() {
-                let mut chunk = OneChunk::after(platform, value);
-                chunk.update(input.get(before * BLOCK_LEN..).unwrap_or_default());
-                chunk.finish()
-            } else {
-                derive(context, &[input])
-            };
+            let mut chunk = if compress.is_some() { OneChunk::after(platform, value) } else { OneChunk::new(platform, key) };
+            chunk.update(input.get(before * BLOCK_LEN..).unwrap_or_default());
             if let Some(out) = out.get_mut(*place) {
-                *out = digest;
+                *out = Some(chunk);
             }
         }
     }
     out
+}
+
+/// [`derive`] of each of `inputs`, those of one chunk side by side.
+#[must_use]
+pub fn derive_each(context: &Context, inputs: &[&[u8]]) -> Vec<Digest> {
+    let begun = begin_each(context, inputs).into_iter().zip(inputs);
+    begun.map(|(begun, input)| begun.map_or_else(|| derive(context, &[input]), OneChunk::finish)).collect()
+}
+
+/// [`stretch`] of each of `inputs` to `N` bytes, those of one chunk side by side; they are handed over in order.
+pub(crate) fn stretch_each<const N: usize>(context: &Context, inputs: &[&[u8]], mut take: impl FnMut(&[u8; N])) {
+    let mut out = [0; N];
+    for (begun, input) in begin_each(context, inputs).into_iter().zip(inputs) {
+        match begun {
+            Some(chunk) => chunk.stretch(&mut out),
+            None => stretch(context, &[input], &mut out),
+        }
+        take(&out);
+    }
 }
 
 /// A streaming [`derive`].
@@ -209,7 +229,7 @@ impl Hasher {
     /// Starts a hash under `context`.
     #[must_use]
     pub fn new(context: &'static Context) -> Self {
-        Self { context, buffer: Vec::new(), before: None }
+        Self { context, buffer: Vec::with_capacity(CHUNK_LEN), before: None }
     }
 
     /// Adds bytes.
@@ -227,6 +247,11 @@ impl Hasher {
     /// Adds bytes after their length (8 bytes, big-endian), so that neighbours cannot run together.
     pub fn field(&mut self, bytes: &[u8]) -> &mut Self {
         self.update(&(bytes.len() as u64).to_be_bytes()).update(bytes)
+    }
+
+    /// What was added, if one chunk holds it: to be hashed beside others by [`derive_each`]. Else its digest.
+    pub fn close(self) -> Result<Digest, Vec<u8>> {
+        if self.before.is_none() && self.buffer.len() <= CHUNK_LEN { Err(self.buffer) } else { Ok(self.finish()) }
     }
 
     /// The digest so far.
@@ -292,6 +317,10 @@ mod tests {
                     hasher.update(part);
                 });
                 assert_eq!(hasher.finish(), whole);
+                match hasher.close() {
+                    Ok(digest) => assert_eq!((digest, length > CHUNK_LEN), (whole, true)),
+                    Err(added) => assert_eq!((added.as_slice(), length > CHUNK_LEN), (input, false)),
+                }
             }
         }
     }
@@ -305,6 +334,14 @@ mod tests {
                 let inputs: Vec<&[u8]> = (0..count).map(|n| &bytes[n..n + (n * step) % 1100]).collect();
                 let alone: Vec<Digest> = inputs.iter().map(|input| derive(&CTX_RECORD, &[input])).collect();
                 assert_eq!(derive_each(&CTX_RECORD, &inputs), alone);
+                let mut stretched = Vec::new();
+                stretch_each(&CTX_RECORD, &inputs, |out: &[u8; 192]| stretched.push(*out));
+                assert_eq!(stretched.len(), inputs.len());
+                for (input, found) in inputs.iter().zip(stretched) {
+                    let mut out = [0; 192];
+                    stretch(&CTX_RECORD, &[input], &mut out);
+                    assert_eq!(found, out);
+                }
             }
         }
     }

@@ -79,13 +79,28 @@ pub fn command_id(payload: &[u8]) -> Digest {
 /// Opens an envelope: a pure function of its bytes. Every signer that the head names must have
 /// signed, and nobody else; a commitment names its proposing node; a genesis names nobody.
 pub fn open(bytes: &[u8]) -> Result<Opened, EnvelopeError> {
+    let envelope = parse(bytes)?;
+    opened(&envelope, command_id(envelope.payload))
+}
+
+/// [`open`] of each of `envelopes`, the commands' ids hashed side by side.
+#[must_use]
+pub fn open_each(envelopes: &[&[u8]]) -> Vec<Result<Opened, EnvelopeError>> {
+    let parsed: Vec<_> = envelopes.iter().map(|bytes| parse(bytes)).collect();
+    let payloads: Vec<&[u8]> = parsed.iter().map(|envelope| envelope.as_ref().map_or(&[][..], |envelope| envelope.payload)).collect();
+    let ids = hash::derive_each(&hash::CTX_COMMAND_ID, &payloads);
+    parsed.into_iter().zip(ids).map(|(envelope, id)| opened(&envelope?, id)).collect()
+}
+
+fn parse(bytes: &[u8]) -> Result<EnvelopeView<'_>, EnvelopeError> {
     if bytes.len() > MAX_ENVELOPE {
         return Err(EnvelopeError::TooLarge("more than 256 KiB"));
     }
     let envelope = EnvelopeView::parse(bytes)?;
-    if envelope.payload_type != COMMAND_TYPE {
-        return Err(EnvelopeError::PayloadType);
-    }
+    if envelope.payload_type == COMMAND_TYPE { Ok(envelope) } else { Err(EnvelopeError::PayloadType) }
+}
+
+fn opened(envelope: &EnvelopeView<'_>, id: Digest) -> Result<Opened, EnvelopeError> {
     let command: Command = canonical(envelope.payload)?;
     let head = command.head.as_ref().ok_or_else(|| EnvelopeError::Malformed("the command has no head".into()))?;
     if command.body.as_ref().is_none_or(|b| b.of.is_none()) {
@@ -123,7 +138,7 @@ pub fn open(bytes: &[u8]) -> Result<Opened, EnvelopeError> {
         return Err(EnvelopeError::Malformed("the envelope has a signature of someone whom the command does not name".into()));
     }
     let signed = Signed { keys, signatures, bytes: dsse::pae(COMMAND_TYPE, envelope.payload) };
-    Ok(Opened { id: command_id(envelope.payload), command, signed })
+    Ok(Opened { id, command, signed })
 }
 
 impl Signed {

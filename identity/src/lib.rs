@@ -35,7 +35,7 @@ pub mod x509;
 
 pub use authority_certificate::{AuthorityCertificate, AuthorityKind, AuthorityName};
 pub use certificate::{Certificate, CertificateError};
-pub use envelope::{EnvelopeError, MAX_ENVELOPE, MAX_SIGNERS, Opened, Signed, command_id, open, seal, seal_with};
+pub use envelope::{EnvelopeError, MAX_ENVELOPE, MAX_SIGNERS, Opened, Signed, command_id, open, open_each, seal, seal_with};
 pub use request::CertificateRequest;
 pub use serial::Serial;
 pub use signer::{Signer, SignerError};

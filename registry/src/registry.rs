@@ -18,7 +18,7 @@ use crate::status::State;
 use crate::value;
 use std::collections::BTreeSet;
 use vermilion_crypto::{Digest, hash};
-use vermilion_ledger::{CHUNK_LEN, LICENCES_A_CHUNK, Leaf, StatusTree, chain_next, chain_start, record_hash};
+use vermilion_ledger::{CHUNK_LEN, LICENCES_A_CHUNK, Leaf, StatusTree, StatusView, chain_next, chain_start, record_hashes};
 use vermilion_proto::{COMMAND_TYPE, Command, CommitmentData, Envelope, LedgerHead, Message, Outcome, Record};
 
 /// The registry: what is held in memory beside the state, all of it rebuilt from there.
@@ -176,7 +176,7 @@ impl Registry {
             Err(Stop::Fatal(fatal)) => return Err(fatal),
         };
         self.record(block, index, checked, decided)?;
-        Ok(CommandResult::Recorded { index: block.records.len() - 1 })
+        Ok(CommandResult::Recorded { index: block.recorded.len() - 1 })
     }
 
     /// Leaves the record of a decision or refusal, and does what was decided.
@@ -196,7 +196,7 @@ impl Registry {
             }
         };
         let Decision { changes, outcome, erase, kept, commitment } = decision;
-        let effects_digest = self.effect(block, seq, changes)?;
+        let effects = self.effect(block, seq, changes)?;
         let statuses = commitment.is_some().then(|| self.statuses.view());
         let committed = match &commitment {
             Some(_) => Some(vermilion_ledger::Commitment {
@@ -220,41 +220,75 @@ impl Registry {
             rules_version: self.rules,
             envelope: checked.envelope.clone(),
             beside_digest: checked.beside_digest.clone(),
-            outcome: Some(outcome.clone()),
-            effects_digest: effects_digest.to_vec(),
+            outcome: Some(outcome),
+            effects_digest: Vec::new(),
             commitment,
         };
-        let bytes = record.encode_to_vec();
-        let known = block.expected.get(index).filter(|(expected, _)| *expected == bytes.as_slice());
-        let hash = known.map_or_else(|| record_hash(&bytes), |(_, hash)| *hash);
-        let chain = chain_next(&digest(&self.head.chain)?, &hash);
-        let leaf = Leaf { seq, time_ms: block.time_ms, record_hash: hash, chain_hash: chain, commitment: committed }.encode();
         self.head.size = seq + 1;
-        self.head.chain = chain.to_vec();
         block.overlay.put(keys::command(&checked.id), Some(value::plain(&seq.to_be_bytes())));
         block.erase.extend(erase);
         let accepted = checked.has_vault && refusal.is_none() && (checked.items.is_empty() || !kept.is_empty());
-        block.records.push(NewRecord {
-            seq,
+        block.recorded.push(Recorded {
             id: checked.id,
-            bytes,
-            hash,
-            chain,
-            leaf,
-            time_ms: block.time_ms,
-            outcome,
+            record,
+            effects,
             refusal,
             command_index: index,
             accepted,
-            kept_positions: kept,
+            kept,
+            committed,
             statuses,
         });
         Ok(())
     }
 
-    /// Does the changes of one record and returns the digest of its state writes: each in order of
-    /// keys, the key behind its length, then 1 and the value behind its length, or 0 for a deletion.
-    fn effect(&mut self, block: &mut Building<'_>, seq: u64, changes: Vec<Change>) -> Result<Digest, Fatal> {
+    /// Hashes what a block has recorded, its records side by side, and links them to the chain.
+    fn link(&mut self, mut recorded: Vec<Recorded>, expected: &[(&[u8], Digest)]) -> Result<Vec<NewRecord>, Fatal> {
+        let short: Vec<&[u8]> = recorded.iter().map(|r| r.effects.as_ref().map_or_else(Vec::as_slice, |_| &[])).collect();
+        let digests = hash::derive_each(&hash::CTX_EFFECTS, &short);
+        let mut encoded = Vec::with_capacity(recorded.len());
+        for (of, digest) in recorded.iter_mut().zip(digests) {
+            of.record.effects_digest = of.effects.as_ref().map_or(digest, |known| *known).to_vec();
+            encoded.push(of.record.encode_to_vec());
+        }
+        let known: Vec<Option<Digest>> = recorded
+            .iter()
+            .zip(&encoded)
+            .map(|(of, bytes)| expected.get(of.command_index).filter(|(expected, _)| expected == bytes).map(|(_, hash)| *hash))
+            .collect();
+        let unknown: Vec<&[u8]> =
+            known.iter().zip(&encoded).filter(|(known, _)| known.is_none()).map(|(_, bytes)| bytes.as_slice()).collect();
+        let mut hashes = record_hashes(&unknown).into_iter();
+        let mut chain = digest(&self.head.chain)?;
+        let mut records = Vec::with_capacity(recorded.len());
+        for ((of, bytes), known) in recorded.into_iter().zip(encoded).zip(known) {
+            let Some(hash) = known.or_else(|| hashes.next()) else { return Err(Fatal::Broken("a record has no hash".into())) };
+            chain = chain_next(&chain, &hash);
+            let Record { seq, time_ms, outcome, .. } = of.record;
+            let leaf = Leaf { seq, time_ms, record_hash: hash, chain_hash: chain, commitment: of.committed }.encode();
+            records.push(NewRecord {
+                seq,
+                id: of.id,
+                bytes,
+                hash,
+                chain,
+                leaf,
+                time_ms,
+                outcome: outcome.unwrap_or_default(),
+                refusal: of.refusal,
+                command_index: of.command_index,
+                accepted: of.accepted,
+                kept_positions: of.kept,
+                statuses: of.statuses,
+            });
+        }
+        self.head.chain = chain.to_vec();
+        Ok(records)
+    }
+
+    /// Does the changes of one record and returns the digest of its state writes, or what is to be hashed: each
+    /// in order of keys, the key behind its length, then 1 and the value behind its length, or 0 for a deletion.
+    fn effect(&mut self, block: &mut Building<'_>, seq: u64, changes: Vec<Change>) -> Result<Result<Digest, Vec<u8>>, Fatal> {
         let mut writes: Vec<Write> = Vec::with_capacity(changes.len());
         let mut chunks = BTreeSet::new();
         let mut policy_changed = false;
@@ -296,7 +330,7 @@ impl Registry {
             };
             block.overlay.put(key, value);
         }
-        Ok(hasher.finish())
+        Ok(hasher.close())
     }
 
     fn set_status(&mut self, index: u64, state: State) -> Result<(), Fatal> {
@@ -316,13 +350,14 @@ impl Registry {
     fn finish(&mut self, mut block: Building<'_>, hash: Digest) -> Result<BlockEffects, Fatal> {
         let (key, sum) = self.sum.end_of_block(&block.overlay)?;
         block.overlay.put(key, sum);
+        let records = self.link(std::mem::take(&mut block.recorded), block.expected)?;
         self.head.time_ms = block.time_ms;
         self.head.block = hash.to_vec();
         block.overlay.put(keys::HEAD.to_vec(), Some(value::encode(&self.head)));
         block.erase.sort();
         Ok(BlockEffects {
             void: None,
-            records: block.records,
+            records,
             results: block.results,
             writes: block.overlay.into_writes(),
             erase: block.erase,
@@ -373,10 +408,25 @@ struct Building<'a> {
     overlay: Overlay<'a>,
     time_ms: u64,
     today: u32,
-    records: Vec<NewRecord>,
+    recorded: Vec<Recorded>,
     results: Vec<CommandResult>,
     erase: Vec<crate::block::Erase>,
     expected: &'a [(&'a [u8], Digest)],
+}
+
+/// A record but for its hashes: those of a block are computed together, at its end.
+struct Recorded {
+    id: Digest,
+    /// Without the digest of its effects.
+    record: Record,
+    /// That digest, or what is to be hashed.
+    effects: Result<Digest, Vec<u8>>,
+    refusal: Option<Refusal>,
+    command_index: usize,
+    accepted: bool,
+    kept: Vec<u32>,
+    committed: Option<vermilion_ledger::Commitment>,
+    statuses: Option<StatusView>,
 }
 
 impl<'a> Building<'a> {
@@ -385,7 +435,7 @@ impl<'a> Building<'a> {
             overlay: Overlay::new(kv),
             time_ms,
             today: days::of(time_ms),
-            records: Vec::with_capacity(commands),
+            recorded: Vec::with_capacity(commands),
             results: Vec::with_capacity(commands),
             erase: Vec::new(),
             expected,

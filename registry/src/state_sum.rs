@@ -7,6 +7,7 @@ use crate::fatal::Fatal;
 use crate::keys;
 use crate::kv::{Kv, Overlay, Write};
 use crate::value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use vermilion_crypto::{Digest, RowSum};
 
@@ -80,25 +81,19 @@ impl StateSum {
     }
 
     fn count(&mut self, block: &Overlay<'_>) -> Result<(), Fatal> {
+        let mut changed = Vec::new();
         for (key, value) in block.writes().filter(|(key, _)| counts(key)) {
-            let below;
             let before = match self.counted.get(key) {
-                Some(counted) => counted,
-                None => {
-                    below = block.below().get(key)?;
-                    &below
-                }
+                Some(counted) => Cow::Borrowed(counted),
+                None => Cow::Owned(block.below().get(key)?),
             };
-            if before == value {
-                continue;
-            }
-            if let Some(before) = before {
-                self.sum.remove(key, before);
-            }
-            if let Some(value) = value {
-                self.sum.add(key, value);
+            if *before != *value {
+                changed.push((key.as_slice(), before, value));
             }
         }
+        let gone: Vec<_> = changed.iter().filter_map(|(key, before, _)| Some((*key, (**before).as_deref()?))).collect();
+        let come: Vec<_> = changed.iter().filter_map(|(key, _, value)| Some((*key, value.as_deref()?))).collect();
+        self.sum.change(&gone, &come);
         Ok(())
     }
 }

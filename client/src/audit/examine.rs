@@ -4,9 +4,9 @@
 use super::content::{Lacking, VaultReader};
 use super::finding::{Code, Findings};
 use super::pipeline::Chunk;
+use super::signatures::Signatures;
 use vermilion_crypto::Digest;
-use vermilion_crypto::batch::Batch;
-use vermilion_identity::EnvelopeError;
+use vermilion_identity::{EnvelopeError, Opened, open_each};
 use vermilion_ledger::{Commitment, Leaf, UNKNOWN_STATE, chain_next, record_hashes};
 use vermilion_proto::view::{RecordView, StoredView};
 use vermilion_registry::submission::recorded;
@@ -38,8 +38,8 @@ pub struct Examined {
     pub places: Vec<Place>,
     /// The commands of those that have one, in the same order.
     pub commands: Vec<Checked>,
-    /// Signatures checked.
-    pub signatures: u64,
+    /// Their signatures, to be checked with those of other chunks.
+    pub signatures: Signatures,
     /// What the vault lacks.
     pub lacking: Lacking,
     /// What was found.
@@ -87,6 +87,23 @@ pub struct Link {
     pub follows: bool,
 }
 
+/// What stands at a place, its wrappers read.
+struct Row<'a> {
+    stored: StoredView<'a>,
+    record: RecordView<'a>,
+}
+
+impl<'a> Row<'a> {
+    fn read(row: &'a [u8]) -> Result<Self, String> {
+        let stored = StoredView::parse(row).map_err(|error| error.to_string())?;
+        let record = RecordView::parse(stored.record).map_err(|error| error.to_string())?;
+        if (stored.format_version, record.format_version) != (1, 1) {
+            return Err("its format version is not 1".into());
+        }
+        Ok(Self { stored, record })
+    }
+}
+
 impl Readable {
     /// Its exact bytes, in its chunk.
     pub fn bytes<'a>(&self, chunk: &'a Chunk) -> &'a [u8] {
@@ -116,24 +133,26 @@ impl<'a> Examiner<'a> {
         let mut out = Examined {
             places: Vec::with_capacity(chunk.len()),
             commands: Vec::with_capacity(commands),
-            signatures: 0,
+            signatures: Signatures::default(),
             lacking: Lacking::default(),
             findings: Findings::of(self.source),
         };
-        let mut batch = Batch::new();
         if let Some(vault) = &mut vault {
             vault.begin(chunk.from, &mut out.findings);
         }
         let mut before: Option<(u64, Digest)> = None;
         let rows: Vec<(u64, &[u8])> = chunk.rows().collect();
         for group in rows.chunks(SIDE_BY_SIDE) {
-            let stored: Vec<_> = group.iter().map(|(_, row)| StoredView::parse(row)).collect();
-            let records: Vec<&[u8]> = stored.iter().map(|stored| stored.as_ref().map_or(&[][..], |stored| stored.record)).collect();
-            let hashes = record_hashes(&records);
-            for (((seq, _), stored), hash) in group.iter().zip(stored).zip(hashes) {
-                let stored = stored.map_err(|error| error.to_string());
-                let record =
-                    stored.and_then(|stored| self.record(chunk, *seq, &stored, hash, before, &mut batch, vault.as_deref_mut(), &mut out));
+            let read: Vec<_> = group.iter().map(|(_, row)| Row::read(row)).collect();
+            let part = |part: for<'r> fn(&Row<'r>) -> &'r [u8]| -> Vec<&[u8]> {
+                read.iter().map(|row| row.as_ref().map_or(&[][..], part)).collect()
+            };
+            let hashes = record_hashes(&part(|row| row.stored.record));
+            let mut opened = if self.commands { open_each(&part(|row| row.record.envelope)) } else { Vec::new() }.into_iter();
+            for (((seq, _), row), hash) in group.iter().zip(&read).zip(hashes) {
+                let opened = opened.next();
+                let row = row.as_ref().map_err(Clone::clone);
+                let record = row.and_then(|row| self.record(chunk, *seq, row, hash, before, opened, vault.as_deref_mut(), &mut out));
                 let record = match record {
                     Ok(record) => Some(record),
                     Err(why) => {
@@ -150,16 +169,6 @@ impl<'a> Examiner<'a> {
         {
             vault.end(&mut out.findings);
         }
-        out.signatures = batch.len() as u64;
-        // One that does not hold fails the batch: then each is checked by itself, and named.
-        if batch.verify().is_err() {
-            let places = out.places.iter().filter(|place| place.record.as_ref().is_some_and(|record| record.has_command));
-            for (place, command) in places.zip(&out.commands) {
-                if let Err(error) = vermilion_identity::open(&command.envelope).and_then(|opened| opened.signed.verify()) {
-                    envelope_finding(&mut out.findings, place.seq, &error);
-                }
-            }
-        }
         out
     }
 
@@ -168,23 +177,20 @@ impl<'a> Examiner<'a> {
         &self,
         chunk: &Chunk,
         seq: u64,
-        stored: &StoredView<'_>,
+        row: &Row<'_>,
         hash: Digest,
         before: Option<(u64, Digest)>,
-        batch: &mut Batch,
+        opened: Option<Result<Opened, EnvelopeError>>,
         vault: Option<&mut VaultReader<'_>>,
         out: &mut Examined,
     ) -> Result<Readable, String> {
-        let record = RecordView::parse(stored.record).map_err(|error| error.to_string())?;
-        if (stored.format_version, record.format_version) != (1, 1) {
-            return Err("its format version is not 1".into());
-        }
+        let Row { stored, record } = row;
         let mut readable = Readable {
             row: out.places.len(),
             number: record.seq,
             time_ms: record.time_ms,
             rules: record.rules_version,
-            commitment: commitment(&record)?,
+            commitment: commitment(record)?,
             hash,
             chain: stored.chain.try_into().map_err(|_| "the chain hash is not 32 bytes")?,
             link: None,
@@ -195,12 +201,12 @@ impl<'a> Examiner<'a> {
                 before.is_some_and(|(place, chain)| place.checked_add(1) == Some(seq) && chain_next(&chain, &hash) == readable.chain);
             readable.link = Some(Link { leaf_hash: readable.leaf_hash(readable.chain), follows });
         }
-        if self.commands
-            && let Some(command) = self.command(chunk, seq, stored, &record, batch, &mut out.findings)
+        if let Some(opened) = opened
+            && let Some(command) = self.command(chunk, seq, row, opened, &mut out.signatures, &mut out.findings)
         {
-            self.beside(seq, &record, &command, &mut out.findings);
+            self.beside(seq, record, &command, &mut out.findings);
             if let Some(vault) = vault {
-                vault.compare(seq, &record, &command, &mut out.lacking, &mut out.findings);
+                vault.compare(seq, record, &command, &mut out.lacking, &mut out.findings);
             }
             out.commands.push(command);
             readable.has_command = true;
@@ -212,12 +218,12 @@ impl<'a> Examiner<'a> {
         &self,
         chunk: &Chunk,
         seq: u64,
-        stored: &StoredView<'_>,
-        record: &RecordView<'_>,
-        batch: &mut Batch,
+        row: &Row<'_>,
+        opened: Result<Opened, EnvelopeError>,
+        signatures: &mut Signatures,
         findings: &mut Findings,
     ) -> Option<Checked> {
-        let opened = match vermilion_identity::open(record.envelope) {
+        let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 envelope_finding(findings, seq, &error);
@@ -225,10 +231,10 @@ impl<'a> Examiner<'a> {
             }
         };
         if self.signatures {
-            opened.signed.queue(batch);
+            signatures.queue(seq, &opened.signed);
         }
-        let items = stored.items.iter().map(|item| chunk.slice(item)).collect();
-        match recorded(opened, chunk.slice(record.envelope), items) {
+        let items = row.stored.items.iter().map(|item| chunk.slice(item)).collect();
+        match recorded(opened, chunk.slice(row.record.envelope), items) {
             Ok((_, command)) => Some(command),
             Err(refusal) => {
                 findings.add(

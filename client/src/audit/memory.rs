@@ -2,13 +2,18 @@
 //! these are only ever looked up by themselves, or by holder, so they stand in hash maps. Everything
 //! else is the registry's own in-memory state, in order.
 
+use foldhash::quality::RandomState;
 use std::collections::{BTreeMap, HashMap};
 use vermilion_registry::kv::{Memory, Write};
 use vermilion_registry::{Kv, KvError};
 
-/// Before the ids of commands ([`vermilion_registry::keys::command`]), licences, identifier tags:
-/// looked up one by one.
-const SINGLE: [&[u8]; 3] = [b"d/", b"l/", b"i/"];
+/// Before the ids of commands ([`vermilion_registry::keys::command`]), the most of all entries and all of one
+/// size.
+const COMMAND: &[u8] = b"d/";
+/// Bytes of a command's value.
+const NUMBER: usize = 9;
+/// Before the ids of commands, licences, identifier tags: looked up one by one.
+const SINGLE: [&[u8]; 3] = [COMMAND, b"l/", b"i/"];
 /// Before what a holder holds ([`vermilion_registry::keys::held`]): looked up by holder.
 const HELD: &[u8] = b"w/";
 /// Prefix and holder tag.
@@ -84,20 +89,25 @@ impl Group {
 #[derive(Default)]
 pub struct ReplayState {
     ordered: Memory,
-    single: HashMap<Bytes, Bytes>,
-    held: HashMap<[u8; HOLDER], Group>,
+    commands: HashMap<[u8; 32], [u8; NUMBER], RandomState>,
+    single: HashMap<Bytes, Bytes, RandomState>,
+    held: HashMap<[u8; HOLDER], Group, RandomState>,
     held_count: usize,
 }
 
 /// Where an entry is kept.
 enum Place<'a> {
+    /// If its value has the size that commands' have, else among the single ones.
+    Command(&'a [u8; 32]),
     Single,
     Held(&'a [u8; HOLDER], &'a [u8]),
     Ordered,
 }
 
 fn place(key: &[u8]) -> Place<'_> {
-    if SINGLE.iter().any(|prefix| key.starts_with(prefix)) {
+    if let Some(id) = key.strip_prefix(COMMAND).and_then(|id| id.try_into().ok()) {
+        Place::Command(id)
+    } else if SINGLE.iter().any(|prefix| key.starts_with(prefix)) {
         Place::Single
     } else if let Some((holder, rest)) = key.split_first_chunk().filter(|_| key.starts_with(HELD)) {
         Place::Held(holder, rest)
@@ -117,13 +127,17 @@ impl ReplayState {
         writes.retain_mut(|(key, value)| {
             match place(key) {
                 Place::Ordered => return true,
-                Place::Single => {
-                    let key = std::mem::take(key).into_boxed_slice();
-                    match value.take() {
-                        Some(value) => self.single.insert(key, value.into()),
-                        None => self.single.remove(&key),
-                    };
-                }
+                Place::Command(id) => match value.as_deref().and_then(|value| <&[u8; NUMBER]>::try_from(value).ok()) {
+                    Some(number) => {
+                        self.commands.insert(*id, *number);
+                        self.single.remove(key.as_slice());
+                    }
+                    None => {
+                        self.commands.remove(id);
+                        self.set_single(std::mem::take(key), value.take());
+                    }
+                },
+                Place::Single => self.set_single(std::mem::take(key), value.take()),
                 Place::Held(holder, rest) => {
                     let group = self.held.entry(*holder).or_insert_with(|| Group::Few(Vec::new()));
                     let before = group.len();
@@ -136,9 +150,20 @@ impl ReplayState {
         self.ordered.write(writes);
     }
 
+    fn set_single(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        match value {
+            Some(value) => self.single.insert(key.into(), value.into()),
+            None => self.single.remove(key.as_slice()),
+        };
+    }
+
     /// An entry that is not among the ordered ones.
     pub fn unordered(&self, key: &[u8]) -> Option<&[u8]> {
         match place(key) {
+            Place::Command(id) => match self.commands.get(id) {
+                Some(number) => Some(number),
+                None => self.single.get(key).map(AsRef::as_ref),
+            },
             Place::Single => self.single.get(key).map(AsRef::as_ref),
             Place::Held(holder, rest) => self.held.get(holder)?.get(rest),
             Place::Ordered => None,
@@ -147,7 +172,7 @@ impl ReplayState {
 
     /// How many of them there are.
     pub fn unordered_count(&self) -> usize {
-        self.single.len() + self.held_count
+        self.commands.len() + self.single.len() + self.held_count
     }
 
     /// All others, in order.
@@ -158,6 +183,7 @@ impl ReplayState {
     /// Every entry, in no order.
     pub fn for_each(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
         self.ordered.iter().for_each(|(key, value)| visit(key, value));
+        self.commands.iter().for_each(|(id, number)| visit(&[COMMAND, id].concat(), number));
         self.single.iter().for_each(|(key, value)| visit(key, value));
         for (holder, group) in &self.held {
             group.scan(&mut |rest, value| {
@@ -224,6 +250,12 @@ mod tests {
         writes.push(([b"w/", &[3; 32][..], &[0]].concat(), Some(vec![7])));
         writes.push(([b"w/", &[1; 32][..], b"ab"].concat(), Some(vec![2])));
         writes.push(([&b"d/"[..], &[77; 32]].concat(), None));
+        for (id, size) in [(200, 9), (201, 8), (202, 9), (203, 8), (204, 9), (205, 9), (204, 1), (205, 0)] {
+            writes.push(([&b"d/"[..], &[id; 32]].concat(), Some(vec![id; size]).filter(|value| !value.is_empty())));
+        }
+        for id in [202, 203] {
+            writes.push(([&b"d/"[..], &[id; 32]].concat(), Some(vec![7; 211 - usize::from(id)])));
+        }
         writes.push(([b"w/", &[2; 32][..], b"a"].concat(), None));
         writes.push(([b"w/", &[2; 32][..], b"b"].concat(), None));
         let (mut ours, mut theirs) = (ReplayState::default(), Memory::new());

@@ -37,6 +37,7 @@ mod replay;
 mod report;
 mod resume;
 mod session;
+mod signatures;
 mod source;
 mod state;
 #[cfg(test)]

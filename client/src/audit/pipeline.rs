@@ -8,16 +8,17 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, sync_channel};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use vermilion_proto::Bytes;
 
-/// Records in a chunk at most: with two signatures each, a batch of 4,096.
-pub const CHUNK_RECORDS: usize = 2048;
+/// Records in a chunk at most: few enough to stay in a core's own cache from examining to taking, with all
+/// that is made of them.
+pub const CHUNK_RECORDS: usize = 128;
 /// Bytes of records in a chunk at most, but for a single larger record.
-const CHUNK_BYTES: usize = 4 << 20;
-/// Chunks under way for each core, 12 MiB of records. Examined, they take about three times that.
-const CHUNKS_A_CORE: usize = 3;
+const CHUNK_BYTES: usize = 1 << 20;
+/// Chunks under way for each core.
+const CHUNKS_A_CORE: usize = 4;
 
 /// Records with their places, as they are stored.
 #[derive(Default, Debug)]
@@ -58,7 +59,6 @@ impl Chunk {
         self.filling.clear();
         // Once and for all, and not by doubling.
         self.rows.reserve(CHUNK_RECORDS);
-        self.filling.reserve(CHUNK_BYTES);
         (self.from, self.last) = (from, false);
     }
 
@@ -92,6 +92,14 @@ pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// What becomes of a chunk that was taken.
+pub struct Taken<J> {
+    /// Whether to go on.
+    pub go_on: bool,
+    /// Work that need not be done in turn: it is done by whoever took the chunk, while others take theirs.
+    pub beside: Option<J>,
+}
+
 /// The chunks' turns: one is taken after the other, by whoever examined it.
 struct Turns<F> {
     line: Mutex<Line<F>>,
@@ -109,40 +117,57 @@ struct Line<F> {
 }
 
 impl<F> Turns<F> {
+    fn line(&self) -> MutexGuard<'_, Line<F>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for a chunk's turn and takes it, unless told to stop before.
-    fn take<T>(&self, number: u64, chunk: &Chunk, examined: thread::Result<T>)
+    fn take<T, J>(&self, number: u64, chunk: &Chunk, examined: thread::Result<T>) -> Option<J>
     where
-        F: FnMut(&Chunk, T) -> bool,
+        F: FnMut(&Chunk, T) -> Taken<J>,
     {
-        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = self.line();
         while line.next != number {
             line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
         }
         line.next += 1;
+        let mut beside = None;
         if let Some(take) = &mut line.take {
             // A panic is carried to the caller: the other chunks would wait for this one's turn for ever.
             match examined.and_then(|examined| catch_unwind(AssertUnwindSafe(|| take(chunk, examined)))) {
-                Ok(true) => {}
-                Ok(false) => line.take = None,
-                Err(panic) => (line.take, line.panic) = (None, Some(panic)),
+                Ok(taken) => {
+                    beside = taken.beside;
+                    if !taken.go_on {
+                        line.take = None;
+                    }
+                }
+                Err(panic) => line.end_with(panic),
             }
         }
         self.stopped.fetch_or(line.take.is_none(), Ordering::Relaxed);
         drop(line);
         self.moved.notify_all();
+        beside
+    }
+}
+
+impl<F> Line<F> {
+    fn end_with(&mut self, panic: Box<dyn Any + Send>) {
+        (self.take, self.panic) = (None, Some(panic));
     }
 }
 
 /// Runs the stages from the place `from` on until `read` returns, and returns what it returned. `read`
 /// hands over one row after the other, in the order of places, and stops when told so. `take` gets
-/// each chunk back with what was made of it, and answers whether to go on. `worker` makes what a
-/// thread keeps from one chunk to the next.
-pub fn run<W, T, R: Send>(
+/// each chunk back with what was made of it, and answers whether to go on; `beside` does the work that
+/// it leaves. `worker` makes what a thread keeps from one chunk to the next.
+pub fn run<W, T, J, R: Send>(
     from: u64,
     read: impl FnOnce(&mut dyn FnMut(u64, &[u8]) -> bool) -> R + Send,
     worker: impl Fn() -> W + Sync,
     examine: impl Fn(&mut W, &Chunk) -> T + Sync,
-    take: impl FnMut(&Chunk, T) -> bool + Send,
+    take: impl FnMut(&Chunk, T) -> Taken<J> + Send,
+    beside: impl Fn(J) + Sync,
 ) -> R {
     let cores = cores();
     let (permits, permitted) = channel();
@@ -155,7 +180,7 @@ pub fn run<W, T, R: Send>(
     let line = Mutex::new(Line { next: 0, take: Some(take), panic: None });
     let turns = Turns { line, moved: Condvar::new(), stopped: AtomicBool::new(false) };
     let answer = thread::scope(|scope| {
-        let (queue, worker, examine, turns) = (&queue, &worker, &examine, &turns);
+        let (queue, worker, examine, beside, turns) = (&queue, &worker, &examine, &beside, &turns);
         // One more than there are cores: one waits for its turn.
         for _ in 0..=cores {
             let permits = permits.clone();
@@ -165,9 +190,12 @@ pub fn run<W, T, R: Send>(
                     let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((number, chunk)) = job else { return };
                     let examined = catch_unwind(AssertUnwindSafe(|| examine(&mut kept, &chunk)));
-                    turns.take(number, &chunk, examined);
+                    let left = turns.take(number, &chunk, examined);
                     // The reader may have ended.
                     let _ = permits.send(chunk);
+                    if let Some(Err(panic)) = left.map(|left| catch_unwind(AssertUnwindSafe(|| beside(left)))) {
+                        turns.line().end_with(panic);
+                    }
                 }
             });
         }
@@ -218,6 +246,7 @@ pub fn run<W, T, R: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicU64;
 
     #[allow(clippy::type_complexity)] // A reader of records is what the pipeline takes.
     fn read(count: u64) -> impl FnOnce(&mut dyn FnMut(u64, &[u8]) -> bool) -> u64 + Send {
@@ -226,8 +255,8 @@ mod tests {
 
     #[test]
     fn everything_comes_once_and_in_order() {
-        for count in [0, 1, 2047, 2048, 2049, 20_000] {
-            let (mut seen, mut last) = (0, 0);
+        for count in [0, 1, 127, 128, 129, 20_000] {
+            let (mut seen, mut last, beside) = (0, 0, AtomicU64::new(0));
             let given = run(
                 0,
                 read(count),
@@ -236,14 +265,17 @@ mod tests {
                 |chunk, rows| {
                     assert_eq!(chunk.from, seen);
                     last += u64::from(chunk.last);
+                    let first = seen;
                     for (n, len) in rows {
                         assert_eq!((n, len as u64), (seen, seen % 999));
                         seen += 1;
                     }
-                    true
+                    Taken { go_on: true, beside: Some(seen - first) }
                 },
+                |some| drop(beside.fetch_add(some, Ordering::Relaxed)),
             );
             assert_eq!((given, seen, last), (count, count, 1));
+            assert_eq!(beside.into_inner(), count);
         }
     }
 
@@ -257,8 +289,9 @@ mod tests {
             |(), chunk| chunk.len(),
             |_, _| {
                 chunks += 1;
-                chunks < 3
+                Taken { go_on: chunks < 3, beside: None }
             },
+            |()| {},
         );
         assert_eq!(chunks, 3);
         assert!(given < 1_000_000 / 2);
@@ -267,7 +300,7 @@ mod tests {
     #[test]
     #[allow(clippy::panic)]
     fn a_panic_anywhere_is_carried_to_the_caller() {
-        for at in ["read", "examine", "take"] {
+        for at in ["read", "examine", "take", "beside"] {
             let meet = |here: &str| {
                 if here == at {
                     panic!("{here}")
@@ -289,8 +322,9 @@ mod tests {
                     },
                     |_, ()| {
                         meet("take");
-                        true
+                        Taken { go_on: true, beside: Some(()) }
                     },
+                    |()| meet("beside"),
                 )
             }));
             assert!(caught.is_err(), "{at}");

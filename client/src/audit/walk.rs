@@ -7,9 +7,10 @@ use super::content::Lacking;
 use super::examine::{Examined, Examiner, Place, Readable};
 use super::finding::{Code, Findings};
 use super::link::{Links, Root};
-use super::pipeline::{self, Chunk};
+use super::pipeline::{self, Chunk, Taken};
 use super::replay::Replay;
 use super::resume::{Keep, Progress};
+use super::signatures::{BATCH, Checking, Job, Signatures};
 use super::source::{ReadError, Source};
 use super::{Advance, Stage, state};
 use std::ops::Range;
@@ -107,6 +108,10 @@ struct Walk<'a> {
     history: u64,
     links: Links<'a>,
     replay: Option<Replay>,
+    /// Signatures that wait for enough others.
+    signatures: Signatures,
+    /// Those that are being checked.
+    checking: &'a Checking,
     out: Walked,
     /// Why the walk ends before its end, if it was told to or must.
     broken_off: Option<String>,
@@ -122,7 +127,8 @@ pub fn walk(source: &dyn Source, size: u64, plan: Plan<'_>, advance: &Advance<'_
         store: source.store(),
     };
     let stage = if plan.known.is_some() { Stage::Comparing } else { Stage::Records };
-    let mut walk = Walk::new(source, plan)?;
+    let checking = Checking::default();
+    let mut walk = Walk::new(source, plan, &checking)?;
     let from = walk.next;
     let read = pipeline::run(
         from,
@@ -132,17 +138,20 @@ pub fn walk(source: &dyn Source, size: u64, plan: Plan<'_>, advance: &Advance<'_
         |chunk, examined| {
             let go_on = walk.take(chunk, examined);
             advance(stage, source.name(), walk.next, size);
-            go_on && (chunk.last || walk.keep())
+            Taken { go_on: go_on && (chunk.last || walk.keep()), beside: walk.batch() }
         },
+        |job: Job<'_>| job.run(source.name()),
     );
     if let Some(why) = walk.broken_off.take() {
         return Err(ReadError::Unreachable(why));
     }
+    std::mem::take(&mut walk.signatures).check_wide(source.name(), &mut walk.out.findings);
+    walk.out.findings.extend(checking.wait());
     walk.end(size, read)
 }
 
 impl<'a> Walk<'a> {
-    fn new(source: &'a dyn Source, mut plan: Plan<'a>) -> Result<Self, ReadError> {
+    fn new(source: &'a dyn Source, mut plan: Plan<'a>, checking: &'a Checking) -> Result<Self, ReadError> {
         let out = Walked {
             roots: Vec::new(),
             marks: Vec::new(),
@@ -163,7 +172,8 @@ impl<'a> Walk<'a> {
         let links = Links::new(source.store(), std::mem::take(&mut plan.wanted));
         let kept = plan.keep.as_ref().map(|(keep, bound)| keep.load(bound)).transpose().map_err(ReadError::Unreachable)?.flatten();
         let history = source.store().map_or(Ok(1), Store::history_from)?;
-        let mut walk = Self { plan, next: 0, history, links, replay: None, out, broken_off: None };
+        let signatures = Signatures::default();
+        let mut walk = Self { plan, next: 0, history, links, replay: None, signatures, checking, out, broken_off: None };
         if let Some((progress, replay)) = kept {
             walk.next = progress.next;
             (walk.out.records, walk.out.signatures) = (progress.records, progress.signatures);
@@ -191,6 +201,9 @@ impl<'a> Walk<'a> {
     /// Keeps how far the walk is, when it is time; answers whether to go on.
     fn keep(&mut self) -> bool {
         let Some((keep, bound)) = self.plan.keep.filter(|(keep, _)| keep.is_due()) else { return true };
+        // What is kept is checked: nobody will look at these records again.
+        std::mem::take(&mut self.signatures).check(&mut self.out.findings);
+        self.out.findings.extend(self.checking.wait());
         let progress = Progress {
             next: self.next,
             records: self.out.records,
@@ -209,10 +222,16 @@ impl<'a> Walk<'a> {
         self.broken_off.is_none()
     }
 
+    /// The signatures that wait, once they are enough to be checked together.
+    fn batch(&mut self) -> Option<Job<'a>> {
+        (self.signatures.len() >= BATCH).then(|| self.checking.begin(std::mem::take(&mut self.signatures)))
+    }
+
     /// Takes a chunk; answers whether to go on.
     fn take(&mut self, chunk: &Chunk, examined: Examined) -> bool {
         let Examined { places, commands, signatures, lacking, findings } = examined;
-        self.out.signatures += signatures;
+        self.out.signatures += signatures.len() as u64;
+        self.signatures.append(signatures);
         self.out.findings.extend(findings);
         self.out.lacking.extend(lacking);
         let mut run = Run { chunk, places: &places, commands: &commands, waiting: 0..0, opened: 0..0 };
