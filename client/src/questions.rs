@@ -5,7 +5,7 @@ use crate::connection::{Answer, Connection, Recorded, refusal_of_number, whole_m
 use crate::error::{ClientError, is_passing, refusal_of};
 use crate::types::Types;
 use std::time::{Duration, Instant};
-use tonic::Status;
+use tonic::{Code, Status};
 use vermilion_crypto::{Digest, SigningKey};
 use vermilion_proto::{
     CheckpointReply, CheckpointRequest, ClusterReply, ClusterRequest, CommandState, CommandStatusRequest, ControlRequest, LicenceRef,
@@ -33,9 +33,14 @@ pub enum CommandKnown {
     Invalid,
 }
 
-/// Why a node does not answer, as an error.
+/// Why a node does not answer, or does not do what it was asked for, as an error.
 fn refused(status: &Status) -> ClientError {
-    refusal_of(status).map_or_else(|| ClientError::Unreachable(whole_message(status)), ClientError::from)
+    match refusal_of(status) {
+        Some(refusal) => refusal.into(),
+        // It answers, and says why it cannot.
+        None if status.code() == Code::FailedPrecondition => ClientError::Usage(status.message().to_owned()),
+        None => ClientError::Unreachable(whole_message(status)),
+    }
 }
 
 impl Connection {
@@ -178,7 +183,7 @@ impl Connection {
         let mut node = self.client_of(node)?;
         let what = format!("control backup {raft_id}");
         let request = self.signed(asker, &what, ControlRequest { action: "backup".into(), node: raft_id })?;
-        // It takes as long as copying does, where the folder lies on another disk.
+        // It takes as long as the node needs to put on the disk what it has in memory.
         node.control(request).await.map(|reply| reply.into_inner().folder).map_err(|status| refused(&status))
     }
 

@@ -1,6 +1,6 @@
 //! The engine's inputs. What comes out is in `poll`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use raft::eraftpb::{HardState, Message};
@@ -76,6 +76,8 @@ pub struct Driver<L: Storage, P: Packer> {
     pub(crate) standings: BTreeMap<NodeId, Standing>,
     /// A tick has passed since the leader last looked at them.
     pub(crate) steer_due: bool,
+    /// Nodes that could not be reached, and from which nothing was taken since.
+    pub(crate) unheard: BTreeSet<NodeId>,
     /// For how many ticks, in which term, this node has followed a leader that must leave.
     overstays: (u64, usize),
     timeout: Timeout,
@@ -110,6 +112,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             told: None,
             standings: BTreeMap::new(),
             steer_due: false,
+            unheard: BTreeSet::new(),
             overstays: (0, 0),
             timeout: Timeout::new(config.seed, config.id, config.election_ticks),
             trust: Trust::default(),
@@ -146,6 +149,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         let kind = check::form(&message, self.config.id)?;
         self.trust.admit(&message, kind)?;
         guard::possible(&self.raw, &message, kind)?;
+        self.unheard.remove(&message.from);
         let stepped = self.raw.step(message);
         self.settle();
         stepped.map_err(|_| StepError::NotNow("raft declined it"))
@@ -278,8 +282,12 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         }
     }
 
-    /// Messages to this node were dropped or could not be delivered: probe it before sending more.
+    /// Messages to this node were dropped or could not be delivered: probe it before sending more, and neither promote it
+    /// nor hand over to it before it is heard again.
     pub fn unreachable(&mut self, id: NodeId) {
+        if self.raw.raft.prs().get(id).is_some() {
+            self.unheard.insert(id);
+        }
         self.raw.report_unreachable(id);
         self.settle();
     }

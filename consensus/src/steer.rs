@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use raft::eraftpb::ConfState;
-use raft::{ProgressState, ProgressTracker, StateRole, Storage};
+use raft::{ProgressState, StateRole, Storage};
 
 use crate::driver::Driver;
 use crate::{Change, ConfChangeError, Fault, NodeId, Packer, Standing};
@@ -90,7 +90,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             return Ok(());
         }
         let conf = self.conf_state();
-        match due(&conf, &self.standings, self.config.id, raft.prs(), raft.raft_log.committed, self.config.caught_up_entries) {
+        match self.due(&conf) {
             None => Ok(()),
             Some(Due::HandOver(to)) => {
                 self.raw.transfer_leader(to);
@@ -104,36 +104,39 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             },
         }
     }
-}
 
-/// What a leader of a group configured as `conf` does next: hands over if it must leave and somebody can follow it, else
-/// removes, promotes, adds, in this order, the smallest id first.
-fn due(
-    conf: &ConfState,
-    standings: &BTreeMap<NodeId, Standing>,
-    own: NodeId,
-    progress: &ProgressTracker,
-    committed: u64,
-    caught_up: u64,
-) -> Option<Due> {
-    let standing = |node: NodeId| standings.get(&node).copied().unwrap_or_default();
-    let active = |node: NodeId| progress.get(node).filter(|p| p.recent_active && p.state == ProgressState::Replicate);
-    if standing(own) == Standing::Out {
-        let heirs = conf.voters.iter().filter(|node| **node != own && standing(**node) != Standing::Out);
-        if let Some((_, node)) = heirs.filter_map(|node| Some((active(*node)?.matched, *node))).max() {
-            return Some(Due::HandOver(node));
+    /// What a leader of a group configured as `conf` does next: hands over if it must leave and somebody can follow it, else
+    /// removes, promotes, adds, in this order, the smallest id first.
+    fn due(&self, conf: &ConfState) -> Option<Due> {
+        let own = self.config.id;
+        let standing = |node: NodeId| self.standings.get(&node).copied().unwrap_or_default();
+        if standing(own) == Standing::Out {
+            let heirs = conf.voters.iter().filter(|node| **node != own && standing(**node) != Standing::Out);
+            if let Some((_, node)) = heirs.filter_map(|node| Some((self.follows(*node)?, *node))).max() {
+                return Some(Due::HandOver(node));
+            }
+            // Nobody to hand over to yet: a learner may become one.
         }
-        // Nobody to hand over to yet: a learner may become one.
+        let members = || conf.voters.iter().chain(&conf.learners).copied();
+        let remove = members().filter(|node| *node != own && standing(*node) == Standing::Out).min().map(Change::Remove);
+        let enough = self.raw.raft.raft_log.committed.saturating_sub(self.config.caught_up_entries);
+        let ready = |node: &NodeId| standing(*node) == Standing::Voter && self.follows(*node).is_some_and(|matched| matched >= enough);
+        let promote = || conf.learners.iter().copied().find(ready).map(Change::Promote);
+        let wanted = |(node, standing): (&NodeId, &Standing)| {
+            (matches!(standing, Standing::Learner | Standing::Voter) && !members().any(|member| member == *node)).then_some(*node)
+        };
+        let add = || self.standings.iter().find_map(wanted).map(Change::AddLearner);
+        remove.or_else(promote).or_else(add).map(Due::Propose)
     }
-    let members = || conf.voters.iter().chain(&conf.learners).copied();
-    let remove = members().filter(|node| *node != own && standing(*node) == Standing::Out).min().map(Change::Remove);
-    let ready = |node: &NodeId| {
-        standing(*node) == Standing::Voter && active(*node).is_some_and(|p| p.matched.saturating_add(caught_up) >= committed)
-    };
-    let promote = || conf.learners.iter().copied().find(ready).map(Change::Promote);
-    let wanted = |(node, standing): (&NodeId, &Standing)| {
-        (matches!(standing, Standing::Learner | Standing::Voter) && !members().any(|member| member == *node)).then_some(*node)
-    };
-    let add = || standings.iter().find_map(wanted).map(Change::AddLearner);
-    remove.or_else(promote).or_else(add).map(Due::Propose)
+
+    /// How far a node follows this leader; none if it does not.
+    ///
+    /// Raft makes a probe of whoever was out of reach, and sends it entries one message at a time until it acknowledges
+    /// something new. On a ledger where nothing happens nothing new comes: a probe that lacks nothing follows as well.
+    fn follows(&self, node: NodeId) -> Option<u64> {
+        let raft = &self.raw.raft;
+        let progress = raft.prs().get(node).filter(|p| p.recent_active && !self.unheard.contains(&node))?;
+        let lacks_nothing = progress.matched == raft.raft_log.last_index();
+        (progress.state == ProgressState::Replicate || lacks_nothing).then_some(progress.matched)
+    }
 }

@@ -537,3 +537,35 @@ fn run_applier(
 pub fn is_snapshot(message: &Message) -> bool {
     message.msg_type == MessageType::MsgSnapshot as i32
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    const WHY: &str = "the example broke an invariant: see the message before";
+
+    #[test]
+    fn a_thread_that_dies_stops_the_node() {
+        let (fatal, mut stops) = unbounded_channel();
+        spawn("example", &fatal, || {}).unwrap().join().unwrap();
+        assert!(stops.try_recv().is_err(), "one that ends by itself stops nothing");
+        assert!(spawn("example", &fatal, || panic!("as planned")).unwrap().join().is_err());
+        assert_eq!(stops.try_recv().unwrap().0, WHY);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_dies_stops_the_node() {
+        let (fatal, mut stops) = unbounded_channel();
+        let handle = tokio::runtime::Handle::current();
+        watch_over(&handle, "task that ends by itself", &fatal, async {});
+        watch_over(&handle, "example", &fatal, async {
+            tokio::task::yield_now().await;
+            panic!("as planned");
+        });
+        drop(fatal);
+        assert_eq!(stops.recv().await.unwrap().0, WHY);
+        assert!(stops.recv().await.is_none());
+    }
+}

@@ -11,7 +11,8 @@
 //! file's order ([`report`]).
 //!
 //! Answers of the ledger are for ever: a row that was refused in a record stays refused for this
-//! file. Whoever mends the cause sends the row in another file.
+//! file. Whoever mends the cause sends the row in another file. Rows whose command policy allowed when the file was first sent,
+//! and does not allow now, are not sent: they are answered `too-large`, and go in another file too.
 
 pub mod chunk;
 pub mod journal;

@@ -145,20 +145,18 @@ pub async fn issue_file(
 }
 
 impl Import {
-    /// Refuses to send what the ledger would refuse for ever: a command that was cut when policy allowed more, unless it was
-    /// taken then.
-    async fn check_size(&self, prepared: &Prepared, items: usize) -> Result<(), ClientError> {
+    /// Why a command is not sent, if the ledger would refuse it for ever: it was cut when policy allowed more, and was not taken
+    /// then. Its rows are answered like others that are refused, and the import goes on.
+    async fn outgrown(&self, prepared: &Prepared, items: usize) -> Result<Option<Refusal>, ClientError> {
         if items <= self.most {
-            return Ok(());
+            return Ok(None);
         }
-        match self.client.connection.command_status(&prepared.id, prepared.not_after_ms).await? {
-            CommandKnown::Recorded(_) | CommandKnown::Pending | CommandKnown::Invalid => Ok(()),
-            CommandKnown::Unknown => Err(ClientError::Usage(format!(
-                "policy issue.items.max is {} now, and this file's rows were put together when it was more: send the rows that were not \
-                 accepted in a file of their own",
-                self.most
-            ))),
+        let known = self.client.connection.command_status(&prepared.id, prepared.not_after_ms).await?;
+        if !matches!(known, CommandKnown::Unknown) {
+            return Ok(None);
         }
+        let why = "and was more when this file's rows were put together: send these in a file of their own";
+        Ok(Some(Refusal::new(Reason::TooLarge, format!("policy issue.items.max is {} now, {why}", self.most))))
     }
 }
 
@@ -285,7 +283,10 @@ async fn send(
         let (refused, kept, prepared) = build(import, unit, chunk, &rows, generation).await?;
         refused.into_iter().for_each(|(at, refusal)| put(reports, chunk, at, refusal, None));
         let Some(prepared) = prepared else { return Ok(()) };
-        import.check_size(&prepared, kept.len()).await?;
+        if let Some(refusal) = import.outgrown(&prepared, kept.len()).await? {
+            kept.iter().for_each(|at| put(reports, chunk, *at, refusal.clone(), None));
+            return Ok(());
+        }
         let mut answer = import.client.connection.submit_within(&prepared, import.patience).await?;
         if answer == Answer::Invalid
             && let Some(recorded) = import.client.is_really_invalid(&prepared).await?

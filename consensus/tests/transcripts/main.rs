@@ -219,6 +219,11 @@ impl Group {
         Ok(said)
     }
 
+    fn stand(&mut self, id: NodeId, standing: Standing) {
+        self.standings.insert(id, standing);
+        self.nodes.iter_mut().for_each(|n| n.driver.set_standings(self.standings.clone()));
+    }
+
     fn settle(&mut self) -> Result<(), Box<dyn Error>> {
         for _ in 0..100 {
             for id in 1..=self.nodes.len() as NodeId {
@@ -285,8 +290,7 @@ impl goldenscript::Runner for Group {
                     "out" => Standing::Out,
                     other => return Err(format!("there is no standing {other}").into()),
                 };
-                self.standings.insert(*id, standing);
-                self.nodes.iter_mut().for_each(|n| n.driver.set_standings(self.standings.clone()));
+                self.stand(*id, standing);
             }
             Command::Propose(id, word, node) => {
                 let change = match word.as_str() {
@@ -333,4 +337,34 @@ fn reads_and_transfer() {
 #[test]
 fn a_node_joins_and_another_leaves() {
     script("membership", 4);
+}
+
+/// Without a script: it is about what comes in the end.
+#[test]
+fn a_learner_that_was_out_of_reach_gets_its_vote_though_nothing_new_is_written() {
+    let mut group = Group::new(4);
+    group.node(1).unwrap().driver.campaign();
+    group.settle().unwrap();
+    group.stand(4, Standing::Learner);
+    group.node(1).unwrap().driver.tick();
+    group.settle().unwrap();
+    let (leader, learner) = (group.node(1).unwrap().driver.status(), group.node(4).unwrap().driver.status());
+    assert_eq!((leader.learners, leader.last_index), (vec![4], learner.last_index));
+
+    // It has everything, and is killed before the leader looks again. Nobody promotes it as it is.
+    group.stand(4, Standing::Voter);
+    group.node(1).unwrap().driver.unreachable(4);
+    for _ in 0..2 {
+        group.node(1).unwrap().driver.tick();
+        group.poll(1).unwrap();
+        group.wire.retain(|m| decode(m).is_ok_and(|m| m.to != 4));
+    }
+    group.settle().unwrap();
+    assert_eq!(group.node(1).unwrap().driver.status().last_index, leader.last_index);
+    // Back again, it answers a heartbeat; there is nothing else that it could be sent.
+    for _ in 0..2 {
+        group.node(1).unwrap().driver.tick();
+        group.settle().unwrap();
+    }
+    assert_eq!(group.node(1).unwrap().driver.status().voters, [1, 2, 3, 4]);
 }

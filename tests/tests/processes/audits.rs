@@ -1,7 +1,9 @@
 //! The auditor as a command: what it trusts, what it says it left out, what it goes on from.
 
 use serde_json::Value;
-use vermilion_tests::{Ledger, Rows, until};
+use tempfile::TempDir;
+use vermilion_client::Config;
+use vermilion_tests::{Ledger, Rows, run, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_is_audited_under_the_configurations_trust() {
@@ -84,6 +86,26 @@ async fn a_backup_of_a_node_that_goes_on_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backup_to_another_file_system_is_refused_and_leaves_nothing() {
+    let mut ledger = Ledger::start().await;
+    ledger.stop_all();
+    // In memory: never where the data lie.
+    let elsewhere = TempDir::with_prefix_in("vermilion-test-", "/dev/shm").unwrap();
+    let (name, folder) = (ledger.names().remove(0), elsewhere.path().join("backups"));
+    let path = ledger.node_dir(&name).join("node.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let other = text.replace("backups = \"backups\"", &format!("backups = \"{}\"", folder.display()));
+    assert_ne!(other, text);
+    std::fs::write(&path, other).unwrap();
+    ledger.start_all().await;
+    let config = ledger.dir().join("client.toml").display().to_string();
+    let (code, out, err) = ledger.vermilion(&["--config", &config, "cluster", "backup", &name]);
+    assert!(code == 2 && out.is_empty() && err.contains("lies on another file system than the data"), "exit code {code}: {out}{err}");
+    assert!(!err.contains("no node answers"), "{err}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tiles_of_running_nodes_show_the_trees_consistency_and_no_more() {
     let ledger = Ledger::start().await;
     let rows = Rows::fresh(ledger.dir(), &ledger.sample, 100);
@@ -139,4 +161,27 @@ async fn a_watch_stays_over_a_ledger_that_grows_and_ends_at_a_node_that_went_bac
     assert!(alarm.contains("rollback"), "{alarm}");
     let evidence = std::fs::read_dir(&kept).unwrap().count();
     assert!(evidence >= 2 && std::fs::read_to_string(&figures).unwrap().contains("vermilion"), "{evidence} files");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_takes_no_founder_for_another() {
+    let ledger = Ledger::start().await;
+    ledger.settled().await;
+    // Two of them stand in each other's place. What they show is the ledger's, and none of it is their own.
+    let folder = ledger.dir();
+    let mut config = Config::parse(&std::fs::read_to_string(folder.join("client.toml")).unwrap(), folder).unwrap();
+    let [own, one, other] = config.nodes.as_mut_slice() else { panic!("three founders") };
+    std::mem::swap(&mut one.http, &mut other.http);
+    let (own, mut strange) = (own.name.clone(), vec![one.name.clone(), other.name.clone()]);
+    std::fs::write(folder.join("swapped.toml"), config.to_toml().unwrap()).unwrap();
+    let watch = "vermilion --config swapped.toml audit --watch --interval 1 --stall 1 --rounds 3 --keep swapped --json";
+    let (code, out, err) = run(folder, watch);
+    assert_eq!(code, 1, "{out}{err}");
+    let alarms: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said = |alarm: &Value| alarm["alarm"] == "stalled" && alarm["message"].as_str().is_some_and(|why| why.contains("certificate"));
+    assert!(alarms.iter().all(said), "{out}");
+    let mut named: Vec<String> = alarms.iter().map(|alarm| alarm["node"].as_str().unwrap().to_owned()).collect();
+    named.sort();
+    strange.sort();
+    assert_eq!(named, strange, "{own} is where it should be");
 }

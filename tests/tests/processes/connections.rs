@@ -14,7 +14,10 @@ use vermilion_identity::x509::{chain_from_pem, from_pem};
 use vermilion_identity::{AuthorityCertificate, AuthorityName, Certificate, Kind, Serial, Subject, Validity, authority};
 use vermilion_proto::ledger_client::LedgerClient;
 use vermilion_proto::peer_client::PeerClient;
-use vermilion_proto::{CatchUpRequest, ClusterRequest, CommandState, CosignRequest, LedgerHead, Message as _, RaftFrame};
+use vermilion_proto::{
+    CatchUpRequest, ClusterRequest, CommandState, CosignRequest, DiscloseRequest, EndorsementRequest, LedgerHead, Message as _,
+    PlaceRequest, RaftFrame, RecordHashesRequest, StateRequest, SubmitRequest,
+};
 use vermilion_registry::reason::Reason;
 use vermilion_tests::{Ledger, http, until};
 
@@ -45,7 +48,7 @@ pub fn channel(ledger: &Ledger, node: usize, credential: Option<Credential>) -> 
 }
 
 /// What an operator of the sample city shows.
-fn operators(ledger: &Ledger, unit: &str, post: &str) -> (Credential, Certificate) {
+pub fn operators(ledger: &Ledger, unit: &str, post: &str) -> (Credential, Certificate) {
     let keys = ledger.dir().join("keys");
     let der = der_of(&keys.join(format!("{unit}-{post}.cert.pem")));
     let key = key_of(&keys.join(format!("{unit}-{post}.pem")));
@@ -171,7 +174,7 @@ async fn a_certificate_is_good_for_its_own_unit_and_service() {
     let row = vermilion_tests::Rows::fresh(ledger.dir(), &ledger.sample, 400).of_unit(&unit).remove(0);
     let tags = issuer.tags(&ledger.client, &row).await.unwrap();
     let prepared = issuer.prepare(&row, &tags).unwrap();
-    let request = vermilion_proto::SubmitRequest { tag: 1, submission: prepared.submission.clone() };
+    let request = SubmitRequest { tag: 1, submission: prepared.submission.clone() };
     let size = ledger.settled().await;
     // Another unit's certificate, and a node's: refused at the door, and nothing is recorded.
     let (others, _) = operators(&ledger, &city, "approve");
@@ -245,6 +248,47 @@ async fn a_revocation_cuts_open_connections_within_a_second() {
             until(what, async || ledger.trail(name).lines().any(told).then_some(())).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_behind_hears_a_certificate_that_it_does_not_know_and_gives_it_nothing() {
+    let mut ledger = Ledger::start().await;
+    let names = ledger.names();
+    // A node's, made with the ledger's own issuing key, and in no record.
+    let like = nodes(&ledger, &names[1]).certificate().clone();
+    let unknown = issued(&ledger, &like, &SigningKey::generate().unwrap(), like.validity);
+    let way = |ledger: &Ledger| channel(ledger, 0, Some(unknown.clone()));
+    let refused = |said: &String| said.contains("CertificateUnknown");
+    until("its refusal", async || answered(way(&ledger)).await.err().filter(refused)).await;
+    // Alone it cannot find out whether it is up to date.
+    for name in &names[1..] {
+        ledger.kill(name);
+    }
+    let frame = || tokio_stream::once(RaftFrame { from: 2, ledger_id: ledger.client.ledger_id().to_vec(), ..Default::default() });
+    until("an ear for Raft's messages", async || PeerClient::new(way(&ledger)).raft(frame()).await.ok()).await;
+    let mut peer = PeerClient::new(way(&ledger));
+    let asked = [
+        ("records", peer.catch_up(CatchUpRequest { from: 0, to: 1 }).await.err()),
+        ("hashes", peer.record_hashes(RecordHashesRequest { from: 0, to: 1 }).await.err()),
+        ("a state", peer.state(StateRequest { at_least: 1 }).await.err()),
+        ("a place", peer.place(PlaceRequest::default()).await.err()),
+        ("an endorsement", peer.endorsement(EndorsementRequest::default()).await.err()),
+        ("content", peer.disclose(DiscloseRequest::default()).await.err()),
+        ("a check", peer.check_content(SubmitRequest::default()).await.err()),
+        ("a command", peer.forward(tokio_stream::once(SubmitRequest::default())).await.err()),
+    ];
+    for (what, status) in asked {
+        let status = status.expect(what);
+        assert!(status.message().contains("does not know the certificate"), "{what}: {status}");
+    }
+    let said = answered(way(&ledger)).await.unwrap_err();
+    assert!(said.contains("unknown-certificate"), "{said}");
+    assert!(ledger.trail(&names[0]).contains("peer: not recorded here"));
+    // With the others it is up to date, and hears it no more.
+    for name in &names[1..] {
+        ledger.launch(name);
+    }
+    until("the end of it", async || answered(way(&ledger)).await.err().filter(refused)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

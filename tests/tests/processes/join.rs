@@ -1,6 +1,6 @@
 //! A fourth node: admitted step by step, joined under kills, promoted, made leader, banned, and back under a new id.
 
-use crate::connections::{answered, channel, credential};
+use crate::connections::{answered, channel, credential, operators};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,9 +10,10 @@ use vermilion_client::manage::NewOperator;
 use vermilion_client::signer::Signatory;
 use vermilion_crypto::SigningKey;
 use vermilion_proto::body::Of;
+use vermilion_proto::ledger_client::LedgerClient;
 use vermilion_proto::{
-    ApplyAdmission, ApproveAdmission, BanSystem, Body, Command, CommandState, ConnectSystem, GenesisNode, Head, RemedySystem, ReportTest,
-    RetireSystem, TestReport, Unit,
+    ApplyAdmission, ApproveAdmission, BanSystem, Body, CheckpointRequest, ClusterRequest, Command, CommandState, ConnectSystem,
+    GenesisNode, Head, LicenceStatusRequest, RemedySystem, ReportTest, RetireSystem, TagsRequest, TestReport, Unit,
 };
 use vermilion_registry::Kind;
 use vermilion_registry::codes::uscc;
@@ -255,9 +256,14 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
     .await;
     ledger.issue_all(&rows[1]).await;
 
+    let founders: Vec<String> = ledger.names().into_iter().filter(|n| n != NAME).collect();
+    // Somebody asks it something, and stays connected.
+    let asking = operators(&ledger, ledger.client.managing_unit(), "approve").0;
+    let mut asked = LedgerClient::new(channel(&ledger, founders.len(), Some(asking)));
+    until("an answer", async || asked.get_checkpoint(CheckpointRequest::default()).await.ok()).await;
+
     // Banned while it leads: another leads, it is out of the group, and nothing is taken from it any more.
     city.ban(&ledger).await;
-    let founders: Vec<String> = ledger.names().into_iter().filter(|n| n != NAME).collect();
     for name in &founders {
         until("a group without the banned node", async || ledger.log(name).contains("change=Remove(4)").then_some(())).await;
     }
@@ -283,6 +289,14 @@ async fn a_node_joins_leads_is_banned_and_comes_back_under_a_new_id() {
         until(path, async || (http::get(&its, path).await.code == 503).then_some(())).await;
     }
     assert_eq!(http::get(&its, "/v1/health").await.code, 200);
+    let refused = [
+        asked.get_checkpoint(CheckpointRequest::default()).await.err(),
+        asked.licence_status(LicenceStatusRequest::default()).await.err(),
+        asked.sign_status(LicenceStatusRequest::default()).await.err(),
+        asked.tags(TagsRequest::default()).await.err(),
+    ];
+    assert!(refused.iter().all(|said| said.as_ref().is_some_and(|said| said.message().contains("banned or retired"))), "{refused:?}");
+    asked.cluster(ClusterRequest { only_this: true }).await.unwrap();
     ledger.kill(NAME);
     load.end().await;
     ledger.issue_all(&rows[2]).await;

@@ -15,6 +15,7 @@ mod fixtures;
 mod forged;
 mod founding;
 mod glass;
+mod imports;
 mod join;
 mod kill;
 mod left_behind;
