@@ -136,9 +136,12 @@ fn one_or_more<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>
 pub struct OutsideWitness {
     /// Its verifier key, `<name>+<key id>+<base64>`, of kind 0x04.
     pub key: String,
-    /// Its submission prefix, `http://…`. Without one this node does not ask it, and keeps and counts what
-    /// other nodes were answered.
+    /// Its submission prefix, `http://…` or `https://…`. Without one this node does not ask it, and keeps and
+    /// counts what other nodes were answered.
     pub url: Option<String>,
+    /// For https: a PEM file of the authorities that may vouch for the host's name. None is built in; the
+    /// system's bundle will do.
+    pub ca: Option<PathBuf>,
     /// How long one question may take, in milliseconds.
     #[serde(default = "default_witness_timeout_ms")]
     pub timeout_ms: u64,
@@ -289,6 +292,7 @@ impl Config {
             .chain(&mut config.keys.ledger)
             .chain(&mut config.keys.vault)
             .chain(&mut config.keys.passphrase_file)
+            .chain(config.witness.iter_mut().filter_map(|witness| witness.ca.as_mut()))
             .chain(config.tls.as_mut().into_iter().flat_map(Tls::files))
         {
             *file = base.join(&*file);
@@ -352,10 +356,12 @@ impl Config {
                 Ok(_) => return value("witness.key", "is not a cosigning key (kind 0x04)"),
                 Err(e) => return Err(ConfigError::Value { key: "witness.key", why: e.to_string() }),
             }
-            if let Some(url) = &witness.url
-                && WitnessClient::new(url, Self::outside(witness), Duration::from_millis(witness.timeout_ms)).is_none()
-            {
-                return value("witness.url", "must be http://host[:port][/path]: for https put a proxy of your own in front");
+            match (&witness.url, &witness.ca) {
+                (Some(url), ca) => {
+                    WitnessClient::new(url, ca.as_deref(), Self::outside(witness), Duration::from_millis(witness.timeout_ms))?;
+                }
+                (None, Some(_)) => return value("witness.ca", "is for a url with https, and there is none"),
+                (None, None) => {}
             }
             if !(100..=60_000).contains(&witness.timeout_ms) {
                 return value("witness.timeout_ms", "must lie between 100 and 60000");
@@ -383,6 +389,8 @@ impl Config {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use vermilion_crypto::SigningKey;
+    use vermilion_identity::{AuthorityName, Serial, Validity, authority::make_root, x509};
 
     const GOOD: &str = r#"
 name = "city"
@@ -429,7 +437,7 @@ lookup = "lookup.pem"
 
     #[test]
     fn outside_witnesses_are_named_whole_or_not_at_all() {
-        let public = vermilion_crypto::SigningKey::from_seed(&[7; 32]).public();
+        let public = SigningKey::from_seed(&[7; 32]).public();
         let key = VerifierKey { name: "witness.example".into(), kind: KeyKind::Cosignature, key: public }.to_string();
         assert!(key.starts_with(COSIGNING));
         let good =
@@ -445,7 +453,8 @@ lookup = "lookup.pem"
             ("need = 1", "need = 0", "witnesses.need"),
             ("\"closed\"", "\"maybe\"", "maybe"),
             ("[witnesses]\nneed = 1\notherwise = \"closed\"\n", "", "witnesses"),
-            ("http://", "https://", "witness.url"),
+            ("http://", "ftp://", "witness.url"),
+            ("http://", "https://", "witness.ca"),
             ("http://127.0.0.1:9/w/", "http://", "witness.url"),
             (key.as_str(), LEDGER_KEY, "witness.key"),
             (key.as_str(), "x", "witness.key"),
@@ -456,5 +465,42 @@ lookup = "lookup.pem"
             assert!(error.contains(names), "{error}");
         }
         assert!(load(&format!("{GOOD}[witnesses]\nneed = 1\notherwise = \"open\"\n")).unwrap_err().to_string().contains("witnesses"));
+    }
+
+    /// The PEM of some authority.
+    fn authority() -> String {
+        let name = AuthorityName { trust_domain: "witness.example".into(), unit: "11440300MB0X00019K".into(), name: "Root".into() };
+        let validity = Validity { not_before_ms: 0, not_after_ms: 86_400_000 };
+        let root = make_root(&SigningKey::from_seed(&[8; 32]), &name, &Serial::new(&[1]).unwrap(), validity).unwrap();
+        x509::to_pem(root.der()).unwrap()
+    }
+
+    #[test]
+    fn a_witness_over_https_is_believed_under_authorities_that_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.pem"), authority()).unwrap();
+        std::fs::write(dir.path().join("empty.pem"), "").unwrap();
+        let key = VerifierKey { name: "witness.example".into(), kind: KeyKind::Cosignature, key: SigningKey::from_seed(&[7; 32]).public() };
+        let asked = |lines: &str| {
+            let path = dir.path().join("node.toml");
+            let rule = "[witnesses]\nneed = 1\notherwise = \"open\"\n";
+            std::fs::write(&path, format!("{GOOD}[[witness]]\nkey = \"{key}\"\n{lines}\n{rule}")).unwrap();
+            Config::load(&path).map_err(|e| e.to_string())
+        };
+        // Paths are relative to the configuration.
+        let config = asked("url = \"https://witness.example/w1\"\nca = \"ca.pem\"").unwrap();
+        assert_eq!(config.witness[0].ca, Some(dir.path().join("ca.pem")));
+        assert!(asked("url = \"https://[::1]:8443/\"\nca = \"ca.pem\"").is_ok());
+        for (lines, names) in [
+            ("url = \"https://witness.example/\"", "witness.ca: must name"),
+            ("url = \"https://witness.example/\"\nca = \"away.pem\"", "away.pem"),
+            ("url = \"https://witness.example/\"\nca = \"empty.pem\"", "empty.pem: there is no authority's certificate"),
+            ("url = \"http://witness.example/\"\nca = \"ca.pem\"", "witness.ca: is for a url with https"),
+            ("ca = \"ca.pem\"", "witness.ca: is for a url with https"),
+            ("url = \"https://a..b/\"\nca = \"ca.pem\"", "witness.url: a..b is no name"),
+        ] {
+            let error = asked(lines).unwrap_err();
+            assert!(error.starts_with("witness.") && error.contains(names), "{error}");
+        }
     }
 }

@@ -239,7 +239,8 @@ impl Node {
         spawn("relay", &guard, move || relayed.into_iter().try_for_each(|event| to_driver.send(event)).unwrap_or(()))?;
         watch_over(handle, "witness", &guard, Arc::clone(&witness).run(me.raft_id, peers.clone(), points));
         watch_over(handle, "backfill", &guard, backfill.run());
-        for feeder in outside::feeders(config, &witness, &peers, me.raft_id, &store, &edge, &metrics) {
+        let feeders = outside::feeders(config, &witness, &peers, me.raft_id, &store, &edge, &metrics).map_err(|e| e.to_string())?;
+        for feeder in feeders {
             watch_over(handle, "feeder", &guard, feeder.run());
         }
         let handout = keys.issuing.as_ref().and_then(|_| Handout::of(&keys));

@@ -6,8 +6,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
-use rustls::{ClientConfig, RootCertStore, crypto::ring, version::TLS13};
+use rustls::{ClientConfig, pki_types::ServerName, time_provider::DefaultTimeProvider};
 use std::error::Error;
 use std::io;
 use std::path::Path;
@@ -19,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::codegen::http::{Request, Uri, header};
-use vermilion_identity::tls::no_name;
+use vermilion_identity::tls::{no_name, outside_config};
 use vermilion_proto::Bytes;
 
 /// Within which an answer must be there, connection and body together.
@@ -44,15 +43,7 @@ impl Believed {
     }
 
     fn of_pem(pem: &[u8]) -> Result<Self, String> {
-        let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
-        let mut roots = RootCertStore::empty();
-        // A bundle may hold some that are not read here.
-        if roots.add_parsable_certificates(certificates).0 == 0 {
-            return Err("there is no authority's certificate in it".into());
-        }
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(&[&TLS13]);
-        let mut config = builder.map_err(|e| e.to_string())?.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let config = outside_config(pem, &[b"http/1.1"], Arc::new(DefaultTimeProvider)).map_err(|e| e.to_string())?;
         Ok(Self { config: Arc::new(config), by_name: true })
     }
 
@@ -211,8 +202,8 @@ mod tests {
     const DAY: u64 = 86_400_000;
     const UNIT: &str = "11440300MB0X00019K";
 
-    fn clock() -> Arc<rustls::time_provider::DefaultTimeProvider> {
-        Arc::new(rustls::time_provider::DefaultTimeProvider)
+    fn clock() -> Arc<DefaultTimeProvider> {
+        Arc::new(DefaultTimeProvider)
     }
 
     /// A ledger's authority, and the credential of one of its nodes.

@@ -6,24 +6,33 @@ use crate::tls::{
     verifier::Verifier,
 };
 use rustls::{
-    ClientConfig, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig,
     client::Resumption,
     crypto::{CryptoProvider, ring},
-    pki_types::ServerName,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
     server::{NoServerSessionStorage, WebPkiClientVerifier},
     time_provider::TimeProvider,
     version::TLS13,
 };
 use std::{net::IpAddr, sync::Arc};
 
-/// A configuration that rustls refuses.
+/// Why there is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("TLS cannot be configured: {0}")]
-pub struct TlsError(String);
+pub enum TlsError {
+    /// rustls refuses it.
+    #[error("TLS cannot be configured: {0}")]
+    Refused(String),
+    /// What should name authorities is no PEM.
+    #[error("it is no PEM: {0}")]
+    NoPem(String),
+    /// It names none that can be read.
+    #[error("there is no authority's certificate in it")]
+    NoAuthority,
+}
 
 impl From<rustls::Error> for TlsError {
     fn from(error: rustls::Error) -> Self {
-        Self(error.to_string())
+        Self::Refused(error.to_string())
     }
 }
 
@@ -88,6 +97,24 @@ pub fn client_config(
     config.enable_early_data = false;
     // A node is known by its certificate, not by the name under which it was reached.
     config.enable_sni = false;
+    config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+    Ok(config)
+}
+
+/// A client's configuration towards somebody outside the ledger. One of the authorities in this PEM must have vouched for
+/// the name under which the server is asked; a system's whole bundle will do. The client shows no certificate.
+pub fn outside_config(authorities: &[u8], protocols: &[&[u8]], clock: Arc<dyn TimeProvider>) -> Result<ClientConfig, TlsError> {
+    let read = CertificateDer::pem_slice_iter(authorities).collect::<Result<Vec<_>, _>>();
+    let mut roots = RootCertStore::empty();
+    // A bundle may hold some that are not read here.
+    if roots.add_parsable_certificates(read.map_err(|e| TlsError::NoPem(e.to_string()))?).0 == 0 {
+        return Err(TlsError::NoAuthority);
+    }
+    let mut config = ClientConfig::builder_with_details(provider(), clock)
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
     config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
     Ok(config)
 }

@@ -5,6 +5,9 @@
 //! no host name compared: a node is known by what its certificate names. Sessions are never resumed,
 //! so every connection is judged anew. TLS 1.2 is not compiled in.
 //!
+//! Who is outside the ledger (a witness, tiles of others, a webhook) is believed under authorities that
+//! somebody named, for its host's name ([`outside_config`]). None is built in.
+//!
 //! This module makes configurations; sockets are the caller's.
 
 mod config;
@@ -15,6 +18,6 @@ mod judge;
 mod tests;
 mod verifier;
 
-pub use config::{ClientAuth, TlsError, client_config, no_name, server_config};
+pub use config::{ClientAuth, TlsError, client_config, no_name, outside_config, server_config};
 pub use credential::{Credential, CredentialSlot};
 pub use judge::{Expected, Pinned, Refusal, Standing, in_time, judge};

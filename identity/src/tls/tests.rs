@@ -8,7 +8,7 @@ use crate::{
     fixtures::{DAY, NOW, TestAuthority, authority_of, leaf, subject},
     serial::Serial,
     subject::Kind,
-    x509::Validity,
+    x509::{self, Validity},
 };
 use rustls::{
     AlertDescription, ClientConnection, Error, ServerConnection,
@@ -229,6 +229,43 @@ fn a_foreign_authority_is_refused_on_either_side() {
     let mut impostor = meeting(SYSTEM, Some(Ok(())));
     impostor.server = slot(&authority_of(10), Kind::Node { raft_id: 3 }, 30);
     assert_eq!(impostor.hold().unwrap_err(), ("client", Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)));
+}
+
+#[test]
+fn outside_the_ledger_an_authority_that_is_named_vouches_for_the_hosts_name() {
+    use rustls::CertificateError as Rustls;
+    let (ours, other) = (authority_of(1), authority_of(10));
+    let asked = |authority: &TestAuthority, name: &'static str, now: u64| {
+        let (pem, clock) = (x509::to_pem(authority.root.der()).unwrap(), Arc::new(Clock(now)));
+        let server = server_config(slot(&ours, Kind::Node { raft_id: 3 }, 30), ClientAuth::None, &[b"http/1.1"], clock.clone()).unwrap();
+        let client = outside_config(pem.as_bytes(), &[b"http/1.1"], clock).unwrap();
+        let mut client = ClientConnection::new(Arc::new(client), ServerName::try_from(name).unwrap()).unwrap();
+        shake(&mut client, &mut ServerConnection::new(Arc::new(server)).unwrap())
+    };
+    let name = "nanshan.vermilion.example";
+    assert!(asked(&ours, name, NOW + DAY).is_ok());
+    assert!(matches!(asked(&other, name, NOW + DAY), Err(("client", Error::InvalidCertificate(_)))));
+    for host in ["futian.vermilion.example", "vermilion.example", "127.0.0.1"] {
+        let refused = asked(&ours, host, NOW + DAY);
+        assert!(matches!(refused, Err(("client", Error::InvalidCertificate(Rustls::NotValidForNameContext { .. })))), "{refused:?}");
+    }
+    let late = asked(&ours, name, NOW + 366 * DAY);
+    assert!(matches!(late, Err(("client", Error::InvalidCertificate(Rustls::ExpiredContext { .. })))), "{late:?}");
+}
+
+#[test]
+fn who_names_authorities_names_some() {
+    let clock = || Arc::new(Clock(NOW));
+    let named = |pem: &[u8]| outside_config(pem, &[b"http/1.1"], clock()).map(|_| ());
+    let root = x509::to_pem(authority_of(1).root.der()).unwrap();
+    let unread = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert_eq!(named(root.as_bytes()), Ok(()));
+    // A bundle may hold some that are not read here.
+    assert_eq!(named(format!("{unread}{root}").as_bytes()), Ok(()));
+    for bad in ["", "no certificate", unread] {
+        assert_eq!(named(bad.as_bytes()), Err(TlsError::NoAuthority), "{bad}");
+    }
+    assert!(matches!(named(b"-----BEGIN CERTIFICATE-----\nAAAA\n"), Err(TlsError::NoPem(_))));
 }
 
 #[test]

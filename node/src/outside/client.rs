@@ -1,10 +1,15 @@
-//! The question to one witness over HTTP, bounded in time and bytes.
+//! The question to one witness over HTTP, in the clear or over TLS, bounded in time and bytes.
 
 use super::protocol::{Answer, AskError, MAX_PROOF, request, response};
+use crate::config::ConfigError;
+use crate::tls::Outward;
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::ServerName;
+use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
 use vermilion_ledger::{Digest, SignatureLine, SignedNote, Witness};
 
@@ -17,25 +22,27 @@ const ROUNDS: usize = 3;
 pub struct WitnessClient {
     address: axum::http::Uri,
     witness: Witness,
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: Client<Outward, Full<Bytes>>,
     timeout: Duration,
 }
 
 impl WitnessClient {
-    /// For the witness with this submission prefix, `http://host[:port][/path]`; `None` if it is no such
-    /// prefix. `timeout` bounds each question, connection and answer together.
-    #[must_use]
-    pub fn new(prefix: &str, witness: Witness, timeout: Duration) -> Option<Self> {
-        let address: axum::http::Uri = format!("{}/add-checkpoint", prefix.trim_end_matches('/')).parse().ok()?;
-        if address.scheme_str() != Some("http") || address.host().is_none() || address.query().is_some() {
-            return None;
-        }
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(timeout));
-        connector.set_nodelay(true);
+    /// For the witness with this submission prefix, `http[s]://host[:port][/path]`. Over https the authorities in the PEM file
+    /// `ca` vouch for the host's name, and nobody else. `timeout` bounds each question, connection and answer together.
+    pub fn new(prefix: &str, ca: Option<&Path>, witness: Witness, timeout: Duration) -> Result<Self, ConfigError> {
+        let not_so = || unusable("witness.url", "must be http://host[:port][/path], or https");
+        let address: axum::http::Uri = format!("{}/add-checkpoint", prefix.trim_end_matches('/')).parse().map_err(|_| not_so())?;
+        let host = address.host().filter(|_| address.query().is_none()).ok_or_else(not_so)?;
+        let connector = match (address.scheme_str(), ca) {
+            (Some("http"), None) => Outward::plain(timeout),
+            (Some("http"), Some(_)) => return Err(unusable("witness.ca", "is for a url with https: nobody shows a certificate over http")),
+            (Some("https"), Some(file)) => over_tls(host, file, timeout)?,
+            (Some("https"), None) => return Err(unusable("witness.ca", "must name the authorities (PEM) that are believed over https")),
+            _ => return Err(not_so()),
+        };
         // One task asks; more connections would only wait.
         let http = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_max_idle_per_host(1).build(connector);
-        Some(Self { address, witness, http, timeout })
+        Ok(Self { address, witness, http, timeout })
     }
 
     /// The witness.
@@ -49,7 +56,7 @@ impl WitnessClient {
         let body = Full::new(Bytes::from(request(old, proof, &note.to_bytes())));
         let question = axum::http::Request::post(self.address.clone()).body(body).map_err(|e| AskError::Local(e.to_string()))?;
         let asked = async {
-            let answer = self.http.request(question).await.map_err(|e| AskError::Unreachable(e.to_string()))?;
+            let answer = self.http.request(question).await.map_err(|e| AskError::Unreachable(told(&e)))?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, MAX_ANSWER)
                 .collect()
@@ -98,6 +105,24 @@ impl WitnessClient {
         }
         Err(AskError::Unsettled)
     }
+}
+
+fn unusable(key: &'static str, why: impl Into<String>) -> ConfigError {
+    ConfigError::Value { key, why: why.into() }
+}
+
+fn over_tls(host: &str, ca: &Path, timeout: Duration) -> Result<Outward, ConfigError> {
+    // An IPv6 address stands in brackets there, and only there.
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
+    let name = name.map_err(|_| unusable("witness.url", format!("{host} is no name that a certificate can bear")))?;
+    let because = |why: String| unusable("witness.ca", format!("{}: {why}", ca.display()));
+    let pem = std::fs::read(ca).map_err(|e| because(e.to_string()))?;
+    Outward::over_tls(name, &pem, timeout).map_err(|e| because(e.to_string()))
+}
+
+/// An error with its causes: that a client could not connect says nothing by itself.
+fn told(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", told(cause)))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Against witnesses over real sockets: an honest one, as small as the specification allows, and
-//! several that are not.
+//! several that are not. The certificates of those that speak TLS are made by the `openssl` program.
 
 use super::*;
 use axum::extract::State;
@@ -7,7 +7,15 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::post;
 use axum::{Router, http::StatusCode};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls::{ServerConfig, crypto::ring, version::TLS13};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use vermilion_crypto::SigningKey;
 use vermilion_ledger::{Checkpoint, KeyKind, TileStore, Tree, check_consistency, cosign, empty_root, key_id, leaf_hash, make_checkpoint};
 
@@ -78,10 +86,68 @@ async fn serve(router: Router) -> String {
     format!("http://{address}/w1/")
 }
 
-async fn honest() -> (Arc<Honest>, String) {
+fn honest_router() -> (Arc<Honest>, Router) {
     let me = Arc::new(Honest { key: witness_key(), seen: Mutex::new((0, empty_root())), asked: Mutex::default() });
     let router = Router::new().route("/w1/add-checkpoint", post(add_checkpoint)).with_state(Arc::clone(&me));
+    (me, router)
+}
+
+async fn honest() -> (Arc<Honest>, String) {
+    let (me, router) = honest_router();
     (me, serve(router).await)
+}
+
+/// A folder with an authority (`ca.pem`), and a certificate for these names under it (`witness.pem`, `key.pem`).
+fn certified(names: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let openssl = |more: &str| {
+        let arguments = format!("req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256 {more}");
+        let made = Command::new("openssl").args(arguments.split(' ')).current_dir(dir.path()).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    };
+    openssl("-subj /CN=authority -keyout ca-key.pem -out ca.pem");
+    let signed = "-subj /CN=witness -CA ca.pem -CAkey ca-key.pem -addext basicConstraints=CA:FALSE";
+    openssl(&format!("{signed} -addext subjectAltName={names} -keyout key.pem -out witness.pem"));
+    dir
+}
+
+/// A listener whose clients speak TLS.
+struct OverTls {
+    tcp: TcpListener,
+    tls: TlsAcceptor,
+}
+
+impl axum::serve::Listener for OverTls {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, address) = self.tcp.accept().await.unwrap();
+            // A client that does not believe the certificate goes away.
+            if let Ok(stream) = self.tls.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// Serves a router at 127.0.0.1 over TLS, with the certificate in this folder.
+async fn serve_over_tls(router: Router, certified: &TempDir) -> String {
+    let read = |name: &str| std::fs::read(certified.path().join(name)).unwrap();
+    let chain = CertificateDer::pem_slice_iter(&read("witness.pem")).collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(&read("key.pem")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(&[&TLS13]).unwrap();
+    let config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    let listener = OverTls { tcp, tls: TlsAcceptor::from(Arc::new(config)) };
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    format!("https://{address}/w1/")
 }
 
 /// A witness that answers every question with this.
@@ -102,11 +168,13 @@ impl TileStore for NoTiles {
 struct Log {
     tree: Tree,
     at: u64,
+    /// Under whose authority a witness is believed.
+    ca: Option<PathBuf>,
 }
 
 impl Log {
     fn new() -> Self {
-        Self { tree: Tree::new(), at: 0 }
+        Self { tree: Tree::new(), at: 0, ca: None }
     }
 
     fn grow(&mut self, leaves: std::ops::Range<u8>) {
@@ -124,7 +192,7 @@ impl Log {
     }
 
     async fn ask_for(&mut self, prefix: &str, note: &SignedNote) -> Result<SignatureLine, AskError> {
-        let client = WitnessClient::new(prefix, witness(), Duration::from_millis(500)).unwrap();
+        let client = WitnessClient::new(prefix, self.ca.as_deref(), witness(), Duration::from_millis(500)).unwrap();
         let (tree, size) = (self.tree.clone(), self.tree.size());
         client.cosign(&mut self.at, size, note, NOW, |old| tree.consistency(&NoTiles, old, size).map_err(|e| e.to_string())).await
     }
@@ -241,12 +309,76 @@ async fn a_witness_that_is_silent_or_away_is_not_waited_for() {
         format!("http://{}/", listener.local_addr().unwrap())
     };
     assert!(matches!(log.ask(&closed).await, Err(AskError::Unreachable(_))));
+    // A handshake that does not begin.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (mute, certified) = (format!("https://{}/", listener.local_addr().unwrap()), certified("IP:127.0.0.1"));
+    log.ca = Some(certified.path().join("ca.pem"));
+    assert_eq!(log.ask(&mute).await, Err(AskError::TimedOut));
     assert_eq!(log.at, 0);
 }
 
+#[tokio::test]
+async fn over_tls_a_witness_is_believed_under_the_authority_that_is_named_and_its_own_name() {
+    let (good, other, elsewhere) = (certified("IP:127.0.0.1"), certified("IP:127.0.0.1"), certified("DNS:witness.example"));
+    let (witness_server, router) = honest_router();
+    let prefix = serve_over_tls(router.clone(), &good).await;
+    let mut log = Log::new();
+    log.grow(0..9);
+    for (authority, prefix, why) in [
+        (&other, prefix.clone(), "invalid peer certificate"),
+        (&elsewhere, serve_over_tls(router.clone(), &elsewhere).await, "not valid for name"),
+        // A witness that speaks no TLS.
+        (&good, serve(router).await.replace("http://", "https://"), "client error"),
+    ] {
+        log.ca = Some(authority.path().join("ca.pem"));
+        let answer = log.ask(&prefix).await;
+        assert!(matches!(&answer, Err(AskError::Unreachable(said)) if said.contains(why)), "{why}: {answer:?}");
+    }
+    assert!(witness_server.asked.lock().unwrap().is_empty());
+    log.ca = Some(good.path().join("ca.pem"));
+    log.ask(&prefix).await.unwrap();
+    log.grow(9..40);
+    log.ask(&prefix).await.unwrap();
+    assert_eq!(*witness_server.asked.lock().unwrap(), [0, 9]);
+}
+
+#[tokio::test]
+async fn over_tls_a_witness_that_lies_costs_no_more_either() {
+    let certified = certified("IP:127.0.0.1");
+    let mut log = Log::new();
+    log.grow(0..20);
+    log.ca = Some(certified.path().join("ca.pem"));
+    let elsewhere = || async { Redirect::temporary("https://127.0.0.1:1/") };
+    let endless = || async { vec![b'x'; 1 << 20] };
+    let silent = std::future::pending::<StatusCode>;
+    for (router, error) in
+        [(post(elsewhere), AskError::Status(307)), (post(endless), AskError::TooLong), (post(silent), AskError::TimedOut)]
+    {
+        let prefix = serve_over_tls(Router::new().route("/w1/add-checkpoint", router), &certified).await;
+        assert_eq!(log.ask(&prefix).await, Err(error));
+    }
+}
+
 #[test]
-fn only_plain_prefixes_are_taken() {
-    let made = |prefix: &str| WitnessClient::new(prefix, witness(), Duration::from_secs(1)).is_some();
-    assert!(made("http://127.0.0.1:1") && made("http://w.example/a/b/"));
-    assert!(!made("https://w.example/") && !made("w.example") && !made("") && !made("http://") && !made("http://w.example/?a="));
+fn only_prefixes_are_taken_that_can_be_asked() {
+    let certified = certified("IP:127.0.0.1");
+    let (ca, key) = (certified.path().join("ca.pem"), certified.path().join("key.pem"));
+    let refused = |prefix: &str, ca: Option<&Path>| {
+        WitnessClient::new(prefix, ca, witness(), Duration::from_secs(1))
+            .err()
+            .map(|why| why.to_string().split(':').next().unwrap().to_owned())
+    };
+    for good in ["http://127.0.0.1:1", "http://w.example/a/b/"] {
+        assert_eq!(refused(good, None), None);
+    }
+    for good in ["https://127.0.0.1:1", "https://[::1]/", "https://w.example/a/b/"] {
+        assert_eq!(refused(good, Some(ca.as_path())), None);
+    }
+    for bad in ["ftp://w.example/", "w.example", "", "http://", "https://", "http://w.example/?a=", "https://w.example/?a="] {
+        assert_eq!(refused(bad, None).as_deref(), Some("witness.url"), "{bad}");
+    }
+    assert_eq!(refused("https://w..example/", Some(ca.as_path())).as_deref(), Some("witness.url"));
+    for (prefix, ca) in [("https://w.example/", None), ("https://w.example/", Some(&*key)), ("http://w.example/", Some(&*ca))] {
+        assert_eq!(refused(prefix, ca).as_deref(), Some("witness.ca"), "{prefix}");
+    }
 }

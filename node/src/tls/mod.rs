@@ -1,16 +1,19 @@
 //! TLS at a node's listeners and towards its peers: who is let in is asked of the replicated state,
-//! at each handshake and again whenever the state has changed.
+//! at each handshake and again whenever the state has changed. Who is outside the ledger is known to the
+//! configuration alone ([`Outward`]).
 
 mod connections;
 mod dial;
 mod io;
 mod listener;
+mod outward;
 mod standing;
 
 pub use connections::{Connections, MAX_CONNECTIONS};
 pub use dial::dial;
 pub use io::{Caller, Io};
 pub use listener::{TlsIo, TlsListener};
+pub use outward::{Outward, OutwardIo};
 pub use standing::StateStanding;
 
 use crate::keys::TlsKeys;

@@ -24,7 +24,7 @@ async fn record(ledger: &Ledger, suspended: bool) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_ledger_publishes_only_what_the_outside_witness_cosigned() {
-    let mut witness = HonestWitness::bind().await;
+    let mut witness = HonestWitness::bind_over_tls().await;
     let mut ledger = Ledger::start_with(&witness.table("closed")).await;
     let key = ledger.trust().settings().ledger_key;
     // What was published before the configuration changed stays.
