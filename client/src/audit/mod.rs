@@ -40,7 +40,7 @@ mod session;
 mod source;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tiles;
 mod trust;
 mod walk;

@@ -367,7 +367,8 @@ fn age_line(checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receipt::tests::{LEDGER, receipt, taken, trust};
+    use crate::receipt::tests::{LEDGER, receipt, registered::licence, taken, trust};
+    use vermilion_proto::Receipt;
 
     const NOW: u64 = 1_800_000_062_000;
 
@@ -414,6 +415,20 @@ mod tests {
                 assert!(text("licence.vmr", &early, NOW, None).contains("尚未生效"));
             }
         }
+    }
+
+    #[test]
+    fn it_is_said_on_what_the_issuer_rests() {
+        let shown = |of: &Receipt| text("licence.vmr", &crate::receipt::check(of, &trust()), NOW, None);
+        let without = shown(&receipt(taken(), LEDGER));
+        assert!(without.contains("凭节点所证") && !without.contains("registered"), "{without}");
+        let with = shown(&licence());
+        assert!(with.contains("record 0, 1, under the quorum's checkpoint") && with.contains("registered by record 1"), "{with}");
+        assert_eq!(with.matches("由 by 11440300MB0X00019K (节点所证 on the nodes' word)").count(), 2, "{with}");
+        let mut wrong = licence();
+        wrong.registrations.pop();
+        let wrong = shown(&wrong);
+        assert!(wrong.contains("✓ 真实") && wrong.contains("✗ 签发") && wrong.contains("registration.missing"), "{wrong}");
     }
 
     #[test]
