@@ -35,8 +35,9 @@ pub enum ReceiptVerb {
     Disclose(Disclose),
     /// Check receipts without any network: exit 0 if everything holds, 1 if not, 5 too old, 6 not valid
     #[command(after_help = "Example:\n  vermilion receipt check licence.vmr --trust trust.json --max-age 24h\n\n\
-        Says by itself each: genuine (the record is in the ledger), issued by (the unit signed it), unaltered, the status as of when,\n\
-        cosigned by which nodes, how old. It knows every form by its beginning. Of several receipts the worst decides: 1, then 5, then 6.\n\
+        Says by itself each: genuine (the record is in the ledger), issued by (the unit signed it, by keys that are its own as they are\n\
+        pinned, as records register them, or as the nodes say), unaltered, the status as of when, cosigned by which nodes, how old.\n\
+        It knows every form by its beginning. Of several receipts the worst decides: 1, then 5, then 6.\n\
         A receipt without a status says so; with --need-status it counts as not valid. A licence out of its term is not valid in any case.")]
     Check(Check),
 }
