@@ -100,7 +100,7 @@ pub struct ReceiptCheck {
     pub posts: Vec<String>,
     /// The keys that signed, in the order of the posts.
     pub signers: Vec<[u8; 32]>,
-    /// Whether these are keys that are pinned for the unit; if none are, that they are the unit's is the nodes' word.
+    /// Whether these are keys that are pinned for the unit.
     pub unit_pinned: bool,
     /// The records that registered these keys, the oldest first, if the receipt carries them and they hold.
     pub registered: Vec<Registered>,

@@ -291,8 +291,8 @@ fn a_record_that_is_not_proved_proves_no_registration() {
 #[test]
 fn no_byte_of_a_registration_may_change() {
     let (good, trust) = (licence(), trust());
-    for n in 0..good.registrations.len() {
-        let encoded = good.registrations[n].encode_to_vec();
+    for (n, registration) in good.registrations.iter().enumerate() {
+        let encoded = registration.encode_to_vec();
         for at in 0..encoded.len() {
             let mut bytes = encoded.clone();
             bytes[at] ^= 1 << (at % 8);
