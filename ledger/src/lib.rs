@@ -48,7 +48,7 @@ pub use leaf::{
 };
 pub use note::{KeyKind, MAX_NOTE_LEN, MAX_NOTE_SIGNATURES, SignatureLine, SignedNote, VerifierKey, key_id};
 pub use proof::{check_consistency, check_inclusion, digests};
-pub use receipt::{Checked, ItemParts, LeafClaim, ReceiptError, ReceiptParts, check_receipt};
+pub use receipt::{Checked, ItemParts, LeafClaim, ReceiptError, ReceiptParts, RecordParts, check_receipt, check_record};
 pub use receipt_status::{StatusAsOf, StatusParts, check_receipt_status};
 pub use record::{chain_next, chain_start, record_hash, record_hashes};
 pub use status::{CHUNK_LEN, LICENCES_A_CHUNK, MAX_STATUS, StatusTree, StatusView};

@@ -23,6 +23,17 @@ pub struct ReceiptParts<'a> {
     pub item: Option<ItemParts<'a>>,
 }
 
+/// A record as it travels, not yet believed, to be held against a checkpoint that holds.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordParts<'a> {
+    /// The record's exact bytes.
+    pub record: &'a [u8],
+    /// The chain before the record, 32 bytes.
+    pub chain_before: &'a [u8],
+    /// The inclusion proof, for the checkpoint's tree: hashes of 32 bytes from the leaf's sibling to the root's child.
+    pub inclusion: &'a [Vec<u8>],
+}
+
 /// One item of a record's command.
 #[derive(Clone, Copy, Debug)]
 pub struct ItemParts<'a> {
@@ -181,18 +192,31 @@ impl ReceiptError {
 ///
 /// [`check_receipt_status`]: crate::check_receipt_status
 pub fn check_receipt(parts: &ReceiptParts<'_>, claim: &LeafClaim, trust: &Trust) -> Result<Checked, ReceiptError> {
-    let digest = |bytes: &[u8]| Digest::try_from(bytes).map_err(|_| ReceiptError::BadHash);
-    let chain_before = digest(parts.chain_before)?;
-    let inclusion = digests(parts.inclusion).map_err(|_| ReceiptError::BadHash)?;
-
     let checkpoint = verify(parts.checkpoint, trust).map_err(ReceiptError::of_checkpoint)?;
     checkpoint.check_quorum(trust).map_err(ReceiptError::of_checkpoint)?;
     if parts.tree_size != checkpoint.size {
         return Err(ReceiptError::TreeSize { claimed: parts.tree_size, signed: checkpoint.size });
     }
 
+    let record = RecordParts { record: parts.record, chain_before: parts.chain_before, inclusion: parts.inclusion };
+    let leaf = check_record(&record, claim, &checkpoint, &trust.settings().ledger_id)?;
+
+    if let Some(item) = &parts.item {
+        let root = digest(item.root)?;
+        let path = digests(item.path).map_err(|_| ReceiptError::BadHash)?;
+        check_item(&root, item.count, item.position, item.item, &path).map_err(|_| ReceiptError::NotInRecord)?;
+    }
+    Ok(Checked { record_hash: leaf.record_hash, leaf, checkpoint, item: parts.item.map(|item| item.position) })
+}
+
+/// Checks a record under a checkpoint that holds already: its hash, its place in the chain, its leaf, and the
+/// leaf's place in the tree. What it leaves to the caller: the checkpoint's signatures and quorum, and of the
+/// record what [`check_receipt`] leaves.
+pub fn check_record(parts: &RecordParts<'_>, claim: &LeafClaim, checkpoint: &Verified, ledger_id: &Digest) -> Result<Leaf, ReceiptError> {
+    let chain_before = digest(parts.chain_before)?;
+    let inclusion = digests(parts.inclusion).map_err(|_| ReceiptError::BadHash)?;
     let index = leaf_index(claim.seq).filter(|index| *index < checkpoint.size).ok_or(ReceiptError::NotCovered(claim.seq))?;
-    if index == 0 && chain_before != chain_start(&trust.settings().ledger_id) {
+    if index == 0 && chain_before != chain_start(ledger_id) {
         return Err(ReceiptError::ChainStart);
     }
     let record_hash = record_hash(parts.record);
@@ -204,11 +228,9 @@ pub fn check_receipt(parts: &ReceiptParts<'_>, claim: &LeafClaim, trust: &Trust)
         commitment: claim.commitment,
     };
     check_inclusion(&checkpoint.root, checkpoint.size, index, &leaf.hash(), &inclusion).map_err(|_| ReceiptError::NotInLedger)?;
+    Ok(leaf)
+}
 
-    if let Some(item) = &parts.item {
-        let root = digest(item.root)?;
-        let path = digests(item.path).map_err(|_| ReceiptError::BadHash)?;
-        check_item(&root, item.count, item.position, item.item, &path).map_err(|_| ReceiptError::NotInRecord)?;
-    }
-    Ok(Checked { record_hash, leaf, checkpoint, item: parts.item.map(|item| item.position) })
+fn digest(bytes: &[u8]) -> Result<Digest, ReceiptError> {
+    Digest::try_from(bytes).map_err(|_| ReceiptError::BadHash)
 }

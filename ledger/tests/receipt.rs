@@ -237,6 +237,23 @@ fn a_ledger_of_another_genesis_does_not_start_here() {
     assert_eq!(receipt(&ledger, 0, 1, false).check(&other), Err(ReceiptError::ChainStart));
 }
 
+#[test]
+fn another_record_holds_under_the_same_checkpoint_and_no_other() {
+    let (ledger, trust) = (ledger(300), trust());
+    let checkpoint = receipt(&ledger, 100, 290, false).check(&trust).unwrap().checkpoint;
+    let check = |of: &Receipt| {
+        let parts = RecordParts { record: &of.record, chain_before: &of.chain_before, inclusion: &of.inclusion };
+        check_record(&parts, &of.claim, &checkpoint, &trust.settings().ledger_id).map(|leaf| leaf.seq)
+    };
+    assert_eq!(check(&receipt(&ledger, 7, 290, false)), Ok(7));
+    assert_eq!(check(&receipt(&ledger, 0, 290, false)), Ok(0));
+    assert_eq!(check(&receipt(&ledger, 7, 289, false)), Err(ReceiptError::NotInLedger), "proved in a smaller tree");
+    assert_eq!(check(&receipt(&ledger, 295, 300, false)), Err(ReceiptError::NotCovered(295)));
+    let mut short = receipt(&ledger, 7, 290, false);
+    short.inclusion[0].pop();
+    assert_eq!(check(&short), Err(ReceiptError::BadHash));
+}
+
 proptest! {
     #[test]
     fn arbitrary_parts_never_panic(

@@ -81,9 +81,12 @@ impl LedgerService {
         Ok(asker)
     }
 
-    /// A licence's receipt is for who may use licences; a command's is for whoever knows its id.
+    /// A licence's receipt is for who may use licences; a command's is for whoever knows its id, but for the
+    /// registrations: they tell who works in which post, by tags, and are not for everybody.
     fn receipt_asker(&self, request: &Request<ReceiptRequest>) -> Result<Asker, Status> {
-        let question = if request.get_ref().identifier.is_empty() { Question::CommandReceipt } else { Question::Receipt };
+        let asked = request.get_ref();
+        let of_command = asked.identifier.is_empty() && !asked.registrations;
+        let question = if of_command { Question::CommandReceipt } else { Question::Receipt };
         self.allowed(request, "receipt", question)
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::answers::internal;
 use crate::node::Node;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::timeout;
 use vermilion_ledger::{Leaf, StatusView};
-use vermilion_proto::{LicenceStatusRequest, Message as _, OperatorState, Receipt, ReceiptRequest, StatusEvidence};
+use vermilion_proto::{LicenceStatusRequest, Message as _, OperatorState, Receipt, ReceiptRequest, Record, Registration, StatusEvidence};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::{Kv, query, stored};
 
@@ -19,6 +20,8 @@ struct Wanted {
     position: Option<u32>,
     /// The licence's index in the status vector, if the asker may know its status.
     status_index: Option<u64>,
+    /// Whether it carries the registrations of the keys that signed.
+    registrations: bool,
 }
 
 /// The checkpoint that a receipt is given under.
@@ -59,11 +62,12 @@ impl Node {
             let named = self.named(&kv, &request.identifier)?;
             let found = query::licence(&kv, &named).map_err(|e| internal(&e))?.ok_or(Reason::UnknownLicence)?;
             let may = self.may_know_status(&kv, request, asker)?;
-            return Ok(Wanted { seq: found.seq, position: Some(found.position), status_index: may.then_some(found.status_index) });
+            let status_index = may.then_some(found.status_index);
+            return Ok(Wanted { seq: found.seq, position: Some(found.position), status_index, registrations: request.registrations });
         }
         let id = request.command_id.as_slice().try_into().map_err(|_| Refusal::new(Reason::Malformed, "a command id has 32 bytes"))?;
         let seq = query::command(&kv, &id).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
-        Ok(Wanted { seq, position: None, status_index: None })
+        Ok(Wanted { seq, position: None, status_index: None, registrations: request.registrations })
     }
 
     /// Whether the asker may know the licence's status: as in a status question, or by a use that is
@@ -123,13 +127,15 @@ impl Node {
     }
 
     fn assemble(&self, wanted: &Wanted, basis: Basis) -> Result<Receipt, Refusal> {
-        let Wanted { seq, position, status_index } = *wanted;
+        let Wanted { seq, position, status_index, registrations } = *wanted;
         let read = |seq: u64| self.record(seq);
-        let record = read(seq)?;
-        let chain_before = match seq.checked_sub(1) {
-            Some(before) => read(before)?.chain,
-            None => vermilion_ledger::chain_start(&self.ledger_id).to_vec(),
+        let chain_before = |seq: u64| -> Result<Vec<u8>, Refusal> {
+            match seq.checked_sub(1) {
+                Some(before) => Ok(read(before)?.chain),
+                None => Ok(vermilion_ledger::chain_start(&self.ledger_id).to_vec()),
+            }
         };
+        let record = read(seq)?;
         let edge = self.edge.tree();
         if basis.size > edge.size() {
             // After a crash the checkpoints are there before the records are applied again.
@@ -141,7 +147,7 @@ impl Node {
         };
         let mut receipt = Receipt {
             format_version: 1,
-            chain_before,
+            chain_before: chain_before(seq)?,
             tree_size: basis.size,
             inclusion: inclusion(seq)?,
             checkpoint: basis.note,
@@ -170,8 +176,29 @@ impl Node {
             };
             receipt.status_proof = evidence.encode_to_vec();
         }
-        stored::open_record(&record).map_err(|e| internal(&e))?;
+        let open = stored::open_record(&record).map_err(|e| internal(&e))?;
+        if registrations {
+            for seq in self.registered_by(&open.record)? {
+                let record = read(seq)?.record.to_vec();
+                receipt.registrations.push(Registration { record, chain_before: chain_before(seq)?, inclusion: inclusion(seq)? });
+            }
+        }
         receipt.record = record.record.to_vec();
         Ok(receipt)
+    }
+
+    /// The records that registered the keys with which a record's command was signed, each once. The state
+    /// names each key's: a key is registered once and never comes back.
+    fn registered_by(&self, record: &Record) -> Result<BTreeSet<u64>, Refusal> {
+        let opened = vermilion_identity::open(&record.envelope).map_err(|e| internal(&e))?;
+        let kv = self.store.state_snapshot();
+        let mut out = BTreeSet::new();
+        for key in &opened.signed.keys {
+            let state = query::operator(&kv, &key.id()).map_err(|e| internal(&e))?;
+            // A node's key is none of an operator; a command that was refused may name keys that came later, or never.
+            let added = state.map(|state| state.added_seq).filter(|added| *added < record.seq);
+            out.insert(added.ok_or_else(|| Refusal::new(Reason::UnknownSigner, "a key that signed was no operator's before the command"))?);
+        }
+        Ok(out)
     }
 }

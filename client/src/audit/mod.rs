@@ -41,7 +41,7 @@ mod signatures;
 mod source;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tiles;
 mod trust;
 mod walk;

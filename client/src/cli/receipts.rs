@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::clock::{now_ms, read_length, show_day, show_length, show_ms};
 use crate::error::{ClientError, Exit};
 use crate::receipt::document::{MAX_FILE, write_file};
-use crate::receipt::{Document, Form, Freshness, ReceiptCheck, StatusVerdict, Verdict, disclose};
+use crate::receipt::{Document, Form, Freshness, ReceiptCheck, Registered, RestsOn, StatusVerdict, Verdict, disclose};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,10 @@ pub enum ReceiptVerb {
         after_help = "Example:\n  vermilion receipt get ID --out licence.vmr\n  vermilion receipt get ID --use 5f…a0 --disclosures use.json --out licence.vmr\n\
         \x20 vermilion receipt get --command 5f…a0 --out record.vmr --form tlog-proof\n\n\
         The status is in it for whoever may ask for it: for an open type anybody, else the issuing unit, who answers a challenge,\n\
-        or who has just recorded a use of the licence (--use, for ten minutes)."
+        or who has just recorded a use of the licence (--use, for ten minutes).\n\n\
+        With --registrations it shows by which records of the ledger the keys that signed were registered for the unit, where its\n\
+        check rests on the nodes' word else. Without them it has at most 4 KB, in a ledger of ten million records too; with them about\n\
+        twice that, and the whole genesis where a founder signed. They show people's posts, under tags, to whoever is shown the receipt."
     )]
     Get(Get),
     /// Add fields that you hold to a receipt: each is checked against what was signed
@@ -32,8 +35,9 @@ pub enum ReceiptVerb {
     Disclose(Disclose),
     /// Check receipts without any network: exit 0 if everything holds, 1 if not, 5 too old, 6 not valid
     #[command(after_help = "Example:\n  vermilion receipt check licence.vmr --trust trust.json --max-age 24h\n\n\
-        Says by itself each: genuine (the record is in the ledger), issued by (the unit signed it), unaltered, the status as of when,\n\
-        cosigned by which nodes, how old. It knows every form by its beginning. Of several receipts the worst decides: 1, then 5, then 6.\n\
+        Says by itself each: genuine (the record is in the ledger), issued by (the unit signed it, by keys that are its own as they are\n\
+        pinned, as records register them, or as the nodes say), unaltered, the status as of when, cosigned by which nodes, how old.\n\
+        It knows every form by its beginning. Of several receipts the worst decides: 1, then 5, then 6.\n\
         A receipt without a status says so; with --need-status it counts as not valid. A licence out of its term is not valid in any case.")]
     Check(Check),
 }
@@ -67,6 +71,9 @@ pub struct Get {
     /// Have the leader commit first, so that the status is of this moment
     #[arg(long)]
     fresh: bool,
+    /// Carry the records that registered the keys that signed: 2 to 4 KB more for a unit's licence
+    #[arg(long)]
+    registrations: bool,
 }
 
 #[derive(Args, Debug)]
@@ -129,9 +136,10 @@ async fn get(context: &Context, args: Get) -> Result<Exit, ClientError> {
         use_command: bytes_of(args.use_command.as_ref(), "the use's id")?,
         challenge_field,
         challenge_value,
+        registrations: args.registrations,
     };
     let asker = match (request.identifier.is_empty(), args.unit.as_deref()) {
-        (true, _) if !args.fresh => None,
+        (true, _) if !args.fresh && !args.registrations => None,
         (_, Some(unit)) => Some(client.asker(Some(unit))?),
         _ => Some(asker_for(&client, &request.identifier)?),
     };
@@ -179,7 +187,11 @@ fn written(context: &Context, out: &Path, bytes: &[u8], document: &Document) -> 
     write_file(out, bytes)?;
     let (file, digest) = (out.display().to_string(), hex::encode(sha256(bytes)));
     let (size, status) = (document.receipt.tree_size, !document.receipt.status_proof.is_empty());
-    context.out.answer(&json!({ "file": file, "size": size, "sha256": digest, "bytes": bytes.len(), "status": status }), || {
+    let registrations = document.receipt.registrations.len();
+    let answer = json!({
+        "file": file, "size": size, "sha256": digest, "bytes": bytes.len(), "status": status, "registrations": registrations,
+    });
+    context.out.answer(&answer, || {
         let status = if status || document.receipt.item.is_empty() {
             ""
         } else {
@@ -267,11 +279,17 @@ fn text(name: &str, checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> S
         // What it says besides is anybody's word.
         return out + "  – 其余未证明 nothing else of it is proved\n";
     }
-    out += &line("签发 issued by  ", &checked.issued, format!("{} ({})", checked.issuer, checked.posts.join("+")));
+    let rests_on = if checked.issued.is_ok() { rests_on(checked) } else { String::new() };
+    out += &line("签发 issued by  ", &checked.issued, format!("{} ({}){rests_on}", checked.issuer, checked.posts.join("+")));
     for key in &checked.signers {
-        let whose = if checked.unit_pinned { "已固定 pinned" } else { "节点所证 on the nodes' word" };
+        let whose = match checked.registered.iter().find(|of| of.keys.contains(key)) {
+            _ if checked.unit_pinned => "已固定 pinned".to_owned(),
+            Some(of) => format!("记录 {0} 登记 registered by record {0}", of.seq),
+            None => "节点所证 on the nodes' word".to_owned(),
+        };
         out += &format!("    签名密钥 key      {} ({whose})\n", hex::encode(key));
     }
+    checked.registered.iter().for_each(|of| out += &registration_lines(of));
     let licence = checked
         .item
         .as_ref()
@@ -293,6 +311,28 @@ fn text(name: &str, checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> S
         }
     }
     out + &age_line(checked, now, max_age)
+}
+
+/// On what it rests that the unit issued it.
+fn rests_on(checked: &ReceiptCheck) -> String {
+    match checked.rests_on() {
+        RestsOn::Pinned => ", 凭已固定的密钥 by keys that are pinned".to_owned(),
+        RestsOn::Registered => {
+            let records: Vec<String> = checked.registered.iter().map(|of| of.seq.to_string()).collect();
+            let records = records.join(", ");
+            format!(", 凭账本登记 by keys registered on the ledger, record {records}, under the quorum's checkpoint")
+        }
+        RestsOn::Nodes => ", 凭节点所证 by keys that are the unit's on the nodes' word".to_owned(),
+    }
+}
+
+/// A record that registered keys, and who signed it.
+fn registration_lines(of: &Registered) -> String {
+    let head = format!("    登记 registered  记录 record {}, {}", of.seq, show_ms(of.time_ms));
+    let Some(by) = &of.by else { return head + ", 创世记录 the genesis, whose hash is the ledger id that is pinned\n" };
+    let whose = if by.pinned { "已固定 pinned" } else { "节点所证 on the nodes' word" };
+    let signers = by.signers.iter().map(|(post, key)| format!("      {post} {}\n", hex::encode(key)));
+    format!("{head}, 由 by {} ({whose}):\n{}", by.unit, signers.collect::<String>())
 }
 
 fn status_line(checked: &ReceiptCheck, now: u64) -> String {
@@ -328,7 +368,8 @@ fn age_line(checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receipt::tests::{LEDGER, receipt, taken, trust};
+    use crate::receipt::tests::{LEDGER, receipt, registered::licence, taken, trust};
+    use vermilion_proto::Receipt;
 
     const NOW: u64 = 1_800_000_062_000;
 
@@ -375,6 +416,20 @@ mod tests {
                 assert!(text("licence.vmr", &early, NOW, None).contains("尚未生效"));
             }
         }
+    }
+
+    #[test]
+    fn it_is_said_on_what_the_issuer_rests() {
+        let shown = |of: &Receipt| text("licence.vmr", &crate::receipt::check(of, &trust()), NOW, None);
+        let without = shown(&receipt(taken(), LEDGER));
+        assert!(without.contains("凭节点所证") && !without.contains("registered"), "{without}");
+        let with = shown(&licence());
+        assert!(with.contains("record 0, 1, under the quorum's checkpoint") && with.contains("registered by record 1"), "{with}");
+        assert_eq!(with.matches("由 by 11440300MB0X00019K (节点所证 on the nodes' word)").count(), 2, "{with}");
+        let mut wrong = licence();
+        wrong.registrations.pop();
+        let wrong = shown(&wrong);
+        assert!(wrong.contains("✓ 真实") && wrong.contains("✗ 签发") && wrong.contains("registration.missing"), "{wrong}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::path::Path;
 use vermilion_crypto::{Digest, sha256};
 use vermilion_ledger::{Checkpoint, CoseReceipt, SignedNote, TlogProof, Trust, digests};
-use vermilion_proto::{Message as _, Receipt, StatusEvidence, canonical};
+use vermilion_proto::{Message as _, Receipt, Registration, StatusEvidence, canonical};
 use vermilion_registry::stored::{read_receipt, receipt_file, receipt_index};
 
 /// The largest file that is read: a record, an item and proofs, in the longest form.
@@ -188,6 +188,16 @@ struct Json {
     licence: Option<JsonLicence>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     endorsements: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    registrations: Vec<JsonRegistration>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonRegistration {
+    record: String,
+    chain_before: String,
+    inclusion: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -234,6 +244,20 @@ fn all_bytes(list: &[String]) -> Result<Vec<Vec<u8>>, String> {
     list.iter().map(|text| bytes(text)).collect()
 }
 
+impl JsonRegistration {
+    fn of(registration: &Registration) -> Self {
+        Self {
+            record: text(&registration.record),
+            chain_before: text(&registration.chain_before),
+            inclusion: texts(&registration.inclusion),
+        }
+    }
+
+    fn registration(&self) -> Result<Registration, String> {
+        Ok(Registration { record: bytes(&self.record)?, chain_before: bytes(&self.chain_before)?, inclusion: all_bytes(&self.inclusion)? })
+    }
+}
+
 impl Json {
     fn of(receipt: &Receipt) -> Result<Self, String> {
         let status = match receipt.status_proof.as_slice() {
@@ -266,6 +290,7 @@ impl Json {
             checkpoint: String::from_utf8(receipt.checkpoint.clone()).map_err(|_| "its checkpoint is no text")?,
             licence,
             endorsements: texts(&receipt.endorsements),
+            registrations: receipt.registrations.iter().map(JsonRegistration::of).collect(),
         })
     }
 
@@ -281,6 +306,7 @@ impl Json {
             inclusion: all_bytes(&self.inclusion)?,
             checkpoint: self.checkpoint.into_bytes(),
             endorsements: all_bytes(&self.endorsements)?,
+            registrations: self.registrations.iter().map(JsonRegistration::registration).collect::<Result<_, _>>()?,
             ..Receipt::default()
         };
         if let Some(licence) = self.licence {

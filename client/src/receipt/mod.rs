@@ -1,10 +1,12 @@
-//! Receipts (存证凭证): their check without any network, their forms as files ([`document`]), and the
-//! fields that are disclosed with them ([`disclose`]).
+//! Receipts (存证凭证): their check without any network, their forms as files ([`document`]), the fields that
+//! are disclosed with them ([`disclose`]), and the records that registered the keys that signed ([`registration`]).
 
 pub mod disclose;
 pub mod document;
+pub mod registration;
 
 pub use document::{Document, Form};
+pub use registration::Registered;
 
 use crate::clock::{show_day, show_ms};
 use crate::use_licence::{Field, check_fields};
@@ -59,6 +61,30 @@ pub enum Freshness {
     Unknown,
 }
 
+/// On what it rests that the keys that signed are the unit's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RestsOn {
+    /// Each is pinned for the unit: on nobody else's word.
+    Pinned,
+    /// The ledger has a record that registered each, under the same checkpoint: on who signed those, and on the
+    /// quorum for what came between.
+    Registered,
+    /// The nodes took them for the unit's: on the quorum's word.
+    Nodes,
+}
+
+impl RestsOn {
+    /// The name for scripts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pinned => "pinned",
+            Self::Registered => "registered",
+            Self::Nodes => "nodes",
+        }
+    }
+}
+
 /// What a receipt says, each question by itself.
 #[derive(Clone, Debug)]
 pub struct ReceiptCheck {
@@ -74,8 +100,10 @@ pub struct ReceiptCheck {
     pub posts: Vec<String>,
     /// The keys that signed, in the order of the posts.
     pub signers: Vec<[u8; 32]>,
-    /// Whether these are keys that are pinned for the unit; if none are, that they are the unit's is the nodes' word.
+    /// Whether these are keys that are pinned for the unit.
     pub unit_pinned: bool,
+    /// The records that registered these keys, the oldest first, if the receipt carries them and they hold.
+    pub registered: Vec<Registered>,
     /// The command's id.
     pub command: Option<Digest>,
     /// The record's number and time.
@@ -101,6 +129,16 @@ impl ReceiptCheck {
     #[must_use]
     pub fn holds(&self) -> bool {
         self.genuine.is_ok() && self.issued.is_ok() && self.unaltered.is_ok() && !matches!(self.status, StatusVerdict::Refused(_))
+    }
+
+    /// On what it rests that the keys that signed are the unit's.
+    #[must_use]
+    pub fn rests_on(&self) -> RestsOn {
+        match (self.unit_pinned, self.registered.is_empty()) {
+            (true, _) => RestsOn::Pinned,
+            (false, false) => RestsOn::Registered,
+            (false, true) => RestsOn::Nodes,
+        }
     }
 
     /// Whether it is of the licence of this identifier: which stands in it, or was disclosed with it and signed.
@@ -195,7 +233,9 @@ impl ReceiptCheck {
             "ok": self.holds(),
             "genuine": verdict(&self.genuine),
             "issued_by": { "ok": self.issued.is_ok(), "why": self.issued.as_ref().err(), "unit": self.issuer, "posts": self.posts,
-                "keys": self.signers.iter().map(hex::encode).collect::<Vec<_>>(), "pinned": self.unit_pinned },
+                "keys": self.signers.iter().map(hex::encode).collect::<Vec<_>>(), "pinned": self.unit_pinned,
+                "rests_on": self.rests_on().name(),
+                "registrations": self.registered.iter().map(Registered::json).collect::<Vec<_>>() },
             "unaltered": verdict(&self.unaltered),
             "status": self.status_json(now_ms),
             "age_s": self.age_ms(now_ms).map(|age| age / 1000),
@@ -245,6 +285,7 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
         posts: Vec::new(),
         signers: Vec::new(),
         unit_pinned: false,
+        registered: Vec::new(),
         command: None,
         record: None,
         item: None,
@@ -299,13 +340,25 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
             let pinned = trust.policy().units.get(&head.unit);
             out.unit_pinned = pinned.is_some();
             let foreign = pinned.and_then(|pinned| out.signers.iter().find(|key| !pinned.iter().any(|one| one.0 == **key))).copied();
-            match opened.signed.verify() {
-                Err(error) => Err(error.to_string()),
-                Ok(()) if head.ledger_id != trust.settings().ledger_id => Err("The command is for another ledger.".into()),
-                Ok(()) if foreign.is_some() => {
+            let registered = match &out.checkpoint {
+                _ if receipt.registrations.is_empty() => Ok(Vec::new()),
+                Some(checkpoint) if out.genuine.is_ok() => {
+                    registration::check(&receipt.registrations, &open.record, &opened, checkpoint, &out.trust)
+                        .map_err(|e| format!("The registrations of its keys do not hold ({}): {e}", e.code()))
+                }
+                _ => Err("The record is not proved, and so neither are the registrations of its keys.".to_owned()),
+            };
+            match (opened.signed.verify(), registered) {
+                (Err(error), _) => Err(error.to_string()),
+                (Ok(()), _) if head.ledger_id != trust.settings().ledger_id => Err("The command is for another ledger.".into()),
+                (Ok(()), _) if foreign.is_some() => {
                     Err(format!("The key {} is none that is pinned for this unit.", foreign.map(hex::encode).unwrap_or_default()))
                 }
-                Ok(()) => taken(&open.record, receipt, out.item.as_ref(), &head.unit),
+                (Ok(()), Err(why)) => Err(why),
+                (Ok(()), Ok(registered)) => {
+                    out.registered = registered;
+                    taken(&open.record, receipt, out.item.as_ref(), &head.unit)
+                }
             }
         }
         Err(error) => Err(error.to_string()),

@@ -1,5 +1,6 @@
 //! Receipts of small ledgers made here: a record with two licences, and the commitment after it.
 
+pub(crate) mod registered;
 pub(crate) mod rotated;
 
 use super::*;
@@ -9,8 +10,9 @@ use vermilion_ledger::{
     Checkpoint, Commitment, CoseReceipt, Policy, StatusTree, Tree, TrustSettings, Witness, chain_next, chain_start, cosign, items_path,
     items_root, make_checkpoint, record_hash,
 };
-use vermilion_proto::{Body, Head, IssueLicences, ItemRefusal, Message as _, Outcome, Signer, SignerKind};
+use vermilion_proto::{Body, Head, IssueLicences, ItemRefusal, Message as _, Outcome, Registration, Signer, SignerKind};
 use vermilion_registry::content::Disclosure;
+use vermilion_registry::stored::receipt_index;
 
 pub(crate) const LEDGER: Digest = [
     0xfe, 0x14, 0x01, 0x0b, 0x4f, 0xe8, 0x33, 0x03, 0x85, 0x2f, 0x04, 0x67, 0xc9, 0x19, 0xef, 0x9a, 0x7c, 0xa0, 0x89, 0xb9, 0x1e, 0x96,
@@ -126,43 +128,55 @@ pub(crate) fn taken() -> Outcome {
     Outcome { first_status_index: Some(700), ..Default::default() }
 }
 
-/// The receipt of the second licence of record 0, under the checkpoint at commitment record 1, in a
-/// vector of 1,000 licences in which the second licence has this state.
 fn receipt_with(outcome: Outcome, ledger: Digest, state: State) -> Receipt {
+    receipt_behind(&[], outcome, ledger, state)
+}
+
+/// The receipt of the second licence of the record behind these, which it carries as registrations, under the
+/// checkpoint at the commitment record after it, in a vector of 1,000 licences in which the second licence
+/// has this state.
+fn receipt_behind(before: &[Vec<u8>], outcome: Outcome, ledger: Digest, state: State) -> Receipt {
     let items = vec![item(1, 3), item(2, 3)];
-    let bytes = record(&items, outcome, 0, ledger);
-    let chain_before = chain_start(&LEDGER);
-    let hash = record_hash(&bytes);
-    let chain = chain_next(&chain_before, &hash);
-    let leaf = Leaf { seq: 0, time_ms: 1_800_000_000_000, record_hash: hash, chain_hash: chain, commitment: None };
+    let seq = before.len() as u64;
+    let bytes = record(&items, outcome, seq, ledger);
+    let (mut tree, mut chain, mut chains) = (Tree::new(), chain_start(&LEDGER), Vec::new());
+    for bytes in before.iter().chain([&bytes]) {
+        let open = open_behind(bytes, &chain).unwrap();
+        chains.push(chain.to_vec());
+        tree.append(open.leaf.hash());
+        chain = open.chain;
+    }
     let mut statuses = StatusTree::new();
     for n in 0..1000u64 {
         statuses.push(if n == 701 { state.number() } else { 1 }).unwrap();
     }
     let commitment = Some(Commitment { status_root: statuses.root(), state_digest: [0; 32] });
-    let committed = Leaf { seq: 1, time_ms: 1_800_000_001_000, record_hash: [1; 32], chain_hash: [2; 32], commitment };
-    let mut tree = Tree::new();
-    tree.append(leaf.hash());
+    let committed = Leaf { seq: seq + 1, time_ms: 1_800_000_001_000, record_hash: [1; 32], chain_hash: [2; 32], commitment };
     tree.append(committed.hash());
+    let size = seq + 2;
+    let inclusion = |at: u64| -> Vec<Vec<u8>> { tree.inclusion(&NoTiles, size, at).unwrap().iter().map(|h| h.to_vec()).collect() };
     let evidence = StatusEvidence {
         format_version: 1,
         leaf: committed.encode(),
-        inclusion: tree.inclusion(&NoTiles, 2, 1).unwrap().concat(),
+        inclusion: inclusion(seq + 1).concat(),
         licence_count: 1000,
         proof: statuses.proof(701).unwrap().encode(),
     };
+    let registration =
+        |at: usize| Registration { record: before[at].clone(), chain_before: chains[at].clone(), inclusion: inclusion(at as u64) };
     Receipt {
         format_version: 1,
         record: bytes,
-        chain_before: chain_before.to_vec(),
-        tree_size: 2,
-        inclusion: tree.inclusion(&NoTiles, 2, 0).unwrap().iter().map(|h| h.to_vec()).collect(),
-        checkpoint: note(2, tree.root()),
+        chain_before: chains[before.len()].clone(),
+        tree_size: size,
+        inclusion: inclusion(seq),
+        checkpoint: note(size, tree.root()),
         item: items[1].clone(),
         item_position: 1,
         item_path: items_path(&items, 1).unwrap().iter().map(|h| h.to_vec()).collect(),
         disclosures: vec![field().encoded().to_owned()],
         status_proof: evidence.encode_to_vec(),
+        registrations: (0..before.len()).map(registration).collect(),
         ..Default::default()
     }
 }
@@ -176,7 +190,7 @@ fn cose(receipt: &Receipt, signer: u8) -> Vec<u8> {
     let root = check(receipt, &trust()).checkpoint.unwrap().root;
     let path = digests(&receipt.inclusion).unwrap();
     let rest = Receipt { tree_size: 0, inclusion: Vec::new(), ..receipt.clone() };
-    CoseReceipt::make(&root, receipt.tree_size, 0, &path, &rest.encode_to_vec(), &key(signer)).unwrap()
+    CoseReceipt::make(&root, receipt.tree_size, receipt_index(receipt).unwrap(), &path, &rest.encode_to_vec(), &key(signer)).unwrap()
 }
 
 const NOW: u64 = 1_800_000_062_000;
@@ -312,7 +326,7 @@ type Change = (&'static str, Box<dyn Fn(&mut Receipt)>);
 /// Every field of a receipt, changed, within an encoding that is whole again.
 #[test]
 fn every_field_changed_is_refused_in_every_form() {
-    let good = receipt(taken(), LEDGER);
+    let good = registered::licence();
     let flip = |bytes: &mut Vec<u8>| *bytes.last_mut().unwrap() ^= 1;
     let evidence = |r: &mut Receipt, change: fn(&mut StatusEvidence)| {
         let mut of: StatusEvidence = canonical(&r.status_proof).unwrap();
@@ -324,7 +338,7 @@ fn every_field_changed_is_refused_in_every_form() {
         ("record", Box::new(move |r| flip(&mut r.record))),
         ("chain_before", Box::new(move |r| flip(&mut r.chain_before))),
         ("chain_before's length", Box::new(|r| r.chain_before.push(0))),
-        ("tree_size", Box::new(|r| r.tree_size = 4)),
+        ("tree_size", Box::new(|r| r.tree_size = 7)),
         ("inclusion", Box::new(move |r| flip(&mut r.inclusion[0]))),
         ("inclusion's length", Box::new(|r| r.inclusion.push(vec![0; 32]))),
         ("checkpoint", Box::new(move |r| flip(&mut r.checkpoint))),
@@ -335,6 +349,15 @@ fn every_field_changed_is_refused_in_every_form() {
         ("disclosures", Box::new(|r| r.disclosures[0].push('A'))),
         ("status_proof", Box::new(move |r| flip(&mut r.status_proof))),
         ("endorsements", Box::new(|r| r.endorsements = vec![vec![1]])),
+        ("registration's record", Box::new(move |r| flip(&mut r.registrations[0].record))),
+        ("registration's chain_before", Box::new(move |r| flip(&mut r.registrations[0].chain_before))),
+        ("registration's chain_before's length", Box::new(|r| r.registrations[1].chain_before.push(0))),
+        ("registration's inclusion", Box::new(move |r| flip(&mut r.registrations[1].inclusion[0]))),
+        ("registration's inclusion's length", Box::new(|r| r.registrations[1].inclusion.push(vec![0; 32]))),
+        ("one registration", Box::new(|r| drop(r.registrations.pop()))),
+        ("registrations' order", Box::new(|r| r.registrations.swap(0, 1))),
+        ("a registration twice", Box::new(|r| r.registrations[1] = r.registrations[0].clone())),
+        ("a registration more", Box::new(|r| r.registrations.push(Registration::default()))),
         ("evidence version", Box::new(move |r| evidence(r, |e| e.format_version = 2))),
         ("evidence leaf", Box::new(move |r| evidence(r, |e| e.leaf[90] ^= 1))),
         ("evidence leaf's time", Box::new(move |r| evidence(r, |e| e.leaf[19] ^= 1))),
@@ -361,14 +384,14 @@ fn every_field_changed_is_refused_in_every_form() {
         let root = check(&good, &trust).checkpoint.unwrap().root;
         let path = digests(&changed.inclusion).unwrap();
         let rest = Receipt { tree_size: 0, inclusion: Vec::new(), ..changed.clone() };
-        let again = CoseReceipt::make(&root, changed.tree_size, 0, &path, &rest.encode_to_vec(), &key(1)).map_err(|e| e.to_string());
+        let again = CoseReceipt::make(&root, changed.tree_size, 2, &path, &rest.encode_to_vec(), &key(1)).map_err(|e| e.to_string());
         assert!(!holds(again), "{what} as COSE");
     }
 }
 
 #[test]
 fn no_byte_of_any_form_may_change() {
-    let (good, trust) = (receipt(taken(), LEDGER), trust());
+    let (good, trust) = (registered::licence(), trust());
     let document = Document::new(good.clone());
     for form in [Form::Binary, Form::TlogProof, Form::Cose] {
         let whole = if form == Form::Cose { cose(&good, 3) } else { document.encode(form).unwrap() };
@@ -394,13 +417,15 @@ fn no_byte_of_any_form_may_change() {
 fn forms_come_back_and_others_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let good = receipt(taken(), LEDGER);
-    for form in [Form::Binary, Form::Json, Form::TlogProof] {
-        let path = folder.path().join("r");
-        let bytes = Document::new(good.clone()).encode(form).unwrap();
-        document::write_file(&path, &bytes).unwrap();
-        let read = Document::read(&path).unwrap();
-        assert_eq!((read.form, &read.receipt), (form, &good));
-        assert_eq!(read.encode(form).unwrap(), bytes);
+    for good in [&good, &registered::licence()] {
+        for form in [Form::Binary, Form::Json, Form::TlogProof] {
+            let path = folder.path().join("r");
+            let bytes = Document::new(good.clone()).encode(form).unwrap();
+            document::write_file(&path, &bytes).unwrap();
+            let read = Document::read(&path).unwrap();
+            assert_eq!((read.form, &read.receipt), (form, good));
+            assert_eq!(read.encode(form).unwrap(), bytes);
+        }
     }
     // White space is free in JSON, and nowhere else.
     let encoded = |form| Document::new(good.clone()).encode(form).unwrap();
@@ -495,6 +520,10 @@ fn a_receipt_in_a_ledger_of_ten_million_records_is_four_kilobytes() {
         let bytes = Document::new(receipt.clone()).encode(Form::Binary).unwrap();
         println!("{fields} fields, {items} licences in the command: {} bytes", bytes.len());
         assert!(bytes.len() <= 4096, "{} bytes with {fields} fields and {items} licences in the command", bytes.len());
+        let whole = Receipt { registrations: registered::large(), ..receipt.clone() };
+        let bytes = Document::new(whole).encode(Form::Binary).unwrap();
+        println!("with the registrations of two keys: {} bytes", bytes.len());
+        assert!(bytes.len() <= 8192, "{} bytes with the registrations of two keys", bytes.len());
         let tlog = Document::new(receipt).encode(Form::TlogProof).unwrap();
         assert!(Document::parse(&tlog).unwrap().check(&trust()).holds());
     }
@@ -530,8 +559,8 @@ proptest! {
 
     /// Any one field of the message, whatever its number, replaced by any bytes.
     #[test]
-    fn any_replaced_field_is_refused(number in 2u32..12, with in prop::collection::vec(any::<u8>(), 0..40)) {
-        let (good, mut changed) = (receipt(taken(), LEDGER), receipt(taken(), LEDGER));
+    fn any_replaced_field_is_refused(number in 2u32..15, with in prop::collection::vec(any::<u8>(), 0..40)) {
+        let (good, mut changed) = (registered::licence(), registered::licence());
         let text = String::from_utf8_lossy(&with).into_owned();
         match number {
             2 => changed.record = with,
@@ -543,7 +572,10 @@ proptest! {
             8 => changed.item_position = with.len() as u32,
             9 => changed.item_path = vec![with],
             10 => changed.disclosures = vec![text],
-            _ => changed.status_proof = with,
+            11 => changed.status_proof = with,
+            12 => changed.registrations[0].record = with,
+            13 => changed.registrations[1].chain_before = with,
+            _ => changed.registrations[0].inclusion = vec![with],
         }
         if changed != good && !(number == 11 && changed.status_proof.is_empty()) {
             let document = Document::parse(&Document::new(changed).encode(Form::Binary).unwrap()).unwrap();

@@ -4,7 +4,7 @@ mod directories;
 mod following;
 mod resumed;
 mod rotated;
-mod sample;
+pub(crate) mod sample;
 mod served;
 mod speed;
 mod tampered;
