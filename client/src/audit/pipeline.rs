@@ -272,7 +272,9 @@ mod tests {
                     }
                     Taken { go_on: true, beside: Some(seen - first) }
                 },
-                |some| drop(beside.fetch_add(some, Ordering::Relaxed)),
+                |some| {
+                    beside.fetch_add(some, Ordering::Relaxed);
+                },
             );
             assert_eq!((given, seen, last), (count, count, 1));
             assert_eq!(beside.into_inner(), count);
