@@ -142,6 +142,17 @@ fn opened(envelope: &EnvelopeView<'_>, id: Digest) -> Result<Opened, EnvelopeErr
 }
 
 impl Signed {
+    /// The signatures, each with its key: over [`Signed::bytes`].
+    pub fn signatures(&self) -> impl Iterator<Item = (&PublicKey, &Signature)> {
+        self.keys.iter().zip(&self.signatures)
+    }
+
+    /// What is signed.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Adds the signatures to a batch.
     pub fn queue(&self, batch: &mut Batch) {
         for (key, signature) in self.keys.iter().zip(&self.signatures) {

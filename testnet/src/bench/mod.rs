@@ -4,6 +4,7 @@
 mod commitments;
 mod etcd;
 mod gauge;
+mod limit;
 mod status_vector;
 mod workloads;
 

@@ -1,6 +1,7 @@
 //! What is measured.
 
 use super::gauge::{Measured, closed_loop};
+use super::limit::dalek_limit;
 use crate::error::TestnetError;
 use crate::layout::Testnet;
 use crate::processes;
@@ -225,8 +226,8 @@ pub async fn audit(dir: &Path, testnet: &Testnet, say: &mut dyn FnMut(&str)) -> 
             true
         })
         .map_err(setup)?;
-        let limit = signature_limit(&records).ok_or_else(|| setup("no signatures to measure"))?;
-        Ok::<_, TestnetError>((whole, unsigned, links, limit))
+        let limits = signature_limit(&records).zip(dalek_limit(&records)).ok_or_else(|| setup("no signatures to measure"))?;
+        Ok::<_, TestnetError>((whole, unsigned, links, limits))
     })
     .await
     .map_err(setup)??;
@@ -234,7 +235,8 @@ pub async fn audit(dir: &Path, testnet: &Testnet, say: &mut dyn FnMut(&str)) -> 
     processes::start(dir, node)?;
     testnet.save(dir)?;
     processes::wait_ready(dir, &testnet.nodes).await?;
-    let (whole, unsigned, links, limit) = measured;
+    let (whole, unsigned, links, (limit, dalek)) = measured;
+    let ratio = |limit: &audit::Limit| (whole.signatures_per_second() / limit.rate.max(1.0) * 100.0).round() / 100.0;
     Ok(json!({
         "workload": "audit",
         "clients": 1,
@@ -244,7 +246,10 @@ pub async fn audit(dir: &Path, testnet: &Testnet, say: &mut dyn FnMut(&str)) -> 
         "signatures_per_second": whole.signatures_per_second(),
         "signature_limit": limit.rate.round(),
         "limit_batch": limit.batch,
-        "ratio": (whole.signatures_per_second() / limit.rate.max(1.0) * 100.0).round() / 100.0,
+        "ratio": ratio(&limit),
+        "dalek_limit": dalek.rate.round(),
+        "dalek_limit_batch": dalek.batch,
+        "ratio_to_dalek": ratio(&dalek),
         "rate_without_signatures": unsigned.records_per_second(),
         "rate_hashes_chain_tree": links.records_per_second(),
     }))
