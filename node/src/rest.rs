@@ -116,7 +116,7 @@ fn problem(refusal: &Refusal) -> Response {
     let code = match refusal.reason {
         Reason::NotAuthorised | Reason::StatusClosed | Reason::ChallengeFailed => StatusCode::FORBIDDEN,
         Reason::UnknownLicence | Reason::UnknownType | Reason::Unknown => StatusCode::NOT_FOUND,
-        Reason::NoLeader | Reason::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::NoLeader | Reason::Busy | Reason::NotCosigned => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     };
