@@ -199,7 +199,7 @@ impl Connection {
     }
 
     /// A receipt, of a command's record or of one licence. The node waits for the checkpoint that
-    /// covers it.
+    /// covers it, as long as the request lets it. Where it names no size at least, what comes then may lack the quorum.
     pub async fn receipt(&self, request: &ReceiptRequest, asker: Option<&SigningKey>) -> Result<Receipt, ClientError> {
         self.ask(|mut node| {
             let request = match asker {
@@ -225,14 +225,18 @@ impl Connection {
         Ok(reply.receipt)
     }
 
-    /// Has the leader make a commitment record now, so that the next receipts are as of this moment.
-    pub async fn commit_at_leader(&self, asker: &SigningKey) -> Result<(), ClientError> {
+    /// Has the leader make a commitment record now, and says the size of the tree with it: a receipt under a
+    /// checkpoint of this size or more is as of this moment.
+    pub async fn commit_at_leader(&self, asker: &SigningKey) -> Result<u64, ClientError> {
         let leader = self.cluster().await?.leader;
         if leader.is_empty() {
             return Err(Reason::NoLeader.into());
         }
         self.prefer(&leader);
-        self.checkpoint(0, Some(asker)).await.map(|_| ())
+        match self.checkpoint(0, Some(asker)).await?.committed {
+            0 => Err(ClientError::BadAnswer("it does not say what it committed".into())),
+            size => Ok(size),
+        }
     }
 
     /// A checkpoint: the latest, or that of a size. With a key a commitment is asked for first.
