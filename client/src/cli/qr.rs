@@ -112,7 +112,9 @@ fn check(context: &Context, args: &Check) -> Result<Exit, ClientError> {
     let now = now_ms();
     match read(&args.code)?.and_then(|text| qr::check(&text, &trust)) {
         Err(why) => {
-            context.out.answer(&json!({ "ok": false, "holds": false, "exit": Exit::No as u8, "why": why }), || format!("✗ 二维码 QR code  {why}"));
+            context
+                .out
+                .answer(&json!({ "ok": false, "holds": false, "exit": Exit::No as u8, "why": why }), || format!("✗ 二维码 QR code  {why}"));
             Ok(Exit::No)
         }
         Ok(checked) => {
