@@ -198,13 +198,29 @@ impl Connection {
         }
     }
 
+    /// How a receipt is asked for now: a node may wait for what is left of patience, and of what the request lets it.
+    fn patient(&self, request: &ReceiptRequest) -> impl Fn() -> ReceiptRequest {
+        let most = match request.wait_ms {
+            0 => self.ask_patience,
+            wait_ms => self.ask_patience.min(Duration::from_millis(wait_ms.into())),
+        };
+        let (until, request) = (Instant::now() + most, request.clone());
+        move || {
+            let left = until.saturating_duration_since(Instant::now()).as_millis();
+            // Not 0: that stands for as long as the node likes.
+            ReceiptRequest { wait_ms: u32::try_from(left).unwrap_or(u32::MAX).max(1), ..request.clone() }
+        }
+    }
+
     /// A receipt, of a command's record or of one licence. The node waits for the checkpoint that
-    /// covers it, as long as the request lets it. Where it names no size at least, what comes then may lack the quorum.
+    /// covers it, as long as patience lasts and the request lets it. Where that names no size at least, what comes in
+    /// the end may lack the quorum.
     pub async fn receipt(&self, request: &ReceiptRequest, asker: Option<&SigningKey>) -> Result<Receipt, ClientError> {
+        let asked = self.patient(request);
         self.ask(|mut node| {
             let request = match asker {
-                Some(asker) => self.signed(asker, "receipt", request.clone()),
-                None => Ok(tonic::Request::new(request.clone())),
+                Some(asker) => self.signed(asker, "receipt", asked()),
+                None => Ok(tonic::Request::new(asked())),
             };
             async move { node.get_receipt(request.map_err(|e| bad_request(&e))?).await }
         })
@@ -213,11 +229,12 @@ impl Connection {
 
     /// The same proof as a COSE receipt, signed by the node that answers.
     pub async fn cose_receipt(&self, request: &ReceiptRequest, asker: Option<&SigningKey>) -> Result<Vec<u8>, ClientError> {
+        let asked = self.patient(request);
         let reply = self
             .ask(|mut node| {
                 let request = match asker {
-                    Some(asker) => self.signed(asker, "receipt", request.clone()),
-                    None => Ok(tonic::Request::new(request.clone())),
+                    Some(asker) => self.signed(asker, "receipt", asked()),
+                    None => Ok(tonic::Request::new(asked())),
                 };
                 async move { node.get_cose_receipt(request.map_err(|e| bad_request(&e))?).await }
             })

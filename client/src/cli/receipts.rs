@@ -17,6 +17,7 @@ use vermilion_crypto::{SigningKey, sha256};
 use vermilion_ledger::Trust;
 use vermilion_proto::ReceiptRequest;
 use vermilion_registry::codes::identifier::Identifier;
+use vermilion_registry::reason::Reason;
 
 /// The pause between two looks at whether the missing cosignatures have come.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -194,7 +195,7 @@ async fn ask(
     let until = Instant::now() + client.connection.ask_patience;
     let left = || until.saturating_duration_since(Instant::now());
     loop {
-        // Not 0: that stands for as long as the node likes.
+        // Not 0: that stands for all of patience.
         request.wait_ms = u32::try_from(left().as_millis()).unwrap_or(u32::MAX).max(1);
         let bytes = match form {
             Form::Cose => client.connection.cose_receipt(&request, asker).await?,
@@ -205,8 +206,13 @@ async fn ask(
             return Err(ClientError::BadAnswer("the receipt is older than what was asked for".into()));
         }
         let checked = document.check(trust);
-        if checked.lacks().is_none() || left() <= PAUSE {
+        if checked.lacks().is_none() {
             return Ok(Got { bytes, document, checked });
+        }
+        if left() <= PAUSE {
+            // The nodes may be content with fewer than are pinned here. Of now there is no receipt with fewer either.
+            let now = request.at_least_size > 0;
+            return if now { Err(Reason::NotCosigned.into()) } else { Ok(Got { bytes, document, checked }) };
         }
         tokio::time::sleep(PAUSE).await;
     }
