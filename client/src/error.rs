@@ -15,7 +15,8 @@ pub enum Exit {
     No = 1,
     /// Usage or configuration.
     Usage = 2,
-    /// No node could be reached, or the outcome is not known: the same call may be made again.
+    /// No node could be reached, the outcome is not known, or the quorum has not cosigned yet: the same call may be
+    /// made again.
     Unreachable = 3,
     /// The ledger refused the whole.
     Refused = 4,

@@ -198,13 +198,29 @@ impl Connection {
         }
     }
 
+    /// How a receipt is asked for now: a node may wait for what is left of patience, and of what the request lets it.
+    fn patient(&self, request: &ReceiptRequest) -> impl Fn() -> ReceiptRequest {
+        let most = match request.wait_ms {
+            0 => self.ask_patience,
+            wait_ms => self.ask_patience.min(Duration::from_millis(wait_ms.into())),
+        };
+        let (until, request) = (Instant::now() + most, request.clone());
+        move || {
+            let left = until.saturating_duration_since(Instant::now()).as_millis();
+            // Not 0: that stands for as long as the node likes.
+            ReceiptRequest { wait_ms: u32::try_from(left).unwrap_or(u32::MAX).max(1), ..request.clone() }
+        }
+    }
+
     /// A receipt, of a command's record or of one licence. The node waits for the checkpoint that
-    /// covers it.
+    /// covers it, as long as patience lasts and the request lets it. Where that names no size at least, what comes in
+    /// the end may lack the quorum.
     pub async fn receipt(&self, request: &ReceiptRequest, asker: Option<&SigningKey>) -> Result<Receipt, ClientError> {
+        let asked = self.patient(request);
         self.ask(|mut node| {
             let request = match asker {
-                Some(asker) => self.signed(asker, "receipt", request.clone()),
-                None => Ok(tonic::Request::new(request.clone())),
+                Some(asker) => self.signed(asker, "receipt", asked()),
+                None => Ok(tonic::Request::new(asked())),
             };
             async move { node.get_receipt(request.map_err(|e| bad_request(&e))?).await }
         })
@@ -213,11 +229,12 @@ impl Connection {
 
     /// The same proof as a COSE receipt, signed by the node that answers.
     pub async fn cose_receipt(&self, request: &ReceiptRequest, asker: Option<&SigningKey>) -> Result<Vec<u8>, ClientError> {
+        let asked = self.patient(request);
         let reply = self
             .ask(|mut node| {
                 let request = match asker {
-                    Some(asker) => self.signed(asker, "receipt", request.clone()),
-                    None => Ok(tonic::Request::new(request.clone())),
+                    Some(asker) => self.signed(asker, "receipt", asked()),
+                    None => Ok(tonic::Request::new(asked())),
                 };
                 async move { node.get_cose_receipt(request.map_err(|e| bad_request(&e))?).await }
             })
@@ -225,14 +242,18 @@ impl Connection {
         Ok(reply.receipt)
     }
 
-    /// Has the leader make a commitment record now, so that the next receipts are as of this moment.
-    pub async fn commit_at_leader(&self, asker: &SigningKey) -> Result<(), ClientError> {
+    /// Has the leader make a commitment record now, and says the size of the tree with it: a receipt under a
+    /// checkpoint of this size or more is as of this moment.
+    pub async fn commit_at_leader(&self, asker: &SigningKey) -> Result<u64, ClientError> {
         let leader = self.cluster().await?.leader;
         if leader.is_empty() {
             return Err(Reason::NoLeader.into());
         }
         self.prefer(&leader);
-        self.checkpoint(0, Some(asker)).await.map(|_| ())
+        match self.checkpoint(0, Some(asker)).await?.committed {
+            0 => Err(ClientError::BadAnswer("it does not say what it committed".into())),
+            size => Ok(size),
+        }
     }
 
     /// A checkpoint: the latest, or that of a size. With a key a commitment is asked for first.

@@ -52,7 +52,7 @@ pub fn status(refusal: &Refusal) -> Status {
     let message = format!("{}: {}", refusal.reason.name(), refusal.detail);
     match refusal.reason {
         Reason::NotAuthorised => Status::permission_denied(message),
-        Reason::Busy | Reason::NoLeader | Reason::NoVaultKey => Status::unavailable(message),
+        Reason::Busy | Reason::NoLeader | Reason::NoVaultKey | Reason::NotCosigned => Status::unavailable(message),
         Reason::Internal => Status::internal(message),
         Reason::UnknownLicence | Reason::UnknownType | Reason::Unknown => Status::not_found(message),
         _ => Status::invalid_argument(message),
@@ -231,17 +231,19 @@ impl Ledger for LedgerService {
 
     async fn get_checkpoint(&self, request: Request<CheckpointRequest>) -> Result<Response<CheckpointReply>, Status> {
         self.answers()?;
-        if request.get_ref().commit_now {
+        let committed = if request.get_ref().commit_now {
             self.allowed(&request, "checkpoint", Question::CheckpointNow)?;
-            self.0.commit_anywhere(&request).await.map_err(Status::unavailable)?;
-        }
+            self.0.commit_anywhere(&request).await.map_err(Status::unavailable)?
+        } else {
+            0
+        };
         let at = request.into_inner().at_size;
         let found = match at {
             0 => self.0.witness.newest(),
             size => self.0.witness.shown(size).map(|note| note.map(|note| (size, note))),
         };
         let (size, note) = found.map_err(|e| status(&internal(&e)))?.ok_or_else(|| Status::not_found("there is no such checkpoint"))?;
-        Ok(Response::new(CheckpointReply { note, size, genesis: self.0.genesis_payload.clone() }))
+        Ok(Response::new(CheckpointReply { note, size, genesis: self.0.genesis_payload.clone(), committed }))
     }
 
     async fn cluster(&self, request: Request<ClusterRequest>) -> Result<Response<ClusterReply>, Status> {
@@ -346,8 +348,8 @@ fn serial(text: &str) -> Result<Vec<u8>, Refusal> {
 
 impl Node {
     /// A commitment now: here if this node leads, else at the leader, with the asker's own token. Waits
-    /// until this node has cosigned it.
-    pub async fn commit_anywhere(&self, asked: &Request<CheckpointRequest>) -> Result<(), String> {
+    /// until this node has cosigned it, and says the size of the tree with it.
+    pub async fn commit_anywhere(&self, asked: &Request<CheckpointRequest>) -> Result<u64, String> {
         let target = if self.status().role == Role::Leader {
             self.commit_now().await?
         } else {
@@ -357,12 +359,16 @@ impl Node {
             mark_hop(request.metadata_mut()).map_err(|r| r.reason.english())?;
             request.set_timeout(LEADER);
             let mut client = self.peers.ledger_client(leader).map_err(|e| e.to_string())?;
-            whole(LEADER, client.get_checkpoint(request)).await.map_err(|e| e.message().to_owned())?.size
+            // Not the size of the note that comes with it: where outside witnesses are waited for, that is an earlier one.
+            match whole(LEADER, client.get_checkpoint(request)).await.map_err(|e| e.message().to_owned())?.committed {
+                0 => return Err("the leader does not say what it committed".into()),
+                size => size,
+            }
         };
         let mut watch = self.witness.watch();
         let wait = async { watch.wait_for(|size| *size >= target).await.map(|_| ()) };
         match tokio::time::timeout(LEADER, wait).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(target),
             _ => Err("no checkpoint came within 10 s".into()),
         }
     }

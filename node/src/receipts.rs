@@ -10,12 +10,22 @@ use vermilion_proto::{LicenceStatusRequest, Message as _, OperatorState, Receipt
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::{Kv, query, stored};
 
-/// How long a receipt waits for the checkpoint that covers it.
+/// The longest that a receipt waits for the checkpoint that covers it.
 const WAIT: Duration = Duration::from_secs(10);
+
+/// How long a request lets its receipt wait.
+fn patience(request: &ReceiptRequest) -> Duration {
+    match request.wait_ms {
+        0 => WAIT,
+        wait_ms => WAIT.min(Duration::from_millis(wait_ms.into())),
+    }
+}
 
 /// What a receipt is to prove.
 struct Wanted {
     seq: u64,
+    /// The smallest tree under whose checkpoint it is given: it holds the record, and what else the asker wants in it.
+    at_least: u64,
     /// The item, if it is of a licence.
     position: Option<u32>,
     /// The licence's index in the status vector, if the asker may know its status.
@@ -33,7 +43,8 @@ struct Basis {
 
 impl Node {
     /// The receipt of a command's record, or of a licence's item in it; for whoever may ask for the
-    /// licence's status, with that. Under the newest checkpoint that carries the quorum.
+    /// licence's status, with that. Under the newest checkpoint that carries the quorum; where the asker says how
+    /// new it must be at least, under none that is older or lacks the quorum.
     pub async fn receipt(&self, request: &ReceiptRequest, asker: Option<&OperatorState>) -> Result<Receipt, Refusal> {
         let wanted = tokio::task::block_in_place(|| self.wanted(request, asker))?;
         let mut watch = self.witness.watch();
@@ -48,26 +59,37 @@ impl Node {
                 }
             }
         };
-        let basis = match timeout(WAIT, covered).await {
+        let basis = match timeout(patience(request), covered).await {
             Ok(found) => found?,
+            // What stood before is no answer to whoever asks for what stands now, and one node's word is none either.
+            Err(_) if request.at_least_size > 0 => {
+                return Err(Refusal::new(
+                    Reason::NotCosigned,
+                    format!("no checkpoint of {} records or more has the quorum", wanted.at_least),
+                ));
+            }
             // With a node down there may be fewer cosignatures than the quorum: the receipt says how many.
-            Err(_) => self.any(&wanted)?.ok_or_else(|| Refusal::new(Reason::Unknown, "no checkpoint covers the record yet: ask again"))?,
+            Err(_) => self.any(&wanted)?.ok_or_else(|| Refusal::new(Reason::NotCosigned, "no checkpoint covers the record yet"))?,
         };
         tokio::task::block_in_place(|| self.assemble(&wanted, basis))
     }
 
     fn wanted(&self, request: &ReceiptRequest, asker: Option<&OperatorState>) -> Result<Wanted, Refusal> {
         let kv = self.store.state_snapshot();
+        let wanted = |seq: u64, position, status_index| {
+            let at_least = request.at_least_size.max(seq.saturating_add(1));
+            Wanted { seq, at_least, position, status_index, registrations: request.registrations }
+        };
         if !request.identifier.is_empty() {
             let named = self.named(&kv, &request.identifier)?;
             let found = query::licence(&kv, &named).map_err(|e| internal(&e))?.ok_or(Reason::UnknownLicence)?;
             let may = self.may_know_status(&kv, request, asker)?;
             let status_index = may.then_some(found.status_index);
-            return Ok(Wanted { seq: found.seq, position: Some(found.position), status_index, registrations: request.registrations });
+            return Ok(wanted(found.seq, Some(found.position), status_index));
         }
         let id = request.command_id.as_slice().try_into().map_err(|_| Refusal::new(Reason::Malformed, "a command id has 32 bytes"))?;
         let seq = query::command(&kv, &id).map_err(|e| internal(&e))?.ok_or(Reason::Unknown)?;
-        Ok(Wanted { seq, position: None, status_index: None, registrations: request.registrations })
+        Ok(wanted(seq, None, None))
     }
 
     /// Whether the asker may know the licence's status: as in a status question, or by a use that is
@@ -99,9 +121,9 @@ impl Node {
         vermilion_ledger::verify(note, &trust).is_ok_and(|v| v.check_quorum(&trust).is_ok())
     }
 
-    /// The newest checkpoint that covers the record with the quorum and can prove what is wanted.
+    /// The newest checkpoint that covers what is wanted with the quorum and can prove it.
     fn quorate(&self, wanted: &Wanted) -> Result<Option<Basis>, Refusal> {
-        for (size, known) in self.recent.sizes().into_iter().filter(|(size, _)| *size > wanted.seq) {
+        for (size, known) in self.recent.sizes().into_iter().filter(|(size, _)| *size >= wanted.at_least) {
             let Some(note) = self.store.checkpoint(size).map_err(|e| internal(&e))? else { continue };
             if known || self.has_quorum(&note) {
                 self.recent.note_quorum(size);
@@ -111,23 +133,23 @@ impl Node {
         if wanted.status_index.is_some() {
             return Ok(None);
         }
-        let found = self.witness.covering(wanted.seq).map_err(|e| internal(&e))?;
+        let found = self.witness.covering(wanted.at_least.saturating_sub(1)).map_err(|e| internal(&e))?;
         Ok(found.filter(|(_, note)| self.has_quorum(note)).map(|(size, note)| Basis { size, note, statuses: None }))
     }
 
-    /// The newest checkpoint that covers the record at all.
+    /// The newest checkpoint that covers what is wanted at all.
     fn any(&self, wanted: &Wanted) -> Result<Option<Basis>, Refusal> {
-        for (size, _) in self.recent.sizes().into_iter().filter(|(size, _)| *size > wanted.seq) {
+        for (size, _) in self.recent.sizes().into_iter().filter(|(size, _)| *size >= wanted.at_least) {
             if let Some(note) = self.store.checkpoint(size).map_err(|e| internal(&e))? {
                 return Ok(Some(Basis { size, note, statuses: self.recent.statuses(size) }));
             }
         }
-        let found = self.witness.covering(wanted.seq).map_err(|e| internal(&e))?;
+        let found = self.witness.covering(wanted.at_least.saturating_sub(1)).map_err(|e| internal(&e))?;
         Ok(found.map(|(size, note)| Basis { size, note, statuses: None }))
     }
 
     fn assemble(&self, wanted: &Wanted, basis: Basis) -> Result<Receipt, Refusal> {
-        let Wanted { seq, position, status_index, registrations } = *wanted;
+        let Wanted { seq, position, status_index, registrations, .. } = *wanted;
         let read = |seq: u64| self.record(seq);
         let chain_before = |seq: u64| -> Result<Vec<u8>, Refusal> {
             match seq.checked_sub(1) {

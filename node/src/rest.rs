@@ -116,7 +116,7 @@ fn problem(refusal: &Refusal) -> Response {
     let code = match refusal.reason {
         Reason::NotAuthorised | Reason::StatusClosed | Reason::ChallengeFailed => StatusCode::FORBIDDEN,
         Reason::UnknownLicence | Reason::UnknownType | Reason::Unknown => StatusCode::NOT_FOUND,
-        Reason::NoLeader | Reason::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::NoLeader | Reason::Busy | Reason::NotCosigned => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     };
@@ -228,7 +228,7 @@ fn find_record(node: &Node, id: &str) -> Result<(String, Record), Refusal> {
 
 /// A command's receipt: a file for `vermilion receipt check`.
 #[utoipa::path(get, path = "/v1/receipts/{command_id}", params(("command_id" = String, Path, description = "64 hexadecimal digits")),
-    responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = Problem)))]
+    responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = Problem), (status = 503, body = Problem)))]
 async fn receipt(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Response {
     let id = match command_id(&id) {
         Ok(id) => id,

@@ -41,7 +41,10 @@ impl Reason {
     /// Whether it says more of the moment than of what was asked.
     #[must_use]
     pub fn is_passing(self) -> bool {
-        matches!(self, Self::Busy | Self::NoLeader | Self::NoVaultKey | Self::Unknown | Self::Internal | Self::NotHereYet)
+        matches!(
+            self,
+            Self::Busy | Self::NoLeader | Self::NoVaultKey | Self::Unknown | Self::Internal | Self::NotHereYet | Self::NotCosigned
+        )
     }
 }
 
@@ -140,6 +143,7 @@ reasons! {
     Internal = 120, "internal", "节点内部错误", "The node could not answer; its log says why.";
     VaultKeyReplaced = 121, "vault-key-replaced", "保管密钥已更换,请用现行密钥重新加密", "The content is sealed to a vault key in whose place another serves: seal it to that one.";
     NotHereYet = 122, "not-here-yet", "本节点尚未补齐历史记录，请询问其他节点", "This node is still fetching older records: ask another.";
+    NotCosigned = 123, "not-cosigned", "见证节点尚未联署足数,请稍后重试", "The quorum has not cosigned yet: ask again.";
     // 130-149: certificates and enrolment
     NoAuthority = 130, "no-authority", "账本未设证书签发机构", "The ledger has no certificate authority of its own.";
     BadCertificate = 131, "bad-certificate", "证书不符合规范", "The certificate is outside the profile.";

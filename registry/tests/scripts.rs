@@ -68,6 +68,7 @@ const ELSEWHERE: &[Reason] = &[
     Reason::WrapMissing,
     Reason::VaultKeyReplaced,
     Reason::NotHereYet,
+    Reason::NotCosigned,
     Reason::Internal,
 ];
 

@@ -1,11 +1,16 @@
 //! What an auditor brings along: whom to trust, from files.
 
+use crate::files::{read_at_most, without_mark};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use vermilion_crypto::{Digest, PublicKey};
 use vermilion_ledger::{KeyKind, NewerKey, Policy, Trust, VerifierKey, Witness};
+use vermilion_registry::codes::uscc;
 use vermilion_registry::pinned;
+
+/// The largest file of what is trusted that is read: the keys of some ten thousand units.
+const MAX_TRUST: u64 = 16 << 20;
 
 /// The file of what is trusted, in JSON. Keys are verifier keys as C2SP signed-note writes them.
 ///
@@ -75,8 +80,9 @@ impl TrustFile {
     /// Reads a file and checks it.
     pub fn load(path: &Path) -> Result<Trust, String> {
         let say = |why: String| format!("{}: {why}", path.display());
-        let text = std::fs::read_to_string(path).map_err(|e| say(e.to_string()))?;
-        let file: Self = serde_json::from_str(&text).map_err(|e| say(e.to_string()))?;
+        let bytes = read_at_most(path, MAX_TRUST).map_err(|e| e.to_string())?;
+        let bytes = bytes.ok_or_else(|| say("it is larger than what is trusted can be".into()))?;
+        let file: Self = serde_json::from_slice(without_mark(&bytes)).map_err(|e| say(e.to_string()))?;
         file.trust().map_err(say)
     }
 
@@ -107,7 +113,17 @@ impl TrustFile {
             hex::decode_to_slice(text, &mut key).map_err(|_| "units: a key is not 64 hex digits".to_owned())?;
             Ok::<_, String>(PublicKey(key))
         };
-        self.units.iter().map(|(unit, keys)| Ok((unit.clone(), keys.iter().map(key).collect::<Result<_, _>>()?))).collect()
+        let pin = |(unit, keys): (&String, &Vec<String>)| {
+            // A command names its unit by this code, and no unit is registered under another: other names would pin nothing.
+            if !uscc::is_valid(unit) {
+                return Err(format!("units: {unit:?} is no unified social credit code, or its check character is wrong"));
+            }
+            if keys.is_empty() {
+                return Err(format!("units: {unit} is there without a key"));
+            }
+            Ok((unit.clone(), keys.iter().map(key).collect::<Result<Vec<_>, _>>()?))
+        };
+        self.units.iter().map(pin).collect()
     }
 
     /// The file that stands for a trust.
@@ -197,5 +213,33 @@ mod tests {
             assert!(wrong.trust().is_err(), "{wrong:?}");
         }
         assert!(serde_json::from_str::<TrustFile>(&text.replace("quorum", "quorom")).is_err());
+    }
+
+    #[test]
+    fn keys_are_pinned_for_units_that_there_can_be_alone() {
+        let pinning = |unit: &str, keys: &[String]| TrustFile { units: [(unit.to_owned(), keys.to_vec())].into(), ..file() };
+        let (unit, key) = ("11440304MB0X010624", "ab".repeat(32));
+        let trust = pinning(unit, &[key.clone()]).trust().unwrap();
+        assert_eq!(trust.policy().units.keys().collect::<Vec<_>>(), [unit]);
+        // A slip of the pen, a division, small letters, a blank, nothing.
+        for wrong in ["11440304MB0X010634", "440304", "11440304mb0x010624", " 11440304MB0X010624", ""] {
+            let why = pinning(wrong, &[key.clone()]).trust().unwrap_err();
+            assert!(why.contains("units") && why.contains(wrong), "{why}");
+        }
+        assert!(pinning(unit, &[]).trust().unwrap_err().contains(unit));
+        assert!(pinning(unit, &[key[1..].to_owned()]).trust().is_err());
+    }
+
+    #[test]
+    fn a_file_may_begin_with_a_mark_and_has_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trust.json");
+        let text = serde_json::to_string(&file()).unwrap();
+        std::fs::write(&path, format!("\u{feff}{text}")).unwrap();
+        assert_eq!(TrustFile::load(&path).unwrap(), file().trust().unwrap());
+        std::fs::write(&path, format!("\u{feff}\u{feff}{text}")).unwrap();
+        assert!(TrustFile::load(&path).unwrap_err().contains("trust.json"));
+        assert!(TrustFile::load(Path::new("/dev/zero")).unwrap_err().contains("larger"));
+        assert!(TrustFile::load(&folder.path().join("none")).unwrap_err().contains("none"));
     }
 }

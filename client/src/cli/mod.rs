@@ -5,7 +5,7 @@
 //! | 0 | done, and the answer is yes |
 //! | 1 | done, and the answer is no: rows rejected, licence not valid, receipt or audit with findings |
 //! | 2 | usage or configuration |
-//! | 3 | no node could be reached, or the outcome is not known yet |
+//! | 3 | no node could be reached, the outcome is not known yet, or the quorum has not cosigned yet |
 //! | 4 | the ledger refused the whole |
 //! | 5 | a receipt or QR code holds, and is older than `--max-age` |
 //! | 6 | a receipt or QR code holds, and the licence is not valid, or not shown to be where that is needed |
@@ -51,7 +51,7 @@ Examples:
   vermilion --config client.toml use ID --case 2026-17 --purpose 开户 --item ITEM
   vermilion receipt check receipt.vmr --trust trust.json
 
-Exit codes: 0 yes, 1 no, 2 usage or configuration, 3 no node or outcome unknown, 4 refused;
+Exit codes: 0 yes, 1 no, 2 usage or configuration, 3 no node, outcome unknown or not cosigned yet, 4 refused;
 for receipts and QR codes 5 too old, 6 not valid.";
 
 /// Issue, use, verify and audit e-licences on a Vermilion ledger (朱印).
@@ -330,6 +330,7 @@ mod tests {
             "vermilion use A B --case N --purpose P --item S --fields a,b",
             "vermilion verify ID --case N --purpose P --item S",
             "vermilion receipt get ID --out r.vmr",
+            "vermilion --patience 30 receipt get ID --fresh --out r.vmr",
             "vermilion receipt get ID --out r.json --form json --use ab --disclosures d.txt --fresh",
             "vermilion receipt disclose r.vmr --from d.json --fields a,b --out s.vmr",
             "vermilion receipt check r.vmr --trust t.json",

@@ -4,6 +4,7 @@ use super::Context;
 use super::trust::load_trust;
 use crate::clock::{now_ms, read_length, show_length, show_ms};
 use crate::error::{ClientError, Exit};
+use crate::files::read_at_most;
 use crate::qr::{self, QrCheck, image};
 use crate::receipt::Freshness;
 use crate::receipt::document::write_file;
@@ -11,7 +12,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// The largest file that is read.
+/// The largest file that is read: a picture, or a text.
 const MAX_FILE: u64 = 64 << 20;
 
 #[derive(Subcommand, Debug)]
@@ -22,7 +23,8 @@ pub enum QrVerb {
     Make(Make),
     /// Check a QR code without any network: exit 0 if it holds and the licence is valid, 1 if not, 5 too old, 6 not valid
     #[command(after_help = "Example:\n  vermilion qr check licence.png --trust trust.json --max-age 1h\n\n\
-        Takes a PNG, a file with the text, or the text itself. It is one node's word; a receipt has the quorum's.")]
+        Takes a PNG, a file with the text, or the text itself. It is one node's word; a receipt has the quorum's.\n\
+        Exit 2 if it is neither a file that can be read nor a text that begins with VMQR.")]
     Check(Check),
 }
 
@@ -88,11 +90,17 @@ async fn make(context: &Context, args: Make) -> Result<Exit, ClientError> {
 /// The text that is meant: of a picture, of a file, or the argument itself.
 fn read(code: &str) -> Result<Result<String, String>, ClientError> {
     let path = Path::new(code);
-    let Ok(about) = std::fs::metadata(path) else { return Ok(Ok(code.to_owned())) };
-    if about.len() > MAX_FILE {
-        return Ok(Err("it is larger than a picture of a QR code can be".into()));
+    match std::fs::metadata(path) {
+        Ok(_) => {}
+        Err(_) if qr::begins(code) => return Ok(Ok(code.to_owned())),
+        Err(error) => {
+            let why = format!("{code} is no file that can be read ({error}), and no QR code's text, which begins with VMQR");
+            return Err(ClientError::Usage(why));
+        }
     }
-    let bytes = std::fs::read(path).map_err(|e| ClientError::file(path, e))?;
+    let Some(bytes) = read_at_most(path, MAX_FILE)? else {
+        return Ok(Err("it is larger than a picture of a QR code can be".into()));
+    };
     if image::is_png(&bytes) {
         return Ok(image::read_png(&bytes));
     }
@@ -104,7 +112,9 @@ fn check(context: &Context, args: &Check) -> Result<Exit, ClientError> {
     let now = now_ms();
     match read(&args.code)?.and_then(|text| qr::check(&text, &trust)) {
         Err(why) => {
-            context.out.answer(&json!({ "ok": false, "exit": Exit::No as u8, "why": why }), || format!("✗ 二维码 QR code  {why}"));
+            context
+                .out
+                .answer(&json!({ "ok": false, "holds": false, "exit": Exit::No as u8, "why": why }), || format!("✗ 二维码 QR code  {why}"));
             Ok(Exit::No)
         }
         Ok(checked) => {
@@ -116,6 +126,8 @@ fn check(context: &Context, args: &Check) -> Result<Exit, ClientError> {
             };
             let mut value = checked.json(now);
             if let Some(of) = value.as_object_mut() {
+                of.insert("ok".into(), json!(exit == Exit::Yes));
+                of.insert("holds".into(), json!(true));
                 of.insert("fresh".into(), json!(fresh == Freshness::Fresh));
                 of.insert("exit".into(), json!(exit as u8));
             }
@@ -141,4 +153,28 @@ fn text(checked: &QrCheck, now: u64, fresh: Freshness) -> String {
         mark(fresh == Freshness::Fresh),
         show_length(checked.age_ms(now)),
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_neither_a_file_nor_a_code_is_no_question() {
+        for code in ["VMQR1:AAAA", " VMQR2:AAAA\n"] {
+            assert_eq!(read(code).unwrap().unwrap(), code, "whether it is a good one is the check's to say");
+        }
+        for missing in ["licence.png", "", "QR1:AAAA"] {
+            let error = read(missing).unwrap_err();
+            assert_eq!(error.exit(), Exit::Usage);
+            assert!(error.to_string().starts_with(missing) && error.to_string().contains("VMQR"), "{error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(&folder.path().display().to_string()).unwrap_err().exit(), Exit::Usage);
+        let file = folder.path().join("code.txt");
+        std::fs::write(&file, "VMQR1:AAAA\n").unwrap();
+        assert_eq!(read(&file.display().to_string()).unwrap().unwrap(), "VMQR1:AAAA\n");
+        assert!(read("/dev/zero").unwrap().unwrap_err().contains("larger"));
+    }
 }

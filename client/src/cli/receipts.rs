@@ -6,14 +6,21 @@ use super::trust::load_trust;
 use crate::client::Client;
 use crate::clock::{now_ms, read_length, show_day, show_length, show_ms};
 use crate::error::{ClientError, Exit};
-use crate::receipt::document::{MAX_FILE, write_file};
+use crate::files::read_at_most;
+use crate::receipt::document::write_file;
 use crate::receipt::{Document, Form, Freshness, ReceiptCheck, Registered, RestsOn, StatusVerdict, Verdict, disclose};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use vermilion_crypto::{SigningKey, sha256};
+use vermilion_ledger::Trust;
 use vermilion_proto::ReceiptRequest;
 use vermilion_registry::codes::identifier::Identifier;
+use vermilion_registry::reason::Reason;
+
+/// The pause between two looks at whether the missing cosignatures have come.
+const PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(Subcommand, Debug)]
 pub enum ReceiptVerb {
@@ -25,7 +32,10 @@ pub enum ReceiptVerb {
         or who has just recorded a use of the licence (--use, for ten minutes).\n\n\
         With --registrations it shows by which records of the ledger the keys that signed were registered for the unit, where its\n\
         check rests on the nodes' word else. Without them it has at most 4 KB, in a ledger of ten million records too; with them about\n\
-        twice that, and the whole genesis where a founder signed. They show people's posts, under tags, to whoever is shown the receipt."
+        twice that, and the whole genesis where a founder signed. They show people's posts, under tags, to whoever is shown the receipt.\n\n\
+        What comes is held against what is trusted: exit 0 if as many have cosigned as that asks for. If they have not within --patience,\n\
+        it is written as it is and exit 3 says so: it does not hold, and is to be got again. With --fresh nothing is written then.\n\
+        Exit 1 if it does not hold for another reason."
     )]
     Get(Get),
     /// Add fields that you hold to a receipt: each is checked against what was signed
@@ -33,11 +43,11 @@ pub enum ReceiptVerb {
         after_help = "Example:\n  vermilion use ID … --json > use.json\n  vermilion receipt disclose licence.vmr --from use.json --fields address --out shown.vmr"
     )]
     Disclose(Disclose),
-    /// Check receipts without any network: exit 0 if everything holds, 1 if not, 5 too old, 6 not valid
+    /// Check receipts without any network: exit 0 if everything holds, 1 if not, 2 unreadable file, 5 too old, 6 not valid
     #[command(after_help = "Example:\n  vermilion receipt check licence.vmr --trust trust.json --max-age 24h\n\n\
         Says by itself each: genuine (the record is in the ledger), issued by (the unit signed it, by keys that are its own as they are\n\
         pinned, as records register them, or as the nodes say), unaltered, the status as of when, cosigned by which nodes, how old.\n\
-        It knows every form by its beginning. Of several receipts the worst decides: 1, then 5, then 6.\n\
+        It knows every form by its beginning. Of several receipts the worst decides: 1, then 2, then 5, then 6.\n\
         A receipt without a status says so; with --need-status it counts as not valid. A licence out of its term is not valid in any case.")]
     Check(Check),
 }
@@ -68,7 +78,7 @@ pub struct Get {
     /// Fields that you hold: a file of disclosures, or an answer of `vermilion use --json`
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     disclosures: Option<PathBuf>,
-    /// Have the leader commit first, so that the status is of this moment
+    /// Have the leader commit first, so that the status is of this moment; no older one is taken in its place
     #[arg(long)]
     fresh: bool,
     /// Carry the records that registered the keys that signed: 2 to 4 KB more for a unit's licence
@@ -130,13 +140,21 @@ async fn get(context: &Context, args: Get) -> Result<Exit, ClientError> {
         Some(Some((field, value))) => (field.to_owned(), value.to_owned()),
         Some(None) => return Err(ClientError::Usage("a challenge is NAME=VALUE".into())),
     };
-    let request = ReceiptRequest {
+    // What comes is judged by it: that it cannot be read is said before anybody is asked.
+    let trust = client.trusted()?;
+    let fields = match &args.disclosures {
+        Some(_) if args.form == Form::Cose => return Err(ClientError::Usage("to a COSE receipt no fields are added here".into())),
+        Some(file) => Some(disclosures(file)?),
+        None => None,
+    };
+    let mut request = ReceiptRequest {
         command_id: bytes_of(args.command.as_ref(), "the command's id")?,
         identifier: args.identifier.unwrap_or_default(),
         use_command: bytes_of(args.use_command.as_ref(), "the use's id")?,
         challenge_field,
         challenge_value,
         registrations: args.registrations,
+        ..Default::default()
     };
     let asker = match (request.identifier.is_empty(), args.unit.as_deref()) {
         (true, _) if !args.fresh && !args.registrations => None,
@@ -144,21 +162,60 @@ async fn get(context: &Context, args: Get) -> Result<Exit, ClientError> {
         _ => Some(asker_for(&client, &request.identifier)?),
     };
     if let (true, Some(asker)) = (args.fresh, &asker) {
-        client.connection.commit_at_leader(asker).await?;
+        request.at_least_size = client.connection.commit_at_leader(asker).await?;
     }
-    let bytes = match args.form {
-        Form::Cose if args.disclosures.is_some() => return Err(ClientError::Usage("to a COSE receipt no fields are added here".into())),
-        Form::Cose => client.connection.cose_receipt(&request, asker.as_ref()).await?,
-        form => {
-            let mut receipt = client.connection.receipt(&request, asker.as_ref()).await?;
-            if let Some(file) = &args.disclosures {
-                disclose::add(&mut receipt, &disclosures(file)?, &[]).map_err(ClientError::Usage)?;
-            }
-            Document::new(receipt).encode(form).map_err(ClientError::BadAnswer)?
+    let got = ask(&client, request, asker.as_ref(), args.form, &trust).await?;
+    let (bytes, document) = match fields {
+        None => (got.bytes, got.document),
+        Some(fields) => {
+            let mut document = got.document;
+            disclose::add(&mut document.receipt, &fields, &[]).map_err(ClientError::Usage)?;
+            (document.encode(args.form).map_err(ClientError::BadAnswer)?, document)
         }
     };
-    let document = Document::parse(&bytes).map_err(ClientError::BadAnswer)?;
-    written(context, &args.out, &bytes, &document)
+    written(context, &args.out, &bytes, &document, Some(&got.checked))
+}
+
+/// A receipt as a node gave it.
+struct Got {
+    bytes: Vec<u8>,
+    document: Document,
+    checked: ReceiptCheck,
+}
+
+/// Asks until as many have cosigned as is trusted, or patience ends: then it is what there is. A node waits by
+/// itself, for what it counts as enough.
+async fn ask(
+    client: &Client,
+    mut request: ReceiptRequest,
+    asker: Option<&SigningKey>,
+    form: Form,
+    trust: &Trust,
+) -> Result<Got, ClientError> {
+    let until = Instant::now() + client.connection.ask_patience;
+    let left = || until.saturating_duration_since(Instant::now());
+    loop {
+        // Not 0: that stands for all of patience.
+        request.wait_ms = u32::try_from(left().as_millis()).unwrap_or(u32::MAX).max(1);
+        let bytes = match form {
+            Form::Cose => client.connection.cose_receipt(&request, asker).await?,
+            form => Document::new(client.connection.receipt(&request, asker).await?).encode(form).map_err(ClientError::BadAnswer)?,
+        };
+        let document = Document::parse(&bytes).map_err(ClientError::BadAnswer)?;
+        if document.receipt.tree_size < request.at_least_size {
+            return Err(ClientError::BadAnswer("the receipt is older than what was asked for".into()));
+        }
+        let checked = document.check(trust);
+        if checked.lacks().is_none() {
+            return Ok(Got { bytes, document, checked });
+        }
+        if left() <= PAUSE {
+            // The nodes may be content with fewer than are pinned here. Of now there is no receipt with fewer either.
+            let now = request.at_least_size > 0;
+            return if now { Err(Reason::NotCosigned.into()) } else { Ok(Got { bytes, document, checked }) };
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// The key of the issuing unit, which may ask for the status, or else any.
@@ -171,85 +228,131 @@ fn add_fields(context: &Context, args: Disclose) -> Result<Exit, ClientError> {
     let mut document = Document::read(&args.file)?;
     disclose::add(&mut document.receipt, &disclosures(&args.from)?, &args.fields).map_err(ClientError::Usage)?;
     let bytes = document.encode(args.form.unwrap_or(document.form)).map_err(ClientError::Usage)?;
-    written(context, &args.out, &bytes, &document)
+    written(context, &args.out, &bytes, &document, None)
 }
 
 fn disclosures(file: &Path) -> Result<Vec<String>, ClientError> {
-    let size = std::fs::metadata(file).map_err(|e| ClientError::file(file, e))?.len();
-    if size > disclose::MAX_DISCLOSURES {
-        return Err(ClientError::Usage(format!("{}: it is larger than a file of disclosures can be", file.display())));
-    }
-    let text = std::fs::read_to_string(file).map_err(|e| ClientError::file(file, e))?;
-    disclose::read(&text).map_err(|why| ClientError::Usage(format!("{}: {why}", file.display())))
+    let say = |why: &str| ClientError::Usage(format!("{}: {why}", file.display()));
+    let bytes = read_at_most(file, disclose::MAX_DISCLOSURES)?.ok_or_else(|| say("it is larger than a file of disclosures can be"))?;
+    let text = String::from_utf8(bytes).map_err(|_| say("it is no text"))?;
+    disclose::read(&text).map_err(|why| say(&why))
 }
 
-fn written(context: &Context, out: &Path, bytes: &[u8], document: &Document) -> Result<Exit, ClientError> {
+/// Writes a receipt and says what it is; of one that a node just gave, how it stands with its cosignatures.
+fn written(context: &Context, out: &Path, bytes: &[u8], document: &Document, checked: Option<&ReceiptCheck>) -> Result<Exit, ClientError> {
     write_file(out, bytes)?;
     let (file, digest) = (out.display().to_string(), hex::encode(sha256(bytes)));
     let (size, status) = (document.receipt.tree_size, !document.receipt.status_proof.is_empty());
     let registrations = document.receipt.registrations.len();
-    let answer = json!({
+    let mut answer = json!({
         "file": file, "size": size, "sha256": digest, "bytes": bytes.len(), "status": status, "registrations": registrations,
     });
+    let (exit, more, cosigned) = checked.map_or((Exit::Yes, json!({}), String::new()), coverage);
+    if let (Some(answer), Value::Object(more)) = (answer.as_object_mut(), more) {
+        answer.extend(more);
+    }
     context.out.answer(&answer, || {
         let status = if status || document.receipt.item.is_empty() {
             ""
         } else {
             "\n  不含状态 without a status: it is not yours to ask for (see --use)"
         };
-        format!("{file}\n  截至 as of checkpoint {size}\n  sha256 {digest}{status}")
+        format!("{file}\n  截至 as of checkpoint {size}\n  sha256 {digest}{status}{cosigned}")
     });
-    Ok(Exit::Yes)
+    Ok(exit)
+}
+
+/// How many of those that are wanted have cosigned a receipt, for scripts and for people, and the exit code: 3 where
+/// it is their cosignatures alone that it lacks.
+fn coverage(checked: &ReceiptCheck) -> (Exit, Value, String) {
+    let ((nodes, outside), policy) = (checked.cosigned(), checked.trust.policy());
+    let covered = checked.genuine.is_ok();
+    let value = json!({
+        "covered": covered,
+        "cosigned": nodes,
+        "needed": checked.quorum,
+        "cosigned_outside": outside,
+        "needed_outside": policy.outside_need,
+        "why": checked.genuine.as_ref().err(),
+    });
+    let mut text = format!("\n  见证 cosigned by {nodes} of the {} witnesses needed", checked.quorum);
+    if policy.outside_need > 0 {
+        text += &format!(", and {outside} of the {} outside", policy.outside_need);
+    }
+    let why = checked.genuine.as_ref().err().map(String::as_str).unwrap_or_default();
+    let exit = match (covered, checked.lacks()) {
+        (true, _) => Exit::Yes,
+        (false, Some(_)) => {
+            text += &format!(
+                "\n  ✗ 见证不足,凭证尚不成立 It is written, and does not hold yet: {why}\n    \
+                 请待足数后重新获取 Get it again once they have: `vermilion cluster status` says which node is away; --patience waits longer"
+            );
+            Exit::Unreachable
+        }
+        (false, None) => {
+            text += &format!("\n  ✗ 凭证不成立 It is written, and does not hold: {why}");
+            Exit::No
+        }
+    };
+    (exit, value, text)
 }
 
 fn check(context: &Context, args: Check) -> Result<Exit, ClientError> {
     let trust = load_trust(context, args.trust.clone())?;
-    let now = now_ms();
+    let (exit, answer, text) = check_all(&args, &trust, now_ms());
+    context.out.answer(&answer, || text);
+    Ok(exit)
+}
+
+/// Checks every file, each by itself: the worst exit code, what is said to scripts, and to people.
+fn check_all(args: &Check, trust: &Trust, now: u64) -> (Exit, Value, String) {
     let (mut exits, mut values, mut texts) = (Vec::new(), Vec::new(), String::new());
     for file in &args.files {
         let name = file.display().to_string();
-        match read(file)? {
-            Ok(document) => {
-                let checked = document.check(&trust);
-                let exit = judge(&checked, now, &args);
+        let (exit, mut value) = match Document::load(file) {
+            Ok(Ok(document)) => {
+                let checked = document.check(trust);
                 let mut value = checked.json(now);
                 if let Some(of) = value.as_object_mut() {
-                    of.insert("file".into(), json!(name));
-                    of.insert("exit".into(), json!(exit as u8));
+                    of.insert("holds".into(), json!(checked.holds()));
                     if let Some(id) = &args.licence {
                         of.insert("of_licence".into(), json!(checked.is_of(id)));
                     }
                     of.insert("fresh".into(), json!(checked.freshness(now, args.max_age) == Freshness::Fresh));
                 }
-                values.push(value);
                 texts += &text(&name, &checked, now, args.max_age);
                 if args.licence.as_ref().is_some_and(|id| !checked.is_of(id)) {
                     texts += "  ✗ 证照 licence     不是所问的证照 it is not shown to be of the licence that was asked for\n";
                 }
-                exits.push(exit);
+                (judge(&checked, now, args), value)
             }
-            Err(why) => {
-                values.push(json!({ "file": name, "ok": false, "exit": Exit::No as u8, "unreadable": why }));
+            Ok(Err(why)) => {
                 texts += &format!("存证凭证 receipt {name}\n  ✗ 无法读取 unreadable  {why}\n");
-                exits.push(Exit::No);
+                (Exit::No, json!({ "holds": false, "unreadable": why }))
             }
+            // The answers about the others are answers all the same.
+            Err(error) => {
+                texts += &format!("存证凭证 receipt {name}\n  ✗ 无法打开 cannot be opened  {error}\n");
+                (error.exit(), json!({ "holds": false, "error": error.code(), "message": error.to_string() }))
+            }
+        };
+        if let Some(of) = value.as_object_mut() {
+            of.insert("file".into(), json!(name));
+            // Whatever else was asked for: whether the answer is yes.
+            of.insert("ok".into(), json!(exit == Exit::Yes));
+            of.insert("exit".into(), json!(exit as u8));
         }
+        exits.push(exit);
+        values.push(value);
     }
-    let worst = [Exit::No, Exit::TooOld, Exit::NotValid].into_iter().find(|exit| exits.contains(exit)).unwrap_or(Exit::Yes);
+    // What does not hold is worse than what was not looked at, and that than what holds.
+    let by_weight = [Exit::No, Exit::Usage, Exit::TooOld, Exit::NotValid];
+    let worst = by_weight.into_iter().find(|exit| exits.contains(exit)).unwrap_or(Exit::Yes);
     let answer = match values.len() {
         1 => values.remove(0),
         _ => json!({ "ok": worst == Exit::Yes, "exit": worst as u8, "receipts": Value::Array(values) }),
     };
-    context.out.answer(&answer, || texts);
-    Ok(worst)
-}
-
-/// The document of a file. That it is none is an answer; that the file cannot be read is not.
-fn read(file: &Path) -> Result<Result<Document, String>, ClientError> {
-    if std::fs::metadata(file).map_err(|e| ClientError::file(file, e))?.len() > MAX_FILE as u64 {
-        return Ok(Err("it is larger than a receipt can be".into()));
-    }
-    Ok(Document::parse(&std::fs::read(file).map_err(|e| ClientError::file(file, e))?))
+    (worst, answer, texts)
 }
 
 fn judge(checked: &ReceiptCheck, now: u64, args: &Check) -> Exit {
@@ -366,9 +469,11 @@ fn age_line(checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::receipt::tests::{LEDGER, receipt, registered::licence, taken, trust};
+    use vermilion_ledger::SignedNote;
     use vermilion_proto::Receipt;
 
     const NOW: u64 = 1_800_000_062_000;
@@ -391,6 +496,62 @@ mod tests {
         assert_eq!(judge(&record, NOW, &asked(false, None)), Exit::Yes);
         assert_eq!(judge(&record, NOW, &asked(true, None)), Exit::NotValid);
         assert_eq!(judge(&record, NOW, &asked(false, Some(&identifier))), Exit::No);
+    }
+
+    #[test]
+    fn every_file_has_its_answer_and_ok_is_what_the_exit_code_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let good = file("good", &Document::new(receipt(taken(), LEDGER)).encode(Form::Binary).unwrap());
+        let (broken, missing) = (file("broken", b"VMRCPT3\n"), folder.path().join("missing"));
+        let checked = |files: &[&PathBuf], licence: Option<&str>, max_age: Option<u64>| {
+            let files = files.iter().map(|file| (*file).clone()).collect();
+            check_all(&Check { files, max_age, ..asked(false, licence) }, &trust(), NOW)
+        };
+        // Of one: what holds need not be what was asked for.
+        for (files, licence, max_age, exit, holds) in [
+            ([&good], None, None, Exit::Yes, true),
+            ([&good], Some("1.2.156.3005.2.x"), None, Exit::No, true),
+            ([&good], None, Some(1), Exit::TooOld, true),
+            ([&broken], None, None, Exit::No, false),
+            ([&missing], None, None, Exit::Usage, false),
+        ] {
+            let (found, said, _) = checked(&files, licence, max_age);
+            assert_eq!(found, exit, "{said:#}");
+            assert_eq!((&said["ok"], &said["exit"], &said["holds"]), (&json!(exit == Exit::Yes), &json!(exit as u8), &json!(holds)));
+            assert_eq!(said["file"], files[0].display().to_string());
+        }
+        // Of several: one that is not there takes nothing from the others' answers.
+        let (exit, said, text) = checked(&[&good, &missing, &good], None, None);
+        assert_eq!((exit, &said["ok"], &said["exit"]), (Exit::Usage, &json!(false), &json!(2)));
+        let exits: Vec<&Value> = said["receipts"].as_array().unwrap().iter().map(|of| &of["exit"]).collect();
+        assert_eq!((exits, &said["receipts"][1]["error"]), (vec![&json!(0), &json!(2), &json!(0)], &json!("file")));
+        assert!(text.matches("✓ 真实").count() == 2 && text.contains("cannot be opened"), "{text}");
+        assert_eq!(checked(&[&missing, &broken, &good], None, None).0, Exit::No, "what does not hold is worse");
+        assert_eq!(checked(&[&good, &good], None, Some(1)).0, Exit::TooOld);
+    }
+
+    #[test]
+    fn a_receipt_that_lacks_cosignatures_says_how_many_and_is_no_success() {
+        let whole = receipt(taken(), LEDGER);
+        let of = |receipt: &Receipt| coverage(&crate::receipt::check(receipt, &trust()));
+        let (exit, said, text) = of(&whole);
+        assert_eq!((exit, &said["covered"], &said["cosigned"], &said["needed"]), (Exit::Yes, &json!(true), &json!(3), &json!(3)));
+        assert!(text.contains("by 3 of the 3") && !text.contains('✗'), "{text}");
+        // The ledger key's line, and two witnesses'.
+        let note = SignedNote::parse(&whole.checkpoint).unwrap();
+        let checkpoint = SignedNote::new(note.body(), note.lines()[..3].to_vec()).unwrap().to_bytes();
+        let (exit, said, text) = of(&Receipt { checkpoint, ..whole.clone() });
+        assert_eq!((exit, &said["covered"], &said["cosigned"], &said["needed"]), (Exit::Unreachable, &json!(false), &json!(2), &json!(3)));
+        assert!(text.contains("by 2 of the 3") && text.contains("--patience"), "{text}");
+        // This more cosignatures would not mend.
+        let (exit, said, text) = of(&Receipt { chain_before: vec![7; 32], ..whole });
+        assert_eq!((exit, &said["covered"], &said["cosigned"]), (Exit::No, &json!(false), &json!(3)));
+        assert!(text.contains('✗') && !text.contains("--patience") && said["why"].is_string(), "{text}");
     }
 
     #[test]

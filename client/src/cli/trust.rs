@@ -127,6 +127,8 @@ async fn pin_units(context: &Context, units: &[String], trust: Option<PathBuf>, 
         added.insert(unit.clone(), json!(keys));
         file.units.insert(unit.clone(), keys);
     }
+    // Whatever a node answered: what is written is read again.
+    file.trust().map_err(ClientError::Usage)?;
     let out = out.unwrap_or(path);
     let text = serde_json::to_string_pretty(&file).map_err(|e| ClientError::Usage(e.to_string()))?;
     write_file(&out, (text + "\n").as_bytes())?;

@@ -15,6 +15,8 @@ use vermilion_proto::{Message as _, QR_TYPE, QrStatement, SignedQr, canonical};
 use vermilion_registry::days;
 use vermilion_registry::status::{Flag, Shown, State, shown};
 
+/// What the text of any version begins with.
+const BEGINS_ANY: &str = "VMQR";
 /// What the text begins with.
 const BEGINS: &str = "VMQR1:";
 /// The longest text, in bytes: a QR code of medium density that a phone still reads from paper.
@@ -26,6 +28,12 @@ const AHEAD_MS: u64 = 300_000;
 pub fn text(signed: &SignedQr) -> Result<String, String> {
     let text = format!("{BEGINS}{}", BASE64_URL_SAFE_NO_PAD.encode(signed.encode_to_vec()));
     if text.len() > MAX_TEXT { Err(format!("the text has {} bytes, more than {MAX_TEXT}", text.len())) } else { Ok(text) }
+}
+
+/// Whether a text begins as a QR code's does, of this version or another.
+#[must_use]
+pub fn begins(text: &str) -> bool {
+    text.trim_start().starts_with(BEGINS_ANY)
 }
 
 /// A signed status that holds.

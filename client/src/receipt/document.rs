@@ -3,6 +3,7 @@
 
 use super::ReceiptCheck;
 use crate::error::ClientError;
+use crate::files::{read_at_most, without_mark};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Serialize};
 use std::io::Write as _;
@@ -14,6 +15,8 @@ use vermilion_registry::stored::{read_receipt, receipt_file, receipt_index};
 
 /// The largest file that is read: a record, an item and proofs, in the longest form.
 pub const MAX_FILE: usize = 8 << 20;
+/// What is said of a larger one.
+const TOO_LARGE: &str = "it is larger than a receipt can be";
 /// What the JSON form says it is.
 const JSON_FORMAT: &str = "vermilion-receipt";
 /// The first bytes of a tagged COSE_Sign1.
@@ -51,14 +54,19 @@ impl Document {
 
     /// Reads a file of any form. That it reads says nothing of its truth.
     pub fn read(path: &Path) -> Result<Self, ClientError> {
-        let bytes = std::fs::read(path).map_err(|e| ClientError::file(path, e))?;
-        Self::parse(&bytes).map_err(|why| ClientError::Usage(format!("{}: {why}", path.display())))
+        Self::load(path)?.map_err(|why| ClientError::Usage(format!("{}: {why}", path.display())))
+    }
+
+    /// The same, where it is an answer that the file holds no receipt. That it cannot be read is none.
+    pub fn load(path: &Path) -> Result<Result<Self, String>, ClientError> {
+        let bytes = read_at_most(path, MAX_FILE as u64)?;
+        Ok(bytes.ok_or_else(|| TOO_LARGE.to_owned()).and_then(|bytes| Self::parse(&bytes)))
     }
 
     /// Reads the bytes of any form.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.len() > MAX_FILE {
-            return Err("it is larger than a receipt can be".into());
+            return Err(TOO_LARGE.into());
         }
         let (form, receipt, cose) = if TlogProof::begins(bytes) {
             (Form::TlogProof, of_tlog_proof(bytes)?, None)
@@ -224,7 +232,7 @@ struct JsonStatus {
 /// The bytes that begin as the JSON form does. White space is free there, and some editors put a byte order
 /// mark in front.
 fn json_of(bytes: &[u8]) -> Option<&[u8]> {
-    let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let json = without_mark(bytes);
     json.trim_ascii_start().starts_with(b"{").then_some(json)
 }
 
@@ -341,5 +349,10 @@ mod tests {
         std::fs::create_dir(&taken).unwrap();
         assert!(write_file(&taken, b"x").is_err());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_without_end_is_no_receipt() {
+        assert_eq!(Document::load(Path::new("/dev/zero")).unwrap().unwrap_err(), TOO_LARGE);
     }
 }

@@ -12,9 +12,12 @@ use crate::clock::{show_day, show_ms};
 use crate::use_licence::{Field, check_fields};
 use serde_json::{Value, json};
 use vermilion_crypto::Digest;
-use vermilion_ledger::{ItemParts, Leaf, StatusParts, Trust, Verified, check_item, check_receipt, check_receipt_status, digests};
+use vermilion_ledger::{
+    ItemParts, Leaf, LedgerError, StatusParts, Trust, Verified, check_item, check_receipt, check_receipt_status, digests,
+};
 use vermilion_proto::{Command, LicenceItem, Receipt, Record, StatusEvidence, body::Of, canonical};
 use vermilion_registry::codes::division;
+use vermilion_registry::ledger_id;
 use vermilion_registry::reason::Reason;
 use vermilion_registry::status::{Shown, State, shown};
 use vermilion_registry::stored::{open_behind, record_parts, status_index};
@@ -22,6 +25,8 @@ use vermilion_registry::{days, endorsement};
 
 /// How far a time may lie ahead of the clock here, in milliseconds: clocks differ.
 const AHEAD_MS: u64 = 300_000;
+/// What is said of a command that is for another ledger than the one that is pinned.
+const OTHER_LEDGER: &str = "The command is for another ledger.";
 
 /// One of the questions that a receipt answers: the answer, or why it is no.
 pub type Verdict = Result<(), String>;
@@ -88,7 +93,7 @@ impl RestsOn {
 /// What a receipt says, each question by itself.
 #[derive(Clone, Debug)]
 pub struct ReceiptCheck {
-    /// Whether the record is in the ledger that the checkpoint signs, with quorum.
+    /// Whether the record is in the ledger that is pinned: under a checkpoint with the quorum, and of a command for it.
     pub genuine: Verdict,
     /// Whether the unit that it names signed it, and the ledger took it.
     pub issued: Verdict,
@@ -129,6 +134,18 @@ impl ReceiptCheck {
     #[must_use]
     pub fn holds(&self) -> bool {
         self.genuine.is_ok() && self.issued.is_ok() && self.unaltered.is_ok() && !matches!(self.status, StatusVerdict::Refused(_))
+    }
+
+    /// What the checkpoint lacks of what is trusted to be enough, where all that is there holds: it may come yet.
+    #[must_use]
+    pub fn lacks(&self) -> Option<LedgerError> {
+        self.checkpoint.as_ref()?.check_quorum(&self.trust).err()
+    }
+
+    /// How many of the nodes that are trusted have cosigned, and how many of the outside witnesses.
+    #[must_use]
+    pub fn cosigned(&self) -> (usize, usize) {
+        self.checkpoint.as_ref().map_or((0, 0), |checkpoint| (checkpoint.cosigners.len(), checkpoint.outside.len()))
     }
 
     /// On what it rests that the keys that signed are the unit's.
@@ -274,6 +291,15 @@ fn item_json(item: &LicenceItem) -> Value {
     })
 }
 
+/// Whether a command is for this ledger: it says so, or is the genesis, whose hash is the ledger's id.
+fn is_for(command: &Command, ledger: &Digest) -> bool {
+    match command.body.as_ref().and_then(|body| body.of.as_ref()) {
+        // It was read as canonical: it has these bytes alone.
+        Some(Of::Genesis(_)) => ledger_id(&vermilion_proto::Message::encode_to_vec(command)) == *ledger,
+        _ => command.head.as_ref().is_some_and(|head| head.ledger_id == *ledger),
+    }
+}
+
 /// Checks a receipt against what is trusted. Needs no network and no clock.
 #[must_use]
 pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
@@ -309,6 +335,7 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
     let claim = open.claim();
     let opened = vermilion_identity::open(&open.record.envelope);
     let signed = opened.as_ref().ok().and_then(|o| signed_items(&o.command));
+    let elsewhere = opened.as_ref().is_ok_and(|o| !is_for(&o.command, &trust.settings().ledger_id));
     let item = (!receipt.item.is_empty()).then_some(());
     let parts = record_parts(receipt);
     let endorsed = endorsement::extend(trust, &receipt.endorsements);
@@ -318,7 +345,8 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
     out.genuine = match (check_receipt(&parts, &claim, &out.trust), endorsed) {
         (Ok(checked), Ok(_)) => {
             out.checkpoint = Some(checked.checkpoint);
-            Ok(())
+            // Under the pinned keys, and of a ledger whose id is not the one that is pinned with them.
+            if elsewhere { Err(OTHER_LEDGER.into()) } else { Ok(()) }
         }
         (failed, endorsed) => {
             // Who did cosign is worth saying, where the quorum alone is missing.
@@ -350,7 +378,8 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
             };
             match (opened.signed.verify(), registered) {
                 (Err(error), _) => Err(error.to_string()),
-                (Ok(()), _) if head.ledger_id != trust.settings().ledger_id => Err("The command is for another ledger.".into()),
+                (Ok(()), _) if elsewhere => Err(OTHER_LEDGER.into()),
+                (Ok(()), _) if out.signers.is_empty() => Err("Nobody signed it: it is the genesis.".into()),
                 (Ok(()), _) if foreign.is_some() => {
                     Err(format!("The key {} is none that is pinned for this unit.", foreign.map(hex::encode).unwrap_or_default()))
                 }

@@ -303,7 +303,10 @@ fn each_answer_is_by_itself() {
     let other = Outcome { refused: vec![ItemRefusal { position: 0, code: 43 }], first_status_index: Some(701), ..Default::default() };
     assert_eq!(verdicts(&receipt(other.clone(), LEDGER)), (true, true, true));
     assert!(check(&receipt(other, LEDGER), &trust).holds(), "a licence's index skips those refused before it");
-    assert_eq!(verdicts(&receipt(taken(), [6; 32])), (true, false, true));
+    let elsewhere = receipt(taken(), [6; 32]);
+    assert_eq!(verdicts(&elsewhere), (false, false, true));
+    let found = check(&elsewhere, &trust);
+    assert!(found.genuine.unwrap_err().contains("another ledger") && matches!(found.status, StatusVerdict::Refused(_)));
     let mut alone = good.clone();
     (alone.item, alone.item_path, alone.disclosures) = Default::default();
     assert_eq!(verdicts(&alone), (true, true, true));

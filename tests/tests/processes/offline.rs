@@ -7,7 +7,7 @@ use vermilion_client::change::Grounds;
 use vermilion_client::clock::now_ms;
 use vermilion_client::receipt::Document;
 use vermilion_proto::{Message as _, StatusEvidence};
-use vermilion_tests::{Ledger, Rows};
+use vermilion_tests::{Ledger, Rows, until};
 
 /// Runs `vermilion` with the ledger's configuration, for JSON.
 fn run(ledger: &Ledger, args: &[&str]) -> (i32, Value) {
@@ -86,7 +86,8 @@ async fn a_receipt_holds_the_whole_answer_in_every_form_and_only_for_its_time() 
     let after = get(&ledger, &of, "revoked.vmr", &["--fresh"]);
     let (code, said) = check(&ledger, &[&after], &["--max-age", "1h"]);
     assert_eq!((code, &said["status"]["shown"], &said["status"]["shown_zh"]), (6, &"revoked".into(), &"吊销".into()), "{said:#}");
-    assert_eq!((&said["ok"], &said["status"]["valid"]), (&true.into(), &false.into()), "it is genuine, and not valid");
+    assert_eq!((&said["holds"], &said["status"]["valid"]), (&true.into(), &false.into()), "it is genuine, and not valid");
+    assert_eq!(said["ok"], false);
     let old = said["status"]["as_of_seq"].as_u64().unwrap();
 
     // After a restart the nodes still prove the status, though no record came since.
@@ -102,12 +103,76 @@ async fn a_receipt_holds_the_whole_answer_in_every_form_and_only_for_its_time() 
     tokio::time::sleep(Duration::from_millis(2_100)).await;
     assert_eq!(check(&ledger, &[&before[0]], &["--max-age", "1h"]).0, 0, "what it says of then still holds");
     let (code, said) = check(&ledger, &[&before[0]], &["--max-age", "1s"]);
-    assert_eq!((code, &said["ok"], &said["fresh"]), (5, &true.into(), &false.into()));
+    assert_eq!((code, &said["ok"], &said["holds"], &said["fresh"]), (5, &false.into(), &true.into(), &false.into()));
     let all: Vec<&Path> = before.iter().map(PathBuf::as_path).chain([after.as_path()]).collect();
     let (code, said) = check(&ledger, &all, &["--max-age", "1h"]);
     assert_eq!((code, said["receipts"].as_array().map(Vec::len)), (6, Some(5)));
     assert_eq!(check(&ledger, &all, &["--max-age", "1s"]).0, 5);
     assert_eq!(check(&ledger, &[&before[0], &ledger.dir().join("changed")], &["--max-age", "1s"]).0, 1);
+    // One that is not there takes nothing from the answers about the others.
+    let (code, said) = check(&ledger, &[&before[0], &ledger.dir().join("none"), &after], &[]);
+    let exits: Vec<_> = said["receipts"].as_array().unwrap().iter().map(|of| of["exit"].as_u64().unwrap()).collect();
+    assert_eq!((code, exits), (2, vec![0, 2, 6]), "{said:#}");
+    // Of another licence: it holds, and is not what was asked for.
+    let (code, said) = check(&ledger, &[&before[0]], &["--licence", &identifier(rows.one("食品经营许可证"))]);
+    assert_eq!((code, &said["ok"], &said["exit"], &said["holds"]), (1, &false.into(), &1.into(), &true.into()), "{said:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_receipt_says_what_was_acknowledged_before_every_time() {
+    let ledger = Ledger::start().await;
+    let rows = Rows::fresh(ledger.dir(), &ledger.sample, 60);
+    ledger.issue_all(&rows).await;
+    let of = identifier(rows.one("营业执照"));
+    let grounds = Grounds { reason: "inspection".into(), legal_basis: vec!["002-7".into()], ..Grounds::default() };
+    for turn in 0..20 {
+        let to = ["frozen", "valid"][turn % 2];
+        let recorded = ledger.client.change_status(&of, to, 0, &grounds).await.unwrap();
+        let form = ["binary", "json", "tlog-proof", "cose"][turn / 2 % 4];
+        let file = get(&ledger, &of, "fresh", &["--fresh", "--form", form]);
+        let (_, said) = check(&ledger, &[&file], &[]);
+        assert_eq!((&said["holds"], &said["status"]["state"]), (&true.into(), &to.into()), "turn {turn}, {form}: {said:#}");
+        assert!(said["status"]["as_of_seq"].as_u64().unwrap() > recorded.seq, "turn {turn}, {form}: {said:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_lacks_cosignatures_says_so_and_a_fresh_one_is_not_given() {
+    let mut ledger = Ledger::start().await;
+    ledger.settled().await;
+    // Three of three must cosign.
+    let away = ledger.follower().await;
+    ledger.kill(&away);
+    let rows = Rows::fresh(ledger.dir(), &ledger.sample, 60);
+    ledger.issue_all(&rows).await;
+    ledger.settled().await;
+    let of = identifier(rows.one("营业执照"));
+    let path = |name: &str| ledger.dir().join(name);
+    let impatient = |name: &str, more: &[&str]| {
+        let begun = now_ms();
+        let got = run(&ledger, &[&["--patience", "2", "receipt", "get", &of, "--out", &path(name).display().to_string()], more].concat());
+        let took = now_ms() - begun;
+        assert!(took < 9_000, "a node waited for longer than it was asked to: {took} ms");
+        got
+    };
+    for form in ["binary", "cose"] {
+        let (code, said) = impatient(form, &["--form", form]);
+        assert_eq!((code, &said["covered"], &said["cosigned"], &said["needed"]), (3, &false.into(), &2.into(), &3.into()), "{said:#}");
+        assert_eq!(check(&ledger, &[&path(form)], &[]).0, 1, "it is written, and does not hold");
+    }
+    let (code, said) = impatient("fresh", &["--fresh"]);
+    assert!(code == 3 && said.as_str().is_some_and(|said| said.contains("not-cosigned")), "{said:#}");
+    assert!(!path("fresh").exists(), "nothing older is given in its place");
+
+    ledger.launch(&away);
+    let file = ledger.dir().join("fresh");
+    let got = until("a receipt with the quorum", async || {
+        let (code, said) = run(&ledger, &["receipt", "get", &of, "--fresh", "--out", &file.display().to_string()]);
+        (code == 0).then_some(said)
+    })
+    .await;
+    assert_eq!((&got["covered"], &got["cosigned"]), (&true.into(), &3.into()), "{got:#}");
+    assert_eq!(check(&ledger, &[&file], &["--need-status"]).1["holds"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,6 +243,9 @@ async fn a_qr_code_is_a_nodes_word_for_who_may_ask() {
     // One code in 64 ends with an A already.
     let other = if text.ends_with('A') { 'Q' } else { 'A' };
     assert_eq!(checked(&format!("{}{other}", &text[..text.len() - 1]), &[]).0, 1);
+    // What is neither a file nor begins as a code does is no answer about a licence.
+    let (exit, out, errors) = ledger.vermilion(&["qr", "check", "missing.png", "--trust", &trust]);
+    assert!(exit == 2 && out.is_empty() && errors.contains("missing.png"), "{exit}: {out}{errors}");
 
     revoke(&ledger, &of).await;
     let (_, made) = run(&ledger, &["qr", "make", &of]);

@@ -184,6 +184,20 @@ fn founders_keys_stand_in_the_genesis_whose_hash_is_pinned() {
 }
 
 #[test]
+fn a_record_is_genuine_in_the_ledger_that_is_pinned_alone() {
+    let sample = sample();
+    // The genesis names no ledger: its hash is the ledger's id. Nobody signs it.
+    let found = check(&of_sample(&sample, 0, &[]), &sample.trust);
+    assert!(found.genuine.is_ok() && found.issued.as_ref().unwrap_err().contains("genesis"), "{found:?}");
+    // The same keys, pinned with the id of another ledger.
+    let other = Trust::new(TrustSettings { ledger_id: [6; 32], ..sample.trust.settings().clone() }).unwrap();
+    for seq in [0, 1, 5] {
+        let found = check(&of_sample(&sample, seq, &[]), &other);
+        assert!(found.genuine.is_err() && found.issued.is_err(), "record {seq}: {found:?}");
+    }
+}
+
+#[test]
 fn keys_that_are_pinned_are_asked_for_one_level_up_too() {
     let sample = sample();
     let receipt = of_sample(&sample, 5, &[2, 3]);
