@@ -219,11 +219,11 @@ mod tests {
     fn keys_are_pinned_for_units_that_there_can_be_alone() {
         let pinning = |unit: &str, keys: &[String]| TrustFile { units: [(unit.to_owned(), keys.to_vec())].into(), ..file() };
         let (unit, key) = ("11440304MB0X010624", "ab".repeat(32));
-        let trust = pinning(unit, &[key.clone()]).trust().unwrap();
+        let trust = pinning(unit, std::slice::from_ref(&key)).trust().unwrap();
         assert_eq!(trust.policy().units.keys().collect::<Vec<_>>(), [unit]);
         // A slip of the pen, a division, small letters, a blank, nothing.
         for wrong in ["11440304MB0X010634", "440304", "11440304mb0x010624", " 11440304MB0X010624", ""] {
-            let why = pinning(wrong, &[key.clone()]).trust().unwrap_err();
+            let why = pinning(wrong, std::slice::from_ref(&key)).trust().unwrap_err();
             assert!(why.contains("units") && why.contains(wrong), "{why}");
         }
         assert!(pinning(unit, &[]).trust().unwrap_err().contains(unit));
