@@ -6,6 +6,7 @@ use super::watch::Watch;
 use super::web::{Believed, Web};
 use super::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE};
 use crate::clock::now_ms;
+use crate::visible::visible;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
@@ -67,7 +68,11 @@ pub async fn run(args: &AuditArgs, json: bool, access: &Access, out: &mut (dyn W
                 post(alarm, json, webhook).await;
             }
         }
-        let told = alarms.iter().try_for_each(|alarm| line(out, &if json { alarm.to_json().to_string() } else { alarm.to_text() }));
+        let said = |alarm: &Alarm| match json {
+            true => visible(&alarm.to_json().to_string(), true).into_owned(),
+            false => alarm.to_text(),
+        };
+        let told = alarms.iter().try_for_each(|alarm| line(out, &said(alarm)));
         if let Err(why) = figures {
             return fail(json, CANNOT_READ, &why);
         }
