@@ -7,7 +7,7 @@
 use crate::client::Client;
 use crate::clock::now_ms;
 use crate::command::{Draft, Prepared};
-use crate::connection::{Recorded, refusal_of_number};
+use crate::connection::{LONGEST_PATIENCE, Recorded, refusal_of_number};
 use crate::error::ClientError;
 use crate::signer::Signatory;
 use crate::vault::VaultSession;
@@ -182,7 +182,7 @@ impl UseDesk {
     pub async fn send(&self, client: &Client, prepared: &PreparedUse) -> Result<UseAnswer, ClientError> {
         let connection = &client.connection;
         let id = prepared.prepared.id;
-        let until = Instant::now() + connection.submit_patience;
+        let until = Instant::now() + connection.submit_patience.min(LONGEST_PATIENCE);
         let request = SubmitRequest { tag: 0, submission: prepared.prepared.submission.clone() };
         loop {
             let asked = connection

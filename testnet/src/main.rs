@@ -12,6 +12,9 @@ use vermilion_testnet::demo;
 use vermilion_testnet::error::TestnetError;
 use vermilion_testnet::layout::Testnet;
 
+/// The longest measurement, in seconds: a day.
+const MOST_SECONDS: f64 = 86_400.0;
+
 /// Blocks and submissions are many small pieces of memory: a tenth of the time went into glibc's allocator.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -57,8 +60,8 @@ enum Command {
         /// Run three etcd nodes in turn, and add the ratios.
         #[arg(long)]
         etcd: bool,
-        /// Length of each measurement.
-        #[arg(long, default_value_t = 5.0)]
+        /// Length of each measurement, at most a day.
+        #[arg(long, default_value_t = 5.0, value_parser = seconds)]
         seconds: f64,
         /// Licences of the bulk workload.
         #[arg(long, default_value_t = 50_000)]
@@ -93,6 +96,12 @@ enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
+}
+
+/// A length of time that a measurement can take.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if seconds > 0.0 && seconds <= MOST_SECONDS { Ok(seconds) } else { Err(format!("it is not above 0 and at most {MOST_SECONDS}")) }
 }
 
 #[tokio::main]

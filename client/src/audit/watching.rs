@@ -5,7 +5,7 @@ use super::cli::{Vouched, complain, fail, line, trusted, unwritten, vouched};
 use super::watch::Watch;
 use super::web::{Believed, Web};
 use super::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE};
-use crate::clock::now_ms;
+use crate::clock::{LONGEST_WAIT_S, now_ms};
 use crate::visible::visible;
 use clap::Args;
 use std::collections::BTreeMap;
@@ -19,11 +19,11 @@ pub struct WatchArgs {
     /// Stay, follow the nodes' checkpoints, and raise an alarm on a fork, a rollback, a divergence, a stalled node
     #[arg(long)]
     pub watch: bool,
-    /// Seconds between two rounds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "watch")]
+    /// Seconds between two rounds, at most a year
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "watch", value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     pub interval: u64,
-    /// Seconds after which a node that stays behind, or cannot be asked, is stalled
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "watch")]
+    /// Seconds after which a node that stays behind, or cannot be asked, is stalled, at most a year
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "watch", value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     pub stall: u64,
     /// End after so many rounds
     #[arg(long, value_name = "N", requires = "watch")]
