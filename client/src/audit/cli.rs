@@ -48,7 +48,7 @@ pub struct AuditArgs {
     /// The genesis that the ledger must begin with
     #[arg(long, value_name = "FILE")]
     pub genesis: Option<PathBuf>,
-    /// Keep here how far the audit is, and go on from it: after Ctrl-C or a crash the same call goes on
+    /// Keep here how far the audit is, and go on from it: after Ctrl-C or a crash the same call goes on; one audit at a time
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
     /// Leave the units' signatures out
