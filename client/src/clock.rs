@@ -7,6 +7,10 @@ use vermilion_registry::codes::dates;
 /// Milliseconds of a day.
 pub const DAY_MS: u64 = 24 * 3600 * 1000;
 
+/// The longest time that anybody is asked to wait, in seconds: a year. More is a slip of the keyboard, and an instant that lies
+/// too far ahead cannot be told.
+pub const LONGEST_WAIT_S: u64 = 365 * 24 * 3600;
+
 /// Now, in Unix milliseconds.
 #[must_use]
 pub fn now_ms() -> u64 {

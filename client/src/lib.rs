@@ -55,6 +55,7 @@ pub mod tls;
 pub mod types;
 pub mod use_licence;
 pub mod vault;
+mod visible;
 
 pub use client::Client;
 pub use command::{Draft, Prepared};

@@ -7,7 +7,7 @@
 use crate::client::Client;
 use crate::clock::now_ms;
 use crate::command::{Draft, Prepared};
-use crate::connection::{Recorded, refusal_of_number};
+use crate::connection::{LONGEST_PATIENCE, Recorded, refusal_of_number};
 use crate::error::ClientError;
 use crate::signer::Signatory;
 use crate::vault::VaultSession;
@@ -20,7 +20,7 @@ use vermilion_proto::{
 };
 use vermilion_registry::Kind;
 use vermilion_registry::content::Disclosure;
-use vermilion_registry::reason::Reason;
+use vermilion_registry::reason::{Reason, Refusal};
 
 /// Binds sealed content to its use.
 const SEAL_INFO: &[u8] = b"vermilion use v1 ";
@@ -150,8 +150,9 @@ impl UseDesk {
 
     /// Seals case number and purpose, makes a recipient key and signs.
     pub fn prepare(&self, request: &UseRequest) -> Result<PreparedUse, ClientError> {
-        if request.case.trim().is_empty() || request.purpose.trim().is_empty() {
-            return Err(Reason::PurposeMissing.into());
+        // Refused by the ledger it would stand in a record.
+        if [&request.service_item, &request.case, &request.purpose].iter().any(|text| text.trim().is_empty()) {
+            return Err(Refusal::new(Reason::PurposeMissing, "service item, case number and purpose must say something").into());
         }
         let mut draft = Draft::new(&self.unit, now_ms())?;
         draft.seal_texts(&*self.session.next()?, &[("case", &request.case), ("purpose", &request.purpose)])?;
@@ -181,7 +182,7 @@ impl UseDesk {
     pub async fn send(&self, client: &Client, prepared: &PreparedUse) -> Result<UseAnswer, ClientError> {
         let connection = &client.connection;
         let id = prepared.prepared.id;
-        let until = Instant::now() + connection.submit_patience;
+        let until = Instant::now() + connection.submit_patience.min(LONGEST_PATIENCE);
         let request = SubmitRequest { tag: 0, submission: prepared.prepared.submission.clone() };
         loop {
             let asked = connection
@@ -342,7 +343,15 @@ mod tests {
         let Some(Of::Use(of)) = command.body.unwrap().of else { panic!() };
         assert_eq!(head.text_digests, [of.case_digest, of.purpose_digest]);
         assert_eq!(of.recipient_key, prepared.recipient.public().0);
-        assert!(desk().prepare(&UseRequest { case: " ".into(), ..request() }).is_err());
+        let missing = [
+            UseRequest { case: " ".into(), ..request() },
+            UseRequest { purpose: "\u{3000}".into(), ..request() },
+            UseRequest { service_item: String::new(), ..request() },
+        ];
+        for request in missing {
+            let error = desk().prepare(&request).err().unwrap();
+            assert_eq!(error.refusal().map(|r| r.reason), Some(Reason::PurposeMissing));
+        }
     }
 
     #[test]

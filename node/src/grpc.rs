@@ -6,6 +6,7 @@ use crate::door::From;
 use crate::node::Node;
 use crate::peers::{limited, whole};
 use crate::reading;
+use crate::rest::unit_of;
 use crate::rights::Asker;
 use crate::runtime::Event;
 use std::pin::Pin;
@@ -25,8 +26,8 @@ use vermilion_proto::{
 };
 use vermilion_registry::authorisation::Question;
 use vermilion_registry::certificates::figures::parse_month;
-use vermilion_registry::query;
 use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::{query, stored};
 
 /// Submissions of one stream under way at once; beyond, the stream is read more slowly.
 const STREAM_UNDER_WAY: usize = 1024;
@@ -195,8 +196,11 @@ impl Ledger for LedgerService {
     type RecordsStream = ReplyStream<StoredRecord>;
 
     async fn records(&self, request: Request<RecordsRequest>) -> Result<Response<Self::RecordsStream>, Status> {
-        self.allowed(&request, "records", Question::Records)?;
+        let asker = self.asker(&request, "records")?;
         let RecordsRequest { from, to } = request.into_inner();
+        let one = from.checked_add(1) == Some(to);
+        let allowed = if one { self.0.allow_record(&asker, from) } else { self.0.allow(&asker, Question::Records, None) };
+        allowed.map_err(|r| status(&r))?;
         let first = self.0.store.history_from().map_err(|e| status(&internal(&e)))?;
         if first > 1 && from < first {
             return Err(status(&Reason::NotHereYet.into()));
@@ -405,6 +409,16 @@ impl Node {
             certificate_not_after_ms: self.tls.as_ref().map_or(0, |tls| tls.certificate().validity.not_after_ms),
             lacks: self.lacks(),
         })
+    }
+
+    /// Whether one record may be read: by who may read all, and by those of the unit whose command it is.
+    fn allow_record(&self, asker: &Asker, seq: u64) -> Result<(), Refusal> {
+        // Nobody learns whether a record is there who may see none.
+        self.sees(asker, Question::Records).map(drop)?;
+        let Some(found) = self.store.record(seq).map_err(|e| internal(&e))? else { return Ok(()) };
+        let record = stored::open_record(&found).map_err(|e| internal(&e))?.record;
+        let unit = unit_of(&record).ok_or_else(|| internal(&"a record's command does not read"))?;
+        self.allow(asker, Question::Records, Some(&unit))
     }
 
     fn query(&self, request: &QueryRequest, asker: &Asker) -> Result<QueryReply, Refusal> {

@@ -126,8 +126,16 @@ impl Opener {
             // Apply knows no JSON Schema: its answer would depend on a library's version.
             TypeRules::new(of.r#type.as_ref().ok_or(Reason::TypeInvalid)?)?;
         }
-        if let Some(Of::Use(of)) = command.body.as_ref().and_then(|b| b.of.as_ref())
-            && (head.text_digests.len() != 2 || head.text_digests[0] != of.case_digest || head.text_digests[1] != of.purpose_digest)
+        let used = match command.body.as_ref().and_then(|b| b.of.as_ref()) {
+            Some(Of::Use(of)) => Some(of),
+            _ => None,
+        };
+        // Used for duties alone, and each use says for which: refused by the rules it would stand in a record.
+        if let Some(of) = used
+            && (of.service_item.trim().is_empty()
+                || head.text_digests.len() != 2
+                || head.text_digests[0] != of.case_digest
+                || head.text_digests[1] != of.purpose_digest)
         {
             return Err(Reason::PurposeMissing.into());
         }
@@ -144,11 +152,16 @@ impl Opener {
         let key = self.command_key(&wraps)?;
         if !submitted.sealed.text.is_empty() || !head.text_digests.is_empty() {
             let text = vault::open(&key, &head.nonce, &wraps, vault::TEXT_POSITION, &submitted.sealed.text)?;
-            check_texts(
+            let texts = check_texts(
                 &text,
                 &vermilion_ledger::digests(&head.text_digests)
                     .map_err(|_| Refusal::new(Reason::FieldDigests, "a text's digest has 32 bytes"))?,
             )?;
+            // Case number and purpose.
+            let is_blank = |name: &str| texts.get(name).is_none_or(|text| text.trim().is_empty());
+            if used.is_some() && texts.names().any(is_blank) {
+                return Err(Reason::PurposeMissing.into());
+            }
         }
         // The licences of a command are of few types, and a type's state is kilobytes to read.
         let mut types: BTreeMap<&str, Arc<TypeRules>> = BTreeMap::new();

@@ -202,7 +202,7 @@ fn certificate(caller: Option<Extension<ConnectInfo<Caller>>>) -> Option<Arc<Cer
 }
 
 /// The unit for which a record's command acts; empty for the nodes' own.
-fn unit_of(record: &vermilion_proto::Record) -> Option<String> {
+pub(crate) fn unit_of(record: &vermilion_proto::Record) -> Option<String> {
     let envelope = Envelope::decode(&record.envelope[..]).ok()?;
     Some(Command::decode(envelope.payload.as_slice()).ok()?.head?.unit)
 }

@@ -5,12 +5,15 @@ use crate::error::TestnetError;
 use crate::layout::{self, Founding, SampleOperator, Testnet, sample_person, unit_message};
 use crate::processes;
 use crate::sample::Sample;
+use std::collections::BTreeSet;
 use std::path::Path;
 use vermilion_client::client::Client;
 use vermilion_client::manage::NewOperator;
+use vermilion_client::{ClientError, Recorded};
+use vermilion_registry::reason::Reason;
 
-/// What `up` is told.
-#[derive(Clone, Debug)]
+/// What `up` is told of a new ledger.
+#[derive(Clone, Copy, Debug)]
 pub struct Up {
     /// How many nodes.
     pub nodes: usize,
@@ -22,29 +25,60 @@ pub struct Up {
     pub empty: bool,
 }
 
-/// Starts a ledger in `dir`: a new one, or the one that is there. `say` hears what is being done.
+/// Starts a ledger in `dir`: a new one, or the one that is there, and registers what it is to begin with, as far as that was not
+/// done. `say` hears what is being done. If it fails, the nodes that it started are stopped.
 pub async fn up(dir: &Path, options: &Up, say: &mut dyn FnMut(&str)) -> Result<Testnet, TestnetError> {
-    if dir.join("testnet.json").exists() {
-        let mut testnet = Testnet::load(dir)?;
-        say("starting the nodes that are there");
-        start(dir, &mut testnet).await?;
-        return Ok(testnet);
-    }
     let sample = Sample::load()?;
-    let Founding { testnet, operators } = create(dir, options, &sample, say).await?;
-    if !options.empty {
-        populate(&testnet, &sample, operators, say).await?;
-    }
-    Ok(testnet)
+    let mut testnet = if Testnet::is_there(dir) {
+        say("starting the nodes that are there");
+        Testnet::load(dir)?
+    } else {
+        found(dir, options, &sample, say)?.testnet
+    };
+    processes::adopt(dir, &mut testnet.nodes);
+    let stood = running(&testnet);
+    let brought = bring_up(dir, &mut testnet, &sample, say).await;
+    leave_as_it_was(dir, &mut testnet, &stood, &brought);
+    brought.map(|()| testnet)
 }
 
 /// Founds a new ledger in `dir` and starts its nodes; nothing is registered yet.
 pub async fn create(dir: &Path, options: &Up, sample: &Sample, say: &mut dyn FnMut(&str)) -> Result<Founding, TestnetError> {
+    let mut founding = found(dir, options, sample, say)?;
+    let started = start(dir, &mut founding.testnet).await;
+    leave_as_it_was(dir, &mut founding.testnet, &BTreeSet::new(), &started);
+    started.map(|()| founding)
+}
+
+fn found(dir: &Path, options: &Up, sample: &Sample, say: &mut dyn FnMut(&str)) -> Result<Founding, TestnetError> {
     say("making keys, genesis and configurations");
-    let mut founding = layout::found(dir, options.nodes, options.base_port, options.tls, sample.units())?;
+    let founding = layout::found(dir, options, sample.units())?;
     say("starting the nodes");
-    start(dir, &mut founding.testnet).await?;
     Ok(founding)
+}
+
+async fn bring_up(dir: &Path, testnet: &mut Testnet, sample: &Sample, say: &mut dyn FnMut(&str)) -> Result<(), TestnetError> {
+    start(dir, testnet).await?;
+    if testnet.populated || testnet.empty {
+        return Ok(());
+    }
+    populate(testnet, sample, layout::operators(dir, sample.units())?, say).await?;
+    testnet.populated = true;
+    testnet.save(dir)
+}
+
+/// The names of the nodes that run.
+fn running(testnet: &Testnet) -> BTreeSet<String> {
+    testnet.nodes.iter().filter(|node| processes::runs(node)).map(|node| node.name.clone()).collect()
+}
+
+/// After a failure stops every node but those that stood before.
+fn leave_as_it_was(dir: &Path, testnet: &mut Testnet, stood: &BTreeSet<String>, result: &Result<(), TestnetError>) {
+    if result.is_err() {
+        processes::stop_all(testnet.nodes.iter_mut().filter(|node| !stood.contains(&node.name)));
+        // Whoever looks for them sees that they do not run.
+        let _ = testnet.save(dir);
+    }
 }
 
 async fn start(dir: &Path, testnet: &mut Testnet) -> Result<(), TestnetError> {
@@ -61,12 +95,14 @@ async fn start(dir: &Path, testnet: &mut Testnet) -> Result<(), TestnetError> {
 /// Stops the nodes cleanly; the data stays.
 pub fn down(dir: &Path) -> Result<(), TestnetError> {
     let mut testnet = Testnet::load(dir)?;
+    processes::adopt(dir, &mut testnet.nodes);
     let stopped: Vec<_> = testnet.nodes.iter_mut().map(processes::stop).collect();
     testnet.save(dir)?;
     stopped.into_iter().collect()
 }
 
-/// Registers the sample units, their operators and the catalogue, each by the posts that must sign.
+/// Registers the sample units, their operators and the catalogue, each by the posts that must sign. What is there already stays
+/// as it is.
 pub async fn populate(
     testnet: &Testnet,
     sample: &Sample,
@@ -76,12 +112,15 @@ pub async fn populate(
     let client = Client::open(&testnet.client)?;
     let city = client.managing_unit().to_owned();
     say("registering units");
-    for unit in sample.units().iter().filter(|u| u.uscc != city) {
-        client.register_unit(&city, unit_message(unit), None).await?;
+    let known: BTreeSet<String> = client.units().await?.into_iter().filter_map(|state| state.unit).map(|unit| unit.uscc).collect();
+    for unit in sample.units().iter().filter(|unit| !known.contains(&unit.uscc)) {
+        there(client.register_unit(&city, unit_message(unit), None).await)?;
     }
     say("registering operators");
     let asker = client.asker(Some(&city))?;
-    for operator in operators {
+    let states = client.connection.query("operators", "", Some(&asker)).await?.operators;
+    let known: BTreeSet<Vec<u8>> = states.into_iter().filter_map(|state| state.operator).map(|operator| operator.public_key).collect();
+    for operator in operators.into_iter().filter(|operator| !known.contains(&operator.key.public().0[..])) {
         let person = client.person_tag(&asker, "999", &sample_person(&operator.unit, operator.person)).await?;
         let new = NewOperator {
             unit: operator.unit,
@@ -92,11 +131,19 @@ pub async fn populate(
             from_ms: 0,
             until_ms: 0,
         };
-        client.add_operator(&city, &new).await?;
+        there(client.add_operator(&city, &new).await)?;
     }
     say("publishing the catalogue");
     for entry in sample.catalogue()? {
         client.publish(&city, &entry).await?;
     }
     Ok(())
+}
+
+/// That something is registered already, as by a command whose answer nobody waited for, is as good as registering it.
+fn there(registered: Result<Recorded, ClientError>) -> Result<(), ClientError> {
+    match registered {
+        Err(error) if error.refusal().is_some_and(|refusal| refusal.reason == Reason::AlreadyExists) => Ok(()),
+        other => other.map(drop),
+    }
 }

@@ -8,6 +8,9 @@ pub enum TestnetError {
     /// A file cannot be read or written.
     #[error("{0}: {1}")]
     File(PathBuf, std::io::Error),
+    /// What was asked makes no sense.
+    #[error("{0}")]
+    Usage(String),
     /// The ledger cannot be set up or reached.
     #[error("{0}")]
     Setup(String),
@@ -20,4 +23,12 @@ pub enum TestnetError {
     /// The embedded sample data does not read.
     #[error(transparent)]
     Sample(#[from] crate::sample::SampleError),
+}
+
+impl TestnetError {
+    /// The exit code: as of every command of ours, 2 for what makes no sense.
+    #[must_use]
+    pub fn exit(&self) -> u8 {
+        if matches!(self, Self::Usage(_)) { 2 } else { 1 }
+    }
 }

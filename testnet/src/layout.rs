@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! D/genesis.bin          the genesis payload
-//! D/testnet.json         where the nodes are, for scripts
+//! D/testnet.json         where the nodes are, for scripts; written when the rest is whole
 //! D/client.toml          the client's configuration, with every sample operator's key
 //! D/trust.json           what `receipt check` pins
 //! D/authority/           the authority's keys and certificates
@@ -12,8 +12,10 @@
 //! ```
 
 use crate::authority::{Term, TestAuthority};
+use crate::cluster::Up;
 use crate::error::TestnetError;
 use crate::sample::SampleUnit;
+use crate::staging::Staging;
 use serde::{Deserialize, Serialize};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -75,9 +77,26 @@ pub struct Testnet {
     /// Where certificates are asked for; none of a ledger without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrolment: Option<String>,
+    /// Whether the sample units, operators and catalogue are registered, all of them: an `up` that was broken off before goes on
+    /// with them. A file that does not say is of a time when nobody asked.
+    #[serde(default = "yes")]
+    pub populated: bool,
+    /// Whether nothing of them is to be registered, as was asked when the ledger was founded.
+    #[serde(default)]
+    pub empty: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Testnet {
+    /// Whether there is a ledger in a folder.
+    #[must_use]
+    pub fn is_there(dir: &Path) -> bool {
+        dir.join("testnet.json").exists()
+    }
+
     /// Reads `testnet.json` of a folder.
     pub fn load(dir: &Path) -> Result<Self, TestnetError> {
         let path = dir.join("testnet.json");
@@ -121,7 +140,11 @@ pub struct Founding {
 
 fn free_ports(count: usize, base: Option<u16>) -> Result<Vec<u16>, TestnetError> {
     if let Some(base) = base {
-        return Ok((0..count).map(|n| base.saturating_add(u16::try_from(n).unwrap_or(u16::MAX))).collect());
+        let last = count.checked_sub(1).and_then(|more| u16::try_from(usize::from(base) + more).ok());
+        let last = last.filter(|_| base > 0).ok_or_else(|| {
+            TestnetError::Usage(format!("{count} ports from {base} on are not all ports: the first is 1 or higher, the last at most 65535"))
+        })?;
+        return Ok((base..=last).collect());
     }
     // All are held until all are known, so that no two are the same.
     let listeners: Result<Vec<TcpListener>, _> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
@@ -256,26 +279,97 @@ pub fn newcomer(dir: &Path, testnet: &mut Testnet, node: (u64, &str, &str), base
     Ok(entry)
 }
 
-/// Makes the folder of a new ledger of `nodes` nodes: one of the city and the others of districts. With `tls` its nodes and
-/// operators have certificates, and connect over TLS alone.
-pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: Option<Term>, units: &[SampleUnit]) -> Result<Founding, TestnetError> {
-    if !(1..=DISTRICTS.len() + 1).contains(&nodes) {
-        return Err(TestnetError::Setup("there can be 1 to 10 nodes".into()));
+/// Makes the folder of a new ledger: one node of the city, the others of districts. With TLS its nodes and operators have
+/// certificates, and connect over that alone. It is there whole or not at all ([`Staging`]).
+pub fn found(dir: &Path, up: &Up, units: &[SampleUnit]) -> Result<Founding, TestnetError> {
+    let most = DISTRICTS.len() + 1;
+    if !(1..=most).contains(&up.nodes) {
+        return Err(TestnetError::Usage(format!("there can be 1 to {most} nodes, not {}", up.nodes)));
     }
-    let crypto = |e: vermilion_crypto::CryptoError| TestnetError::Setup(e.to_string());
+    // Two for each node, and one for enrolment at the city's.
+    let ports = free_ports(up.nodes * 2 + 1, up.base_port)?;
     let dir = &std::path::absolute(dir).map_err(|e| TestnetError::File(dir.into(), e))?;
+    let staging = Staging::of(dir)?;
+    if !staging.is_whole() {
+        make(&staging, up, &ports, units)?;
+    }
+    staging.settle()?;
+    let testnet = Testnet::load(dir)?;
+    if testnet.nodes.len() != up.nodes {
+        return Err(other_ledger(dir, &testnet));
+    }
+    Ok(Founding { operators: operators(dir, units)?, testnet })
+}
+
+/// Why a ledger that is there is not taken for the one that was asked for.
+#[must_use]
+pub fn other_ledger(dir: &Path, testnet: &Testnet) -> TestnetError {
+    let nodes = testnet.nodes.len();
+    TestnetError::Usage(format!("{} is a ledger of {nodes} nodes: leave --nodes out, or name another folder", dir.display()))
+}
+
+/// The managing unit of the sample city.
+fn city_of(units: &[SampleUnit]) -> Result<&SampleUnit, TestnetError> {
+    let city = units.iter().find(|u| u.roles.iter().any(|r| r == "managing-unit-city"));
+    city.ok_or_else(|| TestnetError::Setup("the sample data has no managing unit of the city".into()))
+}
+
+/// The posts of a unit's sample operators, one person each. The managing posts first: whoever asks a node something asks with
+/// the first key of its unit, and those of the city's stand in the genesis. Of administration there are three people, each with
+/// a second key.
+fn posts_of(unit: &SampleUnit, city: &SampleUnit) -> Vec<&'static str> {
+    let manages = unit.roles.iter().any(|r| r.starts_with("managing-unit"));
+    let managing = if manages { &MANAGING_POSTS[..] } else { &[] };
+    let admins = if unit.uscc == city.uscc { &ADMIN_POSTS[..] } else { &[] };
+    [managing, &UNIT_POSTS[..], admins].concat()
+}
+
+/// Whether the genesis names an operator.
+fn is_founder(unit: &SampleUnit, city: &SampleUnit, post: &str) -> bool {
+    unit.uscc == city.uscc && MANAGING_POSTS.contains(&post)
+}
+
+/// Where an operator's key lies in a ledger's folder.
+fn key_file(unit: &SampleUnit, post: &str) -> String {
+    format!("keys/{}-{post}.pem", unit.uscc)
+}
+
+/// Where the second key of an operator lies.
+fn second_key_file(unit: &SampleUnit, post: &str) -> String {
+    format!("keys/{}-{post}-second.pem", unit.uscc)
+}
+
+/// The sample operators that the genesis does not name, with the keys that lie in a ledger's folder.
+pub fn operators(dir: &Path, units: &[SampleUnit]) -> Result<Vec<SampleOperator>, TestnetError> {
+    let (city, none) = (city_of(units)?, Passphrase::new(None));
+    let key = |file: String| -> Result<SigningKey, TestnetError> { Ok(SigningKey::from_seed(&*read_secret(&dir.join(file), &none)?)) };
+    let mut out = Vec::new();
+    for unit in units {
+        for post in posts_of(unit, city) {
+            if is_admin(post) {
+                let key = key(second_key_file(unit, post))?;
+                out.push(SampleOperator { unit: unit.uscc.clone(), person: post, post: SECOND_KEY, key });
+            }
+            if !is_founder(unit, city, post) {
+                out.push(SampleOperator { unit: unit.uscc.clone(), person: post, post, key: key(key_file(unit, post))? });
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Makes everything, the description last.
+fn make(staging: &Staging, up: &Up, ports: &[u16], units: &[SampleUnit]) -> Result<(), TestnetError> {
+    let Up { nodes, tls, empty, .. } = *up;
+    let dir = staging.within();
+    let crypto = |e: vermilion_crypto::CryptoError| TestnetError::Setup(e.to_string());
     let mkdir = |path: &Path| std::fs::create_dir_all(path).map_err(|e| TestnetError::File(path.into(), e));
     mkdir(&dir.join("keys"))?;
-    // Two for each node, and one for enrolment at the city's.
-    let ports = free_ports(nodes * 2 + 1, base_port)?;
     let enrolment = format!("127.0.0.1:{}", ports[nodes * 2]);
     let names: Vec<(&str, &str)> = std::iter::once(("city", CITY)).chain(DISTRICTS).take(nodes).collect();
     let (ledger, lookup, vault) =
         (SigningKey::generate().map_err(crypto)?, LookupKey::generate().map_err(crypto)?, VaultSecretKey::generate().map_err(crypto)?);
-    let city_unit = units
-        .iter()
-        .find(|u| u.roles.iter().any(|r| r == "managing-unit-city"))
-        .ok_or_else(|| TestnetError::Setup("the sample data has no managing unit of the city".into()))?;
+    let city_unit = city_of(units)?;
     let time_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
     let mut authority = TestAuthority::found(dir, &city_unit.uscc, time_ms, tls.unwrap_or(Term::USUAL))?;
     let tls = tls.is_some();
@@ -291,7 +385,7 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: Option<Term>
             give_certificate(dir, node, &enrolment, &mut authority)?;
         }
         genesis_nodes.push(entry);
-        test_nodes.push(test_node);
+        test_nodes.push(TestNode { data_dir: staging.settled(&test_node.data_dir), ..test_node });
     }
     let mut config = Config {
         ledger_id: String::new(),
@@ -306,20 +400,13 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: Option<Term>
         operators: Vec::new(),
     };
     let mut founding = Vec::new();
-    let mut later = Vec::new();
     for unit in units {
         let secret = format!("keys/{}-secret.pem", unit.uscc);
         write_secret(&dir.join(&secret), &random().map_err(crypto)?, None)?;
         config.units.push(UnitEntry { uscc: unit.uscc.clone(), secret: secret.into() });
-        let managing = unit.roles.iter().any(|r| r.starts_with("managing-unit"));
-        // The managing posts first: whoever asks a node something asks with the first key of its unit,
-        // and those of the city's stand in the genesis.
-        // Of administration there are three people, each with a second key.
-        let admins = if unit.uscc == city_unit.uscc { &ADMIN_POSTS[..] } else { &[] };
-        let posts = if managing { &MANAGING_POSTS[..] } else { &[] }.iter().chain(&UNIT_POSTS).chain(admins);
-        for post in posts {
+        for post in posts_of(unit, city_unit) {
             let key = SigningKey::generate().map_err(crypto)?;
-            let file = format!("keys/{}-{post}.pem", unit.uscc);
+            let file = key_file(unit, post);
             write_secret(&dir.join(&file), &key.seed(), None)?;
             let certificate = tls.then(|| PathBuf::from(format!("keys/{}-{post}.cert.pem", unit.uscc)));
             if let Some(certificate) = &certificate {
@@ -328,23 +415,20 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: Option<Term>
             let mut second_key = None;
             if is_admin(post) {
                 let second = SigningKey::generate().map_err(crypto)?;
-                let file = format!("keys/{}-{post}-second.pem", unit.uscc);
+                let file = second_key_file(unit, post);
                 write_secret(&dir.join(&file), &second.seed(), None)?;
                 second_key = Some(KeySource::File(file.into()));
-                later.push(SampleOperator { unit: unit.uscc.clone(), person: post, post: SECOND_KEY, key: second });
             }
             config.operators.push(OperatorEntry {
                 second_key,
                 unit: unit.uscc.clone(),
                 name: String::new(),
-                posts: vec![(*post).into()],
+                posts: vec![post.into()],
                 key: file.into(),
                 certificate,
             });
-            if unit.uscc == city_unit.uscc && MANAGING_POSTS.contains(post) {
+            if is_founder(unit, city_unit, post) {
                 founding.push(AddOperator { operator: Some(operator(&unit.uscc, post, &key, &lookup)) });
-            } else {
-                later.push(SampleOperator { unit: unit.uscc.clone(), person: post, post, key });
             }
         }
     }
@@ -382,9 +466,8 @@ pub fn found(dir: &Path, nodes: usize, base_port: Option<u16>, tls: Option<Term>
     let trust = vermilion_registry::pinned::trust_of(&genesis, id, None, true).map_err(|e| TestnetError::Setup(e.to_string()))?;
     let text = serde_json::to_string_pretty(&TrustFile::of(&trust)).map_err(|e| TestnetError::Setup(e.to_string()))?;
     write("trust.json", text.as_bytes())?;
-    let testnet = Testnet { nodes: test_nodes, client: dir.join("client.toml"), enrolment: tls.then_some(enrolment) };
-    testnet.save(dir)?;
-    Ok(Founding { testnet, operators: later })
+    let client = staging.settled(&dir.join("client.toml"));
+    Testnet { nodes: test_nodes, client, enrolment: tls.then_some(enrolment), populated: false, empty }.save(dir)
 }
 
 /// The person in a sample post: the word stands for a person's code.
@@ -422,4 +505,76 @@ pub fn unit_message(unit: &SampleUnit) -> Unit {
 /// The working-day calendar of a made-up year plan: only fixed-date holidays that need no decree.
 fn calendar() -> CalendarYear {
     CalendarYear { year: 2026, holidays: vec!["2026-01-01".into(), "2026-05-01".into(), "2026-10-01".into()], worked_weekends: Vec::new() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::sample::Sample;
+
+    const UP: Up = Up { nodes: 3, base_port: None, tls: None, empty: false };
+
+    #[test]
+    fn listeners_have_ports_of_their_own_or_none() {
+        assert_eq!(free_ports(7, Some(65_529)).unwrap(), (65_529..=65_535).collect::<Vec<_>>());
+        for base in [0, 65_530, 65_533, 65_535] {
+            let error = free_ports(7, Some(base)).unwrap_err();
+            assert!(error.exit() == 2 && error.to_string().contains("65535"), "{error}");
+        }
+        let free = free_ports(7, None).unwrap();
+        assert_eq!(free.iter().collect::<std::collections::BTreeSet<_>>().len(), 7);
+    }
+
+    #[test]
+    fn what_cannot_be_leaves_nothing() {
+        let (folder, sample) = (tempfile::tempdir().unwrap(), Sample::load().unwrap());
+        let dir = folder.path().join("t");
+        for up in [Up { nodes: 0, ..UP }, Up { nodes: 11, ..UP }, Up { base_port: Some(65_533), ..UP }] {
+            assert_eq!(found(&dir, &up, sample.units()).err().map(|e| e.exit()), Some(2), "{up:?}");
+        }
+        assert!(!dir.exists());
+        // What stands there without a ledger is somebody's.
+        std::fs::create_dir_all(dir.join("keys")).unwrap();
+        let error = found(&dir, &UP, sample.units()).err().unwrap();
+        assert!(error.exit() == 2 && error.to_string().contains("keys is there without a ledger"), "{error}");
+    }
+
+    #[test]
+    fn a_founding_that_was_broken_off_is_begun_anew_or_finished() {
+        let (folder, sample) = (tempfile::tempdir().unwrap(), Sample::load().unwrap());
+        let dir = folder.path();
+        // In the middle of making it.
+        std::fs::create_dir_all(dir.join(".founding/authority")).unwrap();
+        std::fs::write(dir.join(".founding/authority/root-key.pem"), "half").unwrap();
+        let first = found(dir, &Up { tls: Some(Term::USUAL), empty: true, ..UP }, sample.units()).unwrap();
+        assert!(!dir.join(".founding").exists());
+        let Testnet { client, nodes, populated, empty, .. } = &first.testnet;
+        assert_eq!((client, *populated, *empty), (&dir.join("client.toml"), false, true));
+        assert!(
+            nodes.iter().all(|n| n.data_dir.starts_with(dir.join("nodes")) && Testnet::node_dir(dir, &n.name).join("tls.pem").exists())
+        );
+        assert!(first.operators.len() > sample.units().len());
+
+        // While it was moved: what is made stays what it is.
+        let genesis = std::fs::read(dir.join("genesis.bin")).unwrap();
+        std::fs::create_dir(dir.join(".founding")).unwrap();
+        for name in ["trust.json", "client.toml", "testnet.json"] {
+            std::fs::rename(dir.join(name), dir.join(".founding").join(name)).unwrap();
+        }
+        assert!(!Testnet::is_there(dir));
+        let error = found(dir, &Up { nodes: 2, ..UP }, sample.units()).err().unwrap();
+        assert!(error.exit() == 2 && error.to_string().contains("a ledger of 3 nodes"), "{error}");
+        assert_eq!(Testnet::load(dir).unwrap(), first.testnet);
+        assert_eq!((std::fs::read(dir.join("genesis.bin")).unwrap(), dir.join("client.toml").exists()), (genesis, true));
+        let keys = |of: &[SampleOperator]| of.iter().map(|o| o.key.public().0).collect::<Vec<_>>();
+        assert_eq!(keys(&operators(dir, sample.units()).unwrap()), keys(&first.operators));
+    }
+
+    #[test]
+    fn a_description_of_before_counts_as_populated() {
+        let old = r#"{"nodes":[],"client":"/t/client.toml"}"#;
+        let read: Testnet = serde_json::from_str(old).unwrap();
+        assert!(read.populated && !read.empty);
+    }
 }

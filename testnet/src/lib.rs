@@ -12,3 +12,4 @@ pub mod error;
 pub mod layout;
 pub mod processes;
 pub mod sample;
+pub mod staging;

@@ -10,7 +10,10 @@ use vermilion_testnet::bench;
 use vermilion_testnet::cluster::{self, Up};
 use vermilion_testnet::demo;
 use vermilion_testnet::error::TestnetError;
-use vermilion_testnet::layout::Testnet;
+use vermilion_testnet::layout::{Testnet, other_ledger};
+
+/// The longest measurement, in seconds: a day.
+const MOST_SECONDS: f64 = 86_400.0;
 
 /// Blocks and submissions are many small pieces of memory: a tenth of the time went into glibc's allocator.
 #[global_allocator]
@@ -25,7 +28,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a ledger and return when it is ready, with the sample units and catalogue registered.
+    /// Start a ledger and return when it is ready, with the sample units and catalogue registered. Broken off, the same call goes on.
     #[command(
         after_help = "Example:\n  vermilion-testnet up --dir /tmp/t --nodes 3\n  vermilion --config /tmp/t/client.toml cluster status"
     )]
@@ -36,13 +39,13 @@ enum Command {
         /// Nodes of a new ledger: one of the city, the others of districts; 3 if not given.
         #[arg(long)]
         nodes: Option<usize>,
-        /// First of two ports for each node, and one more for enrolment; free ones otherwise.
+        /// First of two ports for each node of a new ledger, and one more for enrolment; free ones otherwise.
         #[arg(long)]
         base_port: Option<u16>,
         /// Without TLS: nothing is encrypted, and nobody who connects is known.
         #[arg(long)]
         plain: bool,
-        /// Register nothing.
+        /// Register nothing, now or when it is started again.
         #[arg(long)]
         empty: bool,
     },
@@ -57,8 +60,8 @@ enum Command {
         /// Run three etcd nodes in turn, and add the ratios.
         #[arg(long)]
         etcd: bool,
-        /// Length of each measurement.
-        #[arg(long, default_value_t = 5.0)]
+        /// Length of each measurement, at most a day.
+        #[arg(long, default_value_t = 5.0, value_parser = seconds)]
         seconds: f64,
         /// Licences of the bulk workload.
         #[arg(long, default_value_t = 50_000)]
@@ -95,13 +98,19 @@ enum Command {
     },
 }
 
+/// A length of time that a measurement can take.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if seconds > 0.0 && seconds <= MOST_SECONDS { Ok(seconds) } else { Err(format!("it is not above 0 and at most {MOST_SECONDS}")) }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Args::parse().command).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("vermilion-testnet: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(error.exit())
         }
     }
 }
@@ -111,12 +120,11 @@ async fn run(command: Command) -> Result<ExitCode, TestnetError> {
     match command {
         Command::Up { dir, nodes, base_port, plain, empty } => {
             if let Some(asked) = nodes
-                && dir.join("testnet.json").exists()
+                && Testnet::is_there(&dir)
             {
-                let there = Testnet::load(&dir)?.nodes.len();
-                if there != asked {
-                    let why = format!("{} is a ledger of {there} nodes: leave --nodes out, or name another folder", dir.display());
-                    return Err(TestnetError::Setup(why));
+                let there = Testnet::load(&dir)?;
+                if there.nodes.len() != asked {
+                    return Err(other_ledger(&dir, &there));
                 }
             }
             let nodes = nodes.unwrap_or(3);

@@ -4,6 +4,7 @@ use crate::error::TestnetError;
 use crate::layout::{TestNode, Testnet};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -44,6 +45,32 @@ pub fn runs(node: &TestNode) -> bool {
     test_kill_process(pid).is_ok() && (!zombie || threads > 1)
 }
 
+/// Finds the processes of nodes that run though nobody noted so: whoever started them was broken off in between.
+pub fn adopt(dir: &Path, nodes: &mut [TestNode]) {
+    let Ok(dir) = std::path::absolute(dir) else { return };
+    for node in nodes.iter_mut().filter(|node| !runs(node)) {
+        if let Some(pid) = process_of(&configuration(&dir, &node.name)) {
+            node.pid = pid;
+        }
+    }
+}
+
+fn configuration(dir: &Path, name: &str) -> PathBuf {
+    Testnet::node_dir(dir, name).join("node.toml")
+}
+
+/// The process that was started with a configuration, as [`launch`] starts it.
+fn process_of(configuration: &Path) -> Option<i32> {
+    let wanted = configuration.as_os_str().as_bytes();
+    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let mut words = line.split(|byte| *byte == 0).skip(1);
+        let serves = words.next().is_some_and(|verb| [&b"run"[..], b"join"].contains(&verb));
+        (serves && words.any(|word| word == wanted)).then_some(pid)
+    })
+}
+
 /// Starts one node's process; its output goes to `log` in its folder.
 pub fn start(dir: &Path, node: &mut TestNode) -> Result<(), TestnetError> {
     launch(dir, node, &["run"], None)
@@ -60,8 +87,8 @@ fn launch(dir: &Path, node: &mut TestNode, how: &[&str], token: Option<PathBuf>)
     if runs(node) {
         return Ok(());
     }
-    let home = Testnet::node_dir(dir, &node.name);
-    let log_path = home.join("log");
+    let dir = &std::path::absolute(dir).map_err(|e| TestnetError::File(dir.into(), e))?;
+    let log_path = Testnet::node_dir(dir, &node.name).join("log");
     let log = File::options().create(true).append(true).open(&log_path).map_err(|e| TestnetError::File(log_path.clone(), e))?;
     let error_log = log.try_clone().map_err(|e| TestnetError::File(log_path, e))?;
     let program = vermiliond()?;
@@ -70,7 +97,7 @@ fn launch(dir: &Path, node: &mut TestNode, how: &[&str], token: Option<PathBuf>)
         .args(how)
         .args(token.iter().flat_map(|path| ["--token-file".as_ref(), path.as_os_str()]))
         .arg("--config")
-        .arg(home.join("node.toml"))
+        .arg(configuration(dir, &node.name))
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(error_log);
@@ -94,8 +121,9 @@ pub fn kill(node: &mut TestNode) -> Result<(), TestnetError> {
 }
 
 /// Stops all nodes at once, by force those that do not go by themselves; for cleaning up.
-pub fn stop_all(nodes: &mut [TestNode]) {
-    for node in nodes.iter() {
+pub fn stop_all<'a>(nodes: impl Iterator<Item = &'a mut TestNode>) {
+    let nodes: Vec<&mut TestNode> = nodes.collect();
+    for node in &nodes {
         let _ = signal(node, Signal::TERM);
     }
     for node in nodes {

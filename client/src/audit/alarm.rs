@@ -1,6 +1,7 @@
 //! What a watch raises: an alarm's kinds, its line, its evidence, and the figures for monitoring.
 
 use crate::receipt::document::write_file;
+use crate::visible::one_line;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -90,9 +91,9 @@ impl Alarm {
             crate::clock::show_ms(self.at_ms),
             self.kind.name(),
             self.kind.chinese(),
-            self.node,
-            self.en,
-            self.zh
+            one_line(&self.node),
+            one_line(&self.en),
+            one_line(&self.zh)
         );
         for file in &self.files {
             // Writing to a String does not fail.

@@ -7,6 +7,7 @@ use super::{
     Advance, CannotRead, Directory, Keep, NodeSource, Options, ReadError, Report, Source, Stage, TrustFile, Unopened, WatchArgs, audit,
     audit_tiles, read_genesis_file, watching,
 };
+use crate::visible::{one_line, visible};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -47,7 +48,7 @@ pub struct AuditArgs {
     /// The genesis that the ledger must begin with
     #[arg(long, value_name = "FILE")]
     pub genesis: Option<PathBuf>,
-    /// Keep here how far the audit is, and go on from it: after Ctrl-C or a crash the same call goes on
+    /// Keep here how far the audit is, and go on from it: after Ctrl-C or a crash the same call goes on; one audit at a time
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
     /// Leave the units' signatures out
@@ -223,7 +224,7 @@ fn addresses(args: &AuditArgs, access: &Access) -> Result<Vec<String>, String> {
 }
 
 fn tell(report: &Report, json: bool, out: &mut (dyn Write + Send)) -> u8 {
-    let text = if json { report.to_json().to_string() } else { report.to_text() };
+    let text = if json { visible(&report.to_json().to_string(), true).into_owned() } else { report.to_text() };
     match line(out, &text) {
         // An answer that nobody got is none.
         Err(error) => fail(json, CANNOT_READ, &unwritten(&error)),
@@ -254,7 +255,7 @@ pub(super) fn complain(json: bool, code: &str, why: &str) {
 }
 
 pub(super) fn complaint(json: bool, code: &str, why: &str) -> String {
-    if json { json!({"error": code, "message": why}).to_string() } else { format!("audit: {why}") }
+    if json { visible(&json!({"error": code, "message": why}).to_string(), true).into_owned() } else { format!("audit: {}", one_line(why)) }
 }
 
 /// A bar on standard error, hidden when that is no terminal.
@@ -295,7 +296,7 @@ impl Bar {
             let template = "{msg} [{bar:24}] {human_pos}/{human_len} {per_sec} {eta} left";
             self.bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
             self.bar.reset();
-            self.bar.set_message(format!("{what} {source}"));
+            self.bar.set_message(format!("{what} {}", one_line(source)));
             *on = Some((stage, source.to_owned()));
         }
         self.bar.set_length(total.max(done));
@@ -310,7 +311,7 @@ impl Bar {
         }
         let rate = done.saturating_sub(told.1) as f64 / since.as_secs_f64();
         let left = if rate > 0.0 { format!(", {:.0} s left", total.saturating_sub(done) as f64 / rate) } else { String::new() };
-        let _ = writeln!(io::stderr().lock(), "audit: {source}: {done} of {total}, {rate:.0} a second{left}");
+        let _ = writeln!(io::stderr().lock(), "audit: {}: {done} of {total}, {rate:.0} a second{left}", one_line(source));
         *told = (Instant::now(), done);
     }
 }

@@ -1,6 +1,7 @@
 //! What an audit hands back, for programs and for people.
 
 use super::finding::Finding;
+use crate::visible::one_line;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -140,7 +141,7 @@ impl Report {
         })
     }
 
-    /// A summary for people, in lines.
+    /// A summary for people, in lines. What is audited begins none of them.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut out = String::new();
@@ -150,14 +151,14 @@ impl Report {
         };
         line(format!("ledger      {}", self.ledger_id));
         for (name, size) in &self.sources {
-            line(format!("source      {name}: {size} records"));
+            line(format!("source      {}: {size} records", one_line(name)));
         }
         line(format!("records     {}, of them {} commitments; {} licences", self.records, self.commitments, self.licences));
         if self.with_signatures {
             line(format!("signatures  {} checked", self.signatures));
         }
         for (en, zh) in self.unchecked() {
-            line(format!("NOT CHECKED {en} 未核对：{zh}"));
+            line(format!("NOT CHECKED {} 未核对：{}", one_line(&en), one_line(&zh)));
         }
         if self.tiles_alone {
             line("tiles       show that the leaves are those of the signed tree, in order, and no more 仅证明树的一致性".into());
@@ -182,8 +183,9 @@ impl Report {
         ));
         for finding in &self.findings {
             let place = finding.seq.map_or(String::new(), |seq| format!(" #{seq}"));
-            line(format!("{} {} [{}{place}]", finding.code.severity().name().to_uppercase(), finding.code.name(), finding.source));
-            line(format!("  {}\n  {}", finding.en, finding.zh));
+            let source = one_line(&finding.source);
+            line(format!("{} {} [{source}{place}]", finding.code.severity().name().to_uppercase(), finding.code.name()));
+            line(format!("  {}\n  {}", one_line(&finding.en), one_line(&finding.zh)));
         }
         let total: u64 = self.counts.iter().map(|(_, count)| count).sum();
         let listed = self.findings.len() as u64;

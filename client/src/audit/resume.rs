@@ -6,6 +6,10 @@
 //! audit is refused, never passed over. What was checked before is not read again, so the file must
 //! lie where whoever is audited cannot write: the hash keeps nobody from making another.
 //!
+//! It is written once before anything is read: who cannot write it learns so then, and not when the work of hours is to be kept.
+//! One that says that nothing was read yet is of any audit. While an audit uses it, a lock on the file beside it
+//! (`<FILE>.lock`) keeps a second one away: they would write over each other's progress.
+//!
 //! | bytes | what |
 //! |---|---|
 //! | 8 | `VMAUDIT1` |
@@ -23,6 +27,8 @@ use super::walk::StateFound;
 use super::{Options, TrustFile};
 use prost::Message as _;
 use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,6 +60,12 @@ impl Keep {
         Self { path: path.to_owned(), stop: Arc::default(), clock }
     }
 
+    /// The file's name, for messages.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
     /// What tells the audit to keep how far it is, and to break off.
     #[must_use]
     pub fn stop(&self) -> Arc<AtomicBool> {
@@ -72,22 +84,53 @@ impl Keep {
         self.is_stopped() || last.elapsed() >= EVERY.max(took * 20)
     }
 
+    /// Keeps others from the file until the lock is dropped.
+    pub fn lock(&self) -> Result<Lock, String> {
+        let path = beside(&self.path, ".lock");
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        loop {
+            let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err("another audit keeps here how far it is: wait until it ends, or name another file with --state".into());
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+            // Whoever had it before may have taken the file away after it was opened here: then this lock holds nobody back.
+            let held = file.metadata().map_err(failed)?;
+            if std::fs::metadata(&path).is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino())) {
+                return Ok(Lock { path, _file: file });
+            }
+        }
+    }
+
+    /// Reads the file, if there is one, and writes it once, so that it is known that it can be: whether there is something to
+    /// go on from.
+    pub fn begin(&self, bound: &Digest) -> Result<Option<(Progress, Option<Replay>)>, String> {
+        let say = |why: String| format!("{}: {why}", self.path.display());
+        let (bytes, found) = match std::fs::read(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (encode(bound, &Progress::default(), None), None),
+            Err(error) => return Err(say(error.to_string())),
+            Ok(bytes) => {
+                let found = decode(&bytes, bound).map_err(say)?;
+                (if found.is_some() { bytes } else { encode(bound, &Progress::default(), None) }, found)
+            }
+        };
+        self.write(&bytes).map_err(|why| format!("how far the audit is cannot be kept: {why}"))?;
+        Ok(found)
+    }
+
     /// Writes the file.
     pub fn save(&self, bound: &Digest, progress: &Progress, replay: Option<&Replay>) -> Result<(), String> {
         let begun = Instant::now();
-        write_whole(&self.path, &encode(bound, progress, replay))?;
+        self.write(&encode(bound, progress, replay))?;
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), begun.elapsed());
         Ok(())
     }
 
-    /// Reads the file, if there is one.
-    pub fn load(&self, bound: &Digest) -> Result<Option<(Progress, Option<Replay>)>, String> {
-        let say = |why: String| format!("{}: {why}", self.path.display());
-        match std::fs::read(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(say(error.to_string())),
-            Ok(bytes) => decode(&bytes, bound).map(Some).map_err(say),
-        }
+    fn write(&self, bytes: &[u8]) -> Result<(), String> {
+        write_whole(&self.path, bytes)
     }
 
     /// Takes the file away once the audit came to its end.
@@ -95,6 +138,27 @@ impl Keep {
         // One that is left over is of a walk that ended: going on from it reads nothing again.
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// What keeps other audits from the file. The file of the lock goes with it; one that a kill left behind is nobody's.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While it is still held: whoever opens it meanwhile finds it gone and tries again.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The path of a file beside another, its name with more behind it.
+fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    name.into()
 }
 
 /// What a file is bound to: the ledger, the sources in their order, and what is checked against what.
@@ -301,7 +365,8 @@ fn encode(bound: &Digest, progress: &Progress, replay: Option<&Replay>) -> Vec<u
     out
 }
 
-fn decode(bytes: &[u8], bound: &Digest) -> Result<(Progress, Option<Replay>), String> {
+/// What a file holds; nothing of one that was written before anything was read.
+fn decode(bytes: &[u8], bound: &Digest) -> Result<Option<(Progress, Option<Replay>)>, String> {
     let damaged = || "the file is not an audit's, or damaged".to_owned();
     let (content, hash) = bytes.split_last_chunk::<32>().ok_or_else(damaged)?;
     let rest = content.strip_prefix(MAGIC).ok_or_else(damaged)?;
@@ -315,6 +380,9 @@ fn decode(bytes: &[u8], bound: &Digest) -> Result<(Progress, Option<Replay>), St
     if saved.format_version != 1 {
         return Err(format!("format version {} is not read by this version", saved.format_version));
     }
+    if saved.next == 0 {
+        return Ok(None);
+    }
     if saved.bound != bound {
         return Err("the file is of another ledger, source or set of options".into());
     }
@@ -325,7 +393,7 @@ fn decode(bytes: &[u8], bound: &Digest) -> Result<(Progress, Option<Replay>), St
             Some(Replay::restore(state_entries(entries).ok_or_else(damaged)?, replay.rules, erased)?)
         }
     };
-    Ok((progress(saved).ok_or_else(damaged)?, replay))
+    Ok(Some((progress(saved).ok_or_else(damaged)?, replay)))
 }
 
 /// Key and value of each entry.

@@ -18,6 +18,8 @@ use vermilion_storage::Column;
 /// Audits. Blocks: call it from a thread of its own.
 pub fn audit(sources: &[&dyn Source], options: &Options, advance: &Advance<'_>) -> Result<Report, CannotRead> {
     let begun = Instant::now();
+    let lock = options.keep.as_ref().map(|keep| keep.lock().map_err(|why| CannotRead { source_name: keep.name(), why }));
+    let _lock = lock.transpose()?;
     let mut session = Session { held: Vec::new(), options, findings: Findings::default(), report: Report::default() };
     session.held(sources)?;
     if !session.held.is_empty() {

@@ -170,7 +170,7 @@ impl<'a> Walk<'a> {
             passed: Vec::new(),
         };
         let links = Links::new(source.store(), std::mem::take(&mut plan.wanted));
-        let kept = plan.keep.as_ref().map(|(keep, bound)| keep.load(bound)).transpose().map_err(ReadError::Unreachable)?.flatten();
+        let kept = plan.keep.as_ref().map(|(keep, bound)| keep.begin(bound)).transpose().map_err(ReadError::Unreachable)?.flatten();
         let history = source.store().map_or(Ok(1), Store::history_from)?;
         let signatures = Signatures::default();
         let mut walk = Self { plan, next: 0, history, links, replay: None, signatures, checking, out, broken_off: None };

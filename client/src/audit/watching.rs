@@ -5,7 +5,8 @@ use super::cli::{Vouched, complain, fail, line, trusted, unwritten, vouched};
 use super::watch::Watch;
 use super::web::{Believed, Web};
 use super::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE};
-use crate::clock::now_ms;
+use crate::clock::{LONGEST_WAIT_S, now_ms};
+use crate::visible::visible;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
@@ -18,11 +19,11 @@ pub struct WatchArgs {
     /// Stay, follow the nodes' checkpoints, and raise an alarm on a fork, a rollback, a divergence, a stalled node
     #[arg(long)]
     pub watch: bool,
-    /// Seconds between two rounds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "watch")]
+    /// Seconds between two rounds, at most a year
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "watch", value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     pub interval: u64,
-    /// Seconds after which a node that stays behind, or cannot be asked, is stalled
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "watch")]
+    /// Seconds after which a node that stays behind, or cannot be asked, is stalled, at most a year
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "watch", value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     pub stall: u64,
     /// End after so many rounds
     #[arg(long, value_name = "N", requires = "watch")]
@@ -67,7 +68,11 @@ pub async fn run(args: &AuditArgs, json: bool, access: &Access, out: &mut (dyn W
                 post(alarm, json, webhook).await;
             }
         }
-        let told = alarms.iter().try_for_each(|alarm| line(out, &if json { alarm.to_json().to_string() } else { alarm.to_text() }));
+        let said = |alarm: &Alarm| match json {
+            true => visible(&alarm.to_json().to_string(), true).into_owned(),
+            false => alarm.to_text(),
+        };
+        let told = alarms.iter().try_for_each(|alarm| line(out, &said(alarm)));
         if let Err(why) = figures {
             return fail(json, CANNOT_READ, &why);
         }

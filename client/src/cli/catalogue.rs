@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::clock::{now_ms, show_ms};
 use crate::error::{ClientError, Exit};
 use crate::manage::Published;
+use crate::visible::one_line;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -131,7 +132,7 @@ async fn publish(context: &Context, client: &Client, by: &str, entries: &[Catalo
             }
         };
         if !context.out.json {
-            context.out.line(&format!("{}  {}  {said}", of.code, of.name_zh));
+            context.out.line(&format!("{}  {}  {said}", one_line(&of.code), one_line(&of.name_zh)));
         }
         answers.push(answer);
         if failed.is_some() {

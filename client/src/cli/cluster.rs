@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::clock::show_ms;
 use crate::error::{ClientError, Exit};
 use crate::questions::CommandKnown;
+use crate::visible::one_line;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use vermilion_proto::{ClusterReply, NodeStatus};
@@ -117,7 +118,7 @@ async fn backup(context: &Context, client: &Client, name: &str) -> Result<Exit, 
     let at = at.ok_or_else(|| ClientError::Usage(format!("the configuration has no node {name}")))?;
     let raft_id = id_of(client, name).await?;
     let folder = client.connection.backup(&client.controller()?, at, raft_id).await?;
-    context.out.answer(&json!({ "node": name, "folder": folder }), || format!("{name} 已备份 backed up: {folder}"));
+    context.out.answer(&json!({ "node": name, "folder": folder }), || format!("{name} 已备份 backed up: {}", one_line(&folder)));
     Ok(Exit::Yes)
 }
 
@@ -135,7 +136,7 @@ async fn trail(context: &Context, client: &Client, name: &str, from: u64) -> Res
         }
         for line in &lines {
             let Some((n, sealed)) = chained(line, chain) else {
-                context.out.line(line);
+                context.out.line(&one_line(line));
                 let why = format!("the trail does not hold at line {next}: something was changed or taken out");
                 context.out.error(&ClientError::BadAnswer(why));
                 return Ok(Exit::No);
@@ -143,7 +144,7 @@ async fn trail(context: &Context, client: &Client, name: &str, from: u64) -> Res
             if n >= from && context.out.json {
                 context.out.line(line);
             } else if n >= from {
-                context.out.line(&trail_text(line));
+                context.out.line(&one_line(&trail_text(line)));
             }
             (next, chain) = (n + 1, Some(sealed));
         }
@@ -178,7 +179,8 @@ fn trail_text(line: &str) -> String {
 /// A line's number and its chain, if it follows: `SHA-256(previous ‖ everything before ,"chain":)`.
 /// Without a previous chain the line's own is taken as it is.
 fn chained(line: &str, previous: Option<[u8; 32]>) -> Option<(u64, [u8; 32])> {
-    let (content, rest) = line.rsplit_once(",\"chain\":\"")?;
+    // What is no line could bring others with it.
+    let (content, rest) = line.rsplit_once(",\"chain\":\"").filter(|_| !line.contains(['\n', '\r']))?;
     let mut said = [0; 32];
     hex::decode_to_slice(rest.strip_suffix("\"}")?, &mut said).ok()?;
     let number = serde_json::from_str::<Value>(line).ok()?.get("n")?.as_u64()?;
@@ -216,14 +218,14 @@ fn cluster_text(reply: &ClusterReply) -> String {
             until(n).unwrap_or_else(|| "无 none".into()),
         ]
     };
-    let leader = if reply.leader.is_empty() { "无 none" } else { &reply.leader };
+    let leader = one_line(if reply.leader.is_empty() { "无 none" } else { &reply.leader });
     let nodes = table(
         &["节点 node", "角色 role", "term", "applied", "记录 records", "checkpoint", "时间 time", "证书至 certificate until"],
         &reply.nodes.iter().map(row).collect::<Vec<_>>(),
     );
     let mut text = format!("账本 ledger {}\n主节点 leader {leader}\n{nodes}", hex::encode(&reply.ledger_id));
     for node in reply.nodes.iter().filter(|n| !n.lacks.is_empty()) {
-        text += &format!("\n{} 缺少密钥 lacks keys that serve: {}", node.name, node.lacks.join(", "));
+        text += &format!("\n{} 缺少密钥 lacks keys that serve: {}", one_line(&node.name), one_line(&node.lacks.join(", ")));
     }
     text
 }
@@ -275,5 +277,11 @@ mod tests {
         let line = r#"{"n":12,"serial":"4f","time_ms":1000,"what":"denied","why":"records: not-authorised","chain":"00"}"#;
         assert_eq!(trail_text(line), "    12  1970-01-01T00:00:01Z  被否决 denied  证书 certificate 4f  records: not-authorised");
         assert_eq!(trail_text("no line"), "no line");
+        let sealed = |content: &str| {
+            let chain = hex::encode(vermilion_crypto::sha256(&[&[0; 32][..], content.as_bytes()].concat()));
+            format!("{content},\"chain\":\"{chain}\"}}")
+        };
+        assert!(chained(&sealed(r#"{"n":0"#), Some([0; 32])).is_some());
+        assert!(chained(&sealed("{\"n\":0,\"x\":[\n{\"n\":1}\n]"), Some([0; 32])).is_none(), "a line within a line");
     }
 }

@@ -7,6 +7,7 @@ use super::output::{shown_chinese, status_json, status_text, table};
 use crate::change::Grounds;
 use crate::clock::{show_day, show_ms};
 use crate::error::{ClientError, Exit};
+use crate::visible::one_line;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -207,9 +208,9 @@ fn text(identifier: &str, state: &LicenceState, changes: &[StatusChange]) -> Str
          记录 record    {} (position {})\n",
         shown_chinese(name),
         flags(state.flags).join(" "),
-        state.type_code,
+        one_line(&state.type_code),
         state.type_version,
-        state.unit,
+        one_line(&state.unit),
         show_day(state.effective_from),
         state.seq,
         state.position,

@@ -34,6 +34,7 @@ mod uses;
 
 use crate::audit::{self, AuditArgs};
 use crate::client::Client;
+use crate::clock::LONGEST_WAIT_S;
 use crate::config::Config;
 use crate::error::{ClientError, Exit};
 use clap::error::ErrorKind;
@@ -67,8 +68,8 @@ pub struct Cli {
     /// Show no progress
     #[arg(long, global = true)]
     quiet: bool,
-    /// How long to ask again before giving up
-    #[arg(long, global = true, value_name = "SECONDS")]
+    /// How long to ask again before giving up, at most a year
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     patience: Option<u64>,
     #[command(subcommand)]
     noun: Noun,
@@ -317,6 +318,23 @@ mod tests {
         }
         let help = Cli::try_parse_from(["vermilion", "--json", "--help"]).err().unwrap();
         assert_eq!(unparsed(&help, &[]), Exit::Yes);
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_a_year() {
+        for option in ["--patience", "audit --watch --interval", "audit --watch --stall"] {
+            let parsed = |seconds: u64| Cli::try_parse_from(format!("vermilion {option} {seconds} {}", verb(option)).split_whitespace());
+            assert!(parsed(LONGEST_WAIT_S).is_ok(), "{option}");
+            for seconds in [LONGEST_WAIT_S + 1, u64::MAX] {
+                let error = parsed(seconds).err().unwrap();
+                assert!(error.use_stderr() && usage_of(&error).contains(&seconds.to_string()), "{option}");
+            }
+        }
+    }
+
+    /// What the options of all verbs go with.
+    fn verb(option: &str) -> &'static str {
+        if option.starts_with("audit") { "" } else { "cluster status" }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::clock::show_ms;
 use crate::connection::Recorded;
 use crate::error::{ClientError, Exit};
+use crate::visible::{one_line, visible};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -12,27 +13,6 @@ use vermilion_registry::status::{Flag, Shown, State};
 
 /// Set once a part of an answer could not be written.
 static LOST: AtomicBool = AtomicBool::new(false);
-
-/// The text with control characters and those that turn the direction of writing made visible: a file that says what it likes
-/// must not move the cursor or hide the verdict. In JSON as JSON writes them.
-fn visible(text: &str, json: bool) -> Cow<'_, str> {
-    let hides = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(hides) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match (hides(c), json) {
-            (false, _) => out.push(c),
-            (true, true) => out += &format!("\\u{:04x}", c as u32),
-            (true, false) => out += &format!("\\u{{{:x}}}", c as u32),
-        }
-    }
-    Cow::Owned(out)
-}
 
 /// How answers are shown.
 #[derive(Clone, Copy, Debug)]
@@ -73,16 +53,16 @@ impl Out {
     pub fn error(self, error: &ClientError) {
         let mut err = std::io::stderr().lock();
         let _ = if self.json {
-            writeln!(err, "{}", error_json(error))
+            writeln!(err, "{}", visible(&error_json(error).to_string(), true))
         } else {
-            writeln!(err, "vermilion: {}", visible(&error.to_string(), false))
+            writeln!(err, "vermilion: {}", error_text(error))
         };
     }
 
     /// Something worth knowing beside the answer; not for scripts.
     pub fn note(self, text: &str) {
         if !self.json && !self.quiet {
-            let _ = writeln!(std::io::stderr().lock(), "vermilion: {text}");
+            let _ = writeln!(std::io::stderr().lock(), "vermilion: {}", one_line(text));
         }
     }
 
@@ -92,6 +72,15 @@ impl Out {
             format!("{what}: record {} of {}, command {}", recorded.seq, show_ms(recorded.time_ms), hex::encode(recorded.id))
         });
         Exit::Yes
+    }
+}
+
+/// An error for people. That of a configuration shows the place in lines of its own; others may be in a node's words.
+fn error_text(error: &ClientError) -> String {
+    let text = error.to_string();
+    match error {
+        ClientError::Config { .. } => visible(&text, false).into_owned(),
+        _ => one_line(&text).into_owned(),
     }
 }
 
@@ -115,11 +104,13 @@ pub fn recorded_json(recorded: &Recorded) -> Value {
     })
 }
 
-/// Lines of columns, each as wide as its widest cell. Chinese characters take two places.
+/// Lines of columns, each as wide as its widest cell. Chinese characters take two places. A cell stays in its line, whatever
+/// it says.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |text: &str| text.chars().map(|c| if (c as u32) < 0x1100 { 1 } else { 2 }).sum::<usize>();
+    let rows: Vec<Vec<Cow<'_, str>>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
     let mut widths: Vec<usize> = head.iter().map(|h| width(h)).collect();
-    for row in rows {
+    for row in &rows {
         for (at, cell) in widths.iter_mut().zip(row) {
             *at = (*at).max(width(cell));
         }
@@ -129,7 +120,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         padded.join("  ").trim_end().to_owned()
     };
     let mut out = vec![line(&mut head.iter().copied())];
-    out.extend(rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
+    out.extend(rows.iter().map(|row| line(&mut row.iter().map(|cell| &**cell))));
     out.join("\n")
 }
 
@@ -182,22 +173,22 @@ pub fn status_json(identifier: &str, status: &StatusAnswer) -> Value {
     })
 }
 
-/// A status for people.
+/// A status for people. What it says is a node's word.
 pub fn status_text(identifier: &str, status: &StatusAnswer) -> String {
     let (zh, en) = verify_result(status.verify_code);
-    let mut out = format!("{identifier}\n  查验结果 result   {} {zh} / {en}\n", status.verify_code);
+    let mut out = format!("{}\n  查验结果 result   {} {zh} / {en}\n", one_line(identifier), status.verify_code);
     if !status.shown.is_empty() {
-        out += &format!("  状态 status       {} / {}\n", shown_chinese(&status.shown), status.shown);
+        out += &format!("  状态 status       {} / {}\n", shown_chinese(&status.shown), one_line(&status.shown));
     }
     if !status.flags.is_empty() {
-        let flags: Vec<String> = status.flags.iter().map(|f| format!("{} / {f}", Flag::from_name(f).map_or("", Flag::chinese))).collect();
-        out += &format!("  标记 flags        {}\n", flags.join(", "));
+        let flag = |f: &String| format!("{} / {}", Flag::from_name(f).map_or("", Flag::chinese), one_line(f));
+        out += &format!("  标记 flags        {}\n", status.flags.iter().map(flag).collect::<Vec<_>>().join(", "));
     }
     if !status.unit.is_empty() {
-        out += &format!("  签发单位 unit     {}  版本 version {:03}\n", status.unit, status.version);
+        out += &format!("  签发单位 unit     {}  版本 version {:03}\n", one_line(&status.unit), status.version);
     }
     if !status.superseded_by.is_empty() {
-        out += &format!("  现行版本 current  {}\n", status.superseded_by);
+        out += &format!("  现行版本 current  {}\n", one_line(&status.superseded_by));
     }
     out + &format!("  截至 as of        record {}, {}\n", status.as_of_seq, show_ms(status.as_of_ms))
 }
@@ -213,13 +204,19 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_shown_can_hide_what_is_shown() {
-        assert_eq!(visible("有效\nvalid", false), "有效\nvalid");
-        assert_eq!(visible("a\u{1b}[2Jb\u{9b}c\u{202e}d", false), "a\\u{1b}[2Jb\\u{9b}c\\u{202e}d");
-        let value = json!({ "a": "\u{9b}\u{2066}\n" });
-        let text = value.to_string();
-        let shown = visible(&text, true);
-        assert!(!shown.contains('\u{9b}') && serde_json::from_str::<Value>(&shown).is_ok_and(|read| read == value));
+    fn what_others_say_begins_no_line_of_its_own() {
+        let forged = "x\n  状态 status       有效 / valid";
+        assert_eq!(table(&["n", "v"], &[vec!["a".into(), forged.into()]]).lines().count(), 2);
+        let status = StatusAnswer {
+            shown: forged.into(),
+            flags: vec![forged.into()],
+            unit: forged.into(),
+            superseded_by: forged.into(),
+            ..StatusAnswer::default()
+        };
+        assert_eq!(status_text(forged, &status).lines().count(), 7);
+        assert_eq!(error_text(&ClientError::BadAnswer(forged.into())).lines().count(), 1);
+        assert_eq!(error_text(&ClientError::config("key", "line 1\n  |\n1 | ^")).lines().count(), 3);
     }
 
     #[test]

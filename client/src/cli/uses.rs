@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::error::{ClientError, Exit};
 use crate::signer;
 use crate::use_licence::{UseAnswer, UseRequest, UsedLicence};
+use crate::visible::one_line;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 use vermilion_proto::{Act, Authority, Delivery, Mode, StatusAnswer};
@@ -186,7 +187,8 @@ fn answer_text(unit: &str, answer: &UseAnswer) -> String {
         }
     }
     for (field, reason) in answer.withheld() {
-        out += &format!("  不予提供 withheld  {field}  {} {}\n", reason.map_or("?", Reason::name), reason.map_or("", Reason::chinese));
+        let (field, name) = (one_line(field), reason.map_or("?", Reason::name));
+        out += &format!("  不予提供 withheld  {field}  {name} {}\n", reason.map_or("", Reason::chinese));
     }
     out
 }

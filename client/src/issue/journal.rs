@@ -4,7 +4,7 @@
 //! written and synced before anything is sent.
 //!
 //! It holds no personal data. If it is lost, a second sending makes other commands, and the ledger
-//! answers that the licences exist already.
+//! answers that the licences exist already; that they are these rows', the records tell ([`super::again`]).
 
 use crate::clock::DAY_MS;
 use crate::error::ClientError;

@@ -3,7 +3,9 @@
 //! The same file gives the same commands however often it is sent, whatever happened in between:
 //! everything that goes into a command is a function of the file's digest, the chunk, and the
 //! issuing unit's secret ([`prepare`]), and of what the file's journal keeps from the first time
-//! ([`journal`]). So a second sending changes nothing and is answered from the record.
+//! ([`journal`]). So a second sending changes nothing and is answered from the record. Without that journal the commands are others,
+//! and what they would issue again is refused: then the rows are found in the records that issued them ([`again`]), and have the
+//! same answers.
 //!
 //! Life of a row: read and parsed ([`read`]), put into its unit's chunk ([`chunk`]), checked by its
 //! type's rules, given its keyed tags, salted, sealed and signed ([`prepare`]), sent with as
@@ -14,6 +16,7 @@
 //! file. Whoever mends the cause sends the row in another file. Rows whose command policy allowed when the file was first sent,
 //! and does not allow now, are not sent: they are answered `too-large`, and go in another file too.
 
+pub mod again;
 pub mod chunk;
 pub mod journal;
 pub mod prepare;

@@ -182,7 +182,7 @@ pub(crate) mod tests {
         LookupKey::from_bytes([9; 32])
     }
 
-    fn command(chunk: &Chunk, types: &Types, not_after_ms: u64, skip: usize) -> Prepared {
+    pub fn command(chunk: &Chunk, types: &Types, not_after_ms: u64, skip: usize) -> Prepared {
         let (file, unit) = (crate::issue::read::digest_of(ROWS.as_bytes()), unit(&chunk.unit));
         let maker = Maker { ledger_id: &[1; 32], file: &file, unit: &unit, types };
         let items = check_chunk(chunk, types).into_iter().skip(skip).map(|sound| {

@@ -72,7 +72,7 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
 pub enum Line {
     /// Its text, without line end.
     Text(String),
-    /// Blank.
+    /// Blank: nothing, or spaces, tabs and carriage returns alone.
     Empty,
     /// Longer than a row may be, or not UTF-8.
     Unreadable(&'static str),
@@ -129,7 +129,7 @@ impl Lines {
         // Some editors begin a file with a byte order mark.
         let text = if first { text.strip_prefix('\u{feff}').unwrap_or(text) } else { text };
         let text = text.trim_end_matches(['\n', '\r']);
-        Ok(Some(if text.trim().is_empty() { Line::Empty } else { Line::Text(text.to_owned()) }))
+        Ok(Some(if is_blank(text) { Line::Empty } else { Line::Text(text.to_owned()) }))
     }
 
     /// What was read so far; at the end it must be what [`examine`] found.
@@ -137,6 +137,12 @@ impl Lines {
     pub fn facts(&self) -> FileFacts {
         self.counter.facts()
     }
+}
+
+/// Whether a line holds nothing but the blanks of JSON. Whatever else stands on it, somebody's row may be meant, and has its
+/// answer.
+fn is_blank(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
 }
 
 #[cfg(test)]
@@ -157,6 +163,11 @@ mod tests {
                 vec![Line::Text("a".into()), Line::Unreadable("the row is longer than 64 KiB"), Line::Text("b".into())],
             ),
             (b"\xff\n".to_vec(), vec![Line::Unreadable("the row is not UTF-8")]),
+            (
+                // An ideographic space, a no-break space and a vertical tab are no blanks: whoever typed them gets an answer.
+                " \t \r\n\u{3000}\n\u{a0}\n\u{b}\n\t\n".as_bytes().to_vec(),
+                vec![Line::Empty, Line::Text("\u{3000}".into()), Line::Text("\u{a0}".into()), Line::Text("\u{b}".into()), Line::Empty],
+            ),
         ] {
             std::fs::write(&path, &content).unwrap();
             let mut reader = Lines::open(&path).unwrap();

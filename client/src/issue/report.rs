@@ -1,5 +1,6 @@
 //! What became of each row, in the file's order.
 
+use crate::visible::one_line;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use vermilion_registry::reason::Reason;
@@ -44,11 +45,12 @@ impl RowReport {
     #[must_use]
     pub fn text(&self) -> String {
         let outcome = if self.accepted { "accepted 已签发" } else { "rejected 退回  " };
-        let identifier = self.identifier.as_deref().unwrap_or("—");
+        // The file may say what it likes, and so may a node.
+        let identifier = one_line(self.identifier.as_deref().unwrap_or("—"));
         match self.reason {
             None => format!("{:>8}  {outcome}  {identifier}", self.row),
             Some(reason) => {
-                let detail = self.said().map(|detail| format!(" [{detail}]")).unwrap_or_default();
+                let detail = self.said().map(|detail| format!(" [{}]", one_line(detail))).unwrap_or_default();
                 format!("{:>8}  {outcome}  {identifier}  {reason} {} / {}{detail}", self.row, reason.chinese(), reason.english())
             }
         }
@@ -193,6 +195,17 @@ mod tests {
         assert!(repeated.json()["detail"].is_null());
         let none = RowReport { identifier: None, seq: None, ..report(1, None) };
         assert_eq!(none.json().to_string(), r#"{"row":1,"identifier":null,"outcome":"accepted","reason":null,"detail":null,"seq":null}"#);
+    }
+
+    #[test]
+    fn a_row_is_one_line_for_people() {
+        let forged = RowReport {
+            identifier: Some("x\n       2  accepted 已签发  y".into()),
+            detail: "d\u{1b}[2K\nrest".into(),
+            ..report(1, Some(Reason::Schema))
+        };
+        let text = forged.text();
+        assert!(text.lines().count() == 1 && !text.contains('\u{1b}'), "{text}");
     }
 
     #[test]

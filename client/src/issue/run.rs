@@ -5,6 +5,7 @@ use crate::clock::now_ms;
 use crate::command::Prepared;
 use crate::connection::{Answer, Recorded, refusal_of_number};
 use crate::error::ClientError;
+use crate::issue::again::{self, Before};
 use crate::issue::chunk::{Chunk, Chunker, Member, cost};
 use crate::issue::journal::{Generation, Journal};
 use crate::issue::prepare::{IssuingUnit, Maker, Ready, Sound, check_chunk};
@@ -253,6 +254,20 @@ fn put(reports: &mut [Option<RowReport>], chunk: &Chunk, at: usize, refusal: Ref
     }
 }
 
+/// Reports that a row's licence stands in the ledger, by this record.
+fn accept(reports: &mut [Option<RowReport>], chunk: &Chunk, at: usize, warning: Option<Reason>, seq: u64) {
+    if let (Some(slot), Some(member)) = (reports.get_mut(at), chunk.members.get(at)) {
+        *slot = Some(RowReport {
+            row: member.number,
+            identifier: Some(member.row.identifier.clone()),
+            accepted: true,
+            reason: warning,
+            detail: String::new(),
+            seq: Some(seq),
+        });
+    }
+}
+
 /// Sends a chunk's sound rows until each has its answer.
 async fn send(
     import: &Arc<Import>,
@@ -296,6 +311,10 @@ async fn send(
         match answer {
             Answer::Recorded(recorded) => {
                 settle(&recorded, chunk, &kept, reports);
+                let refused = again::duplicates(&prepared, &recorded, chunk, &kept);
+                for Before { at, seq, warning } in again::issued_before(&import.client, &asker, refused).await? {
+                    accept(reports, chunk, at, warning, seq);
+                }
                 return Ok(());
             }
             Answer::RefusedAtDoor { refusal, items } if items.is_empty() => return Err(refusal.into()),
@@ -366,18 +385,7 @@ fn settle(recorded: &Recorded, chunk: &Chunk, kept: &[usize], reports: &mut [Opt
         let why = if *code == 0 { refused.get(&position).copied() } else { Some(*code) };
         match why {
             Some(code) => put(reports, chunk, *at, refusal_of_number(code, String::new()), Some(recorded.seq)),
-            None => {
-                if let (Some(slot), Some(member)) = (reports.get_mut(*at), chunk.members.get(*at)) {
-                    *slot = Some(RowReport {
-                        row: member.number,
-                        identifier: Some(member.row.identifier.clone()),
-                        accepted: true,
-                        reason: warned.get(&position).and_then(|code| Reason::from_number(*code)),
-                        detail: String::new(),
-                        seq: Some(recorded.seq),
-                    });
-                }
-            }
+            None => accept(reports, chunk, *at, warned.get(&position).and_then(|code| Reason::from_number(*code)), recorded.seq),
         }
     }
 }

@@ -29,7 +29,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let Some(dir) = self.dir.take() else { return };
         if let Ok(mut testnet) = Testnet::load(&dir) {
-            processes::stop_all(&mut testnet.nodes);
+            processes::stop_all(testnet.nodes.iter_mut());
             let _ = testnet.save(&dir);
         }
     }

@@ -498,6 +498,19 @@ async fn what_is_not_a_clients_to_send_or_lacks_its_purpose_is_refused() {
         Comes::Refused(Reason::PurposeMissing),
     )
     .await;
+    let texts: fn(&mut Head) = |head| head.text_digests = vec![vec![1; 32], vec![2; 32]];
+    for item in ["", " "] {
+        let of = Use { service_item: item.into(), ..digests.clone() };
+        desk.expect("a use for no service item", &a_use(of, texts), Comes::Refused(Reason::PurposeMissing)).await;
+    }
+    for (case, purpose) in [(" ", "核验"), ("一号案", "")] {
+        let mut draft = Draft::new(&user, now_ms()).unwrap();
+        draft.seal_texts(&desk.ledger.client.session(&user).await.unwrap(), &[("case", case), ("purpose", purpose)]).unwrap();
+        let (case_digest, purpose_digest) = (draft.text_digests[0].to_vec(), draft.text_digests[1].to_vec());
+        let of = Of::Use(Use { case_digest, purpose_digest, licences: Vec::new(), holder_tag: vec![1; 32], ..of.clone() });
+        let prepared = desk.ledger.client.prepare(Kind::Use, draft, of).await.unwrap();
+        desk.expect_bytes("a use whose texts say nothing", &prepared.submission, Comes::Refused(Reason::PurposeMissing)).await;
+    }
     let named = a_use(digests, |head| head.text_digests = vec![vec![1; 32], vec![2; 32]]);
     desk.expect("a purpose that does not travel", &named, Comes::Refused(Reason::BesideMismatch)).await;
 

@@ -56,7 +56,8 @@ impl Table {
         }
         std::fs::write(dir.path().join("phrase"), "of the table\n").unwrap();
         std::fs::write(dir.path().join("safe-phrase"), "of the safe\n").unwrap();
-        let testnet = Testnet { nodes, client: dir.path().join("ledger/client.toml"), enrolment: Some(enrolment) };
+        let testnet =
+            Testnet { nodes, client: dir.path().join("ledger/client.toml"), enrolment: Some(enrolment), populated: true, empty: false };
         Self { dir, testnet }
     }
 

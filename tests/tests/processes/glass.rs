@@ -6,6 +6,7 @@ use vermilion_client::clock::now_ms;
 use vermilion_client::error::ClientError;
 use vermilion_client::{Client, Config};
 use vermilion_testnet::authority::Term;
+use vermilion_testnet::cluster::Up;
 use vermilion_testnet::layout::{self, TestNode, Testnet};
 use vermilion_testnet::processes;
 use vermilion_testnet::sample::Sample;
@@ -62,7 +63,8 @@ async fn when_all_certificates_have_expired_new_ones_are_issued_behind_broken_gl
     let sample = Sample::load().unwrap();
     // Over as soon as the ledger is founded.
     let term = Term { before: Duration::from_secs(3600), after: Duration::from_secs(2) };
-    let founded = layout::found(dir, 3, Some(free_ports(7)), Some(term), sample.units()).unwrap();
+    let up = Up { nodes: 3, base_port: Some(free_ports(7)), tls: Some(term), empty: true };
+    let founded = layout::found(dir, &up, sample.units()).unwrap();
     let mut nodes = Nodes(founded.testnet.nodes.clone());
     // The last second counts as a whole.
     until("the end of the certificates' time", async || (now_ms() > end_of(dir) + 1000).then_some(())).await;

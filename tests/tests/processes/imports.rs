@@ -1,9 +1,10 @@
-//! An import that is broken off, and meets another policy when it goes on.
+//! Imports that are sent again: broken off, under another policy, from another state folder.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use vermilion_client::issue::{IssueOptions, RowReport, issue_file};
 use vermilion_client::{Client, Config};
+use vermilion_proto::RecordsRequest;
 use vermilion_registry::reason::Reason;
 use vermilion_tests::{Ledger, Rows};
 
@@ -70,4 +71,48 @@ async fn an_import_goes_on_where_policy_allows_less_and_no_row_is_lost() {
     let audit = ledger.audit(&ledger.data_dirs());
     audit.assert_clean();
     assert_eq!(audit.report["licences"], 2 * EACH);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_sent_from_another_state_folder_is_answered_by_the_records_that_issued_it() {
+    let mut ledger = Ledger::start().await;
+    let fresh = Rows::fresh(ledger.dir(), &ledger.sample, 300);
+    let mut lines: Vec<String> = fresh.rows.iter().map(ToString::to_string).collect();
+    // One of them twice: the second stays what it is, whoever sends it from where.
+    lines.push(lines[0].clone());
+    let rows = Rows::write(ledger.dir().join("twice.jsonl"), lines.clone());
+    let whole = ledger.dir().join("client.toml");
+    let duplicate = |row: &RowReport| !row.accepted && row.reason == Some(Reason::DuplicateIdentifier);
+    let first = issued(&whole, &rows).await;
+    assert!(first[..300].iter().all(|row| row.accepted) && duplicate(&first[300]), "{first:?}");
+
+    let elsewhere = ledger.dir().join("elsewhere.toml");
+    let mut config = Config::parse(&std::fs::read_to_string(&whole).unwrap(), ledger.dir()).unwrap();
+    config.state_dir = Some(ledger.dir().join("elsewhere"));
+    std::fs::write(&elsewhere, config.to_toml().unwrap()).unwrap();
+    let again = issued(&elsewhere, &rows).await;
+    assert_eq!(again[..300], first[..300]);
+    assert!(duplicate(&again[300]), "{:?}", again[300]);
+    // From either folder, as often as it is sent.
+    assert_eq!(issued(&elsewhere, &rows).await, again);
+    assert_eq!(issued(&whole, &rows).await, first);
+
+    // Another file's rows are not these, though they say the same.
+    let other = Rows::write(ledger.dir().join("other.jsonl"), lines[..300].iter().rev().cloned());
+    let refused = issued(&elsewhere, &other).await;
+    assert!(refused.iter().all(duplicate), "{refused:?}");
+
+    // A record is its unit's to read, others' are not, nor is a stretch of them.
+    let asker = ledger.client.asker(fresh.rows[0]["certificateIssuingAuthorityCode"].as_str()).unwrap();
+    let seq = first[0].seq.unwrap();
+    for (from, to, may) in [(seq, seq + 1, true), (seq, seq + 2, false), (seq, 0, false), (0, 1, false)] {
+        let request = ledger.client.connection.signed(&asker, "records", RecordsRequest { from, to }).unwrap();
+        let mut node = ledger.client.connection.client_of(0).unwrap();
+        assert_eq!(node.records(request).await.is_ok(), may, "records {from} to {to}");
+    }
+    ledger.settled().await;
+    ledger.stop_all();
+    let audit = ledger.audit(&ledger.data_dirs());
+    audit.assert_clean();
+    assert_eq!(audit.report["licences"], 300);
 }

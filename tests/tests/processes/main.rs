@@ -29,5 +29,6 @@ mod rotation;
 mod state;
 mod status;
 mod tamper;
+mod testnets;
 mod tiles;
 mod uses;

@@ -4,6 +4,7 @@ use std::path::Path;
 use vermilion_client::audit::TrustFile;
 use vermilion_client::receipt::{self, Document};
 use vermilion_proto::{Receipt, ReceiptRequest, Registration};
+use vermilion_testnet::cluster::Up;
 use vermilion_testnet::layout;
 use vermilion_tests::{Ledger, Rows};
 
@@ -94,7 +95,8 @@ async fn a_receipt_holds_offline_and_no_byte_of_it_may_change() {
 async fn a_receipt_does_not_hold_for_whoever_trusts_another_ledger_or_asks_for_more() {
     let (ledger, [licence, ..]) = with_receipts().await;
     let elsewhere = ledger.dir().join("elsewhere");
-    layout::found(&elsewhere, 3, None, None, ledger.sample.units()).unwrap();
+    let up = Up { nodes: 3, base_port: None, tls: None, empty: true };
+    layout::found(&elsewhere, &up, ledger.sample.units()).unwrap();
     let own: TrustFile = serde_json::from_str(&std::fs::read_to_string(ledger.dir().join("trust.json")).unwrap()).unwrap();
     let other: TrustFile = serde_json::from_str(&std::fs::read_to_string(elsewhere.join("trust.json")).unwrap()).unwrap();
     let cases = [

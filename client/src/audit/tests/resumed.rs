@@ -76,6 +76,50 @@ fn it_finds_what_an_audit_in_one_go_finds() {
     assert!(refused(&kept, keep(&path, false), &[&renamed]).contains("another"));
 }
 
+#[test]
+fn it_is_known_at_the_start_whether_progress_can_be_kept() {
+    let source = Sample::busy().source("a");
+    let sources: [&dyn Source; 1] = [&source];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.state");
+    let written = std::sync::Mutex::new(Vec::new());
+    audit(&sources, &keep(&path, false), &|_, _, _, _| written.lock().unwrap().push(path.exists())).unwrap();
+    assert_eq!(written.lock().unwrap().first(), Some(&true), "before the first record counts");
+    assert!(!path.exists());
+
+    // Where nothing can be written the audit does not begin.
+    let nowhere = folder.path().join("none/audit.state");
+    let refused = audit(&sources, &keep(&nowhere, false), &|_, _, _, _| {}).unwrap_err();
+    assert!(refused.why.contains("none") && refused.why.contains("No such file"), "{refused}");
+    std::fs::create_dir(&path).unwrap();
+    assert!(audit(&sources, &keep(&path, false), &|_, _, _, _| panic!("it was read")).is_err());
+    std::fs::remove_dir(&path).unwrap();
+
+    // A file of before the first record is of any audit: nothing in it is gone on from.
+    let begun = Keep::new(&path);
+    assert!(begun.begin(&[1; 32]).unwrap().is_none() && path.exists());
+    let other = Options { signatures: false, ..keep(&path, false) };
+    assert!(audit(&sources, &other, &|_, _, _, _| {}).is_ok());
+}
+
+#[test]
+fn two_audits_do_not_share_one_file() {
+    let source = Sample::busy().source("a");
+    let sources: [&dyn Source; 1] = [&source];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.state");
+    let first = Keep::new(&path).lock().unwrap();
+    let refused = audit(&sources, &keep(&path, false), &|_, _, _, _| panic!("it was read")).unwrap_err();
+    assert!(refused.to_string().contains("audit.state: another audit") && refused.why.contains("--state"), "{refused}");
+    assert!(!path.exists(), "the second leaves the first's file alone");
+    drop(first);
+    audit(&sources, &keep(&path, false), &|_, _, _, _| {}).unwrap();
+    // What a kill left of a lock holds nobody back.
+    std::fs::write(folder.path().join("audit.state.lock"), b"").unwrap();
+    audit(&sources, &keep(&path, false), &|_, _, _, _| {}).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
 /// A directory that went on while the audit was broken off ends elsewhere than where its state was compared.
 #[test]
 fn a_state_that_changed_behind_where_the_audit_goes_on_is_told_to_be_unchecked() {
