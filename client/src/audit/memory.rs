@@ -3,6 +3,7 @@
 //! else is the registry's own in-memory state, in order.
 
 use foldhash::quality::RandomState;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use vermilion_registry::kv::{Memory, Write};
 use vermilion_registry::{Kv, KvError};
@@ -19,13 +20,17 @@ const HELD: &[u8] = b"w/";
 /// Prefix and holder tag.
 const HOLDER: usize = 2 + 32;
 
-type Bytes = Box<[u8]>;
+/// A key's bytes. Nearly all keys are shorter, and lie where they are compared: what is looked up a million
+/// times should not be fetched from as many places.
+type Key = SmallVec<[u8; 64]>;
+/// A value's bytes; what stands for a holder's licence is a single one.
+type Value = SmallVec<[u8; 16]>;
 
 /// What one holder holds. Almost everybody holds a few licences, for which a map of its own would be
 /// some twenty times as large.
 enum Group {
-    Few(Vec<(Bytes, Bytes)>),
-    Many(BTreeMap<Bytes, Bytes>),
+    Few(Vec<(Key, Value)>),
+    Many(BTreeMap<Key, Value>),
 }
 
 /// From so many entries on a group is a map.
@@ -43,9 +48,9 @@ impl Group {
         match self {
             Self::Few(few) => {
                 let at = few.binary_search_by(|(other, _)| (**other).cmp(key)).ok()?;
-                few.get(at).map(|(_, value)| &**value)
+                few.get(at).map(|(_, value)| value.as_slice())
             }
-            Self::Many(many) => many.get(key).map(|value| &**value),
+            Self::Many(many) => many.get(key).map(|value| value.as_slice()),
         }
     }
 
@@ -90,7 +95,7 @@ impl Group {
 pub struct ReplayState {
     ordered: Memory,
     commands: HashMap<[u8; 32], [u8; NUMBER], RandomState>,
-    single: HashMap<Bytes, Bytes, RandomState>,
+    single: HashMap<Key, Box<[u8]>, RandomState>,
     held: HashMap<[u8; HOLDER], Group, RandomState>,
     held_count: usize,
 }

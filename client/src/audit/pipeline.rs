@@ -15,6 +15,8 @@ use vermilion_proto::Bytes;
 /// Records in a chunk at most: few enough to stay in a core's own cache from examining to taking, with all
 /// that is made of them.
 pub const CHUNK_RECORDS: usize = 128;
+/// As many where nothing is made of a record but its hashes.
+pub const CHUNK_HASHED: usize = 2048;
 /// Bytes of records in a chunk at most, but for a single larger record.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks under way for each core.
@@ -36,11 +38,11 @@ pub struct Chunk {
 
 impl Chunk {
     /// Adds a row; answers whether the chunk is full.
-    fn push(&mut self, place: u64, row: &[u8]) -> bool {
+    fn push(&mut self, place: u64, row: &[u8], most: usize) -> bool {
         let start = self.filling.len();
         self.filling.extend_from_slice(row);
         self.rows.push((place, start..self.filling.len()));
-        self.rows.len() >= CHUNK_RECORDS || self.filling.len() >= CHUNK_BYTES
+        self.rows.len() >= most || self.filling.len() >= CHUNK_BYTES
     }
 
     /// Nothing is added any more.
@@ -57,8 +59,6 @@ impl Chunk {
         }
         self.rows.clear();
         self.filling.clear();
-        // Once and for all, and not by doubling.
-        self.rows.reserve(CHUNK_RECORDS);
         (self.from, self.last) = (from, false);
     }
 
@@ -157,12 +157,13 @@ impl<F> Line<F> {
     }
 }
 
-/// Runs the stages from the place `from` on until `read` returns, and returns what it returned. `read`
+/// Runs the stages, chunks of at most `most` records, from the place `from` on until `read` returns, and returns what it returned. `read`
 /// hands over one row after the other, in the order of places, and stops when told so. `take` gets
 /// each chunk back with what was made of it, and answers whether to go on; `beside` does the work that
 /// it leaves. `worker` makes what a thread keeps from one chunk to the next.
 pub fn run<W, T, J, R: Send>(
     from: u64,
+    most: usize,
     read: impl FnOnce(&mut dyn FnMut(u64, &[u8]) -> bool) -> R + Send,
     worker: impl Fn() -> W + Sync,
     examine: impl Fn(&mut W, &Chunk) -> T + Sync,
@@ -217,7 +218,7 @@ pub fn run<W, T, J, R: Send>(
                     },
                 };
                 next = place.saturating_add(1);
-                if !chunk.push(place, row) {
+                if !chunk.push(place, row, most) {
                     current = Some(chunk);
                     return true;
                 }
@@ -259,6 +260,7 @@ mod tests {
             let (mut seen, mut last, beside) = (0, 0, AtomicU64::new(0));
             let given = run(
                 0,
+                CHUNK_RECORDS,
                 read(count),
                 || (),
                 |(), chunk| chunk.rows().map(|(n, row)| (n, row.len())).collect::<Vec<_>>(),
@@ -286,6 +288,7 @@ mod tests {
         let mut chunks = 0;
         let given = run(
             0,
+            CHUNK_HASHED,
             read(1_000_000),
             || (),
             |(), chunk| chunk.len(),
@@ -311,6 +314,7 @@ mod tests {
             let caught = catch_unwind(AssertUnwindSafe(|| {
                 run(
                     0,
+                    CHUNK_RECORDS,
                     |give| {
                         let count = read(20_000)(give);
                         meet("read");

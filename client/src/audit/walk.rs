@@ -7,7 +7,7 @@ use super::content::Lacking;
 use super::examine::{Examined, Examiner, Place, Readable};
 use super::finding::{Code, Findings};
 use super::link::{Links, Root};
-use super::pipeline::{self, Chunk, Taken};
+use super::pipeline::{self, CHUNK_HASHED, CHUNK_RECORDS, Chunk, Taken};
 use super::replay::Replay;
 use super::resume::{Keep, Progress};
 use super::signatures::{BATCH, Checking, Job, Signatures};
@@ -132,6 +132,7 @@ pub fn walk(source: &dyn Source, size: u64, plan: Plan<'_>, advance: &Advance<'_
     let from = walk.next;
     let read = pipeline::run(
         from,
+        if examiner.commands { CHUNK_RECORDS } else { CHUNK_HASHED },
         |give| source.records(from, give),
         || examiner.worker(),
         |vault, chunk| examiner.chunk(vault.as_mut(), chunk),

@@ -1,6 +1,7 @@
 //! An audit that is broken off and goes on.
 
 use super::sample::{Memoried, Sample, found, open};
+use crate::audit::pipeline::CHUNK_RECORDS;
 use crate::audit::{Keep, Options, Report, Source, audit};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -10,17 +11,17 @@ use vermilion_storage::{Commit, Mode, Store};
 fn long() -> Memoried {
     let mut sample = Sample::new();
     sample.commands_a_second = 64;
-    for n in 0..4_300 {
+    for n in 0..700 {
         sample.issue(&[&format!("N{n}")]);
-        if n == 1000 {
+        if n == 150 {
             sample.erase("N7");
         }
-        if n % 1500 == 1499 {
+        if n % 250 == 249 {
             sample.commit();
         }
     }
     let mut source = sample.source("a");
-    for seq in [100, 4_200] {
+    for seq in [100, 650] {
         source.rewrite(seq, |record| record.outcome.as_mut().unwrap().code = 999);
     }
     source
@@ -39,13 +40,13 @@ fn it_finds_what_an_audit_in_one_go_finds() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.state");
     let (whole, codes) = found(&sources, &Options::default());
-    assert!(codes.contains(&("outcome-wrong", Some(100))) && codes.contains(&("outcome-wrong", Some(4_200))), "{codes:?}");
+    assert!(codes.contains(&("outcome-wrong", Some(100))) && codes.contains(&("outcome-wrong", Some(650))), "{codes:?}");
     let mut rounds = 0;
     while let Err(broken) = audit(&sources, &keep(&path, true), &|_, _, _, _| {}) {
         rounds += 1;
         assert!(broken.why.contains("goes on from there"), "{broken}");
     }
-    assert_eq!(rounds, 2, "one for each chunk but the last");
+    assert_eq!(rounds, source.records.len().div_ceil(CHUNK_RECORDS) - 1, "one for each chunk but the last");
     assert!(!path.exists(), "an audit that came to its end leaves nothing to go on from");
     assert!(audit(&sources, &keep(&path, true), &|_, _, _, _| {}).is_err());
     let (resumed, again) = found(&sources, &keep(&path, false));
@@ -126,7 +127,8 @@ fn a_state_that_changed_behind_where_the_audit_goes_on_is_told_to_be_unchecked()
     let mut sample = Sample::new();
     sample.commands_a_second = 64;
     let (short, later, long) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    for (dir, size) in [(&short, 100), (&later, 900), (&long, 2_500)] {
+    // The break comes after the first chunk.
+    for (dir, size) in [(&short, CHUNK_RECORDS - 20), (&later, CHUNK_RECORDS - 5), (&long, 2 * CHUNK_RECORDS)] {
         for n in sample.records.len()..size {
             sample.issue(&[&format!("N{n}")]);
         }
