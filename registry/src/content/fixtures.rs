@@ -179,6 +179,23 @@ fn terms_and_bounds() {
     assert!(!refusal.to_string().contains("4403031880"), "{refusal}");
 }
 
+#[test]
+fn nobody_holds_a_licence_before_being_born() {
+    use crate::codes::citizen_id;
+    let rules = all_rules();
+    let mut row = row_of("K005");
+    let mut reason = |birth: &str, issued: &str| {
+        row.holders[0].code = citizen_id::build("440303", birth, 0).unwrap();
+        (row.issued, row.effective) = (issued.into(), issued.into());
+        row.expiring = issued.into();
+        check_row(&row, Some(&rules[&row.type_code])).err().map(|r| r.reason)
+    };
+    assert_eq!(reason("21990101", "2025-06-01"), Some(Reason::HolderCode));
+    assert_eq!(reason("20250602", "2025-06-01"), Some(Reason::HolderCode));
+    assert_eq!(reason("20250601", "2025-06-01"), None, "on the first day of life");
+    assert_eq!(reason("18010101", "2025-06-01"), None);
+}
+
 /// Everything of an item that the content speaks of is checked: each change is refused.
 #[test]
 fn the_door_refuses_each_altered_field() {
