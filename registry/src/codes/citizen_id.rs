@@ -2,8 +2,8 @@
 //! birth date, three of sequence (odd for men) and a MOD 11-2 check.
 //!
 //! Divisions are checked by province alone: a number keeps the division of its assignment for
-//! life, and retired divisions are many. Nor is any sequence refused: the standard keeps none of them
-//! back, 000 neither, so that nobody's number is called wrong for a custom.
+//! life, and retired divisions are many. Nor is any sequence refused, 000 neither: we know of
+//! no published rule that keeps one back, and nobody's number is called wrong for a custom.
 //!
 //! There is no clock here. That a birth date has come is asked of a day that the caller has, such as
 //! a licence's day of issue ([`is_born_by`]); here it is only kept within bounds that no number leaves.

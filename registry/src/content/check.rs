@@ -5,6 +5,7 @@ use super::type_rules::TypeRules;
 use crate::codes::holder_code::{self, CITIZEN_ID, HolderAnswer};
 use crate::codes::{citizen_id, dates, dates::Expiry, division, identifier::Identifier};
 use crate::reason::{Reason, Refusal};
+use crate::text::{deceives, is_unclear};
 use serde_json::Value;
 use time::Date;
 
@@ -30,12 +31,16 @@ pub(super) struct Checked {
 }
 
 /// Checks a row, in this order: bounds, identifier (form, check, agreement with type and
-/// authority), dates, holders, area, and the data against the type's schema. The answer is the
+/// authority), name, dates, holders, area, and the data against the type's schema. The answer is the
 /// warnings with which it may be taken, or the first refusal.
 ///
-/// Without the type's rules the data, the holders' types and the term are left unchecked: the
+/// Without the type's rules name, data, holders' types and term are left unchecked: the
 /// registry answers [`Reason::UnknownType`]. What needs the state (duplicates, version order,
 /// who may issue) is the registry's too.
+///
+/// The authority's name is taken as the unit writes it: a unit is registered under one name for good,
+/// while stock bears the name of its time and a licence that names a division that of its government.
+/// Who issued says the code.
 pub fn check_row(row: &Row, rules: Option<&TypeRules>) -> Result<Vec<Reason>, Refusal> {
     check(row, rules).map(|checked| checked.warnings)
 }
@@ -45,6 +50,10 @@ pub(super) fn check(row: &Row, rules: Option<&TypeRules>) -> Result<Checked, Ref
     let identifier = check_identifier(row)?;
     if rules.is_some_and(|rules| rules.code() != row.type_code) {
         return Err(Refusal::new(Reason::UnknownType, "these are another type's rules"));
+    }
+    // Whoever reads a licence takes it for what it is called, and its type is called so on the ledger.
+    if rules.is_some_and(|rules| rules.name() != row.name) {
+        return Err(schema("certificateName is not the name of the type"));
     }
     let Dates { issued, issued_on, effective_from, expires_on } = check_dates(row, rules)?;
     let warnings = check_holders(&row.holders, issued, rules)?;
@@ -83,7 +92,20 @@ fn check_bounds(row: &Row) -> Result<(), Refusal> {
     if data.values().any(|value| deeper_than(value, 8)) {
         return Err(schema("data is nested too deep"));
     }
+    if has_deceptive_text(&row.data) {
+        return Err(schema("data holds a character that hides or turns the text around it"));
+    }
     Ok(())
+}
+
+/// Lines may end within data; nothing there may show what it does not say. Called on what is not deep.
+fn has_deceptive_text(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.chars().any(deceives),
+        Value::Array(list) => list.iter().any(has_deceptive_text),
+        Value::Object(map) => map.iter().any(|(name, value)| name.chars().any(deceives) || has_deceptive_text(value)),
+        _ => false,
+    }
 }
 
 fn deeper_than(value: &Value, levels: usize) -> bool {
@@ -97,8 +119,8 @@ fn deeper_than(value: &Value, levels: usize) -> bool {
 
 fn bounded(what: &str, text: &str, max: usize) -> Result<(), Refusal> {
     let length = text.chars().count();
-    if length == 0 || length > max || text.chars().any(char::is_control) {
-        return Err(schema(format!("{what} is empty, longer than {max} characters, or holds a control character")));
+    if length == 0 || length > max || is_unclear(text) {
+        return Err(schema(format!("{what} is empty, longer than {max} characters, or holds a control or hidden character")));
     }
     Ok(())
 }

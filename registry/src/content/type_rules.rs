@@ -15,6 +15,7 @@ const MAX_YEARS: u32 = 100;
 #[derive(Debug)]
 pub struct TypeRules {
     code: String,
+    name: String,
     version: u32,
     personal_identifier: bool,
     holder_code_types: Vec<String>,
@@ -52,6 +53,7 @@ impl TypeRules {
         data_classes(&of.fields, &compiled.fields, &mut classes)?;
         Ok(Self {
             code: of.code.clone(),
+            name: of.name_zh.clone(),
             version: of.version,
             personal_identifier,
             holder_code_types: of.holder_code_types.clone(),
@@ -65,6 +67,12 @@ impl TypeRules {
     #[must_use]
     pub fn code(&self) -> &str {
         &self.code
+    }
+
+    /// The type's name, as licences of it are called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The type's version.
