@@ -61,7 +61,7 @@ pub(super) fn check(row: &Row, rules: Option<&TypeRules>) -> Result<Checked, Ref
         return Err(schema("certificateAreaCode is neither a division nor a functional area's code"));
     }
     if let Some(rules) = rules {
-        rules.check_data(&row.data)?;
+        rules.check_data(&row.data, issued)?;
     }
     Ok(Checked { identifier, issued_on, effective_from, expires_on, warnings })
 }
