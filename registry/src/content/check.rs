@@ -1,6 +1,6 @@
 //! The checks of a row that need no state.
 
-use super::row::{BASE_FIELDS, Holder, Row};
+use super::row::{BASE_FIELDS, Holder, Row, RowOrigin};
 use super::type_rules::TypeRules;
 use crate::codes::holder_code::{self, CITIZEN_ID, HolderAnswer};
 use crate::codes::{citizen_id, dates, dates::Expiry, division, identifier::Identifier};
@@ -55,7 +55,7 @@ pub(super) fn check(row: &Row, rules: Option<&TypeRules>) -> Result<Checked, Ref
     if rules.is_some_and(|rules| rules.name() != row.name) {
         return Err(schema("certificateName is not the name of the type"));
     }
-    let Dates { issued, issued_on, effective_from, expires_on } = check_dates(row, rules)?;
+    let Dates { issued, issued_on, effective_from, expires_on } = check_dates(row, identifier.version(), rules)?;
     let warnings = check_holders(&row.holders, issued, rules)?;
     if division::area(&row.area).is_none() {
         return Err(schema("certificateAreaCode is neither a division nor a functional area's code"));
@@ -147,7 +147,9 @@ struct Dates {
     expires_on: Option<u32>,
 }
 
-fn check_dates(row: &Row, rules: Option<&TypeRules>) -> Result<Dates, Refusal> {
+/// A new licence's first version is issued for a term that is not over by then. Stock and paper were issued
+/// before; a later version may be a correction of what is over, which the registry can tell.
+fn check_dates(row: &Row, version: u16, rules: Option<&TypeRules>) -> Result<Dates, Refusal> {
     let date = |name: &str, text: &str| {
         let date = dates::parse(text).ok_or_else(|| validity(format!("{name} is not a date")))?;
         let day = dates::to_day(date).ok_or_else(|| validity(format!("{name} lies before 1900")))?;
@@ -165,6 +167,9 @@ fn check_dates(row: &Row, rules: Option<&TypeRules>) -> Result<Dates, Refusal> {
     // The day of expiry is the last of the term: a permit may be for one day.
     if expires < effective {
         return Err(validity("certificateExpiringDate lies before certificateEffectiveDate"));
+    }
+    if row.origin == RowOrigin::New && version == 1 && expires < issued {
+        return Err(validity("certificateExpiringDate lies before certificateIssuedDate"));
     }
     if let Some(years) = years {
         let last = dates::add_years(effective, years).ok_or_else(|| validity("the term ends after the year 9999"))?;

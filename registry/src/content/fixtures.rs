@@ -163,6 +163,15 @@ fn terms_and_bounds() {
     assert_eq!(term("2024-03-01", "长期"), Some(Reason::Validity));
     assert_eq!(term("1899-12-31", "1901-01-01"), Some(Reason::Validity));
     assert_eq!(reason(&|r| r.issued = "2025-02-30".into()), Some(Reason::Validity));
+    let over = |origin| {
+        reason(&move |r: &mut Row| {
+            (r.issued, r.effective, r.expiring) = ("2025-06-01".into(), "2021-01-01".into(), "2024-12-31".into());
+            r.origin = origin;
+        })
+    };
+    assert_eq!(over(RowOrigin::New), Some(Reason::Validity), "over before it was issued");
+    assert_eq!(over(RowOrigin::Stock), None);
+    assert_eq!(over(RowOrigin::Paper), None);
     assert_eq!(reason(&|r| r.holders[0].name = "名".repeat(100)), None);
     assert_eq!(reason(&|r| r.holders[0].name = "名".repeat(101)), Some(Reason::Schema));
     assert_eq!(reason(&|r| r.name = "名".repeat(101)), Some(Reason::Schema));

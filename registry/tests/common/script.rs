@@ -546,6 +546,8 @@ fn break_item(item: &mut LicenceItem, fault: &str) -> Result<(), Box<dyn Error>>
         "physical-serial" => item.provenance.as_mut().unwrap().physical_serial = "440303188001010011".into(),
         "later" => (item.effective_from, item.expires_on) = (item.issued_on + 30_000, item.issued_on + 30_300),
         "no-end" => item.expires_on = 0,
+        "over" => (item.effective_from, item.expires_on) = (item.issued_on - 400, item.issued_on - 1),
+        "over-that-day" => (item.effective_from, item.expires_on) = (item.issued_on - 400, item.issued_on),
         "decided-after" => item.decided_on = item.issued_on + 1,
         "no-provenance" => item.provenance = None,
         "previous" => item.previous = item.identifier.clone(),
