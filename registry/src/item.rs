@@ -265,6 +265,7 @@ pub(crate) fn begin(
         state_before: 0,
         issued_on: item.issued_on,
         of_persons: item.holders.iter().all(|h| holder_code::find(&h.code_type).is_some_and(|t| t.natural_person)),
+        erasure_waits_seq: 0,
     }
 }
 

@@ -229,7 +229,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(Store::open(dir.path(), Mode::ReadOnly), Err(StorageError::Database(_))));
         // A first start that ended before there was a database.
-        std::fs::create_dir(dir.path().join("db")).unwrap();
+        std::fs::create_dir_all(dir.path().join("db")).unwrap();
         for name in ["LOCK", "LOG", "MANIFEST-000001"] {
             std::fs::write(dir.path().join("db").join(name), "").unwrap();
         }
