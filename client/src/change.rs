@@ -9,6 +9,7 @@ use vermilion_crypto::Digest;
 use vermilion_proto::{ChangeStatus, EraseContent, Evidence, body::Of};
 use vermilion_registry::Kind;
 use vermilion_registry::codes::identifier::Identifier;
+use vermilion_registry::reason::Reason;
 
 /// Why something is done to a licence, and by whom.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,12 @@ pub struct Grounds {
     pub expected_seq: Option<u64>,
 }
 
+/// Whether an erasure was recorded that waits for its retention: the content is kept, and not used any more.
+#[must_use]
+pub fn waits(erasure: &Recorded) -> bool {
+    erasure.outcome.warnings.iter().any(|warning| warning.code == Reason::Retention.number())
+}
+
 impl Client {
     /// Changes a licence's state (`revoked`), or a flag (`+under-objection`).
     pub async fn change_status(&self, identifier: &str, to: &str, effective_ms: u64, grounds: &Grounds) -> Result<Recorded, ClientError> {
@@ -36,14 +43,30 @@ impl Client {
 
     /// Erases a licence's content from the vault: an erasure on one of
     /// [`ERASURE_GROUNDS`](vermilion_registry::ERASURE_GROUNDS), with evidence, or with the digest of
-    /// the archive's receipt destruction after retention.
+    /// the archive's receipt destruction after retention. One that [`waits`] erases nothing yet.
     pub async fn erase(&self, identifier: &str, archive_receipt: Option<&Digest>, grounds: &Grounds) -> Result<Recorded, ClientError> {
+        let kind = if archive_receipt.is_some() { "destruction" } else { "erasure" };
+        self.erasing(identifier, kind, archive_receipt, grounds).await
+    }
+
+    /// Takes back an erasure that waits.
+    pub async fn withdraw_erasure(&self, identifier: &str, grounds: &Grounds) -> Result<Recorded, ClientError> {
+        self.erasing(identifier, "withdrawal", None, grounds).await
+    }
+
+    async fn erasing(
+        &self,
+        identifier: &str,
+        kind: &str,
+        archive_receipt: Option<&Digest>,
+        grounds: &Grounds,
+    ) -> Result<Recorded, ClientError> {
         let draft = self.licence_draft(identifier, grounds)?;
         let named = self.name_licence(&self.asker(Some(&draft.unit))?, identifier).await?;
         let body = EraseContent {
             licence: named.identifier,
             licence_tag: named.tag,
-            kind: if archive_receipt.is_some() { "destruction" } else { "erasure" }.to_owned(),
+            kind: kind.to_owned(),
             archive_receipt: archive_receipt.map(|d| d.to_vec()).unwrap_or_default(),
         };
         self.carry_out(Kind::Erase, draft, Of::EraseContent(body)).await

@@ -97,7 +97,9 @@ impl Node {
         }
         let found = found.ok_or(Reason::ChallengeFailed)?;
         let content = match self.open_licence(found) {
-            Err(refusal) if refusal.reason == Reason::ContentErased => return Err(Reason::ChallengeFailed.into()),
+            Err(refusal) if matches!(refusal.reason, Reason::ContentErased | Reason::ContentRestricted) => {
+                return Err(Reason::ChallengeFailed.into());
+            }
             content => content?,
         };
         for disclosure in vermilion_registry::content::disclosures(&content)? {

@@ -146,7 +146,8 @@ impl Node {
     ) -> Result<DisclosedContent, Refusal> {
         let status = query::status(kv, named, now_ms()).map_err(|e| internal(&e))?;
         let mut disclosures = Vec::new();
-        if !granted.is_empty() && !found.erased {
+        // A use may have been recorded just before an erasure that waits: what is kept for that alone is not served.
+        if !granted.is_empty() && !found.erased && found.erasure_waits_seq == 0 {
             let content = self.open_licence(found)?;
             let fields = vermilion_registry::content::disclosures(&content)?;
             let of_type = query::licence_type(kv, &found.type_code, None).map_err(|e| internal(&e))?.and_then(|state| state.r#type);
@@ -163,6 +164,9 @@ impl Node {
     pub fn open_licence(&self, found: &LicenceState) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         if found.erased {
             return Err(Reason::ContentErased.into());
+        }
+        if found.erasure_waits_seq != 0 {
+            return Err(Reason::ContentRestricted.into());
         }
         let missing = || {
             tracing::error!(record = found.seq, "vault content is missing here");

@@ -17,6 +17,7 @@ use crate::directory::Directory;
 use crate::fatal::{Stop, refuse};
 use crate::keys;
 use crate::reason::{Reason, Refusal};
+use crate::text::is_unclear;
 use crate::value;
 use std::collections::BTreeSet;
 use vermilion_proto::{Evidence, Head, Signer, SignerKind, Unit, UnitState};
@@ -98,7 +99,7 @@ pub(crate) fn check_head(view: &View<'_>, head: &Head, kind: Kind) -> Result<(),
 ///
 /// A reason, and a kind of evidence, is of 1 to 64 lower-case letters, digits and hyphens; a media type
 /// of at most 128 characters without spaces (RFC 6838). A legal basis is the name of an article, in any
-/// script, without control characters. None has as many digits as a person's number or telephone has,
+/// script, without control or hidden characters. None has as many digits as a person's number or telephone has,
 /// however they are spaced. A name in a legal basis nobody can tell.
 pub fn check_codes(head: &Head) -> Result<(), Refusal> {
     if head.legal_basis.iter().any(|code| code.len() > MAX_CODE) {
@@ -109,7 +110,7 @@ pub fn check_codes(head: &Head) -> Result<(), Refusal> {
     if !code(&head.reason) || is_numbered(&head.reason) {
         return Err(Refusal::new(Reason::FieldForm, "head.reason"));
     }
-    if head.legal_basis.iter().any(|basis| basis.chars().any(char::is_control) || is_numbered(basis)) {
+    if head.legal_basis.iter().any(|basis| is_unclear(basis) || is_numbered(basis)) {
         return Err(Refusal::new(Reason::FieldForm, "head.legal_basis"));
     }
     let told = |evidence: &Evidence| {

@@ -12,6 +12,7 @@ use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
 use crate::reason::Reason;
+use crate::text::is_unclear;
 use std::collections::BTreeSet;
 use vermilion_proto::{
     FieldClass, FieldRule, Head, IdentifierClass, Implementation, LicenceType, PublicStatus, PublishImplementation, PublishType, Sharing,
@@ -120,6 +121,9 @@ pub(crate) fn check_definition(t: &LicenceType) -> Result<(), Stop> {
     }
     if t.name_zh.is_empty() || t.name_zh.len() > MAX_NAME || t.name_en.len() > MAX_NAME || t.defining_level.len() > MAX_NAME {
         return invalid("name_zh, name_en, defining_level");
+    }
+    if [&t.name_zh, &t.name_en, &t.defining_level].into_iter().any(|name| is_unclear(name)) {
+        return invalid("name_zh, name_en, defining_level: a control or hidden character");
     }
     if !KINDS.contains(&t.kind.as_str()) {
         return invalid("kind");

@@ -7,6 +7,7 @@ use crate::authorisation::require;
 use crate::authority::check_seen_seq;
 use crate::command::Kind;
 use crate::decision::{Change, Decision, View};
+use crate::erase;
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::history;
 use crate::licence::{self, Found};
@@ -47,6 +48,10 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
             let to = check_transition(view, head, before, &body.to)?;
             next.state = u32::from(to.number());
             next.state_before = old.state;
+            // What is in force again is used again: an erasure waits for what is over.
+            if !erase::is_over(to, &next, view.today) {
+                next.erasure_waits_seq = 0;
+            }
             changes.push(Change::Status(old.status_index, to));
         }
     }

@@ -4,7 +4,9 @@
 //!
 //! Whoever keeps a licence by law keeps it for as long as the law says, whatever its holder wants:
 //! until then its content is stored and protected and no more (个人信息保护法第四十七条第二款). So an
-//! erasure on a person's own ground waits as a destruction does. What was never lawfully taken in has
+//! erasure on a person's own ground waits: it is recorded, the licence's versions name the record, and
+//! no use of their content is granted from there on. Once the retention has passed the same is asked for
+//! again, and erases. Until then it can be withdrawn (撤回). What was never lawfully taken in has
 //! no such retention, and a court's or an authority's decision stands above it: [`GROUNDS`].
 
 use crate::authorisation::require;
@@ -21,7 +23,7 @@ use crate::licence::{self, Found, Named};
 use crate::reason::Reason;
 use crate::status::{Flag, Shown, State, shown};
 use crate::value;
-use vermilion_proto::{EraseContent, Head, LicenceState, TypeState, Unit};
+use vermilion_proto::{EraseContent, Head, ItemWarning, LicenceState, TypeState, Unit};
 
 /// A ground for an erasure.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +32,7 @@ pub struct Ground {
     pub code: &'static str,
     /// The article.
     pub citation: &'static str,
-    /// Whether it waits until the licence is over and its retention has passed.
+    /// Whether it is of a licence that is over, and waits until its retention has passed.
     pub waits: bool,
     /// Whether it is of natural persons alone.
     pub of_persons: bool,
@@ -50,22 +52,36 @@ pub const GROUNDS: [Ground; 5] = [
     Ground { code: COURT, citation: "个人信息保护法第四十七条第一款第五项", waits: false, of_persons: false },
 ];
 
-/// Decides an erasure or destruction: of all versions of the licence that is named.
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Erasure,
+    Destruction,
+    /// Of an erasure that waits.
+    Withdrawal,
+}
+
+/// The versions of a licence that a command is about: those whose content is there.
+type Versions = Vec<(Named, LicenceState)>;
+
+/// Decides an erasure, a destruction, or the withdrawal of an erasure that waits: of all versions of the
+/// licence that is named.
 pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseContent) -> Result<Decision, Stop> {
-    let is_destruction = match body.kind.as_str() {
-        "erasure" => false,
-        "destruction" => true,
+    let act = match body.kind.as_str() {
+        "erasure" => Act::Erasure,
+        "destruction" => Act::Destruction,
+        "withdrawal" => Act::Withdrawal,
         _ => return refuse(Reason::FieldForm, "kind"),
     };
     require(Kind::Erase, acting)?;
-    if is_destruction {
+    if act == Act::Destruction {
         require_role(acting, &[MANAGING_CITY])?;
     }
     let Found { named, state, .. } = licence::find(view.kv, &body.licence, &body.licence_tag)?;
     let Some(current) = licence::current(view.kv, &named.series)? else {
         return Err(Fatal::Broken("a licence found has no current version".into()).into());
     };
-    if !is_destruction && state.unit != acting.uscc {
+    if act != Act::Destruction && state.unit != acting.uscc {
         require_role(acting, &[MANAGING_CITY])?;
     }
     check_seen_seq(head.expected_seq, current.changed_seq)?;
@@ -75,7 +91,7 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
     if head.reason.is_empty() {
         return refuse(Reason::ReasonMissing, "head.reason");
     }
-    let ground = if is_destruction { None } else { Some(check_ground(head)?) };
+    let ground = if act == Act::Erasure { Some(check_ground(head)?) } else { None };
     let name = |state: &LicenceState| Named { series: named.series.clone(), version: u16::try_from(state.version).unwrap_or_default() };
     let mut versions = vec![(name(&current), current.clone())];
     value::scan(view.kv, &keys::earlier_versions(&named.series), |_, earlier: LicenceState| {
@@ -87,27 +103,60 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
     if versions.is_empty() {
         return refuse(Reason::NothingToChange, "the content is erased already");
     }
+    if act == Act::Withdrawal {
+        return withdraw(head, versions, &current);
+    }
     if ground.is_some_and(|ground| ground.of_persons) && !versions.iter().all(|(_, version)| version.of_persons) {
         return refuse(Reason::ErasureNotPersons, "a holder is no natural person");
     }
     check_undisputed(&versions, ground)?;
     if ground.is_none_or(|ground| ground.waits) {
         check_over(view, &current)?;
-        for (name, version) in &versions {
-            check_retention(view, name, version)?;
+        if let Some(years) = kept_for(view, &versions)? {
+            let waits_already = versions.iter().all(|(_, version)| version.erasure_waits_seq != 0);
+            return match ground {
+                Some(_) if !waits_already => Ok(wait(view, versions, &current)),
+                _ => refuse(Reason::Retention, format!("{years} years from its end")),
+            };
         }
     }
-    if is_destruction && body.archive_receipt.len() != 32 {
+    if act == Act::Destruction && body.archive_receipt.len() != 32 {
         return refuse(Reason::ArchiveReceiptMissing, "archive_receipt");
     }
     let mut decision = Decision::default();
     for (name, version) in versions {
         decision.erase.push(Erase { seq: version.seq, position: version.position });
-        let version = LicenceState { erased: true, ..version };
-        let is_current = version.version == current.version;
-        decision.changes.push(if is_current { Change::Licence(name.series, version) } else { Change::Earlier(name, version) });
+        decision.changes.push(put(name, LicenceState { erased: true, erasure_waits_seq: 0, ..version }, &current));
     }
     Ok(decision)
+}
+
+/// The change that keeps a version's new state.
+fn put(name: Named, version: LicenceState, current: &LicenceState) -> Change {
+    if version.version == current.version { Change::Licence(name.series, version) } else { Change::Earlier(name, version) }
+}
+
+/// Records an erasure that waits: from here on the content is kept and not used. The warning says so to
+/// whoever asked for more.
+fn wait(view: &View<'_>, versions: Versions, current: &LicenceState) -> Decision {
+    let mut decision = Decision::default();
+    decision.outcome.warnings.push(ItemWarning { position: 0, code: Reason::Retention.number() });
+    for (name, version) in versions {
+        let since = if version.erasure_waits_seq == 0 { view.seq } else { version.erasure_waits_seq };
+        decision.changes.push(put(name, LicenceState { erasure_waits_seq: since, ..version }, current));
+    }
+    decision
+}
+
+/// Takes back an erasure that waits: the person asks for it no more, or it should not have been recorded.
+fn withdraw(head: &Head, mut versions: Versions, current: &LicenceState) -> Result<Decision, Stop> {
+    check_rests(head)?;
+    versions.retain(|(_, version)| version.erasure_waits_seq != 0);
+    if versions.is_empty() {
+        return refuse(Reason::NothingToChange, "no erasure of it waits");
+    }
+    let back = |(name, version)| put(name, LicenceState { erasure_waits_seq: 0, ..version }, current);
+    Ok(Decision::of(versions.into_iter().map(back).collect()))
 }
 
 /// An erasure states one of the grounds, and rests on evidence of it or on an earlier command: the
@@ -116,10 +165,15 @@ fn check_ground(head: &Head) -> Result<&'static Ground, Stop> {
     let Some(ground) = GROUNDS.iter().find(|ground| ground.code == head.reason) else {
         return refuse(Reason::ReasonMissing, format!("head.reason is none of: {}", GROUNDS.map(|ground| ground.code).join(", ")));
     };
+    check_rests(head)?;
+    Ok(ground)
+}
+
+fn check_rests(head: &Head) -> Result<(), Stop> {
     if head.evidence.is_empty() && head.relates_to.is_empty() {
         return refuse(Reason::FieldForm, "head.evidence, head.relates_to");
     }
-    Ok(ground)
+    Ok(())
 }
 
 /// What is frozen by a court or under objection is evidence: only a court's or an authority's decision
@@ -141,18 +195,39 @@ fn check_over(view: &View<'_>, current: &LicenceState) -> Result<(), Stop> {
     let Some(state) = State::from_number(current.state) else {
         return Err(Fatal::Broken(format!("licence state {} is unknown", current.state)).into());
     };
-    match shown(state, current.effective_from, current.expires_on, view.today) {
-        Shown::Expired => Ok(()),
-        Shown::State(state) if state != State::Valid && !state.is_suspended() => Ok(()),
-        shown => refuse(Reason::TransitionNotAllowed, format!("the licence is {}", shown.name())),
+    if is_over(state, current, view.today) {
+        return Ok(());
+    }
+    let shown = shown(state, current.effective_from, current.expires_on, view.today);
+    refuse(Reason::TransitionNotAllowed, format!("the licence is {}", shown.name()))
+}
+
+/// Whether a licence in this state is over on a day.
+pub(crate) fn is_over(state: State, of: &LicenceState, today: u32) -> bool {
+    match shown(state, of.effective_from, of.expires_on, today) {
+        Shown::Expired => true,
+        Shown::State(state) => state != State::Valid && !state.is_suspended(),
+        Shown::NotYetEffective => false,
     }
 }
 
-/// The longest retention that applies must have passed: that of the type as it is now, that of the
-/// version under which the licence was issued, and the least that policy allows (002-21). It counts
-/// from the last day of the term or, if that comes later, the day of the last record of its issue or
-/// status: stock was issued long before it was recorded, and what has no term ends by a record.
-fn check_retention(view: &View<'_>, name: &Named, state: &LicenceState) -> Result<(), Stop> {
+/// For how many years from its end the first of the versions is kept whose retention has not passed.
+fn kept_for(view: &View<'_>, versions: &[(Named, LicenceState)]) -> Result<Option<u32>, Fatal> {
+    for (name, version) in versions {
+        let kept = retention(view, name, version)?;
+        if kept.is_some() {
+            return Ok(kept);
+        }
+    }
+    Ok(None)
+}
+
+/// The years of a version's retention, unless they have passed: the longest that applies, of that of the
+/// type as it is now, that of the version under which the licence was issued, and the least that policy
+/// allows (002-21). It counts from the last day of the term or, if that comes later, the day of the last
+/// record of its issue or status: stock was issued long before it was recorded, and what has no term ends
+/// by a record.
+fn retention(view: &View<'_>, name: &Named, state: &LicenceState) -> Result<Option<u32>, Fatal> {
     let years = |t: Option<&TypeState>| t.and_then(|t| t.r#type.as_ref()).map_or(0, |t| t.retention_years);
     let issued_under: Option<TypeState> = value::get(view.kv, &keys::type_version(&state.type_code, state.type_version))?;
     let now = years(view.directory.licence_type(&state.type_code));
@@ -160,5 +235,5 @@ fn check_retention(view: &View<'_>, name: &Named, state: &LicenceState) -> Resul
     let recorded = history::of(view.kv, name, state)?.iter().map(|change| days::of(change.recorded_ms)).max().unwrap_or_default();
     let start = state.issued_on.max(state.expires_on).max(recorded);
     let end = dates::from_day(start).and_then(|d| dates::add_years(d, years)).and_then(dates::to_day);
-    if end.is_some_and(|end| view.today > end) { Ok(()) } else { refuse(Reason::Retention, format!("{years} years from its end")) }
+    Ok(end.is_none_or(|end| view.today <= end).then_some(years))
 }

@@ -61,7 +61,7 @@ impl<'a> Intake<'a> {
         if !covers(implementation, self.unit, &item.area) {
             return Err(Refusal::new(Reason::Area, "area"));
         }
-        self.check_dates(item, definition)?;
+        self.check_dates(item, sound.origin, definition)?;
         self.check_holders(item, definition)?;
         check_fields(item)?;
         check_attachments(item)?;
@@ -81,8 +81,10 @@ impl<'a> Intake<'a> {
     }
 
     /// Dates must exist and follow each other; the term must fit the type's. Decided and issued may
-    /// lie ahead of the block by as much as policy allows for clocks; effective may lie ahead.
-    fn check_dates(&self, item: &LicenceItem, definition: &LicenceType) -> Result<(), Refusal> {
+    /// lie ahead of the block by as much as policy allows for clocks; effective may lie ahead. What is
+    /// issued now is issued for a term that is not over by then; stock and paper were issued before, and
+    /// what a correction sets right may be over.
+    fn check_dates(&self, item: &LicenceItem, origin: Origin, definition: &LicenceType) -> Result<(), Refusal> {
         let exists = |day: u32| dates::from_day(day).ok_or_else(|| Refusal::from(Reason::Validity));
         let latest = self.view.today.saturating_add(self.view.policy.ahead_max_days);
         exists(item.issued_on)?;
@@ -95,6 +97,9 @@ impl<'a> Intake<'a> {
         }
         if !item.no_term && (exists(item.expires_on).is_err() || item.expires_on < effective_from(item)) {
             return Err(Refusal::new(Reason::Validity, "expires_on"));
+        }
+        if origin == Origin::New && item.superseded_because != "correction" && !item.no_term && item.expires_on < item.issued_on {
+            return Err(Refusal::new(Reason::Validity, "the term ended before the day of issue"));
         }
         if definition.validity_years != 0 {
             let end = dates::add_years(effective, definition.validity_years).and_then(dates::to_day);
@@ -260,6 +265,7 @@ pub(crate) fn begin(
         state_before: 0,
         issued_on: item.issued_on,
         of_persons: item.holders.iter().all(|h| holder_code::find(&h.code_type).is_some_and(|t| t.natural_person)),
+        erasure_waits_seq: 0,
     }
 }
 

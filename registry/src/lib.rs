@@ -60,6 +60,7 @@ pub mod status;
 pub mod stored;
 pub mod submission;
 mod supersede;
+pub mod text;
 pub mod transition;
 mod units;
 mod use_licences;

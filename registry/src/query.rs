@@ -247,7 +247,8 @@ pub fn held_by(kv: &dyn Kv, tag: &Tag, limit: usize) -> Result<Vec<Series>, Fata
 }
 
 /// What a search by holder lists to a unit: the current versions of the holder's licences of types
-/// whose sharing decision opens them to this use (002-13), at most `limit`. Erased ones are left out.
+/// whose sharing decision opens them to this use (002-13), at most `limit`. Those whose content is erased,
+/// or is to be once its retention has passed, are left out.
 pub fn search(kv: &dyn Kv, unit: &Unit, body: &Use, limit: usize) -> Result<Vec<(Series, LicenceState)>, Fatal> {
     let Ok(tag) = Tag::try_from(body.holder_tag.as_slice()) else { return Ok(Vec::new()) };
     let mut out = Vec::new();
@@ -255,7 +256,7 @@ pub fn search(kv: &dyn Kv, unit: &Unit, body: &Use, limit: usize) -> Result<Vec<
         if out.len() == limit {
             break;
         }
-        let Some(state) = licence::current(kv, &series)?.filter(|s| !s.erased) else { continue };
+        let Some(state) = licence::current(kv, &series)?.filter(|s| !s.erased && s.erasure_waits_seq == 0) else { continue };
         let definition: Option<LicenceType> = licence_type(kv, &state.type_code, None)?.and_then(|t| t.r#type);
         if definition.is_some_and(|d| sharing::closed(unit, body, &d, &state.unit).is_none()) {
             out.push((series, state));

@@ -8,6 +8,7 @@ use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
 use crate::reason::Reason;
+use crate::text::is_unclear;
 use std::collections::BTreeSet;
 use vermilion_proto::{ChangeUnit, Head, RegisterUnit, Unit, UnitState};
 
@@ -45,8 +46,9 @@ pub(crate) fn check(unit: &Unit, city_area: &str, has_authority: bool) -> Result
         || unit.name_zh.len() > MAX_NAME
         || unit.name_en.len() > MAX_NAME
         || unit.responsible_department.len() > MAX_NAME
+        || [&unit.name_zh, &unit.name_en, &unit.responsible_department].into_iter().any(|name| is_unclear(name))
     {
-        return refuse(Reason::FieldForm, "a name of the unit is missing or too long");
+        return refuse(Reason::FieldForm, "a name of the unit is missing, too long, or holds a control or hidden character");
     }
     let distinct: BTreeSet<_> = unit.roles.iter().collect();
     if distinct.is_empty() || distinct.len() != unit.roles.len() || !unit.roles.iter().all(|r| is_role(r, has_authority)) {

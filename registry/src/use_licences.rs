@@ -33,6 +33,10 @@ pub(crate) fn decide(view: &View<'_>, acting: &Unit, head: &Head, body: &Use) ->
         if found.state.erased {
             return refuse(Reason::ContentErased, "licences");
         }
+        // Kept and protected until its retention has passed, and no more.
+        if found.state.erasure_waits_seq != 0 {
+            return refuse(Reason::ContentRestricted, "licences");
+        }
         // Sharing follows the type's current definition, whichever version the licence is of.
         let Some(TypeState { r#type: Some(definition), .. }) = view.directory.licence_type(&found.state.type_code) else {
             return refuse(Reason::UnknownType, "the licence's type");

@@ -44,6 +44,10 @@ impl Store {
     /// Opens the directory. Checks the format, not yet the content: see [`Store::check`].
     pub fn open(dir: &Path, mode: Mode) -> Result<Self, StorageError> {
         let db_dir = dir.join("db");
+        if mode == Mode::Node && is_backup(dir) {
+            return Err(StorageError::Backup(dir.display().to_string()));
+        }
+        check_named(&db_dir)?;
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let mut options = Options::default();
         options.create_if_missing(mode == Mode::Node);
@@ -64,9 +68,6 @@ impl Store {
         };
         let db = match mode {
             Mode::Node => {
-                if is_backup(dir) {
-                    return Err(StorageError::Backup(dir.display().to_string()));
-                }
                 std::fs::create_dir_all(dir).map_err(|source| StorageError::Io { path: dir.display().to_string(), source })?;
                 DB::open_cf_descriptors(&options, &db_dir, described(&mut columns::ALL.into_iter())).map_err(|e| not_opened(dir, e))?
             }
@@ -111,6 +112,40 @@ impl Store {
     pub(crate) fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         Ok(self.db.get_cf(self.column(columns::META)?, key)?)
     }
+}
+
+/// The file that names the manifest, and how a manifest's name begins.
+const CURRENT: &str = "CURRENT";
+const MANIFEST: &str = "MANIFEST-";
+
+/// Whether a database that was in use still names what it consists of. RocksDB takes a lost manifest for a
+/// file that cannot be read, and a lost `CURRENT` for a database that is yet to be made: it begins an
+/// empty one in its place, and what is left of the old one is gone. So it is asked before RocksDB looks.
+fn check_named(db_dir: &Path) -> Result<(), StorageError> {
+    match std::fs::read_to_string(db_dir.join(CURRENT)) {
+        Ok(named) => {
+            let manifest = named.trim_end();
+            // What else may be wrong with it RocksDB says.
+            if manifest.starts_with(MANIFEST) && !db_dir.join(manifest).exists() {
+                return Err(StorageError::damaged(format!("the database's file {manifest} is missing")));
+            }
+            Ok(())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && was_in_use(db_dir) => {
+            Err(StorageError::damaged(format!("the database's file {CURRENT} is missing")))
+        }
+        Err(_) => Ok(()),
+    }
+}
+
+/// Whether files are there that RocksDB makes once a database is open: tables, write-ahead logs, options. One
+/// whose making was cut short has none, and is made again.
+fn was_in_use(db_dir: &Path) -> bool {
+    let Ok(files) = std::fs::read_dir(db_dir) else { return false };
+    files.filter_map(|file| file.ok()?.file_name().into_string().ok()).any(|name| {
+        let numbered = |end: &str| name.strip_suffix(end).is_some_and(|number: &str| number.bytes().all(|b| b.is_ascii_digit()));
+        numbered(".sst") || numbered(".log") || name.starts_with("OPTIONS-")
+    })
 }
 
 /// Why the database does not open. That its lock is held RocksDB says in words alone.
@@ -160,5 +195,45 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let _first = Store::open(dir.path(), Mode::Node).unwrap();
         assert!(matches!(Store::open(dir.path(), Mode::Node), Err(StorageError::InUse(_))));
+    }
+
+    /// The names of the files in a directory's database.
+    fn names(dir: &Path) -> Vec<String> {
+        let files = std::fs::read_dir(dir.join("db")).unwrap();
+        let mut names: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_database_without_its_manifest_or_its_name_is_damaged_and_stays_as_it_is() {
+        for is_manifest in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            drop(Store::open(dir.path(), Mode::Node).unwrap());
+            let current = dir.path().join("db").join(CURRENT);
+            let file = if is_manifest { std::fs::read_to_string(&current).unwrap().trim_end().to_owned() } else { CURRENT.to_owned() };
+            std::fs::remove_file(dir.path().join("db").join(&file)).unwrap();
+            let left = names(dir.path());
+            for mode in [Mode::Node, Mode::ReadOnly] {
+                let error = Store::open(dir.path(), mode).err().unwrap();
+                let told = error.to_string();
+                assert!(matches!(error, StorageError::Damaged { .. }), "{told}");
+                assert!(told.contains(&file) && told.contains("rebuild"), "{told}");
+            }
+            assert_eq!(names(dir.path()), left, "evidence was written over");
+        }
+    }
+
+    #[test]
+    fn what_never_was_a_database_is_not_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Store::open(dir.path(), Mode::ReadOnly), Err(StorageError::Database(_))));
+        // A first start that ended before there was a database.
+        std::fs::create_dir_all(dir.path().join("db")).unwrap();
+        for name in ["LOCK", "LOG", "MANIFEST-000001"] {
+            std::fs::write(dir.path().join("db").join(name), "").unwrap();
+        }
+        assert!(matches!(Store::open(dir.path(), Mode::ReadOnly), Err(StorageError::Database(_))));
+        assert!(Store::open(dir.path(), Mode::Node).is_ok());
     }
 }

@@ -4,7 +4,7 @@ use super::Context;
 use super::issue::{IssueArgs, issue};
 use super::operators::{moment, unhex};
 use super::output::{shown_chinese, status_json, status_text, table};
-use crate::change::Grounds;
+use crate::change::{Grounds, waits};
 use crate::clock::{show_day, show_ms};
 use crate::error::{ClientError, Exit};
 use crate::visible::one_line;
@@ -62,7 +62,8 @@ pub enum LicenceVerb {
     #[command(
         after_help = "Example:\n  vermilion licence erase ID --reason court-decision --basis 个人信息保护法第四十七条 --evidence judgment.pdf\n\n\
         Without --archive-receipt it is an erasure, which needs evidence and one of these reasons:\n  \
-        purpose-over person-request consent-withdrawn   natural persons' licences, once over and their retention passed\n  \
+        purpose-over person-request consent-withdrawn   natural persons' licences that are over; until their retention has\n  \
+        \x20                                               passed it waits: the content is kept and not used; erase again then\n  \
         unlawful-processing                             natural persons' licences, at once\n  \
         court-decision                                  at once\n\
         With it it is destruction, by the city's managing unit, of a licence that is over and whose retention has passed."
@@ -76,6 +77,9 @@ pub enum LicenceVerb {
         /// A document that it rests on, of which the digest is recorded; may be given several times
         #[arg(long, value_name = "FILE")]
         evidence: Vec<PathBuf>,
+        /// Take back an erasure that waits for its retention, under any reason, with evidence
+        #[arg(long, conflicts_with = "archive_receipt")]
+        withdraw: bool,
     },
 }
 
@@ -146,15 +150,25 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
             let recorded = context.client()?.supersede(line, &because, objection.as_ref()).await?;
             Ok(context.out.recorded("已更新 superseded", &recorded))
         }
-        LicenceVerb::Erase { grounds: args, archive_receipt, evidence } => {
+        LicenceVerb::Erase { grounds: args, archive_receipt, evidence, withdraw } => {
             let receipt = archive_receipt.map(|r| unhex::<32>(&r, "the archive's receipt")).transpose()?;
             if receipt.is_none() {
-                erasable(&args.reason, &evidence)?;
+                erasable(&args.reason, &evidence, withdraw)?;
             }
             let evidence = evidence.iter().map(|file| document(file)).collect::<Result<_, _>>()?;
             let grounds = Grounds { evidence, ..args.grounds() };
-            let recorded = context.client()?.erase(&args.identifier, receipt.as_ref(), &grounds).await?;
-            Ok(context.out.recorded("已删除 erased", &recorded))
+            let client = context.client()?;
+            if withdraw {
+                let recorded = client.withdraw_erasure(&args.identifier, &grounds).await?;
+                return Ok(context.out.recorded("已撤回 withdrawn", &recorded));
+            }
+            let recorded = client.erase(&args.identifier, receipt.as_ref(), &grounds).await?;
+            let done = if waits(&recorded) {
+                "保管期限未满,已停止使用,期满后请再次删除 waits for its retention and is not used any more: erase again then"
+            } else {
+                "已删除 erased"
+            };
+            Ok(context.out.recorded(done, &recorded))
         }
     }
 }
@@ -171,12 +185,12 @@ fn known_target(to: &str) -> Result<(), ClientError> {
 }
 
 /// A ground for an erasure that there is, and evidence: without, only a refusal would be recorded.
-fn erasable(reason: &str, evidence: &[PathBuf]) -> Result<(), ClientError> {
-    if !ERASURE_GROUNDS.iter().any(|ground| ground.code == reason) {
+fn erasable(reason: &str, evidence: &[PathBuf], withdraw: bool) -> Result<(), ClientError> {
+    if !withdraw && !ERASURE_GROUNDS.iter().any(|ground| ground.code == reason) {
         let codes = ERASURE_GROUNDS.map(|ground| ground.code).join(", ");
         return Err(ClientError::Usage(format!("{reason} is no reason for an erasure: {codes}")));
     }
-    if evidence.is_empty() { Err(ClientError::Usage("an erasure needs --evidence".into())) } else { Ok(()) }
+    if evidence.is_empty() { Err(ClientError::Usage("an erasure needs --evidence, and so does its withdrawal".into())) } else { Ok(()) }
 }
 
 /// A file as evidence: its digest.
@@ -194,6 +208,7 @@ async fn show(context: &Context, identifier: &str) -> Result<Exit, ClientError> 
         "type": state.type_code, "type_version": state.type_version, "unit": state.unit, "area": state.area,
         "issued_on": show_day(state.issued_on), "effective_from": show_day(state.effective_from), "expires_on": show_day(state.expires_on),
         "seq": state.seq, "position": state.position, "changed_seq": state.changed_seq, "erased": state.erased,
+        "erasure_waits_seq": (state.erasure_waits_seq != 0).then_some(state.erasure_waits_seq),
         "changes": changes.iter().map(change_json).collect::<Vec<_>>(),
     });
     context.out.answer(&value, || text(identifier, &state, &changes));
@@ -226,11 +241,15 @@ fn text(identifier: &str, state: &LicenceState, changes: &[StatusChange]) -> Str
             c.reason.clone(),
         ]
     };
-    let erased = if state.erased { "  内容 content   已删除 erased: digests and status alone are left\n" } else { "" };
+    let erased = match state.erasure_waits_seq {
+        _ if state.erased => "  内容 content   已删除 erased: digests and status alone are left\n".to_owned(),
+        0 => String::new(),
+        seq => format!("  内容 content   待删除,停止使用 kept and not used: an erasure waits for its retention (record {seq})\n"),
+    };
     if changes.is_empty() {
-        return head + erased;
+        return head + &erased;
     }
-    head + erased
+    head + &erased
         + &table(
             &["seq", "状态 state", "标记 flags", "生效 effective", "记录 recorded", "事由 reason"],
             &changes.iter().map(row).collect::<Vec<_>>(),
@@ -260,6 +279,8 @@ mod tests {
     fn an_erased_licence_says_so() {
         let shown = |erased| text("ID", &LicenceState { erased, ..LicenceState::default() }, &[]);
         assert!(shown(true).contains("已删除 erased") && !shown(false).contains("erased"));
+        let waits = text("ID", &LicenceState { erasure_waits_seq: 7, ..LicenceState::default() }, &[]);
+        assert!(waits.contains("(record 7)") && !waits.contains("erased"));
     }
 
     #[test]
@@ -275,7 +296,8 @@ mod tests {
     #[test]
     fn an_erasure_without_ground_or_evidence_is_told_before_anything_is_sent() {
         let evidence = [PathBuf::from("judgment.pdf")];
-        assert!(erasable("court-decision", &evidence).is_ok());
-        assert!(erasable("court-decision", &[]).is_err() && erasable("right-to-erasure", &evidence).is_err());
+        assert!(erasable("court-decision", &evidence, false).is_ok());
+        assert!(erasable("court-decision", &[], false).is_err() && erasable("right-to-erasure", &evidence, false).is_err());
+        assert!(erasable("request-withdrawn", &evidence, true).is_ok() && erasable("request-withdrawn", &[], true).is_err());
     }
 }

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vermilion_proto::StatusAnswer;
+use vermilion_registry::reason::Reason;
 use vermilion_registry::status::{Flag, Shown, State};
 
 /// Set once a part of an answer could not be written.
@@ -94,14 +95,20 @@ fn error_json(error: &ClientError) -> Value {
     value
 }
 
-/// A record for scripts.
+/// A record for scripts, with the reasons of its warnings if it has any.
 pub fn recorded_json(recorded: &Recorded) -> Value {
-    json!({
+    let mut value = json!({
         "command": hex::encode(recorded.id),
         "seq": recorded.seq,
         "time": show_ms(recorded.time_ms),
         "record_hash": hex::encode(&recorded.record_hash),
-    })
+    });
+    let warnings = &recorded.outcome.warnings;
+    if let Some(members) = value.as_object_mut().filter(|_| !warnings.is_empty()) {
+        let names = warnings.iter().map(|warning| Reason::from_number(warning.code).map_or("unknown", Reason::name));
+        members.insert("warnings".to_owned(), names.collect());
+    }
+    value
 }
 
 /// Lines of columns, each as wide as its widest cell. Chinese characters take two places. A cell stays in its line, whatever

@@ -1,4 +1,7 @@
 //! What goes wrong, and how it ends.
+//!
+//! Whoever has a connection to a node that goes down, or is cut off, is told that it is out of reach, as `node/src/peers.rs`
+//! tells its driver.
 
 use vermilion_consensus::{NodeId, Role};
 
@@ -52,6 +55,9 @@ impl World {
         self.oracle.crashes += 1;
         let written = self.rng.range(0, self.nodes[node].writing.len() as u64 + 1) as usize;
         self.nodes[node].crash(written)?;
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            self.broken(other, node as NodeId + 1, 30);
+        }
         let delay = self.rng.range(20, 1_500);
         self.after(delay, Event::Start { node });
         Ok(())
@@ -66,6 +72,7 @@ impl World {
             for (b, right) in side.iter().enumerate() {
                 if left != right && (*left || !one_way) {
                     self.blocked.insert((a as NodeId + 1, b as NodeId + 1));
+                    self.broken(a, b as NodeId + 1, 400);
                 }
             }
         }

@@ -58,6 +58,12 @@ impl World {
         self.after(delay, Event::Client { client, turn });
     }
 
+    /// The clerk asks for one command more, though the clients rest.
+    pub fn admit(&mut self, id: u64) {
+        self.clients.clients[CLERK].open = Open::Command(id);
+        self.turn(CLERK, 1);
+    }
+
     /// A client's turn: begins a request, or repeats one that wasn't answered in time.
     pub fn client(&mut self, client: usize, turn: u64) -> Result<(), String> {
         if self.clients.clients[client].turn != turn {

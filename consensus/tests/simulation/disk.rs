@@ -112,16 +112,21 @@ impl Disk {
         self.0.borrow().visible.base + 1
     }
 
-    /// Keeps a snapshot of the state at `index`, and the log from `keep` on.
-    pub fn compact(&self, index: u64, data: Vec<u8>, keep: u64) {
+    /// Keeps a snapshot of the state at `index`.
+    pub fn keep(&self, index: u64, data: Vec<u8>) {
         let mut core = self.0.borrow_mut();
-        let Some(term) = core.durable.term(index) else { return };
+        let Some(term) = core.durable.term(index).filter(|_| index > 0) else { return };
         let mut snapshot = Snapshot { data, ..Snapshot::default() };
         let conf_state = core.durable.conf_state.clone();
         let meta = snapshot.mut_metadata();
         (meta.index, meta.term) = (index, term);
         meta.conf_state = Some(conf_state);
         core.snapshot = Some(snapshot);
+    }
+
+    /// Keeps the log from `keep` on.
+    pub fn compact(&self, keep: u64) {
+        let mut core = self.0.borrow_mut();
         core.visible.cut(keep);
         core.durable.cut(keep);
     }

@@ -28,6 +28,7 @@ struct Report {
     trace: u64,
     elections: u64,
     crashes: u64,
+    unreachable: u64,
     commits: usize,
     blocks: u64,
     reads: u64,
@@ -51,7 +52,7 @@ fn class(seed: u64) -> usize {
 
 impl Report {
     /// What must have happened in every kind of run, or its seeds prove nothing about it.
-    fn events(&self) -> [(&'static str, u64); 6] {
+    fn events(&self) -> [(&'static str, u64); 7] {
         [
             ("nodes joined", self.added),
             ("nodes promoted", self.promoted),
@@ -59,6 +60,7 @@ impl Report {
             ("changes refused", self.refused_changes),
             ("leaders banned", self.banned_leaders),
             ("snapshots", self.snapshots),
+            ("times out of reach", self.unreachable),
         ]
     }
 }
@@ -97,6 +99,17 @@ fn run(seed: u64, bug: Bug) -> Result<Report, String> {
         }
         world.next()?;
     }
+    // Whoever refused the leader of this term goes on refusing it: the next term is everybody's.
+    if let Some(leader) = world.leader() {
+        world.crash(leader)?;
+    }
+    while !world.converged() || world.leader().is_none() {
+        if world.now > heal + 2 * PEACE {
+            return Err("does not come to rest after the last election".into());
+        }
+        world.next()?;
+    }
+    world.join_in_peace()?;
     for id in world.members() {
         let i = id as usize - 1;
         world.oracle.complete(&world.nodes[i].machine, i)?;
@@ -106,6 +119,7 @@ fn run(seed: u64, bug: Bug) -> Result<Report, String> {
         trace: world.trace,
         elections: o.elections,
         crashes: o.crashes,
+        unreachable: o.unreachable,
         commits: o.history.len(),
         blocks: o.blocks,
         reads: o.reads,
@@ -142,8 +156,8 @@ fn no_seed_breaks_a_promise() {
         None => 0..number("VERMILION_SIM_SEEDS").unwrap_or(SEEDS),
     };
     let mut total = [0u64; 9];
-    let mut names = [""; 6];
-    let mut events = [[0u64; 6]; CLASSES.len()];
+    let mut names = [""; 7];
+    let mut events = [[0u64; 7]; CLASSES.len()];
     for seed in seeds.clone() {
         match run(seed, Bug::None) {
             Ok(r) => {

@@ -10,6 +10,8 @@ use crate::world::{Event, World};
 const NEWCOMERS: usize = 4;
 /// Nodes in good standing that always stay.
 const KEPT: usize = 3;
+/// Milliseconds within which a node that joins in peace has its vote.
+const PEACE: u64 = 20_000;
 
 impl World {
     /// Nodes in good standing once everything recorded anywhere is applied.
@@ -33,13 +35,49 @@ impl World {
         if !room {
             return None;
         }
-        // Always a new id: that of a banned node is never used again. It starts sometime, perhaps before it is admitted.
+        let newcomer = self.newcomer(2_000);
+        Some(admit(newcomer))
+    }
+
+    /// A node that may join, and starts within so many milliseconds, perhaps before it is admitted. Always a new id: that of a
+    /// banned node is never used again.
+    fn newcomer(&mut self, within: u64) -> NodeId {
         let founders: Vec<NodeId> = (1..=self.founders).collect();
         let node = self.nodes.len();
         self.nodes.push(Node::new(node as NodeId + 1, &founders, self.bug));
-        let delay = self.rng.range(1, 2_000);
+        let delay = self.rng.range(1, within);
         self.after(delay, Event::Start { node });
-        Some(admit(node as NodeId + 1))
+        node as NodeId + 1
+    }
+
+    /// On a ledger where nothing else happens a node joins, and goes down just when it has caught up and the leader has not
+    /// looked yet. It must get its vote all the same: no message from a client, no election and no operator helps it.
+    pub fn join_in_peace(&mut self) -> Result<(), String> {
+        let newcomer = self.newcomer(200);
+        self.admit(admit(newcomer));
+        let end = self.now + PEACE;
+        let mut lost = false;
+        while !lost || !self.converged() {
+            if self.now > end {
+                let stuck: Vec<_> = self.nodes.iter().map(|n| n.driver.as_ref().map(|d| d.status())).collect();
+                return Err(format!("node {newcomer} never gets its vote on a ledger where nothing happens: {stuck:#?}"));
+            }
+            self.next()?;
+            if let Some(leader) = self.leader().filter(|_| !lost)
+                && self.has_caught_up(leader, newcomer)
+            {
+                lost = true;
+                self.crash(newcomer as usize - 1)?;
+                self.unreachable(leader, newcomer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if a leader knows that a learner of its group lacks nothing.
+    fn has_caught_up(&self, leader: usize, node: NodeId) -> bool {
+        let Some(status) = self.nodes[leader].driver.as_ref().map(|d| d.status()) else { return false };
+        status.learners.contains(&node) && status.progress.iter().any(|p| p.id == node && p.matched == status.last_index)
     }
 
     /// A leader that is no longer its owner's proposes what nobody approved.

@@ -106,14 +106,17 @@ impl Node {
         Ok(())
     }
 
-    /// Makes the machine's state durable, and cuts the log off some way below it.
+    /// Makes the machine's state durable, and cuts the log off some way below it. A snapshot is always of the state as it is
+    /// durable, as a node's is: one from before a node joined would be refused by that node, and on a quiet ledger no other
+    /// would be made.
     pub fn save(&mut self, compact: bool, tail: u64) {
         self.saved = self.machine.save();
         // Configuration and applied index become durable together.
         self.disk.set_conf(&self.saved.conf);
         let index = self.saved.applied.index;
+        self.disk.keep(index, self.machine.snapshot(&self.saved));
         if compact && index > self.disk.first_index() + 20 {
-            self.disk.compact(index, self.machine.snapshot(&self.saved), index.saturating_sub(tail));
+            self.disk.compact(index.saturating_sub(tail));
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Oracle {
     pub floor: u64,
     pub elections: u64,
     pub crashes: u64,
+    /// How often a driver was told that another node is out of reach.
+    pub unreachable: u64,
     pub refusals: u64,
     pub snapshots: u64,
     pub reads: u64,

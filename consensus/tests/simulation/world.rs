@@ -52,6 +52,12 @@ pub enum Event {
         position: usize,
         index: u64,
     },
+    /// A node's transport finds another out of reach: a connection broke, or what was sent had to be dropped.
+    Unreachable {
+        node: usize,
+        life: u64,
+        to: NodeId,
+    },
     Chaos,
     Start {
         node: usize,
@@ -159,10 +165,33 @@ impl World {
             }
             Event::Client { client, turn } => self.client(client, turn)?,
             Event::Acknowledge { client, id, position, index } => self.acknowledged(client, id, position, index)?,
+            Event::Unreachable { node, life, to } => {
+                if self.alive(node, life) {
+                    self.unreachable(node, to)?;
+                }
+            }
             Event::Chaos => self.wreak()?,
             Event::Start { node } => self.start(node)?,
         }
         Ok(())
+    }
+
+    /// A node's transport tells its driver that another is out of reach.
+    pub fn unreachable(&mut self, node: usize, to: NodeId) -> Result<(), String> {
+        self.oracle.unreachable += 1;
+        self.drive(node, |n| {
+            if let Some(d) = &mut n.driver {
+                d.unreachable(to)
+            }
+        })
+    }
+
+    /// The connection from a node to another breaks. Within so many milliseconds its transport finds out, if the node is up
+    /// by then.
+    pub fn broken(&mut self, node: usize, to: NodeId, within: u64) {
+        let life = self.nodes[node].life;
+        let delay = self.rng.range(1, within);
+        self.after(delay, Event::Unreachable { node, life, to });
     }
 
     fn alive(&self, node: usize, life: u64) -> bool {
@@ -375,7 +404,12 @@ impl World {
         let (from, to) = (message.from, message.to);
         let bytes = encode(&message);
         self.note(&bytes);
-        let lost = self.blocked.contains(&(from, to)) || self.chaos && self.rng.chance(300);
+        let blocked = self.blocked.contains(&(from, to));
+        let lost = blocked || self.chaos && self.rng.chance(300);
+        // What an outbox has no room for is told; what is lost on the way is not, until the connection is given up.
+        if lost && to != 0 && (blocked || self.rng.chance(5_000)) {
+            self.broken(node, to, if blocked { 200 } else { 2 });
+        }
         if snapshot {
             let life = self.nodes[node].life;
             self.after(60, Event::Sent { node, life, to, ok: !lost });
@@ -393,11 +427,10 @@ impl World {
     }
 
     fn deliver(&mut self, to: usize, bytes: &[u8]) -> Result<(), String> {
-        if self.nodes[to].driver.is_none() {
-            return Ok(());
-        }
         let mut message = decode(bytes).map_err(|e| e.to_string())?;
-        if self.cut(to, message.from) {
+        if self.nodes[to].driver.is_none() || self.cut(to, message.from) {
+            // Nobody takes the connection.
+            self.broken(message.from as usize - 1, message.to, 30);
             return Ok(());
         }
         // A leader that is no longer its owner's: one byte of a block is not what was signed.

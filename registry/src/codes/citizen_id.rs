@@ -2,12 +2,17 @@
 //! birth date, three of sequence (odd for men) and a MOD 11-2 check.
 //!
 //! Divisions are checked by province alone: a number keeps the division of its assignment for
-//! life, and retired divisions are many. There is no clock here, so that a birth date is only
-//! kept within bounds that no living or recorded person leaves.
+//! life, and retired divisions are many. Nor is any sequence refused, 000 neither: we know of
+//! no published rule that keeps one back, and nobody's number is called wrong for a custom.
+//!
+//! There is no clock here. That a birth date has come is asked of a day that the caller has, such as
+//! a licence's day of issue ([`is_born_by`]); here it is only kept within bounds that no number leaves.
 
 use super::{check, dates, division};
+use time::Date;
 
-/// Birth years that are taken.
+/// Birth years that are taken. Numbers are assigned since 1984, to nobody who was born before the 19th
+/// century. The end is for whoever has no day to hold a number against.
 const YEARS: std::ops::RangeInclusive<i32> = 1800..=2199;
 
 /// Why a number is refused.
@@ -47,6 +52,18 @@ pub fn is_valid(number: &str) -> bool {
     check(number).is_ok()
 }
 
+/// The birth date of a number that passes.
+#[must_use]
+pub fn birth(number: &str) -> Option<Date> {
+    is_valid(number).then(|| dates::parse_compact(&number[6..14])).flatten()
+}
+
+/// Whether a number passes and is of somebody who was born by a day.
+#[must_use]
+pub fn is_born_by(number: &str, day: Date) -> bool {
+    birth(number).is_some_and(|birth| birth <= day)
+}
+
 /// The number of a division, a birth date (`YYYYMMDD`) and a sequence. `None` if no such number
 /// can be.
 #[must_use]
@@ -81,6 +98,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn nobody_holds_anything_before_being_born() {
+        let day = |text| dates::parse(text).unwrap();
+        let number = build("440303", "20250601", 1).unwrap();
+        assert_eq!(birth(&number), Some(day("2025-06-01")));
+        assert!(is_born_by(&number, day("2025-06-01")) && is_born_by(&number, day("2026-01-01")));
+        assert!(!is_born_by(&number, day("2025-05-31")));
+        assert!(!is_born_by(&build("440303", "21990101", 1).unwrap(), day("2026-11-22")));
+        assert_eq!(build("440303", "22000101", 1), None);
+        assert_eq!(birth("440303188001010012"), None);
+        assert!(!is_born_by("", day("2025-06-01")));
+    }
+
+    #[test]
+    fn no_sequence_is_kept_back() {
+        for sequence in [0, 1, 999] {
+            assert!(build("440303", "18800101", sequence).is_some(), "{sequence}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_substitution_is_detected(year in 1880u16..1900, month in 1u8..13, day in 1u8..29, sequence in 1u16..1000, at in 0usize..18, by in 0usize..11) {
@@ -94,7 +131,7 @@ mod tests {
 
         #[test]
         fn never_panics(text in "\\PC{0,24}") {
-            let _ = check(&text);
+            let _ = (check(&text), birth(&text));
         }
     }
 }

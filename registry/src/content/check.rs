@@ -1,11 +1,13 @@
 //! The checks of a row that need no state.
 
-use super::row::{BASE_FIELDS, Holder, Row};
+use super::row::{BASE_FIELDS, Holder, Row, RowOrigin};
 use super::type_rules::TypeRules;
-use crate::codes::holder_code::{self, HolderAnswer};
-use crate::codes::{dates, dates::Expiry, division, identifier::Identifier};
+use crate::codes::holder_code::{self, CITIZEN_ID, HolderAnswer};
+use crate::codes::{citizen_id, dates, dates::Expiry, division, identifier::Identifier};
 use crate::reason::{Reason, Refusal};
+use crate::text::{deceives, is_unclear};
 use serde_json::Value;
+use time::Date;
 
 /// The longest name (of a licence, a holder, an authority), in characters.
 const MAX_NAME: usize = 100;
@@ -29,12 +31,16 @@ pub(super) struct Checked {
 }
 
 /// Checks a row, in this order: bounds, identifier (form, check, agreement with type and
-/// authority), dates, holders, area, and the data against the type's schema. The answer is the
+/// authority), name, dates, holders, area, and the data against the type's schema. The answer is the
 /// warnings with which it may be taken, or the first refusal.
 ///
-/// Without the type's rules the data, the holders' types and the term are left unchecked: the
+/// Without the type's rules name, data, holders' types and term are left unchecked: the
 /// registry answers [`Reason::UnknownType`]. What needs the state (duplicates, version order,
 /// who may issue) is the registry's too.
+///
+/// The authority's name is taken as the unit writes it: a unit is registered under one name for good,
+/// while stock bears the name of its time and a licence that names a division that of its government.
+/// Who issued says the code.
 pub fn check_row(row: &Row, rules: Option<&TypeRules>) -> Result<Vec<Reason>, Refusal> {
     check(row, rules).map(|checked| checked.warnings)
 }
@@ -45,13 +51,17 @@ pub(super) fn check(row: &Row, rules: Option<&TypeRules>) -> Result<Checked, Ref
     if rules.is_some_and(|rules| rules.code() != row.type_code) {
         return Err(Refusal::new(Reason::UnknownType, "these are another type's rules"));
     }
-    let (issued_on, effective_from, expires_on) = check_dates(row, rules)?;
-    let warnings = check_holders(&row.holders, rules)?;
+    // Whoever reads a licence takes it for what it is called, and its type is called so on the ledger.
+    if rules.is_some_and(|rules| rules.name() != row.name) {
+        return Err(schema("certificateName is not the name of the type"));
+    }
+    let Dates { issued, issued_on, effective_from, expires_on } = check_dates(row, identifier.version(), rules)?;
+    let warnings = check_holders(&row.holders, issued, rules)?;
     if division::area(&row.area).is_none() {
         return Err(schema("certificateAreaCode is neither a division nor a functional area's code"));
     }
     if let Some(rules) = rules {
-        rules.check_data(&row.data)?;
+        rules.check_data(&row.data, issued)?;
     }
     Ok(Checked { identifier, issued_on, effective_from, expires_on, warnings })
 }
@@ -82,7 +92,20 @@ fn check_bounds(row: &Row) -> Result<(), Refusal> {
     if data.values().any(|value| deeper_than(value, 8)) {
         return Err(schema("data is nested too deep"));
     }
+    if has_deceptive_text(&row.data) {
+        return Err(schema("data holds a character that hides or turns the text around it"));
+    }
     Ok(())
+}
+
+/// Lines may end within data; nothing there may show what it does not say. Called on what is not deep.
+fn has_deceptive_text(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.chars().any(deceives),
+        Value::Array(list) => list.iter().any(has_deceptive_text),
+        Value::Object(map) => map.iter().any(|(name, value)| name.chars().any(deceives) || has_deceptive_text(value)),
+        _ => false,
+    }
 }
 
 fn deeper_than(value: &Value, levels: usize) -> bool {
@@ -96,8 +119,8 @@ fn deeper_than(value: &Value, levels: usize) -> bool {
 
 fn bounded(what: &str, text: &str, max: usize) -> Result<(), Refusal> {
     let length = text.chars().count();
-    if length == 0 || length > max || text.chars().any(char::is_control) {
-        return Err(schema(format!("{what} is empty, longer than {max} characters, or holds a control character")));
+    if length == 0 || length > max || is_unclear(text) {
+        return Err(schema(format!("{what} is empty, longer than {max} characters, or holds a control or hidden character")));
     }
     Ok(())
 }
@@ -116,41 +139,58 @@ fn check_identifier(row: &Row) -> Result<Identifier, Refusal> {
     Ok(identifier)
 }
 
-fn check_dates(row: &Row, rules: Option<&TypeRules>) -> Result<(u32, u32, Option<u32>), Refusal> {
+/// A row's dates, as days of an item but the first.
+struct Dates {
+    issued: Date,
+    issued_on: u32,
+    effective_from: u32,
+    expires_on: Option<u32>,
+}
+
+/// A new licence's first version is issued for a term that is not over by then. Stock and paper were issued
+/// before; a later version may be a correction of what is over, which the registry can tell.
+fn check_dates(row: &Row, version: u16, rules: Option<&TypeRules>) -> Result<Dates, Refusal> {
     let date = |name: &str, text: &str| {
         let date = dates::parse(text).ok_or_else(|| validity(format!("{name} is not a date")))?;
         let day = dates::to_day(date).ok_or_else(|| validity(format!("{name} lies before 1900")))?;
         Ok::<_, Refusal>((date, day))
     };
-    let (_, issued) = date("certificateIssuedDate", &row.issued)?;
-    let (effective_date, effective) = date("certificateEffectiveDate", &row.effective)?;
+    let (issued, issued_on) = date("certificateIssuedDate", &row.issued)?;
+    let (effective, effective_from) = date("certificateEffectiveDate", &row.effective)?;
     let years = rules.and_then(TypeRules::validity_years);
     let expires = match dates::parse_expiry(&row.expiring) {
         None => return Err(validity("certificateExpiringDate is neither a date nor 长期")),
         Some(Expiry::NoTerm) if years.is_some() => return Err(validity("this type has a term, and the licence has none")),
-        Some(Expiry::NoTerm) => return Ok((issued, effective, None)),
+        Some(Expiry::NoTerm) => return Ok(Dates { issued, issued_on, effective_from, expires_on: None }),
         Some(Expiry::On(expires)) => expires,
     };
     // The day of expiry is the last of the term: a permit may be for one day.
-    if expires < effective_date {
+    if expires < effective {
         return Err(validity("certificateExpiringDate lies before certificateEffectiveDate"));
     }
+    if row.origin == RowOrigin::New && version == 1 && expires < issued {
+        return Err(validity("certificateExpiringDate lies before certificateIssuedDate"));
+    }
     if let Some(years) = years {
-        let last = dates::add_years(effective_date, years).ok_or_else(|| validity("the term ends after the year 9999"))?;
+        let last = dates::add_years(effective, years).ok_or_else(|| validity("the term ends after the year 9999"))?;
         if expires > last {
             return Err(validity(format!("the term is longer than the type's {years} years")));
         }
     }
     // After 1900, being no earlier than the effective date.
     let day = dates::to_day(expires).ok_or_else(|| validity("certificateExpiringDate lies before 1900"))?;
-    Ok((issued, effective, Some(day)))
+    Ok(Dates { issued, issued_on, effective_from, expires_on: Some(day) })
 }
 
-/// Codes come before types: a code that fails is wrong for any type.
-fn check_holders(holders: &[Holder], rules: Option<&TypeRules>) -> Result<Vec<Reason>, Refusal> {
+/// Codes come before types: a code that fails is wrong for any type. A citizen's number says when its
+/// holder was born, and nobody is issued a licence before that: no clock is needed to see it.
+fn check_holders(holders: &[Holder], issued: Date, rules: Option<&TypeRules>) -> Result<Vec<Reason>, Refusal> {
     let mut warnings = Vec::new();
     for holder in holders {
         match holder_code::check(&holder.code_type, &holder.code) {
+            HolderAnswer::Valid if holder.code_type == CITIZEN_ID && !citizen_id::is_born_by(&holder.code, issued) => {
+                return Err(Refusal::new(Reason::HolderCode, "a holder was born after certificateIssuedDate"));
+            }
             HolderAnswer::Valid => {}
             HolderAnswer::Unusual if warnings.is_empty() => warnings.push(Reason::HolderCodeUnusual),
             HolderAnswer::Unusual => {}

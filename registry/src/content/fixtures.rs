@@ -163,7 +163,17 @@ fn terms_and_bounds() {
     assert_eq!(term("2024-03-01", "长期"), Some(Reason::Validity));
     assert_eq!(term("1899-12-31", "1901-01-01"), Some(Reason::Validity));
     assert_eq!(reason(&|r| r.issued = "2025-02-30".into()), Some(Reason::Validity));
-    assert_eq!(reason(&|r| r.name = "名".repeat(100)), None);
+    let over = |origin| {
+        reason(&move |r: &mut Row| {
+            (r.issued, r.effective, r.expiring) = ("2025-06-01".into(), "2021-01-01".into(), "2024-12-31".into());
+            r.origin = origin;
+        })
+    };
+    assert_eq!(over(RowOrigin::New), Some(Reason::Validity), "over before it was issued");
+    assert_eq!(over(RowOrigin::Stock), None);
+    assert_eq!(over(RowOrigin::Paper), None);
+    assert_eq!(reason(&|r| r.holders[0].name = "名".repeat(100)), None);
+    assert_eq!(reason(&|r| r.holders[0].name = "名".repeat(101)), Some(Reason::Schema));
     assert_eq!(reason(&|r| r.name = "名".repeat(101)), Some(Reason::Schema));
     assert_eq!(reason(&|r| r.holders[0].name = "a\nb".into()), Some(Reason::Schema));
     assert_eq!(reason(&|r| r.holders = vec![r.holders[0].clone(); 2]), Some(Reason::Schema));
@@ -177,6 +187,63 @@ fn terms_and_bounds() {
         check_row(&row, Some(&rules[&row.type_code])).unwrap_err()
     };
     assert!(!refusal.to_string().contains("4403031880"), "{refusal}");
+}
+
+#[test]
+fn a_licence_is_called_as_its_type_is() {
+    let rules = all_rules();
+    let mut row = row_of("K001");
+    let answer = |row: &Row, rules| check_row(row, rules).map_err(|r| r.to_string());
+    assert!(answer(&row, Some(&rules[&row.type_code])).is_ok());
+    row.name = "结婚证".into();
+    let refusal = answer(&row, Some(&rules[&row.type_code])).unwrap_err();
+    assert_eq!(refusal, "schema: certificateName is not the name of the type");
+    // What an unknown type is called nobody knows.
+    assert!(answer(&row, None).is_ok());
+}
+
+#[test]
+fn no_character_hides_or_turns_what_stands_around_it() {
+    let rules = all_rules();
+    let good = row_of("K002");
+    for c in ["\u{202e}", "\u{2066}", "\u{200f}", "\u{200b}", "\u{feff}"] {
+        let changes: [&dyn Fn(&mut Row); 6] = [
+            &|r| r.name += c,
+            &|r| r.number += c,
+            &|r| r.authority_name += c,
+            &|r| r.holders[0].name += c,
+            &|r| r.data["premises"] = Value::from(format!("南山{c}区")),
+            &|r| r.data["items"] = serde_json::json!(["散装食品销售", c]),
+        ];
+        for (n, change) in changes.into_iter().enumerate() {
+            let mut row = good.clone();
+            change(&mut row);
+            for rules in [None, Some(&rules[&row.type_code])] {
+                let reason = check_row(&row, rules).err().map(|r| r.reason);
+                assert_eq!(reason, Some(Reason::Schema), "{} in text {n}", c.escape_unicode());
+            }
+        }
+    }
+    let mut row = good;
+    row.data["premises"] = Value::from("一层\n二层");
+    assert!(check_row(&row, Some(&rules[&row.type_code])).is_ok(), "lines may end within data");
+}
+
+#[test]
+fn nobody_holds_a_licence_before_being_born() {
+    use crate::codes::citizen_id;
+    let rules = all_rules();
+    let mut row = row_of("K005");
+    let mut reason = |birth: &str, issued: &str| {
+        row.holders[0].code = citizen_id::build("440303", birth, 0).unwrap();
+        (row.issued, row.effective) = (issued.into(), issued.into());
+        row.expiring = issued.into();
+        check_row(&row, Some(&rules[&row.type_code])).err().map(|r| r.reason)
+    };
+    assert_eq!(reason("21990101", "2025-06-01"), Some(Reason::HolderCode));
+    assert_eq!(reason("20250602", "2025-06-01"), Some(Reason::HolderCode));
+    assert_eq!(reason("20250601", "2025-06-01"), None, "on the first day of life");
+    assert_eq!(reason("18010101", "2025-06-01"), None);
 }
 
 /// Everything of an item that the content speaks of is checked: each change is refused.
@@ -289,7 +356,9 @@ fn the_door_refuses_altered_content() {
         out
     };
     for (name, value, expected) in [
-        (base::NAME, Value::from("别的"), None),
+        (base::NAME, Value::from("别的"), Some(Reason::Schema)),
+        (base::AUTHORITY_NAME, Value::from("别的"), None),
+        (base::AUTHORITY_NAME, Value::from("别\u{202e}的"), Some(Reason::Schema)),
         (base::NAME, Value::from(1), Some(Reason::Schema)),
         (base::NAME, Value::from(""), Some(Reason::Schema)),
         (base::AREA, Value::from("440399"), Some(Reason::Schema)),

@@ -2,7 +2,11 @@
 //!
 //! A schema comes from a signed command, and yet it is code that others run: so nothing is
 //! fetched, nothing recurses, patterns run in linear time, and sizes are bounded.
+//!
+//! Besides the draft's formats it may name those of [`FORMATS`], for codes whose check digits a pattern
+//! cannot hold. Whoever does not know them takes them for a remark, as the draft says of any format.
 
+use crate::codes::{citizen_id, food_permit, uscc};
 use crate::reason::{Reason, Refusal};
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value};
@@ -20,10 +24,26 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 /// Keywords that name or find other schemas, beyond a plain reference into `$defs`.
 const REFUSED: [&str; 7] = ["$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$vocabulary"];
 
+/// The format of citizens' numbers.
+const CITIZEN_ID: &str = "citizen-id";
+
+/// A format's name, and what passes it.
+type Format = (&'static str, fn(&str) -> bool);
+
+/// Formats beyond those of the draft. A name means the same for ever: types say it to whoever reads them.
+const FORMATS: [Format; 3] = [(CITIZEN_ID, citizen_id::is_valid), ("food-permit", food_permit::is_valid), ("uscc", is_uscc)];
+
+/// A lawful code that fails the published check passes: beside a field there is no place to confirm it.
+fn is_uscc(code: &str) -> bool {
+    uscc::check(code) != uscc::UsccAnswer::Invalid
+}
+
 /// A compiled schema and the names of the fields that it allows.
 pub struct Compiled {
     pub validator: Validator,
     pub fields: Vec<String>,
+    /// Those of the fields that say of themselves that they are citizens' numbers.
+    pub citizen_ids: Vec<String>,
 }
 
 /// Compiles a schema of draft 2020-12, formats checked. Its root is an object with named
@@ -35,11 +55,16 @@ pub fn compile(text: &str) -> Result<Compiled, Refusal> {
     let schema: Value = serde_json::from_str(text).map_err(|e| invalid(format!("the schema is not JSON: {e}")))?;
     let root = schema.as_object().ok_or_else(|| invalid("the schema is not an object"))?;
     check_root(root)?;
-    let fields = field_names(root)?;
+    let properties = properties(root)?;
+    let fields = properties.keys().cloned().collect();
+    let is_citizen_id = |(_, of): &(&String, &Value)| of.get("format").is_some_and(|format| format == CITIZEN_ID);
+    let citizen_ids = properties.iter().filter(is_citizen_id).map(|(name, _)| name.clone()).collect();
     for (keyword, value) in root {
         check_keyword(keyword, value, keyword == "$defs", MAX_DEPTH)?;
     }
-    let validator = jsonschema::options()
+    let validator = FORMATS
+        .into_iter()
+        .fold(jsonschema::options(), |options, (name, passes)| options.with_format(name, passes))
         .with_draft(Draft::Draft202012)
         .offline()
         .should_validate_formats(true)
@@ -47,7 +72,7 @@ pub fn compile(text: &str) -> Result<Compiled, Refusal> {
         .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN).dfa_size_limit(MAX_PATTERN))
         .build(&schema)
         .map_err(|e| invalid(format!("the schema does not compile: {e}")))?;
-    Ok(Compiled { validator, fields })
+    Ok(Compiled { validator, fields, citizen_ids })
 }
 
 fn check_root(root: &Map<String, Value>) -> Result<(), Refusal> {
@@ -63,12 +88,12 @@ fn check_root(root: &Map<String, Value>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn field_names(root: &Map<String, Value>) -> Result<Vec<String>, Refusal> {
+fn properties(root: &Map<String, Value>) -> Result<&Map<String, Value>, Refusal> {
     let properties = root.get("properties").and_then(Value::as_object).ok_or_else(|| invalid("the schema has no properties"))?;
     if properties.len() > MAX_FIELDS {
         return Err(invalid("the schema has more than 64 fields"));
     }
-    Ok(properties.keys().cloned().collect())
+    Ok(properties)
 }
 
 /// Walks everything, also what is no schema (an enum's values): a refused keyword is refused
@@ -121,6 +146,29 @@ mod tests {
         assert!(!compiled.validator.is_valid(&json!({"a": "1"})));
         let compiled = of(json!({"properties": {"a": {"format": "date"}}})).unwrap();
         assert!(!compiled.validator.is_valid(&json!({"a": "2025-02-30"})));
+    }
+
+    #[test]
+    fn codes_with_check_digits_have_formats() {
+        let compiled = of(json!({"properties": {
+            "permit": {"format": "food-permit"},
+            "person": {"type": "string", "format": "citizen-id"},
+            "unit": {"format": "uscc"},
+            "date": {"format": "date"},
+        }}))
+        .unwrap();
+        assert_eq!(compiled.citizen_ids, ["person"]);
+        for (field, code, passes) in [
+            ("permit", "JY14403030012013", true),
+            ("permit", "JY14403050041826", false),
+            ("person", "11010519491231002X", true),
+            ("person", "340524198001010013", false),
+            ("unit", "91350100M000100Y43", true),
+            ("unit", "91350100M0001TGQXM", true),
+            ("unit", "91110000600037342L", false),
+        ] {
+            assert_eq!(compiled.validator.is_valid(&json!({ field: code })), passes, "{field} {code}");
+        }
     }
 
     #[test]

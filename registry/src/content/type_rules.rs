@@ -2,10 +2,11 @@
 
 use super::row::{BASE_FIELDS, base};
 use super::schema;
-use crate::codes::{holder_code, identifier};
+use crate::codes::{citizen_id, holder_code, identifier};
 use crate::reason::{Reason, Refusal};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use time::Date;
 use vermilion_proto::{FieldClass, FieldRule, IdentifierClass, LicenceType};
 
 /// The longest term that a type may have.
@@ -15,11 +16,13 @@ const MAX_YEARS: u32 = 100;
 #[derive(Debug)]
 pub struct TypeRules {
     code: String,
+    name: String,
     version: u32,
     personal_identifier: bool,
     holder_code_types: Vec<String>,
     validity_years: Option<u32>,
     classes: BTreeMap<String, FieldClass>,
+    citizen_ids: Vec<String>,
     validator: jsonschema::Validator,
 }
 
@@ -52,11 +55,13 @@ impl TypeRules {
         data_classes(&of.fields, &compiled.fields, &mut classes)?;
         Ok(Self {
             code: of.code.clone(),
+            name: of.name_zh.clone(),
             version: of.version,
             personal_identifier,
             holder_code_types: of.holder_code_types.clone(),
             validity_years: (of.validity_years > 0).then_some(of.validity_years),
             classes,
+            citizen_ids: compiled.citizen_ids,
             validator: compiled.validator,
         })
     }
@@ -65,6 +70,12 @@ impl TypeRules {
     #[must_use]
     pub fn code(&self) -> &str {
         &self.code
+    }
+
+    /// The type's name, as licences of it are called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The type's version.
@@ -102,12 +113,21 @@ impl TypeRules {
         self.classes.iter().map(|(name, class)| (name.as_str(), *class))
     }
 
-    /// Checks a row's data against the schema. The refusal names the rule, not the value.
-    pub fn check_data(&self, data: &Value) -> Result<(), Refusal> {
+    /// Checks a row's data against the schema, and that nobody whose number is in it was born after the
+    /// day of issue, which no schema can say. The refusal names the rule, not the value.
+    pub fn check_data(&self, data: &Value, issued: Date) -> Result<(), Refusal> {
         self.validator.validate(data).map_err(|error| {
             // The path within the schema: published words, unlike the names in the data.
             Refusal::new(Reason::Schema, format!("data does not satisfy {}", error.schema_path()))
-        })
+        })?;
+        let unborn = |field: &&String| {
+            let number = data.get(field.as_str()).and_then(Value::as_str);
+            number.is_some_and(|number| !citizen_id::is_born_by(number, issued))
+        };
+        match self.citizen_ids.iter().find(unborn) {
+            Some(field) => Err(Refusal::new(Reason::Schema, format!("{field} is of somebody born after certificateIssuedDate"))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -190,8 +190,10 @@ impl Script {
             ..Default::default()
         };
         unit.merged_into = args.take_key("merged-into").unwrap_or_default().into();
-        if args.take_key("name") == Some("none") {
-            unit.name_zh.clear();
+        match args.take_key("name") {
+            Some("none") => unit.name_zh.clear(),
+            Some("turned") => unit.name_zh.push('\u{202e}'),
+            _ => {}
         }
         Ok(Of::RegisterUnit(RegisterUnit { unit: Some(unit) }))
     }
@@ -257,6 +259,7 @@ impl Script {
         }
         match args.take_key("broken") {
             Some("kind") => t.kind = "许可".into(),
+            Some("name") => t.name_zh.insert(0, '\u{202e}'),
             Some("schema") => t.content_schema = "[1".into(),
             Some("code") => t.code = format!("{CITY}0001"),
             Some("field") => t.fields.push(t.fields[0].clone()),
@@ -543,6 +546,8 @@ fn break_item(item: &mut LicenceItem, fault: &str) -> Result<(), Box<dyn Error>>
         "physical-serial" => item.provenance.as_mut().unwrap().physical_serial = "440303188001010011".into(),
         "later" => (item.effective_from, item.expires_on) = (item.issued_on + 30_000, item.issued_on + 30_300),
         "no-end" => item.expires_on = 0,
+        "over" => (item.effective_from, item.expires_on) = (item.issued_on - 400, item.issued_on - 1),
+        "over-that-day" => (item.effective_from, item.expires_on) = (item.issued_on - 400, item.issued_on),
         "decided-after" => item.decided_on = item.issued_on + 1,
         "no-provenance" => item.provenance = None,
         "previous" => item.previous = item.identifier.clone(),

@@ -255,18 +255,28 @@ async fn a_node_does_not_vote_without_what_it_had_promised() {
     });
     let gone = stopped.copy("gone");
     std::fs::remove_file(write_ahead_log(&gone)).unwrap();
-    for (what, home) in [("cut in the middle", middle), ("empty", empty), ("half zeros", torn), ("gone", gone)] {
+    let lost = |to: &str, lost: &str| {
+        let home = stopped.copy(to);
+        let file = files(&home.join("data")).into_iter().find(|path| kind(path) == Some(lost)).unwrap();
+        std::fs::remove_file(file).unwrap();
+        home
+    };
+    for (what, home) in [
+        ("its write-ahead log cut in the middle", middle),
+        ("its write-ahead log empty", empty),
+        ("half zeros for its write-ahead log", torn),
+        ("no write-ahead log", gone),
+        ("no CURRENT", lost("current", "CURRENT")),
+        ("no manifest", lost("manifest", "MANIFEST")),
+    ] {
         match run_alone(&home).await {
             LoneRun::Ended { code: 70, said } => {
-                assert!(said.contains("damaged") && said.contains("rebuild"), "the write-ahead log is {what}: {said}");
+                assert!(said.contains("damaged") && said.contains("rebuild"), "with {what}: {said}");
             }
-            other => panic!("the write-ahead log is {what}, and the node: {other:?}"),
+            other => panic!("with {what} the node: {other:?}"),
         }
         let codes = findings(&[&home.join("data")], &stopped.ledger.trust());
-        assert!(
-            codes.is_ok_and(|codes| codes.contains(&"storage-check") || codes.contains(&"storage-damaged")),
-            "the write-ahead log is {what}"
-        );
+        assert!(codes.is_ok_and(|codes| codes.contains(&"storage-check") || codes.contains(&"storage-damaged")), "with {what}");
     }
     // The same copy without any damage does start.
     assert!(matches!(run_alone(&stopped.copy("whole")).await, LoneRun::Served));

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use vermilion_client::change::Grounds;
+use vermilion_client::change::{Grounds, waits};
 use vermilion_client::clock::now_ms;
 use vermilion_client::use_licence::check_fields;
 use vermilion_client::{ClientError, Draft, Prepared, UseAnswer, UseRequest};
@@ -243,6 +243,34 @@ async fn erased_content_cannot_be_used_any_more() {
     // Others are not touched.
     let other = rows.of_type("场地使用证明")[1];
     assert_eq!(fields(&used(&ledger, other, by_function(&[])).await.unwrap()).get("site"), Some(&&other["data"]["site"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_is_not_used_while_its_erasure_waits_for_its_retention() {
+    let (ledger, rows) = ledger_with_rows().await;
+    let row = rows.one("安全生产考核合格证书");
+    let before = own_use(&ledger, row).await;
+    assert_eq!(send(&ledger, 0, &before).await.unwrap().contents.len(), 1);
+    let grounds = |reason: &str| {
+        let evidence = vec![Evidence { kind: "request".into(), digest: vec![1; 32], ..Evidence::default() }];
+        Grounds { reason: reason.into(), legal_basis: vec!["PIPL-47".into()], evidence, ..Grounds::default() }
+    };
+    ledger.client.change_status(&identifier(row), "cancelled", 0, &grounds("ended")).await.unwrap();
+    let recorded = ledger.client.erase(&identifier(row), None, &grounds("person-request")).await.unwrap();
+    assert!(waits(&recorded), "{:?}", recorded.outcome);
+
+    assert_eq!(refused(used(&ledger, row, by_function(&[])).await), Reason::ContentRestricted);
+    for node in 0..3 {
+        // A use from before it, sent again, gives its record and no fields.
+        let again = send(&ledger, node, &before).await.unwrap();
+        assert_eq!(again.reply.as_ref().map(|r| r.state()), Some(CommandState::Committed));
+        for sealed in &again.contents {
+            assert_eq!(open(&before, &before.recipient, &before.prepared.id, sealed).unwrap().disclosures, Vec::<String>::new());
+        }
+    }
+    ledger.client.withdraw_erasure(&identifier(row), &grounds("request-withdrawn")).await.unwrap();
+    let answer = used(&ledger, row, by_function(&[])).await.unwrap();
+    assert_eq!(fields(&answer).get("employer"), Some(&&row["data"]["employer"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -253,6 +253,29 @@ fn a_copy_of_a_directory_is_as_good() {
 }
 
 #[test]
+fn a_database_that_lost_what_names_its_files_is_damaged_and_one_that_never_was_cannot_be_read() {
+    let sample = Sample::busy();
+    let dir = written(&sample);
+    let db = dir.path().join("db");
+    let manifest = std::fs::read_to_string(db.join("CURRENT")).unwrap();
+    for name in ["CURRENT", manifest.trim_end()] {
+        let file = db.join(name);
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let why = match crate::audit::Directory::open(dir.path()) {
+            Err(ReadError::Damaged(why)) => why,
+            other => panic!("without {name}: {:?}", other.err()),
+        };
+        let unopened = Unopened::new("node".into(), why);
+        assert_eq!(found(&[&unopened, &sample.source("a")], &Options::default()).1, [("storage-damaged", None)]);
+        std::fs::write(&file, bytes).unwrap();
+    }
+    assert_eq!(audit(dir.path()), []);
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(crate::audit::Directory::open(empty.path()), Err(ReadError::Unreachable(_))));
+}
+
+#[test]
 fn content_of_records_that_are_not_there() {
     let sample = Sample::busy();
     let dir = written(&sample);
