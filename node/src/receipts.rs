@@ -4,6 +4,7 @@ use crate::answers::internal;
 use crate::node::Node;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use vermilion_ledger::{Leaf, StatusView};
 use vermilion_proto::{LicenceStatusRequest, Message as _, OperatorState, Receipt, ReceiptRequest, Record, Registration, StatusEvidence};
@@ -12,6 +13,9 @@ use vermilion_registry::{Kv, query, stored};
 
 /// The longest that a receipt waits for the checkpoint that covers it.
 const WAIT: Duration = Duration::from_secs(10);
+
+/// Those who may wait for cosignatures at once: each looks again whenever one has come.
+static WAITING: Semaphore = Semaphore::const_new(256);
 
 /// How long a request lets its receipt wait.
 fn patience(request: &ReceiptRequest) -> Duration {
@@ -49,10 +53,14 @@ impl Node {
         let wanted = tokio::task::block_in_place(|| self.wanted(request, asker))?;
         let mut watch = self.witness.watch();
         let covered = async {
+            let mut place = None;
             loop {
                 let _ = watch.borrow_and_update();
-                if let Some(basis) = self.quorate(&wanted)? {
+                if let Some(basis) = tokio::task::block_in_place(|| self.quorate(&wanted))? {
                     return Ok(basis);
+                }
+                if place.is_none() {
+                    place = Some(WAITING.try_acquire().map_err(|_| Refusal::from(Reason::Busy))?);
                 }
                 if watch.changed().await.is_err() {
                     return Err(Refusal::from(Reason::Internal));

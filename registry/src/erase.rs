@@ -109,7 +109,6 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
     if ground.is_some_and(|ground| ground.of_persons) && !versions.iter().all(|(_, version)| version.of_persons) {
         return refuse(Reason::ErasureNotPersons, "a holder is no natural person");
     }
-    check_undisputed(&versions, ground)?;
     if ground.is_none_or(|ground| ground.waits) {
         check_over(view, &current)?;
         if let Some(years) = kept_for(view, &versions)? {
@@ -120,6 +119,8 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
             };
         }
     }
+    // What waits destroys no evidence.
+    check_undisputed(&current, ground)?;
     if act == Act::Destruction && body.archive_receipt.len() != 32 {
         return refuse(Reason::ArchiveReceiptMissing, "archive_receipt");
     }
@@ -177,13 +178,12 @@ fn check_rests(head: &Head) -> Result<(), Stop> {
 }
 
 /// What is frozen by a court or under objection is evidence: only a court's or an authority's decision
-/// has it go.
-fn check_undisputed(versions: &[(Named, LicenceState)], ground: Option<&Ground>) -> Result<(), Stop> {
+/// has it go. Marks follow the licence from version to version, so the current one says them.
+fn check_undisputed(current: &LicenceState, ground: Option<&Ground>) -> Result<(), Stop> {
     if ground.is_some_and(|ground| ground.code == COURT) {
         return Ok(());
     }
-    let mut flags = versions.iter().flat_map(|(_, version)| Flag::in_set(version.flags));
-    match flags.find(|flag| matches!(flag, Flag::JudicialFreeze | Flag::UnderObjection)) {
+    match Flag::in_set(current.flags).find(|flag| matches!(flag, Flag::JudicialFreeze | Flag::UnderObjection)) {
         Some(flag) => refuse(Reason::TransitionNotAllowed, format!("the licence is marked {}", flag.name())),
         None => Ok(()),
     }

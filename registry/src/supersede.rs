@@ -8,6 +8,7 @@ use crate::authority::check_seen_seq;
 use crate::change_status;
 use crate::command::Checked;
 use crate::decision::{Change, Decision, View};
+use crate::erase;
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::history;
 use crate::issue;
@@ -113,6 +114,10 @@ fn decide(view: &View<'_>, item: &LicenceItem, sound: Sound, old: LicenceState, 
     issue::begin(view, item, 0, view.next_index, next_state, sound, &mut decision.changes);
     if let Some(Change::Licence(_, next)) = decision.changes.last_mut() {
         next.flags = old.flags;
+        // What is in force again is used again; a correction of what is over frees nothing.
+        if erase::is_over(next_state, next, view.today) {
+            next.erasure_waits_seq = old.erasure_waits_seq;
+        }
         next.state_before = if next_state == State::Valid { 0 } else { old.state_before };
     }
     decision.changes.push(Change::Earlier(

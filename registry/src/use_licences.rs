@@ -26,6 +26,7 @@ const MAX_CODE: usize = 256;
 pub(crate) fn decide(view: &View<'_>, acting: &Unit, head: &Head, body: &Use) -> Result<Decision, Stop> {
     require(Kind::Use, acting)?;
     check_shape(view, body)?;
+    let asks_status_alone = body.act == Act::Verify as i32 && body.fields.is_empty();
     let mut asked = Vec::with_capacity(body.licences.len());
     for reference in &body.licences {
         let found = licence::find(view.kv, &reference.identifier, &reference.tag)?;
@@ -33,8 +34,8 @@ pub(crate) fn decide(view: &View<'_>, acting: &Unit, head: &Head, body: &Use) ->
         if found.state.erased {
             return refuse(Reason::ContentErased, "licences");
         }
-        // Kept and protected until its retention has passed, and no more.
-        if found.state.erasure_waits_seq != 0 {
+        // Kept and protected until its retention has passed, and no more; its status is no content.
+        if found.state.erasure_waits_seq != 0 && !asks_status_alone {
             return refuse(Reason::ContentRestricted, "licences");
         }
         // Sharing follows the type's current definition, whichever version the licence is of.
@@ -45,7 +46,6 @@ pub(crate) fn decide(view: &View<'_>, acting: &Unit, head: &Head, body: &Use) ->
     }
     let asked: Vec<Asked<'_>> = asked.iter().map(|(definition, unit)| Asked { definition, issuer: unit }).collect();
     let closed = sharing::first_closed(acting, body, &asked);
-    let asks_status_alone = body.act == Act::Verify as i32 && body.fields.is_empty();
     let grants = if asks_status_alone { Grants::default() } else { sharing::grants(body, &asked, closed) };
     // Without a field the refusal of each has no place in the outcome: the use itself is refused.
     if let Some(reason) = closed.filter(|_| grants.is_empty()) {

@@ -5,7 +5,7 @@ pub enum StorageError {
     #[error("the database failed: {0}")]
     Database(String),
     /// The disk is full, or the quota used up. Nothing is damaged: what was promised is there.
-    #[error("there is no space left on the disk of the data directory: free some and start again; nothing is lost ({0})")]
+    #[error("there is no space left on the disk of the data directory: free some, and start again what has stopped; nothing is lost ({0})")]
     Full(String),
     /// Another process has the database's lock.
     #[error("a node is running on {0}: stop it first")]
@@ -45,7 +45,11 @@ pub const REBUILD: &str = "Keep this directory as evidence, then rebuild the nod
 /// What to do about a file that could not be written, where that can be said.
 fn next_step(cause: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    if matches!(cause.kind(), StorageFull | QuotaExceeded) { ": free space on that disk and start again; nothing is lost" } else { "" }
+    if matches!(cause.kind(), StorageFull | QuotaExceeded) {
+        ": free space on that disk, and start again what has stopped; nothing is lost"
+    } else {
+        ""
+    }
 }
 
 /// How RocksDB words that there is no space: the system's own words, for it has no kind of error for them.
@@ -80,7 +84,7 @@ mod tests {
     fn a_full_disk_is_told_with_what_to_do() {
         let full = "IO error: No space left on device: While appending to file: /srv/node/db/000012.log: No space left on device";
         let told = of_database(rocksdb::ErrorKind::IOError, full.into()).to_string();
-        assert!(told.contains("free some and start again") && told.contains("/srv/node/db"), "{told}");
+        assert!(told.contains("free some, and start again") && told.contains("/srv/node/db"), "{told}");
         let other = "IO error: Permission denied: While open a file for appending: /srv/node/db/000012.log";
         assert!(matches!(of_database(rocksdb::ErrorKind::IOError, other.into()), StorageError::Database(_)));
         assert!(matches!(of_database(rocksdb::ErrorKind::Corruption, full.into()), StorageError::Damaged { .. }));

@@ -48,6 +48,13 @@ pub fn runs(node: &TestNode) -> bool {
 /// Finds the processes of nodes that run though nobody noted so: whoever started them was broken off in between.
 pub fn adopt(dir: &Path, nodes: &mut [TestNode]) {
     let Ok(dir) = std::path::absolute(dir) else { return };
+    for node in nodes.iter_mut() {
+        let line = std::fs::read(format!("/proc/{}/cmdline", node.pid)).unwrap_or_default();
+        // Nothing to read: a zombie whose threads may still hold the directory.
+        if !line.is_empty() && words(&line).is_none() {
+            node.pid = 0;
+        }
+    }
     for node in nodes.iter_mut().filter(|node| !runs(node)) {
         if let Some(pid) = process_of(&configuration(&dir, &node.name)) {
             node.pid = pid;
@@ -61,14 +68,25 @@ fn configuration(dir: &Path, name: &str) -> PathBuf {
 
 /// The process that was started with a configuration, as [`launch`] starts it.
 fn process_of(configuration: &Path) -> Option<i32> {
-    let wanted = configuration.as_os_str().as_bytes();
     std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
         let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let mut words = line.split(|byte| *byte == 0).skip(1);
-        let serves = words.next().is_some_and(|verb| [&b"run"[..], b"join"].contains(&verb));
-        (serves && words.any(|word| word == wanted)).then_some(pid)
+        serves(&line, configuration).then_some(pid)
     })
+}
+
+/// Whether a command line is that of a node under a configuration.
+fn serves(line: &[u8], configuration: &Path) -> bool {
+    words(line).is_some_and(|mut words| words.any(|word| word == configuration.as_os_str().as_bytes()))
+}
+
+/// The words of a node's command line behind its verb; none of another program's: the number of a node that ended may
+/// be anybody's by now.
+fn words(line: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let mut words = line.split(|byte| *byte == 0);
+    words.next().filter(|program| program.ends_with(b"vermiliond"))?;
+    words.next().filter(|verb| [&b"run"[..], b"join"].contains(verb))?;
+    Some(words)
 }
 
 /// Starts one node's process; its output goes to `log` in its folder.

@@ -78,6 +78,8 @@ pub struct Checking {
 #[derive(Default)]
 struct Checked {
     under_way: usize,
+    /// Whether somebody fell over a batch, so that it was not checked.
+    lost: bool,
     findings: Findings,
 }
 
@@ -89,14 +91,16 @@ impl Checking {
     /// Hands out a batch to be checked.
     pub fn begin(&self, signatures: Signatures) -> Job<'_> {
         self.lock().under_way += 1;
-        Job { checking: self, signatures }
+        Job { checking: self, signatures, done: false }
     }
 
-    /// Waits until every batch handed out is checked, and answers what was found since the last time.
-    pub fn wait(&self) -> Findings {
+    /// Waits until every batch handed out is checked, and answers what was found since the last time; none if a
+    /// batch was not checked to its end.
+    pub fn wait(&self) -> Option<Findings> {
         let checked = self.lock();
         let mut checked = self.done.wait_while(checked, |checked| checked.under_way > 0).unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut checked.findings)
+        let findings = std::mem::take(&mut checked.findings);
+        (!checked.lost).then_some(findings)
     }
 }
 
@@ -104,21 +108,26 @@ impl Checking {
 pub struct Job<'a> {
     checking: &'a Checking,
     signatures: Signatures,
+    done: bool,
 }
 
 impl Job<'_> {
     /// Checks it.
-    pub fn run(self, source: &str) {
+    pub fn run(mut self, source: &str) {
         let mut found = Findings::of(source);
         self.signatures.check(&mut found);
         self.checking.lock().findings.extend(found);
+        self.done = true;
     }
 }
 
 impl Drop for Job<'_> {
     /// Whatever became of it: nobody waits for ever.
     fn drop(&mut self) {
-        self.checking.lock().under_way -= 1;
+        let mut checked = self.checking.lock();
+        checked.under_way -= 1;
+        checked.lost |= !self.done;
+        drop(checked);
         self.checking.done.notify_all();
     }
 }
@@ -164,9 +173,12 @@ mod tests {
             some.queue(7, &signed(7, true));
             let job = checking.begin(some);
             scope.spawn(move || job.run("a"));
-            assert_eq!(named(checking.wait()), [(Some(7), true)]);
+            assert_eq!(named(checking.wait().unwrap()), [(Some(7), true)]);
         });
-        assert!(checking.wait().is_empty());
+        assert!(checking.wait().unwrap().is_empty());
+        // One that nobody ran is not passed over.
+        drop(checking.begin(Signatures::default()));
+        assert!(checking.wait().is_none());
         let mut found = Findings::of("a");
         all.check_wide("a", &mut found);
         assert_eq!(named(found), [(Some(5), true)]);

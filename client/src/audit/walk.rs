@@ -147,7 +147,7 @@ pub fn walk(source: &dyn Source, size: u64, plan: Plan<'_>, advance: &Advance<'_
         return Err(ReadError::Unreachable(why));
     }
     std::mem::take(&mut walk.signatures).check_wide(source.name(), &mut walk.out.findings);
-    walk.out.findings.extend(checking.wait());
+    walk.out.findings.extend(checking.wait().unwrap_or_default());
     walk.end(size, read)
 }
 
@@ -204,7 +204,11 @@ impl<'a> Walk<'a> {
         let Some((keep, bound)) = self.plan.keep.filter(|(keep, _)| keep.is_due()) else { return true };
         // What is kept is checked: nobody will look at these records again.
         std::mem::take(&mut self.signatures).check(&mut self.out.findings);
-        self.out.findings.extend(self.checking.wait());
+        let Some(checked) = self.checking.wait() else {
+            self.broken_off = Some("signatures could not be checked".into());
+            return false;
+        };
+        self.out.findings.extend(checked);
         let progress = Progress {
             next: self.next,
             records: self.out.records,

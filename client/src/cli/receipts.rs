@@ -8,14 +8,14 @@ use crate::clock::{now_ms, read_length, show_day, show_length, show_ms};
 use crate::error::{ClientError, Exit};
 use crate::files::read_at_most;
 use crate::receipt::document::write_file;
-use crate::receipt::{Document, Form, Freshness, ReceiptCheck, Registered, RestsOn, StatusVerdict, Verdict, disclose};
+use crate::receipt::{AHEAD_MS, Document, Form, Freshness, ReceiptCheck, Registered, RestsOn, StatusVerdict, Verdict, disclose};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use vermilion_crypto::{SigningKey, sha256};
 use vermilion_ledger::Trust;
-use vermilion_proto::ReceiptRequest;
+use vermilion_proto::{LicenceItem, ReceiptRequest};
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::reason::Reason;
 
@@ -43,7 +43,7 @@ pub enum ReceiptVerb {
         after_help = "Example:\n  vermilion use ID … --json > use.json\n  vermilion receipt disclose licence.vmr --from use.json --fields address --out shown.vmr"
     )]
     Disclose(Disclose),
-    /// Check receipts without any network: exit 0 if everything holds, 1 if not, 2 unreadable file, 5 too old, 6 not valid
+    /// Check receipts without any network: exit 0 if everything holds, 1 if not, 2 a file that cannot be opened, 5 too old, 6 not valid
     #[command(after_help = "Example:\n  vermilion receipt check licence.vmr --trust trust.json --max-age 24h\n\n\
         Says by itself each: genuine (the record is in the ledger), issued by (the unit signed it, by keys that are its own as they are\n\
         pinned, as records register them, or as the nodes say), unaltered, the status as of when, cosigned by which nodes, how old.\n\
@@ -161,10 +161,15 @@ async fn get(context: &Context, args: Get) -> Result<Exit, ClientError> {
         (_, Some(unit)) => Some(client.asker(Some(unit))?),
         _ => Some(asker_for(&client, &request.identifier)?),
     };
+    let asked_ms = now_ms();
     if let (true, Some(asker)) = (args.fresh, &asker) {
         request.at_least_size = client.connection.commit_at_leader(asker).await?;
     }
     let got = ask(&client, request, asker.as_ref(), args.form, &trust).await?;
+    // How large the ledger was one node alone has said.
+    if args.fresh && got.checked.as_of_ms().is_none_or(|at| at.saturating_add(AHEAD_MS) < asked_ms) {
+        return Err(ClientError::BadAnswer("the receipt is older than the question".into()));
+    }
     let (bytes, document) = match fields {
         None => (got.bytes, got.document),
         Some(fields) => {
@@ -206,6 +211,7 @@ async fn ask(
             return Err(ClientError::BadAnswer("the receipt is older than what was asked for".into()));
         }
         let checked = document.check(trust);
+        is_asked(&request, &document, &checked).map_err(|why| ClientError::BadAnswer(why.into()))?;
         if checked.lacks().is_none() {
             return Ok(Got { bytes, document, checked });
         }
@@ -216,6 +222,21 @@ async fn ask(
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Whether a receipt is of what was asked for. A personal identifier does not stand in it.
+fn is_asked(request: &ReceiptRequest, document: &Document, checked: &ReceiptCheck) -> Result<(), &'static str> {
+    let command = checked.command.is_some_and(|id| id.as_slice() == request.command_id);
+    let asked = Identifier::parse(&request.identifier).ok();
+    let asked = asked.as_ref().map_or(request.identifier.as_str(), Identifier::as_str);
+    let item = |item: &LicenceItem| item.identifier.is_empty() || item.identifier == asked;
+    if (!request.command_id.is_empty() && !command) || (!request.identifier.is_empty() && !checked.item.as_ref().is_some_and(item)) {
+        return Err("the receipt is of something else");
+    }
+    if request.registrations && document.receipt.registrations.is_empty() {
+        return Err("the registrations that were asked for are not in the receipt");
+    }
+    Ok(())
 }
 
 /// The key of the issuing unit, which may ask for the status, or else any.
@@ -267,13 +288,15 @@ fn written(context: &Context, out: &Path, bytes: &[u8], document: &Document, che
 fn coverage(checked: &ReceiptCheck) -> (Exit, Value, String) {
     let ((nodes, outside), policy) = (checked.cosigned(), checked.trust.policy());
     let covered = checked.genuine.is_ok();
+    // A receipt of a refusal holds for what it is: nothing was issued.
+    let wrong = checked.item.is_some().then(|| checked.failure()).flatten();
     let value = json!({
         "covered": covered,
         "cosigned": nodes,
         "needed": checked.quorum,
         "cosigned_outside": outside,
         "needed_outside": policy.outside_need,
-        "why": checked.genuine.as_ref().err(),
+        "why": checked.genuine.as_ref().err().map(String::as_str).or(wrong),
     });
     let mut text = format!("\n  见证 cosigned by {nodes} of the {} witnesses needed", checked.quorum);
     if policy.outside_need > 0 {
@@ -281,7 +304,13 @@ fn coverage(checked: &ReceiptCheck) -> (Exit, Value, String) {
     }
     let why = checked.genuine.as_ref().err().map(String::as_str).unwrap_or_default();
     let exit = match (covered, checked.lacks()) {
-        (true, _) => Exit::Yes,
+        (true, _) => match wrong {
+            None => Exit::Yes,
+            Some(wrong) => {
+                text += &format!("\n  ✗ 凭证不成立 It is written, and does not hold: {wrong}");
+                Exit::No
+            }
+        },
         (false, Some(_)) => {
             text += &format!(
                 "\n  ✗ 见证不足,凭证尚不成立 It is written, and does not hold yet: {why}\n    \

@@ -24,7 +24,7 @@ use vermilion_registry::stored::{open_behind, record_parts, status_index};
 use vermilion_registry::{days, endorsement};
 
 /// How far a time may lie ahead of the clock here, in milliseconds: clocks differ.
-const AHEAD_MS: u64 = 300_000;
+pub(crate) const AHEAD_MS: u64 = 300_000;
 /// What is said of a command that is for another ledger than the one that is pinned.
 const OTHER_LEDGER: &str = "The command is for another ledger.";
 
@@ -134,6 +134,17 @@ impl ReceiptCheck {
     #[must_use]
     pub fn holds(&self) -> bool {
         self.genuine.is_ok() && self.issued.is_ok() && self.unaltered.is_ok() && !matches!(self.status, StatusVerdict::Refused(_))
+    }
+
+    /// The first answer that is no, in words.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        let status = match &self.status {
+            StatusVerdict::Refused(why) => Some(why.as_str()),
+            _ => None,
+        };
+        let answers = [&self.genuine, &self.issued, &self.unaltered].into_iter();
+        answers.filter_map(|answer| answer.as_ref().err()).map(String::as_str).next().or(status)
     }
 
     /// What the checkpoint lacks of what is trusted to be enough, where all that is there holds: it may come yet.
@@ -366,8 +377,8 @@ pub fn check(receipt: &Receipt, trust: &Trust) -> ReceiptCheck {
             out.posts = head.signers.iter().map(|s| s.post.clone()).collect();
             out.signers = opened.signed.keys.iter().map(|key| key.0).collect();
             let pinned = trust.policy().units.get(&head.unit);
-            out.unit_pinned = pinned.is_some();
             let foreign = pinned.and_then(|pinned| out.signers.iter().find(|key| !pinned.iter().any(|one| one.0 == **key))).copied();
+            out.unit_pinned = pinned.is_some() && foreign.is_none() && !out.signers.is_empty();
             let registered = match &out.checkpoint {
                 _ if receipt.registrations.is_empty() => Ok(Vec::new()),
                 Some(checkpoint) if out.genuine.is_ok() => {

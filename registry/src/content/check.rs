@@ -51,8 +51,9 @@ pub(super) fn check(row: &Row, rules: Option<&TypeRules>) -> Result<Checked, Ref
     if rules.is_some_and(|rules| rules.code() != row.type_code) {
         return Err(Refusal::new(Reason::UnknownType, "these are another type's rules"));
     }
-    // Whoever reads a licence takes it for what it is called, and its type is called so on the ledger.
-    if rules.is_some_and(|rules| rules.name() != row.name) {
+    // Whoever reads a licence takes it for what it is called, and its type is called so on the ledger; what is
+    // older bears the name of its time.
+    if row.origin == RowOrigin::New && rules.is_some_and(|rules| rules.name() != row.name) {
         return Err(schema("certificateName is not the name of the type"));
     }
     let Dates { issued, issued_on, effective_from, expires_on } = check_dates(row, identifier.version(), rules)?;
