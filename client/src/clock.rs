@@ -1,6 +1,6 @@
 //! The clock: the only place of this crate that reads it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use vermilion_registry::codes::dates;
 
@@ -10,6 +10,12 @@ pub const DAY_MS: u64 = 24 * 3600 * 1000;
 /// The longest time that anybody is asked to wait, in seconds: a year. More is a slip of the keyboard, and an instant that lies
 /// too far ahead cannot be told.
 pub const LONGEST_WAIT_S: u64 = 365 * 24 * 3600;
+
+/// When patience ends that begins now: none lasts longer than [`LONGEST_WAIT_S`].
+#[must_use]
+pub fn until(patience: Duration) -> Instant {
+    Instant::now() + patience.min(Duration::from_secs(LONGEST_WAIT_S))
+}
 
 /// Now, in Unix milliseconds.
 #[must_use]

@@ -6,7 +6,7 @@
 //! and not answered is *unknown*, never failed: the same bytes go out again under the same id until
 //! there is an answer or patience ends.
 
-use crate::clock::{LONGEST_WAIT_S, now_ms};
+use crate::clock::{now_ms, until};
 use crate::command::Prepared;
 use crate::config::NodeEntry;
 use crate::error::{ClientError, is_passing, refusal_of};
@@ -32,8 +32,6 @@ const MAX_MESSAGE: usize = 9 << 20;
 const EXCHANGE: Duration = Duration::from_secs(20);
 /// How long a node that did not answer is left alone.
 const REST_MS: u64 = 2_000;
-/// The longest patience: what is set beyond is taken for this.
-pub const LONGEST_PATIENCE: Duration = Duration::from_secs(LONGEST_WAIT_S);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a request token is used again: well within its minute.
@@ -477,7 +475,7 @@ struct Attempts {
 
 impl Attempts {
     fn new(patience: Duration) -> Self {
-        Self { until: Instant::now() + patience.min(LONGEST_PATIENCE), pause: Duration::from_millis(25) }
+        Self { until: until(patience), pause: Duration::from_millis(25) }
     }
 
     async fn pause(&mut self) -> bool {
@@ -549,8 +547,9 @@ mod tests {
 
     #[test]
     fn no_patience_is_too_long_to_begin_with() {
-        for patience in [LONGEST_PATIENCE, Duration::from_secs(u64::MAX), Duration::MAX] {
-            assert!(Attempts::new(patience).until > Instant::now() + LONGEST_PATIENCE / 2);
+        let longest = Duration::from_secs(crate::clock::LONGEST_WAIT_S);
+        for patience in [longest, Duration::from_secs(u64::MAX), Duration::MAX] {
+            assert!(Attempts::new(patience).until > Instant::now() + longest / 2);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Questions to the nodes. Answers are linearizable: as new as the moment of asking.
 
 use crate::client::Client;
+use crate::clock;
 use crate::connection::{Answer, Connection, Recorded, refusal_of_number, whole_message};
 use crate::error::{ClientError, is_passing, refusal_of};
 use crate::types::Types;
@@ -80,7 +81,7 @@ impl Connection {
         request: &LicenceStatusRequest,
         asker: Option<&SigningKey>,
     ) -> Result<LicenceStatusReply, ClientError> {
-        let until = Instant::now() + self.ask_patience;
+        let until = clock::until(self.ask_patience);
         loop {
             let reply = self
                 .ask(|mut node| {
@@ -204,7 +205,7 @@ impl Connection {
             0 => self.ask_patience,
             wait_ms => self.ask_patience.min(Duration::from_millis(wait_ms.into())),
         };
-        let (until, request) = (Instant::now() + most, request.clone());
+        let (until, request) = (clock::until(most), request.clone());
         move || {
             let left = until.saturating_duration_since(Instant::now()).as_millis();
             // Not 0: that stands for as long as the node likes.

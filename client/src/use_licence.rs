@@ -5,9 +5,9 @@
 //! the ledger is the node's word until a receipt proves it.
 
 use crate::client::Client;
-use crate::clock::now_ms;
+use crate::clock::{now_ms, until};
 use crate::command::{Draft, Prepared};
-use crate::connection::{LONGEST_PATIENCE, Recorded, refusal_of_number};
+use crate::connection::{Recorded, refusal_of_number};
 use crate::error::ClientError;
 use crate::signer::Signatory;
 use crate::vault::VaultSession;
@@ -182,7 +182,7 @@ impl UseDesk {
     pub async fn send(&self, client: &Client, prepared: &PreparedUse) -> Result<UseAnswer, ClientError> {
         let connection = &client.connection;
         let id = prepared.prepared.id;
-        let until = Instant::now() + connection.submit_patience.min(LONGEST_PATIENCE);
+        let until = until(connection.submit_patience);
         let request = SubmitRequest { tag: 0, submission: prepared.prepared.submission.clone() };
         loop {
             let asked = connection

@@ -1,6 +1,7 @@
 //! What is printed of others' texts cannot hide what is printed: it neither moves the cursor, nor turns the direction of
 //! writing, nor begins a line of its own.
 
+use serde_json::Value;
 use std::borrow::Cow;
 
 /// Control characters, and those that turn the direction of writing or end a line.
@@ -12,6 +13,11 @@ fn hides(c: char) -> bool {
 /// JSON writes it. Line feeds stay: what others say goes into the lines by way of [`one_line`].
 pub(crate) fn visible(lines: &str, json: bool) -> Cow<'_, str> {
     shown(lines, json, |c| c != '\n' && hides(c))
+}
+
+/// JSON on one line, what hides written as JSON writes it.
+pub(crate) fn json_line(value: &Value) -> String {
+    visible(&value.to_string(), true).into_owned()
 }
 
 /// A text of others that stands within a line, for people: it cannot begin a line that would pass for one of ours.
@@ -37,7 +43,7 @@ fn shown(text: &str, json: bool, hides: impl Fn(char) -> bool) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     #[test]
     fn nothing_that_is_shown_can_hide_what_is_shown() {

@@ -7,7 +7,7 @@ use super::{
     Advance, CannotRead, Directory, Keep, NodeSource, Options, ReadError, Report, Source, Stage, TrustFile, Unopened, WatchArgs, audit,
     audit_tiles, read_genesis_file, watching,
 };
-use crate::visible::{one_line, visible};
+use crate::visible::{json_line, one_line};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -224,7 +224,7 @@ fn addresses(args: &AuditArgs, access: &Access) -> Result<Vec<String>, String> {
 }
 
 fn tell(report: &Report, json: bool, out: &mut (dyn Write + Send)) -> u8 {
-    let text = if json { visible(&report.to_json().to_string(), true).into_owned() } else { report.to_text() };
+    let text = if json { json_line(&report.to_json()) } else { report.to_text() };
     match line(out, &text) {
         // An answer that nobody got is none.
         Err(error) => fail(json, CANNOT_READ, &unwritten(&error)),
@@ -255,7 +255,7 @@ pub(super) fn complain(json: bool, code: &str, why: &str) {
 }
 
 pub(super) fn complaint(json: bool, code: &str, why: &str) -> String {
-    if json { visible(&json!({"error": code, "message": why}).to_string(), true).into_owned() } else { format!("audit: {}", one_line(why)) }
+    if json { json_line(&json!({"error": code, "message": why})) } else { format!("audit: {}", one_line(why)) }
 }
 
 /// A bar on standard error, hidden when that is no terminal.

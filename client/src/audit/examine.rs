@@ -287,7 +287,8 @@ pub fn unreadable(findings: &mut Findings, seq: u64, why: &str) {
     );
 }
 
-fn envelope_finding(findings: &mut Findings, seq: u64, error: &EnvelopeError) {
+/// Notes what is wrong with an envelope.
+pub fn envelope_finding(findings: &mut Findings, seq: u64, error: &EnvelopeError) {
     match error {
         EnvelopeError::BadSignature(n) => findings.add(
             Code::SignatureBad,

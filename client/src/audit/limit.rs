@@ -15,38 +15,47 @@ const SIZES: [usize; 9] = [16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
 pub struct Limit {
     /// Signatures a second, all cores.
     pub rate: f64,
-    /// Envelopes in a batch at that rate.
+    /// The size of a batch at that rate: envelopes, or whatever was counted.
     pub batch: usize,
 }
 
-/// Measures batch checks of the signatures of these encoded `StoredRecord`s at several batch sizes on all cores. Opening
-/// the envelopes is not counted. None if they hold no signature, or one that does not hold.
+/// The envelopes of these encoded `StoredRecord`s, opened.
 #[must_use]
-pub fn signature_limit(records: &[Vec<u8>]) -> Option<Limit> {
+pub fn opened(records: &[Vec<u8>]) -> Vec<Opened> {
     let open = |stored: &Vec<u8>| {
         let record = RecordView::parse(StoredView::parse(stored).ok()?.record).ok()?;
         vermilion_identity::open(record.envelope).ok()
     };
-    let opened: Vec<Opened> = records.par_iter().filter_map(open).collect();
-    let signatures: usize = opened.iter().map(|o| o.signed.keys.len()).sum();
-    if signatures == 0 {
-        return None;
-    }
+    records.par_iter().filter_map(open).collect()
+}
+
+/// The best rate at which so many signatures are checked in batches of these sizes. None if there is none, or one that does
+/// not hold.
+pub fn best_limit(signatures: usize, sizes: &[usize], hold: impl Fn(usize) -> bool) -> Option<Limit> {
     let mut best: Option<Limit> = None;
-    for batch in SIZES {
+    for batch in sizes {
         let begun = Instant::now();
-        let hold = opened.par_chunks(batch).all(|envelopes| {
-            let mut batch = Batch::new();
-            envelopes.iter().for_each(|envelope| envelope.signed.queue(&mut batch));
-            batch.verify().is_ok()
-        });
-        let rate = signatures as f64 / begun.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
-        if !hold {
+        if signatures == 0 || !hold(*batch) {
             return None;
         }
+        let rate = signatures as f64 / begun.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
         if best.is_none_or(|best| rate > best.rate) {
-            best = Some(Limit { rate, batch });
+            best = Some(Limit { rate, batch: *batch });
         }
     }
     best
+}
+
+/// Measures batch checks of the signatures of these envelopes at several batch sizes on all cores. None if they hold no
+/// signature, or one that does not hold.
+#[must_use]
+pub fn signature_limit(opened: &[Opened]) -> Option<Limit> {
+    let signatures = opened.iter().map(|o| o.signed.keys.len()).sum();
+    best_limit(signatures, &SIZES, |size| {
+        opened.par_chunks(size).all(|envelopes| {
+            let mut batch = Batch::new();
+            envelopes.iter().for_each(|envelope| envelope.signed.queue(&mut batch));
+            batch.verify().is_ok()
+        })
+    })
 }

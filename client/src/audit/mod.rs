@@ -52,7 +52,7 @@ mod web;
 pub use alarm::{Alarm, Kind, Standing, metrics};
 pub use cli::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE, run};
 pub use finding::{Code, Finding, LISTED, Severity};
-pub use limit::{Limit, signature_limit};
+pub use limit::{Limit, best_limit, opened, signature_limit};
 pub use node::{MakeToken, NodeSource};
 pub use report::Report;
 pub use resume::Keep;

@@ -1,11 +1,12 @@
 //! The signatures of a walk. They are gathered over many chunks: checked by the thousands they cost half
 //! of what they cost one by one, whereas a chunk should be small enough to lie in a core's own cache.
 
-use super::finding::{Code, Findings};
+use super::examine::envelope_finding;
+use super::finding::Findings;
 use rayon::prelude::*;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use vermilion_crypto::batch::Batch;
-use vermilion_identity::Signed;
+use vermilion_identity::{EnvelopeError, Signed};
 
 /// As many as are checked together.
 pub const BATCH: usize = 8192;
@@ -40,12 +41,7 @@ impl Signatures {
     /// Checks them, and names those that do not hold.
     pub fn check(&self, findings: &mut Findings) {
         for (seq, n) in self.batch.failures().into_iter().filter_map(|at| self.whose.get(at)) {
-            findings.add(
-                Code::SignatureBad,
-                Some(*seq),
-                format!("In record {seq} the signature of signer {} does not hold.", n + 1),
-                format!("第{seq}号记录中第{}位签署人的签名无效。", n + 1),
-            );
+            envelope_finding(findings, *seq, &EnvelopeError::BadSignature(*n));
         }
     }
 

@@ -6,7 +6,7 @@ use super::watch::Watch;
 use super::web::{Believed, Web};
 use super::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE};
 use crate::clock::{LONGEST_WAIT_S, now_ms};
-use crate::visible::visible;
+use crate::visible::json_line;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
@@ -69,7 +69,7 @@ pub async fn run(args: &AuditArgs, json: bool, access: &Access, out: &mut (dyn W
             }
         }
         let said = |alarm: &Alarm| match json {
-            true => visible(&alarm.to_json().to_string(), true).into_owned(),
+            true => json_line(&alarm.to_json()),
             false => alarm.to_text(),
         };
         let told = alarms.iter().try_for_each(|alarm| line(out, &said(alarm)));

@@ -5,7 +5,7 @@ use super::output::Out;
 use crate::client::Client;
 use crate::error::{ClientError, Exit};
 use crate::issue::{IssueOptions, RowReport, Summary, issue_file};
-use crate::visible::visible;
+use crate::visible::json_line;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{BufWriter, IsTerminal as _, Write as _};
@@ -44,7 +44,7 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<Exit, ClientErr
         progress.set_length(of);
         progress.set_position(row.row);
         let line = match out.json {
-            true => Some(visible(&row.json().to_string(), true).into_owned()),
+            true => Some(json_line(&row.json())),
             false => (args.all || row.reason.is_some()).then(|| row.text()),
         };
         if let Some(line) = line.filter(|_| !silent)

@@ -26,6 +26,7 @@ mod licence;
 mod operators;
 mod output;
 mod qr;
+mod receipt_check;
 mod receipts;
 mod report;
 mod trust;

@@ -3,7 +3,7 @@
 use crate::clock::show_ms;
 use crate::connection::Recorded;
 use crate::error::{ClientError, Exit};
-use crate::visible::{one_line, visible};
+use crate::visible::{json_line, one_line, visible};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -53,11 +53,8 @@ impl Out {
     /// An error.
     pub fn error(self, error: &ClientError) {
         let mut err = std::io::stderr().lock();
-        let _ = if self.json {
-            writeln!(err, "{}", visible(&error_json(error).to_string(), true))
-        } else {
-            writeln!(err, "vermilion: {}", error_text(error))
-        };
+        let _ =
+            if self.json { writeln!(err, "{}", json_line(&error_json(error))) } else { writeln!(err, "vermilion: {}", error_text(error)) };
     }
 
     /// Something worth knowing beside the answer; not for scripts.

@@ -226,7 +226,8 @@ pub async fn audit(dir: &Path, testnet: &Testnet, say: &mut dyn FnMut(&str)) -> 
             true
         })
         .map_err(setup)?;
-        let limits = signature_limit(&records).zip(dalek_limit(&records)).ok_or_else(|| setup("no signatures to measure"))?;
+        let opened = audit::opened(&records);
+        let limits = signature_limit(&opened).zip(dalek_limit(&opened)).ok_or_else(|| setup("no signatures to measure"))?;
         Ok::<_, TestnetError>((whole, unsigned, links, limits))
     })
     .await

@@ -1,7 +1,7 @@
 //! How fast an audit is: not a test, run by hand.
 
 use super::sample::{Memoried, Sample, open};
-use crate::audit::{Options, Source, audit, signature_limit};
+use crate::audit::{Options, Source, audit, opened, signature_limit};
 use vermilion_proto::{Message as _, StoredRecord};
 
 /// Processor time of this process so far, in seconds.
@@ -52,7 +52,7 @@ fn audit_speed() {
             continue;
         }
         // Others may be using the machine: the limit is measured before and after.
-        let limit = |_| signature_limit(&some).unwrap().rate;
+        let limit = |_| signature_limit(&opened(&some)).unwrap().rate;
         let (first, before) = (limit(()), cpu());
         let report = audit(&[source], &options, &|_, _, _, _| {}).unwrap();
         let (spent, limit) = (cpu() - before, (first + limit(())) / 2.0);

@@ -1,7 +1,7 @@
 //! Every way of tampering with records and checkpoints has its finding.
 
 use super::sample::{Memoried, START, Sample, found, key, note};
-use crate::audit::{Options, Source, TrustFile, signature_limit};
+use crate::audit::{Options, Source, TrustFile, opened, signature_limit};
 use vermilion_ledger::{Policy, SignedNote, Trust, TrustSettings, Witness, cosign};
 use vermilion_proto::{Envelope, Message as _, StoredRecord};
 use vermilion_registry::pinned;
@@ -329,6 +329,6 @@ fn a_source_that_is_no_ledger() {
 fn the_limit_is_of_good_signatures() {
     let sample = Sample::busy();
     let records: Vec<Vec<u8>> = sample.records.iter().map(StoredRecord::encode_to_vec).collect();
-    assert!(signature_limit(&records).unwrap().rate > 0.0);
-    assert_eq!(signature_limit(&records[..1]), None);
+    assert!(signature_limit(&opened(&records)).unwrap().rate > 0.0);
+    assert_eq!(signature_limit(&opened(&records[..1])), None);
 }
