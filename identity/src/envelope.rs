@@ -1,7 +1,7 @@
 //! The gate's first half: is this a whole, well-formed envelope, signed by all whom it names?
 
 use crate::{Signer, SignerError};
-use vermilion_crypto::{CryptoError, Digest, PublicKey, Signature, SigningKey, batch::Batch, dsse, hash};
+use vermilion_crypto::{CryptoError, Digest, KeyId, PublicKey, Signature, SigningKey, batch::Batch, dsse, hash};
 use vermilion_proto::view::{EnvelopeView, SignatureView};
 use vermilion_proto::{COMMAND_TYPE, CanonicalError, Command, Envelope, Message as _, canonical};
 
@@ -80,16 +80,37 @@ pub fn command_id(payload: &[u8]) -> Digest {
 /// signed, and nobody else; a commitment names its proposing node; a genesis names nobody.
 pub fn open(bytes: &[u8]) -> Result<Opened, EnvelopeError> {
     let envelope = parse(bytes)?;
-    opened(&envelope, command_id(envelope.payload))
+    opened(&envelope, command_id(envelope.payload), &mut KeyIds::default())
 }
 
-/// [`open`] of each of `envelopes`, the commands' ids hashed side by side.
+/// [`open`] of each of `envelopes`: the commands' ids are hashed side by side, and a key's id once.
 #[must_use]
 pub fn open_each(envelopes: &[&[u8]]) -> Vec<Result<Opened, EnvelopeError>> {
     let parsed: Vec<_> = envelopes.iter().map(|bytes| parse(bytes)).collect();
     let payloads: Vec<&[u8]> = parsed.iter().map(|envelope| envelope.as_ref().map_or(&[][..], |envelope| envelope.payload)).collect();
     let ids = hash::derive_each(&hash::CTX_COMMAND_ID, &payloads);
-    parsed.into_iter().zip(ids).map(|(envelope, id)| opened(&envelope?, id)).collect()
+    let mut keys = KeyIds::default();
+    parsed.into_iter().zip(ids).map(|(envelope, id)| opened(&envelope?, id, &mut keys)).collect()
+}
+
+/// Ids of the first few keys that were met: a handful of people sign most of a run of commands.
+#[derive(Default)]
+struct KeyIds(Vec<(PublicKey, KeyId)>);
+
+impl KeyIds {
+    /// Few enough that looking through them costs less than a hash.
+    const MOST: usize = 8;
+
+    fn id(&mut self, key: PublicKey) -> KeyId {
+        if let Some((_, id)) = self.0.iter().find(|(known, _)| *known == key) {
+            return *id;
+        }
+        let id = key.id();
+        if self.0.len() < Self::MOST {
+            self.0.push((key, id));
+        }
+        id
+    }
 }
 
 fn parse(bytes: &[u8]) -> Result<EnvelopeView<'_>, EnvelopeError> {
@@ -100,7 +121,7 @@ fn parse(bytes: &[u8]) -> Result<EnvelopeView<'_>, EnvelopeError> {
     if envelope.payload_type == COMMAND_TYPE { Ok(envelope) } else { Err(EnvelopeError::PayloadType) }
 }
 
-fn opened(envelope: &EnvelopeView<'_>, id: Digest) -> Result<Opened, EnvelopeError> {
+fn opened(envelope: &EnvelopeView<'_>, id: Digest, ids: &mut KeyIds) -> Result<Opened, EnvelopeError> {
     let command: Command = canonical(envelope.payload)?;
     let head = command.head.as_ref().ok_or_else(|| EnvelopeError::Malformed("the command has no head".into()))?;
     if command.body.as_ref().is_none_or(|b| b.of.is_none()) {
@@ -124,7 +145,7 @@ fn opened(envelope: &EnvelopeView<'_>, id: Digest) -> Result<Opened, EnvelopeErr
             return Err(EnvelopeError::Suite(signature.suite));
         }
         let key = PublicKey::from_slice(signature.public_key).map_err(|_| EnvelopeError::BadSignature(n))?;
-        if signature.key_id != signer.key_id || key.id().as_slice() != signer.key_id {
+        if signature.key_id != signer.key_id || ids.id(key).as_slice() != signer.key_id {
             return Err(EnvelopeError::Incomplete(n));
         }
         keys.push(key);
@@ -242,6 +263,22 @@ mod tests {
         let opened = open(&bytes).unwrap();
         assert_eq!(opened.id, id);
         assert_eq!(opened.signed.verify(), Ok(()));
+    }
+
+    /// More keys than are remembered, each used again.
+    #[test]
+    fn opened_together_or_alone_it_is_the_same() {
+        let keys: Vec<SigningKey> = (1..=12).map(|n| SigningKey::from_seed(&[n; 32])).collect();
+        let mut envelopes: Vec<Vec<u8>> =
+            (0..40).map(|n| [&keys[n % 12], &keys[n * 7 % 12]]).map(|two| seal(&command(&two), &two).1).collect();
+        envelopes.push(seal(&command(&[&keys[0]]), &[&keys[1]]).1);
+        envelopes.push(vec![7]);
+        let views: Vec<&[u8]> = envelopes.iter().map(Vec::as_slice).collect();
+        let together = open_each(&views);
+        assert_eq!(together.iter().filter(|opened| opened.is_ok()).count(), 40);
+        for (view, opened) in views.iter().zip(together) {
+            assert_eq!(open(view), opened);
+        }
     }
 
     #[test]

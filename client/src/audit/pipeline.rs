@@ -1,13 +1,14 @@
-//! Three stages: one thread reads, every core examines chunks by themselves, and whoever examined a
-//! chunk takes it when its turn has come: what was made of it is still in that core's cache, and goes
-//! back to where it was allocated. The number of chunks between reading and taking is bounded, and so is
-//! their size. Chunks come back to the reader when they were taken, so that their memory is used again.
+//! Three stages: one thread reads, every core examines chunks by themselves, and chunks are taken one
+//! after the other, in their order. Nobody waits for a turn: who has examined a chunk takes the one whose
+//! turn it is, if nobody else is at that, and else examines the next. So it is mostly the core that examined a
+//! chunk that takes it, with what was made of it still in its cache. The number of chunks between reading and
+//! taking is bounded, and so is their size. Chunks come back to the reader when they were taken, so that
+//! their memory is used again.
 
 use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use vermilion_proto::Bytes;
@@ -100,60 +101,155 @@ pub struct Taken<J> {
     pub beside: Option<J>,
 }
 
-/// The chunks' turns: one is taken after the other, by whoever examined it.
-struct Turns<F> {
-    line: Mutex<Line<F>>,
-    moved: Condvar,
-    /// Tells the reader.
-    stopped: AtomicBool,
-}
-
-struct Line<F> {
-    /// The chunk whose turn it is.
+/// The chunks under way, and who may do what.
+struct Line<T, F> {
+    /// Chunks that the reader may fill.
+    free: Vec<Chunk>,
+    /// Those that are read, with their numbers, in order.
+    read: VecDeque<(u64, Chunk)>,
+    /// Those that are examined and wait for their turn.
+    examined: BTreeMap<u64, (Chunk, thread::Result<T>)>,
+    /// How many are neither free nor with the reader.
+    under_way: usize,
+    /// Whether the reader has ended.
+    ended: bool,
+    /// The number of the chunk whose turn it is.
     next: u64,
-    /// None once told to stop.
+    /// None while somebody takes a chunk.
     take: Option<F>,
+    /// Whether no chunk is to be taken any more.
+    stopped: bool,
     panic: Option<Box<dyn Any + Send>>,
 }
 
-impl<F> Turns<F> {
-    fn line(&self) -> MutexGuard<'_, Line<F>> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+/// What there is to do.
+enum Work<T, F> {
+    Take(F, Chunk, thread::Result<T>),
+    Examine(u64, Chunk),
+}
+
+impl<T, F> Line<T, F> {
+    /// What to do first: a chunk whose turn it is keeps others waiting.
+    fn work(&mut self) -> Option<Work<T, F>> {
+        if self.take.is_some()
+            && let Some((chunk, examined)) = self.examined.remove(&self.next)
+        {
+            return self.take.take().map(|take| Work::Take(take, chunk, examined));
+        }
+        self.read.pop_front().map(|(number, chunk)| Work::Examine(number, chunk))
     }
 
-    /// Waits for a chunk's turn and takes it, unless told to stop before.
-    fn take<T, J>(&self, number: u64, chunk: &Chunk, examined: thread::Result<T>) -> Option<J>
-    where
-        F: FnMut(&Chunk, T) -> Taken<J>,
-    {
-        let mut line = self.line();
-        while line.next != number {
-            line = self.moved.wait(line).unwrap_or_else(PoisonError::into_inner);
-        }
-        line.next += 1;
-        let mut beside = None;
-        if let Some(take) = &mut line.take {
-            // A panic is carried to the caller: the other chunks would wait for this one's turn for ever.
-            match examined.and_then(|examined| catch_unwind(AssertUnwindSafe(|| take(chunk, examined)))) {
-                Ok(taken) => {
-                    beside = taken.beside;
-                    if !taken.go_on {
-                        line.take = None;
-                    }
-                }
-                Err(panic) => line.end_with(panic),
-            }
-        }
-        self.stopped.fetch_or(line.take.is_none(), Ordering::Relaxed);
-        drop(line);
-        self.moved.notify_all();
-        beside
+    fn is_done(&self) -> bool {
+        self.stopped || (self.ended && self.under_way == 0)
+    }
+
+    fn end_with(&mut self, panic: Box<dyn Any + Send>) {
+        self.stopped = true;
+        self.panic.get_or_insert(panic);
     }
 }
 
-impl<F> Line<F> {
-    fn end_with(&mut self, panic: Box<dyn Any + Send>) {
-        (self.take, self.panic) = (None, Some(panic));
+/// The line, and those who wait at it.
+struct Shared<T, F> {
+    line: Mutex<Line<T, F>>,
+    /// There is something to do, or nothing any more.
+    work: Condvar,
+    /// A chunk is free, or no more are wanted.
+    freed: Condvar,
+}
+
+impl<T, F> Shared<T, F> {
+    fn line(&self) -> MutexGuard<'_, Line<T, F>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for something to do; none when all is done.
+    fn work(&self) -> Option<Work<T, F>> {
+        let mut line = self.line();
+        loop {
+            if line.is_done() {
+                return None;
+            }
+            if let Some(work) = line.work() {
+                return Some(work);
+            }
+            line = self.work.wait(line).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits for a chunk to fill; none if no more are wanted. This is where a slow audit slows reading.
+    fn free(&self, from: u64) -> Option<Chunk> {
+        let mut line = self.line();
+        loop {
+            if line.stopped {
+                return None;
+            }
+            if let Some(mut chunk) = line.free.pop() {
+                chunk.clear(from);
+                return Some(chunk);
+            }
+            line = self.freed.wait(line).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The reader has filled a chunk.
+    fn filled(&self, number: u64, chunk: Chunk) {
+        let chunk = chunk.seal();
+        let mut line = self.line();
+        line.under_way += 1;
+        line.read.push_back((number, chunk));
+        drop(line);
+        self.work.notify_one();
+    }
+
+    /// Takes a chunk, and answers what it leaves to do.
+    fn take<J>(&self, mut take: F, chunk: Chunk, examined: thread::Result<T>) -> Option<J>
+    where
+        F: FnMut(&Chunk, T) -> Taken<J>,
+    {
+        // A panic is carried to the caller: the other chunks would wait for this one's turn for ever.
+        let taken = examined.and_then(|examined| catch_unwind(AssertUnwindSafe(|| take(&chunk, examined))));
+        let mut line = self.line();
+        line.next += 1;
+        line.under_way -= 1;
+        line.free.push(chunk);
+        line.take = Some(take);
+        let beside = match taken {
+            Ok(Taken { go_on, beside }) => {
+                line.stopped |= !go_on;
+                beside
+            }
+            Err(panic) => {
+                line.end_with(panic);
+                None
+            }
+        };
+        let all = line.is_done();
+        drop(line);
+        // Another may take the next chunk while this one does what is left; at the end all are to go.
+        if all {
+            self.work.notify_all();
+        } else if beside.is_some() {
+            self.work.notify_one();
+        }
+        self.freed.notify_one();
+        beside
+    }
+
+    fn end_with(&self, panic: Box<dyn Any + Send>) {
+        self.line().end_with(panic);
+        self.work.notify_all();
+        self.freed.notify_one();
+    }
+}
+
+/// However the reader ends, the others do not wait for more.
+struct Reading<'a, T, F>(&'a Shared<T, F>);
+
+impl<T, F> Drop for Reading<'_, T, F> {
+    fn drop(&mut self) {
+        self.0.line().ended = true;
+        self.0.work.notify_all();
     }
 }
 
@@ -161,7 +257,7 @@ impl<F> Line<F> {
 /// hands over one row after the other, in the order of places, and stops when told so. `take` gets
 /// each chunk back with what was made of it, and answers whether to go on; `beside` does the work that
 /// it leaves. `worker` makes what a thread keeps from one chunk to the next.
-pub fn run<W, T, J, R: Send>(
+pub fn run<W, T: Send, J, R: Send>(
     from: u64,
     most: usize,
     read: impl FnOnce(&mut dyn FnMut(u64, &[u8]) -> bool) -> R + Send,
@@ -171,83 +267,74 @@ pub fn run<W, T, J, R: Send>(
     beside: impl Fn(J) + Sync,
 ) -> R {
     let cores = cores();
-    let (permits, permitted) = channel();
-    for _ in 0..cores * CHUNKS_A_CORE {
-        // The receiver lives in the reader, which has not begun.
-        let _ = permits.send(Chunk::default());
-    }
-    let (jobs, queue) = sync_channel::<(u64, Chunk)>(cores * CHUNKS_A_CORE);
-    let queue = Mutex::new(queue);
-    let line = Mutex::new(Line { next: 0, take: Some(take), panic: None });
-    let turns = Turns { line, moved: Condvar::new(), stopped: AtomicBool::new(false) };
+    let line = Line {
+        free: (0..cores * CHUNKS_A_CORE).map(|_| Chunk::default()).collect(),
+        read: VecDeque::new(),
+        examined: BTreeMap::new(),
+        under_way: 0,
+        ended: false,
+        next: 0,
+        take: Some(take),
+        stopped: false,
+        panic: None,
+    };
+    let shared = Shared { line: Mutex::new(line), work: Condvar::new(), freed: Condvar::new() };
     let answer = thread::scope(|scope| {
-        let (queue, worker, examine, beside, turns) = (&queue, &worker, &examine, &beside, &turns);
-        // One more than there are cores: one waits for its turn.
-        for _ in 0..=cores {
-            let permits = permits.clone();
-            scope.spawn(move || {
-                let mut kept = worker();
-                loop {
-                    let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((number, chunk)) = job else { return };
-                    let examined = catch_unwind(AssertUnwindSafe(|| examine(&mut kept, &chunk)));
-                    let left = turns.take(number, &chunk, examined);
-                    // The reader may have ended.
-                    let _ = permits.send(chunk);
-                    if let Some(Err(panic)) = left.map(|left| catch_unwind(AssertUnwindSafe(|| beside(left)))) {
-                        turns.line().end_with(panic);
+        let (worker, examine, beside, shared) = (&worker, &examine, &beside, &shared);
+        let work = move || {
+            let mut kept = worker();
+            while let Some(work) = shared.work() {
+                match work {
+                    Work::Examine(number, chunk) => {
+                        let examined = catch_unwind(AssertUnwindSafe(|| examine(&mut kept, &chunk)));
+                        shared.line().examined.insert(number, (chunk, examined));
+                    }
+                    Work::Take(take, chunk, examined) => {
+                        if let Some(left) = shared.take(take, chunk, examined) {
+                            beside(left);
+                        }
                     }
                 }
-            });
+            }
+        };
+        for _ in 0..cores {
+            scope.spawn(move || catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| shared.end_with(panic)));
         }
-        drop(permits);
         let reader = scope.spawn(move || {
+            let reading = Reading(shared);
             let mut number = 0;
             let mut current: Option<Chunk> = None;
             let mut next = from;
             let mut give = |place: u64, row: &[u8]| {
-                let mut chunk = match current.take() {
-                    Some(chunk) => chunk,
-                    // A chunk comes back for each that was taken: this is where a slow audit slows reading.
-                    None => match permitted.recv() {
-                        Ok(mut chunk) if !turns.stopped.load(Ordering::Relaxed) => {
-                            chunk.clear(next);
-                            chunk
-                        }
-                        _ => return false,
-                    },
-                };
+                let Some(mut chunk) = current.take().or_else(|| shared.free(next)) else { return false };
                 next = place.saturating_add(1);
-                if !chunk.push(place, row, most) {
+                if chunk.push(place, row, most) {
+                    shared.filled(number, chunk);
+                    number += 1;
+                } else {
                     current = Some(chunk);
-                    return true;
                 }
-                number += 1;
-                jobs.send((number - 1, chunk.seal())).is_ok()
+                true
             };
             let answer = read(&mut give);
             // There is always a last chunk, if only an empty one.
-            let rest = current.take().or_else(|| {
-                let mut chunk: Chunk = permitted.recv().ok()?;
-                chunk.clear(next);
-                Some(chunk)
-            });
-            if let Some(mut chunk) = rest {
+            if let Some(mut chunk) = current.take().or_else(|| shared.free(next)) {
                 chunk.last = true;
-                let _ = jobs.send((number, chunk.seal()));
+                shared.filled(number, chunk);
             }
+            drop(reading);
             answer
         });
         reader.join()
     });
-    let line = turns.line.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let line = shared.line.into_inner().unwrap_or_else(PoisonError::into_inner);
     line.panic.map_or(answer, Err).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[allow(clippy::type_complexity)] // A reader of records is what the pipeline takes.
     fn read(count: u64) -> impl FnOnce(&mut dyn FnMut(u64, &[u8]) -> bool) -> u64 + Send {
