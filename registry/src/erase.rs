@@ -38,8 +38,8 @@ pub struct Ground {
     pub of_persons: bool,
 }
 
-/// The ground that stands above retention and dispute.
-const COURT: &str = "court-decision";
+/// The ground that stands above retention and dispute, and above a court's freeze.
+pub(crate) const COURT: &str = "court-decision";
 
 /// The grounds for an erasure. A court's decision may be about anybody's content.
 pub const GROUNDS: [Ground; 5] = [

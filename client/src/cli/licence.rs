@@ -57,6 +57,12 @@ pub enum LicenceVerb {
         /// A correction's objection: the id of its command, in hex
         #[arg(long, value_name = "HEX")]
         objection: Option<String>,
+        /// The reason's code: court-decision, for other holders of what a court has frozen
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// The legal basis; may be given several times
+        #[arg(long)]
+        basis: Vec<String>,
     },
     /// Erase a licence's content from the vault; digests and status stay
     #[command(
@@ -142,12 +148,13 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
             let recorded = context.client()?.change_status(&args.grounds.identifier, &args.to, effective, &args.grounds.grounds()).await?;
             Ok(context.out.recorded("已变更 changed", &recorded))
         }
-        LicenceVerb::Supersede { file, because, objection } => {
+        LicenceVerb::Supersede { file, because, objection, reason, basis } => {
             let line = std::fs::read_to_string(&file).map_err(|e| ClientError::file(&file, e))?;
             let objection = objection.map(|o| unhex::<32>(&o, "the objection's id")).transpose()?;
             // Some editors begin a file with a byte order mark.
             let line = line.trim_start_matches('\u{feff}');
-            let recorded = context.client()?.supersede(line, &because, objection.as_ref()).await?;
+            let grounds = Grounds { reason, legal_basis: basis, ..Grounds::default() };
+            let recorded = context.client()?.supersede(line, &because, objection.as_ref(), &grounds).await?;
             Ok(context.out.recorded("已更新 superseded", &recorded))
         }
         LicenceVerb::Erase { grounds: args, archive_receipt, evidence, withdraw } => {
