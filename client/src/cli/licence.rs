@@ -30,7 +30,8 @@ pub enum LicenceVerb {
         /// The licence's identifier
         identifier: String,
     },
-    /// Ask a licence's status, where it is public; else make a `verify`. Exit 0 if it is valid, 1 if not
+    /// Ask a licence's status, where it is public; else make a `verify`. Exit 0 if it is valid, 1 if not. Asked openly it is told
+    /// without objections and judicial freezes: `show` has them
     Status {
         /// The licence's identifier
         identifier: String,
@@ -68,10 +69,11 @@ pub enum LicenceVerb {
     #[command(
         after_help = "Example:\n  vermilion licence erase ID --reason court-decision --basis 个人信息保护法第四十七条 --evidence judgment.pdf\n\n\
         Without --archive-receipt it is an erasure, which needs evidence and one of these reasons:\n  \
-        purpose-over person-request consent-withdrawn   natural persons' licences that are over; until their retention has\n  \
-        \x20                                               passed it waits: the content is kept and not used; erase again then\n  \
-        unlawful-processing                             natural persons' licences, at once\n  \
-        court-decision                                  at once\n\
+        purpose-over person-request     natural persons' licences that are over; until their retention has\n  \
+        retention-over                  passed it waits: the content is kept and not used; erase again then\n  \
+        consent-withdrawn\n  \
+        unlawful-processing             natural persons' licences, at once\n  \
+        court-decision                  at once\n\
         With it it is destruction, by the city's managing unit, of a licence that is over and whose retention has passed."
     )]
     Erase {
