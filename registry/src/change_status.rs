@@ -52,7 +52,7 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
         _ => {
             let to = check_transition(view, head, before, &body.to)?;
             if to == State::TransferredOut {
-                check_not_frozen_by_court(head, old.flags, "its place")?;
+                check_not_frozen_by_court(head, old.flags, "transferred")?;
             }
             next.state = u32::from(to.number());
             next.state_before = old.state;
@@ -116,7 +116,7 @@ pub(crate) fn check_not_frozen_by_court(head: &Head, flags: u32, what: &str) -> 
         return Ok(());
     }
     let flag = Flag::JudicialFreeze.name();
-    refuse(Reason::TransitionNotAllowed, format!("the licence is marked {flag}: {what} changes only for: {}", erase::COURT))
+    refuse(Reason::TransitionNotAllowed, format!("the licence is marked {flag}: {what} only for: {}", erase::COURT))
 }
 
 /// Posts that the transition asks for besides what every such command needs.

@@ -56,7 +56,7 @@ pub(crate) fn supersede(view: &View<'_>, acting: &Unit, head: &Head, checked: &C
     };
     change_status::check_posts(rule, head)?;
     if tags(item.holders.iter().map(|h| &h.tag)) != tags(&old.holders) {
-        change_status::check_not_frozen_by_court(head, old.flags, "its holders")?;
+        change_status::check_not_frozen_by_court(head, old.flags, "other holders")?;
         if SAME_HOLDERS.contains(&item.superseded_because.as_str()) {
             return refuse(Reason::HolderChanged, "holders");
         }
