@@ -18,9 +18,9 @@ use vermilion_proto::{
     Act, Authority, CommandState, Delivery, DisclosedContent, LicenceItem, LicenceRef, Mode, SealedContent, StatusAnswer, SubmitReply,
     SubmitRequest, Use, UseReply, body::Of, canonical,
 };
-use vermilion_registry::Kind;
 use vermilion_registry::content::Disclosure;
 use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::{Kind, check_words};
 
 /// Binds sealed content to its use.
 const SEAL_INFO: &[u8] = b"vermilion use v1 ";
@@ -173,6 +173,7 @@ impl UseDesk {
             result_retention_years: request.retention_years,
             ..Use::default()
         };
+        check_words(&body)?;
         let prepared = draft.sign(&self.ledger_id, Of::Use(body), &self.signers)?;
         Ok(PreparedUse { prepared, recipient, licences: request.licences.clone() })
     }
@@ -351,6 +352,16 @@ mod tests {
         for request in missing {
             let error = desk().prepare(&request).err().unwrap();
             assert_eq!(error.refusal().map(|r| r.reason), Some(Reason::PurposeMissing));
+        }
+        let number = "440303188001010011";
+        let personal = [
+            UseRequest { service_item: format!("为{number}开户"), ..request() },
+            UseRequest { consent_id: number.into(), ..request() },
+            UseRequest { fields: vec!["张三".into()], ..request() },
+        ];
+        for request in personal {
+            let error = desk().prepare(&request).err().unwrap();
+            assert_eq!(error.refusal().map(|r| r.reason), Some(Reason::FieldForm));
         }
     }
 

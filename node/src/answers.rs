@@ -59,7 +59,9 @@ impl Node {
     fn licence_status_now(&self, request: &LicenceStatusRequest, asker: Option<&OperatorState>) -> Result<StatusAnswer, Refusal> {
         let kv = self.store.state_snapshot();
         let (named, _) = self.askable(&kv, request, asker)?;
-        query::status(&kv, &named, now_ms()).map_err(|e| internal(&e))
+        let now = now_ms();
+        let answer = if asker.is_some() { query::status(&kv, &named, now) } else { query::public_status(&kv, &named, now) };
+        answer.map_err(|e| internal(&e))
     }
 
     /// The licence whose status is asked for, if the asker may know it.

@@ -9,7 +9,7 @@ use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::content::{TypeRules, check_content, check_texts};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::Submitted;
-use vermilion_registry::{Kv, check_codes, query, vault};
+use vermilion_registry::{Kv, check_codes, check_words, query, vault};
 use zeroize::Zeroizing;
 
 /// Command keys remembered: a client may use one wrapped key for many commands.
@@ -130,6 +130,7 @@ impl Opener {
             Some(Of::Use(of)) => Some(of),
             _ => None,
         };
+        used.map_or(Ok(()), check_words)?;
         // Used for duties alone, and each use says for which: refused by the rules it would stand in a record.
         if let Some(of) = used
             && (of.service_item.trim().is_empty()

@@ -68,7 +68,8 @@ pub struct Status {
     state_zh: String,
     /// With what follows from the dates: `expired`, `not-yet-effective`, or the state.
     shown: String,
-    /// Flags beside the state.
+    /// Flags beside the state: `inspection-due`, `issuer-outage`. Objections and judicial freezes are told to
+    /// units alone.
     flags: Vec<String>,
     /// The last record that the answer takes into account.
     as_of_record: u64,
@@ -139,7 +140,8 @@ struct StatusQuery {
     local: bool,
 }
 
-/// The public status of a licence, where its type allows it.
+/// The public status of a licence, where its type allows it: without objections and judicial freezes, which
+/// are told to units alone.
 #[utoipa::path(get, path = "/v1/licences/{identifier}/status",
     params(("identifier" = String, Path, description = "GB/T 36904 identifier"),
         ("field" = Option<String>, Query, description = "a field that the asker knows, for challenge types"),

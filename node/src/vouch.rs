@@ -12,6 +12,7 @@ use vermilion_proto::{
 };
 use vermilion_registry::query;
 use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::status::Flag;
 use vermilion_registry::stored::receipt_index;
 
 impl WitnessOffice {
@@ -63,7 +64,7 @@ impl Node {
             ledger_id: self.ledger_id.to_vec(),
             identifier: request.identifier.clone(),
             state: found.state,
-            flags: found.flags,
+            flags: if asker.is_some() { found.flags } else { Flag::public(found.flags) },
             effective_from: found.effective_from,
             expires_on: found.expires_on,
             as_of_seq: head.size.saturating_sub(1),

@@ -12,7 +12,7 @@ use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
 use crate::reason::Reason;
-use crate::text::is_unclear;
+use crate::text::{is_field_name, is_unclear};
 use std::collections::BTreeSet;
 use vermilion_proto::{
     FieldClass, FieldRule, Head, IdentifierClass, Implementation, LicenceType, PublicStatus, PublishImplementation, PublishType, Sharing,
@@ -191,6 +191,6 @@ fn are_field_rules<'a>(rules: impl Iterator<Item = &'a FieldRule>) -> bool {
     let mut names = BTreeSet::new();
     rules.into_iter().all(|rule| {
         let class = FieldClass::try_from(rule.class).is_ok_and(|c| c != FieldClass::Unspecified);
-        class && !rule.name.is_empty() && rule.name.len() <= MAX_NAME && rule.mask.len() <= MAX_NAME && names.insert(&rule.name)
+        class && is_field_name(&rule.name) && rule.mask.len() <= MAX_NAME && names.insert(&rule.name)
     })
 }

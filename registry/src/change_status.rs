@@ -1,11 +1,13 @@
 //! Changing a licence's state or flags (002-7 注销; 002-18; 002-19).
 //!
 //! The change names its legal basis and its reason as codes, and takes effect now or in the past
-//! (`effective_ms`, 0 for now): what was recorded when and from when it holds are kept apart.
+//! (`effective_ms`, 0 for now), not before the licence was there: what was recorded when and from when
+//! it holds are kept apart.
 
 use crate::authorisation::require;
 use crate::authority::check_seen_seq;
 use crate::command::Kind;
+use crate::days;
 use crate::decision::{Change, Decision, View};
 use crate::erase;
 use crate::fatal::{Fatal, Stop, refuse};
@@ -33,6 +35,9 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
     if body.effective_ms > view.now_ms {
         return refuse(Reason::EffectiveInFuture, "effective_ms");
     }
+    if is_too_early(body, &old) {
+        return refuse(Reason::EffectiveTooEarly, "effective_ms");
+    }
     if !is_current {
         return refuse(Reason::TransitionNotAllowed, "a superseded version does not change");
     }
@@ -46,6 +51,9 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
         Some(b'+' | b'-') => next.flags = changed_flags(&body.to, old.flags)?,
         _ => {
             let to = check_transition(view, head, before, &body.to)?;
+            if to == State::TransferredOut {
+                check_not_frozen_by_court(head, old.flags, "transferred")?;
+            }
             next.state = u32::from(to.number());
             next.state_before = old.state;
             // What is in force again is used again: an erasure waits for what is over.
@@ -71,6 +79,13 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
     Ok(Decision::of(changes))
 }
 
+/// Nothing holds of a licence before the days on which it was issued and began: that it never was is an
+/// annulment's to say (撤销, 行政许可法第六十九条). Of a licence whose day of issue is unknown nobody can tell.
+fn is_too_early(body: &ChangeStatus, of: &LicenceState) -> bool {
+    let first = of.issued_on.min(of.effective_from);
+    body.effective_ms != 0 && body.to != State::Annulled.name() && days::of(body.effective_ms) < first
+}
+
 fn changed_flags(to: &str, flags: u32) -> Result<u32, Stop> {
     let (sign, name) = to.split_at(1);
     let Some(flag) = Flag::from_name(name) else { return refuse(Reason::TransitionNotAllowed, "there is no such flag") };
@@ -92,6 +107,16 @@ fn check_transition(view: &View<'_>, head: &Head, before: State, to: &str) -> Re
     }
     check_posts(rule, head)?;
     Ok(to)
+}
+
+/// What a court has frozen stays where it is and with whom it is, until the freeze is lifted: only a
+/// court's or an authority's decision moves it.
+pub(crate) fn check_not_frozen_by_court(head: &Head, flags: u32, what: &str) -> Result<(), Stop> {
+    if flags & Flag::JudicialFreeze as u32 == 0 || head.reason == erase::COURT {
+        return Ok(());
+    }
+    let flag = Flag::JudicialFreeze.name();
+    refuse(Reason::TransitionNotAllowed, format!("the licence is marked {flag}: {what} only for: {}", erase::COURT))
 }
 
 /// Posts that the transition asks for besides what every such command needs.

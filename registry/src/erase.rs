@@ -38,13 +38,17 @@ pub struct Ground {
     pub of_persons: bool,
 }
 
-/// The ground that stands above retention and dispute.
-const COURT: &str = "court-decision";
+/// The ground that stands above retention and dispute, and above a court's freeze.
+pub(crate) const COURT: &str = "court-decision";
 
 /// The grounds for an erasure. A court's decision may be about anybody's content.
-pub const GROUNDS: [Ground; 5] = [
+///
+/// A person's request stands in the opening words of the article: who processes without having erased by
+/// himself is asked to.
+pub const GROUNDS: [Ground; 6] = [
     Ground { code: "purpose-over", citation: "个人信息保护法第四十七条第一款第一项", waits: true, of_persons: true },
-    Ground { code: "person-request", citation: "个人信息保护法第四十七条第一款第二项", waits: true, of_persons: true },
+    Ground { code: "person-request", citation: "个人信息保护法第四十七条第一款", waits: true, of_persons: true },
+    Ground { code: "retention-over", citation: "个人信息保护法第四十七条第一款第二项", waits: true, of_persons: true },
     Ground { code: "consent-withdrawn", citation: "个人信息保护法第四十七条第一款第三项", waits: true, of_persons: true },
     Ground {
         code: "unlawful-processing", citation: "个人信息保护法第四十七条第一款第四项", waits: false, of_persons: true

@@ -80,3 +80,4 @@ pub use reason::{Reason, Refusal};
 pub use registry::{Registry, ledger_id};
 pub use rules::RULES_VERSION;
 pub use supersede::REASONS as SUPERSEDE_REASONS;
+pub use use_licences::check_words;

@@ -1,5 +1,5 @@
 //! Policy: numbers and tables of the domain that stand in the ledger, each with the article that
-//! it rests on and the moment from which it holds.
+//! it rests on, or `of this design` where none says it, and the moment from which it holds.
 //!
 //! An entry is in force from its `effective_from`, but never before the block that recorded it: a
 //! policy changes nothing that was decided before. Of the entries of a key that are in force, the
@@ -68,6 +68,8 @@ const fn text(key: &'static str, default: &'static str, citation: &'static str) 
 
 const DUTIES: &str = "002-6;002-25";
 const REVIEWED: &str = "002-7;002-11;002-25";
+/// Cited where no article says it.
+pub(crate) const DESIGN: &str = "of this design";
 
 /// Every known key but the transitions, whose defaults are [`transition::DEFAULTS`].
 pub const TABLE: &[Row] = &[
@@ -84,7 +86,7 @@ pub const TABLE: &[Row] = &[
     text("posts.supersede", "maker+checker", REVIEWED),
     text("posts.erase", "maker+checker|approve+operate+verify", "002-12;002-21;个人信息保护法第四十七条"),
     text("posts.use", "user", "002-14;002-15;002-25"),
-    number("command.lifetime.max", "400", (1, 36_500), "004-11"),
+    number("command.lifetime.max", "400", (1, 36_500), DESIGN),
     number("issue.items.max", "1000", (1, 1000), "002-10"),
     number("issue.ahead.max", "1", (0, 366), "002-10;002-11"),
     number("holders.max", "10", (1, 100), "GB/T 36903"),
@@ -123,7 +125,7 @@ pub const IDENTITY: &[Row] = &[
     number("certificate.days.unit-system", "180", (1, 1_200), "001-13"),
     number("certificate.days.operator", "400", (1, 1_200), "001-13"),
     number("certificate.days.auditor", "400", (1, 1_200), "001-13"),
-    number("admission.report.days", "365", (1, 3_650), "004-17"),
+    number("admission.report.days", "365", (1, 3_650), "004-12;004-17"),
     text(BAN_GRADES, "critical high", "004-20"),
 ];
 
@@ -289,8 +291,6 @@ pub struct Policy {
     pub holders_max: u64,
     /// Licences in one use, at most.
     pub use_licences_max: u64,
-    /// Licences that a search lists, at most.
-    pub use_search_max: u64,
     /// Years from the licence's end before content may be destroyed, at least.
     pub retention_years_min: u32,
     transitions: BTreeMap<(State, State), Transition>,
@@ -361,7 +361,6 @@ impl Policy {
             ahead_max_days: small("issue.ahead.max")?,
             holders_max: number("holders.max")?,
             use_licences_max: number("use.licences.max")?,
-            use_search_max: number("use.search.max")?,
             retention_years_min: small("retention.years.min")?,
             transitions,
         })

@@ -297,6 +297,13 @@ pub fn status(kv: &dyn Kv, named: &Named, now_ms: u64) -> Result<StatusAnswer, F
     })
 }
 
+/// The same for the public, which is told nothing of disputes ([`Flag::is_public`]).
+pub fn public_status(kv: &dyn Kv, named: &Named, now_ms: u64) -> Result<StatusAnswer, Fatal> {
+    let mut answer = status(kv, named, now_ms)?;
+    answer.flags.retain(|name| Flag::from_name(name).is_some_and(Flag::is_public));
+    Ok(answer)
+}
+
 fn all<M: Message + Default>(kv: &dyn Kv, prefix: &[u8]) -> Result<Vec<M>, Fatal> {
     let mut out = Vec::new();
     value::scan(kv, prefix, |_, message: M| {

@@ -151,13 +151,15 @@ impl fmt::Display for State {
     }
 }
 
-/// A flag beside the state. A flag warns; it takes nothing away.
+/// A flag beside the state. A flag warns, and the licence stays in force. A judicial freeze keeps it besides
+/// where it is and with whom it is (`change_status.rs`, `supersede.rs`); it and an objection keep its
+/// content from being erased (`erase.rs`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 #[repr(u32)]
 pub enum Flag {
-    /// 异议处理中 (002-18)
+    /// 异议处理中 (002-18). For units.
     UnderObjection = 1,
-    /// 司法冻结
+    /// 司法冻结: no transfer and no other holder, but by a court's decision. For units.
     JudicialFreeze = 2,
     /// 待年检
     InspectionDue = 4,
@@ -195,6 +197,18 @@ impl Flag {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|f| f.name() == name)
+    }
+
+    /// Whether the public is told of it. A dispute about a licence is its parties' and the units' business.
+    #[must_use]
+    pub fn is_public(self) -> bool {
+        !matches!(self, Self::UnderObjection | Self::JudicialFreeze)
+    }
+
+    /// Of a stored set what the public is told.
+    #[must_use]
+    pub fn public(set: u32) -> u32 {
+        Self::in_set(set).filter(|flag| flag.is_public()).fold(0, |of, flag| of | flag as u32)
     }
 
     /// The flags of a stored set.
@@ -303,6 +317,7 @@ mod tests {
         for flag in Flag::ALL {
             assert_eq!(Flag::from_name(flag.name()), Some(flag));
         }
+        assert_eq!(Flag::public(u32::MAX), Flag::InspectionDue as u32 | Flag::IssuerOutage as u32);
         assert_eq!(Flag::in_set(5).collect::<Vec<_>>(), [Flag::UnderObjection, Flag::InspectionDue]);
     }
 

@@ -1,8 +1,11 @@
 //! The next version of a licence (002-7 更新): change, renewal, correction or replacement.
 //!
 //! The version before becomes superseded and stays readable. A licence that is frozen or withheld
-//! stays so in its next version, and flags stay too: a stay follows the licence, not its paper. One
-//! reported lost is valid again in the version that replaces it.
+//! stays so in its next version, and flags go on to it too and leave the version before: a stay follows
+//! the licence, not its paper. One reported lost is valid again in the version that replaces it.
+//!
+//! Renewal (延续) and replacement (补发) are for whoever holds it: a licence goes to somebody else by
+//! law alone (行政许可法第九条、第四十九条、第五十条), which is a change.
 
 use crate::authority::check_seen_seq;
 use crate::change_status;
@@ -17,10 +20,14 @@ use crate::keys;
 use crate::licence::{self, Named};
 use crate::reason::Reason;
 use crate::status::State;
+use std::collections::BTreeSet;
 use vermilion_proto::{Head, ItemWarning, LicenceItem, LicenceState, StatusChange, SupersedeLicence, Unit};
 
 /// Why a licence may be superseded.
 pub const REASONS: [&str; 4] = ["change", "renewal", "correction", "replacement"];
+
+/// Those of the reasons for which the holders stay.
+const SAME_HOLDERS: [&str; 2] = ["renewal", "replacement"];
 
 /// Decides a superseding. Its one item is refused with the command.
 pub(crate) fn supersede(view: &View<'_>, acting: &Unit, head: &Head, checked: &Checked, body: &SupersedeLicence) -> Result<Decision, Stop> {
@@ -48,7 +55,18 @@ pub(crate) fn supersede(view: &View<'_>, acting: &Unit, head: &Head, checked: &C
         return refuse(Reason::TransitionNotAllowed, format!("from {state} to superseded"));
     };
     change_status::check_posts(rule, head)?;
+    if tags(item.holders.iter().map(|h| &h.tag)) != tags(&old.holders) {
+        change_status::check_not_frozen_by_court(head, old.flags, "other holders")?;
+        if SAME_HOLDERS.contains(&item.superseded_because.as_str()) {
+            return refuse(Reason::HolderChanged, "holders");
+        }
+    }
     Ok(decide(view, item, sound, old, old_name, state))
+}
+
+/// Who holds it, in whatever order they stand.
+fn tags<'a>(holders: impl IntoIterator<Item = &'a Vec<u8>>) -> BTreeSet<&'a [u8]> {
+    holders.into_iter().map(Vec::as_slice).collect()
 }
 
 /// The item must be the next version of the licence, name the current one as its previous, be of
@@ -98,7 +116,7 @@ fn decide(view: &View<'_>, item: &LicenceItem, sound: Sound, old: LicenceState, 
         old_name.clone(),
         StatusChange {
             state: superseded,
-            flags: old.flags,
+            flags: 0,
             seq: view.seq,
             recorded_ms: view.now_ms,
             effective_ms: view.now_ms,
@@ -122,7 +140,14 @@ fn decide(view: &View<'_>, item: &LicenceItem, sound: Sound, old: LicenceState, 
     }
     decision.changes.push(Change::Earlier(
         old_name,
-        LicenceState { state: superseded, state_before: old.state, changed_seq: view.seq, changed_effective_ms: view.now_ms, ..old },
+        LicenceState {
+            state: superseded,
+            flags: 0,
+            state_before: old.state,
+            changed_seq: view.seq,
+            changed_effective_ms: view.now_ms,
+            ..old
+        },
     ));
     decision
 }

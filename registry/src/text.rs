@@ -27,6 +27,12 @@ pub fn is_unclear(text: &str) -> bool {
     text.chars().any(|c| c.is_control() || deceives(c))
 }
 
+/// Whether a text has the form of a field's name: 1 to 64 letters and digits of ASCII, `_`, `-` and `.`.
+#[must_use]
+pub fn is_field_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -68,7 +68,8 @@ const REVOKE: &str = "行政处罚法第九条第三项";
 const ANNUL: &str = "行政许可法第六十九条";
 const WITHDRAW: &str = "行政许可法第八条第二款";
 const CANCEL: &str = "行政许可法第七十条;002-7";
-const STAY: &str = "002-7;002-11";
+/// No regulation that we know names 冻结 for licences; courts and authorities order it all the same.
+const STAY: &str = crate::policy::DESIGN;
 
 /// The pairs that are allowed by default, with value and article. Every other pair is refused.
 ///

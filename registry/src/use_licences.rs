@@ -6,16 +6,21 @@
 //! answers with the licences that [`crate::query::search`] lists, and a further use opens them.
 //! A use whose act is to verify (核验) and that names no field asks for the status alone.
 //!
+//! A use stands on the chain in the clear, so it says nothing of persons: case number and purpose are
+//! digests, and the rest has the form of codes and names ([`check_words`]).
+//!
 //! Not yet honoured: delivery of an archive copy, `copy_id`, `watermark_digest` (002-16).
 
 use crate::authorisation::require;
 use crate::authority::check_seen_seq;
+use crate::codes::person_id;
 use crate::command::Kind;
 use crate::decision::{Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::licence;
-use crate::reason::Reason;
+use crate::reason::{Reason, Refusal};
 use crate::sharing::{self, Asked, Grants};
+use crate::text::{is_field_name, is_unclear};
 use std::collections::BTreeSet;
 use vermilion_proto::{Act, Authority, Delivery, Head, Mode, TypeState, Unit, Use};
 
@@ -82,12 +87,7 @@ fn check_shape(view: &View<'_>, body: &Use) -> Result<(), Stop> {
     if body.licences.len() as u64 > view.policy.use_licences_max || body.fields.len() > MAX_FIELDS {
         return refuse(Reason::TooLarge, "licences, fields");
     }
-    if body.service_item.len() > MAX_CODE
-        || body.consent_id.len() > MAX_CODE
-        || body.fields.iter().any(|f| f.is_empty() || f.len() > MAX_CODE)
-    {
-        return refuse(Reason::FieldForm, "service_item, consent_id, fields");
-    }
+    check_words(body)?;
     let mut named = BTreeSet::new();
     if !body.licences.iter().all(|r| named.insert((&r.identifier, &r.tag))) {
         return refuse(Reason::FieldForm, "a licence is named twice");
@@ -102,6 +102,27 @@ fn check_shape(view: &View<'_>, body: &Use) -> Result<(), Stop> {
     let no_key_needed = act == Act::Verify && body.recipient_key.is_empty();
     if !no_key_needed && (body.recipient_key.len() != 32 || body.recipient_key.iter().all(|b| *b == 0)) {
         return refuse(Reason::RecipientKey, "recipient_key");
+    }
+    Ok(())
+}
+
+/// What a use says in the clear: for which service item, under which consent, which fields. Asked at the
+/// door too, so that no record says what is refused here.
+///
+/// A service item has at most 256 bytes and no control or hidden character: units write codes and names
+/// there. A consent is at most 256 printable characters of ASCII without spaces, a field has the form of
+/// a field's name. In none stands a person's number ([`person_id::stands_in`]). A name nobody can tell.
+pub fn check_words(body: &Use) -> Result<(), Refusal> {
+    let refused = |what: &str| Err(Refusal::new(Reason::FieldForm, what));
+    if body.service_item.len() > MAX_CODE || is_unclear(&body.service_item) || person_id::stands_in(&body.service_item) {
+        return refused("service_item");
+    }
+    let code = body.consent_id.len() <= MAX_CODE && body.consent_id.bytes().all(|b| b.is_ascii_graphic());
+    if !code || person_id::stands_in(&body.consent_id) {
+        return refused("consent_id");
+    }
+    if !body.fields.iter().all(|field| is_field_name(field) && !person_id::stands_in(field)) {
+        return refused("fields");
     }
     Ok(())
 }

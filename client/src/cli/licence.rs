@@ -30,7 +30,8 @@ pub enum LicenceVerb {
         /// The licence's identifier
         identifier: String,
     },
-    /// Ask a licence's status, where it is public; else make a `verify`. Exit 0 if it is valid, 1 if not
+    /// Ask a licence's status, where it is public; else make a `verify`. Exit 0 if it is valid, 1 if not. Asked openly it is told
+    /// without objections and judicial freezes: `show` has them
     Status {
         /// The licence's identifier
         identifier: String,
@@ -57,15 +58,22 @@ pub enum LicenceVerb {
         /// A correction's objection: the id of its command, in hex
         #[arg(long, value_name = "HEX")]
         objection: Option<String>,
+        /// The reason's code: court-decision, for other holders of what a court has frozen
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// The legal basis; may be given several times
+        #[arg(long)]
+        basis: Vec<String>,
     },
     /// Erase a licence's content from the vault; digests and status stay
     #[command(
         after_help = "Example:\n  vermilion licence erase ID --reason court-decision --basis 个人信息保护法第四十七条 --evidence judgment.pdf\n\n\
         Without --archive-receipt it is an erasure, which needs evidence and one of these reasons:\n  \
-        purpose-over person-request consent-withdrawn   natural persons' licences that are over; until their retention has\n  \
-        \x20                                               passed it waits: the content is kept and not used; erase again then\n  \
-        unlawful-processing                             natural persons' licences, at once\n  \
-        court-decision                                  at once\n\
+        purpose-over person-request     natural persons' licences that are over; until their retention has\n  \
+        retention-over                  passed it waits: the content is kept and not used; erase again then\n  \
+        consent-withdrawn\n  \
+        unlawful-processing             natural persons' licences, at once\n  \
+        court-decision                  at once\n\
         With it it is destruction, by the city's managing unit, of a licence that is over and whose retention has passed."
     )]
     Erase {
@@ -142,12 +150,13 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
             let recorded = context.client()?.change_status(&args.grounds.identifier, &args.to, effective, &args.grounds.grounds()).await?;
             Ok(context.out.recorded("已变更 changed", &recorded))
         }
-        LicenceVerb::Supersede { file, because, objection } => {
+        LicenceVerb::Supersede { file, because, objection, reason, basis } => {
             let line = std::fs::read_to_string(&file).map_err(|e| ClientError::file(&file, e))?;
             let objection = objection.map(|o| unhex::<32>(&o, "the objection's id")).transpose()?;
             // Some editors begin a file with a byte order mark.
             let line = line.trim_start_matches('\u{feff}');
-            let recorded = context.client()?.supersede(line, &because, objection.as_ref()).await?;
+            let grounds = Grounds { reason, legal_basis: basis, ..Grounds::default() };
+            let recorded = context.client()?.supersede(line, &because, objection.as_ref(), &grounds).await?;
             Ok(context.out.recorded("已更新 superseded", &recorded))
         }
         LicenceVerb::Erase { grounds: args, archive_receipt, evidence, withdraw } => {

@@ -145,10 +145,10 @@ pub fn verify_result(code: u32) -> (&'static str, &'static str) {
         1 => ("证照未生效", "the licence is not yet effective"),
         2 => ("证照暂时失效", "the licence is temporarily invalid"),
         3 => ("证照已失效", "the licence is no longer valid"),
-        4 => ("查验信息不完整", "what was asked with is incomplete"),
+        4 => ("核验信息不完整", "what was asked with is incomplete"),
         5 => ("无此证照记录", "there is no such licence"),
-        6 => ("查验信息错误", "what was asked with is wrong"),
-        7 => ("查验信息部分错误", "what was asked with is partly wrong"),
+        6 => ("核验信息错误", "what was asked with is wrong"),
+        7 => ("核验信息部分错误", "what was asked with is partly wrong"),
         _ => ("未知结果", "a result of a later version"),
     }
 }
@@ -180,7 +180,7 @@ pub fn status_json(identifier: &str, status: &StatusAnswer) -> Value {
 /// A status for people. What it says is a node's word.
 pub fn status_text(identifier: &str, status: &StatusAnswer) -> String {
     let (zh, en) = verify_result(status.verify_code);
-    let mut out = format!("{}\n  查验结果 result   {} {zh} / {en}\n", one_line(identifier), status.verify_code);
+    let mut out = format!("{}\n  核验结果 result   {} {zh} / {en}\n", one_line(identifier), status.verify_code);
     if !status.shown.is_empty() {
         out += &format!("  状态 status       {} / {}\n", shown_chinese(&status.shown), one_line(&status.shown));
     }

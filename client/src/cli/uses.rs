@@ -228,7 +228,7 @@ fn verified(context: &Context, identifier: &str, status: &StatusAnswer, record: 
         let record = seq.map(|seq| format!("  用证记录 usage record {seq}\n")).unwrap_or_default();
         if status.as_of_ms == 0 {
             let (zh, en) = super::output::verify_result(status.verify_code);
-            return format!("{identifier}\n  查验结果 result   {} {zh} / {en}\n{record}", status.verify_code);
+            return format!("{identifier}\n  核验结果 result   {} {zh} / {en}\n{record}", status.verify_code);
         }
         status_text(identifier, status) + &record
     });

@@ -1,6 +1,7 @@
 //! A licence's next version, from one row. As an import of one row it is the same command however
 //! often it is sent.
 
+use crate::change::Grounds;
 use crate::client::Client;
 use crate::clock::now_ms;
 use crate::connection::{Answer, Recorded};
@@ -20,8 +21,15 @@ use vermilion_registry::{Kind, SUPERSEDE_REASONS};
 
 impl Client {
     /// Supersedes a licence by the row of its next version, because of a change, a renewal, a
-    /// correction (which may name the objection that it answers) or a replacement.
-    pub async fn supersede(&self, line: &str, because: &str, objection: Option<&Digest>) -> Result<Recorded, ClientError> {
+    /// correction (which may name the objection that it answers) or a replacement. Of the grounds, reason
+    /// and legal basis go with it.
+    pub async fn supersede(
+        &self,
+        line: &str,
+        because: &str,
+        objection: Option<&Digest>,
+        grounds: &Grounds,
+    ) -> Result<Recorded, ClientError> {
         if !SUPERSEDE_REASONS.contains(&because) {
             return Err(ClientError::Usage(format!("a licence is superseded because of one of: {}", SUPERSEDE_REASONS.join(", "))));
         }
@@ -29,7 +37,8 @@ impl Client {
         let current: Vec<_> = self.types().await?.states().cloned().collect();
         // What the command says besides the row is part of what names it.
         let objected = objection.map(|d| d.to_vec()).unwrap_or_default();
-        let file = digest_of(&[line.trim().as_bytes(), b"\n", because.as_bytes(), b"\n", &objected].concat());
+        let said = [grounds.reason.clone(), grounds.legal_basis.join("\n")].join("\n");
+        let file = digest_of(&[line.trim().as_bytes(), b"\n", because.as_bytes(), b"\n", &objected, b"\n", said.as_bytes()].concat());
         let journal = Journal::open(self.config().state_dir(), self.ledger_id(), &file, now_ms(), &current, 1)?;
         let types = Types::new(journal.types()?);
         let sound = check(&row, 0, &types)?;
@@ -57,7 +66,9 @@ impl Client {
             item.item.previous.clone_from(&previous);
             item.item.superseded_because = because.to_owned();
             item.item.objection.clone_from(&objected);
-            let draft = maker.draft(1, generation.not_after_ms, vec![item])?;
+            let mut draft = maker.draft(1, generation.not_after_ms, vec![item])?;
+            draft.reason.clone_from(&grounds.reason);
+            draft.legal_basis.clone_from(&grounds.legal_basis);
             let (items_root, items_count) = draft.items_root();
             let body = Of::SupersedeLicence(SupersedeLicence { items_root, items_count });
             let prepared = draft.sign(self.ledger_id(), body, &unit.signers)?;

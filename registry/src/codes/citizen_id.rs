@@ -13,7 +13,7 @@ use time::Date;
 
 /// Birth years that are taken. Numbers are assigned since 1984, to nobody who was born before the 19th
 /// century. The end is for whoever has no day to hold a number against.
-const YEARS: std::ops::RangeInclusive<i32> = 1800..=2199;
+pub(super) const YEARS: std::ops::RangeInclusive<i32> = 1800..=2199;
 
 /// Why a number is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -55,7 +55,13 @@ pub fn find(code: &str) -> Option<&'static Division> {
 /// Whether this is, or may once have been, a division: six digits of a province.
 #[must_use]
 pub fn is_historic(code: &str) -> bool {
-    code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit()) && PROVINCES.contains(&&code[..2])
+    code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit()) && is_province(&code[..2])
+}
+
+/// Whether two digits are those of a province.
+#[must_use]
+pub fn is_province(digits: &str) -> bool {
+    PROVINCES.contains(&digits)
 }
 
 /// Reads an area code: a division (codes under `4403` must be in the table), or a functional

@@ -104,6 +104,8 @@ mod tests {
             ("001", "11010519491231002X", HolderAnswer::Invalid),
             ("111", "11010519491231002X", HolderAnswer::Valid),
             ("111", "440303188001010012", HolderAnswer::Invalid),
+            ("111", "944840188506150010", HolderAnswer::Invalid),
+            ("999", "944840188506150010", HolderAnswer::Valid),
             ("414", "E12345678", HolderAnswer::Valid),
             ("114", "军字第0000001号", HolderAnswer::Valid),
             ("414", "", HolderAnswer::Invalid),

@@ -9,6 +9,7 @@
 //! | [`check`] | ISO 7064: MOD 37,36 · MOD 11,10 · MOD 11-2 |
 //! | [`uscc`] | GB 32100-2015 unified social credit code, with GB 11714 inside |
 //! | [`citizen_id`] | GB 11643-1999 citizen identity number |
+//! | [`person_id`] | that, or the number of a foreigner's permanent residence card of 2023 |
 //! | [`division`] | GB/T 2260 divisions, and codes of functional areas |
 //! | [`identifier`] | GB/T 36904-2018 licence identifier |
 //! | [`food_permit`] | food operation permit number (JY) |
@@ -22,6 +23,7 @@ pub mod division;
 pub mod food_permit;
 pub mod holder_code;
 pub mod identifier;
+pub mod person_id;
 pub mod uscc;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! Besides the draft's formats it may name those of [`FORMATS`], for codes whose check digits a pattern
 //! cannot hold. Whoever does not know them takes them for a remark, as the draft says of any format.
 
-use crate::codes::{citizen_id, food_permit, uscc};
+use crate::codes::{citizen_id, food_permit, person_id, uscc};
 use crate::reason::{Reason, Refusal};
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value};
@@ -24,14 +24,16 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 /// Keywords that name or find other schemas, beyond a plain reference into `$defs`.
 const REFUSED: [&str; 7] = ["$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$vocabulary"];
 
-/// The format of citizens' numbers.
+/// The formats of persons' numbers: of citizens alone, and of whoever lives here for good.
 const CITIZEN_ID: &str = "citizen-id";
+const PERSON_ID: &str = "person-id";
 
 /// A format's name, and what passes it.
 type Format = (&'static str, fn(&str) -> bool);
 
 /// Formats beyond those of the draft. A name means the same for ever: types say it to whoever reads them.
-const FORMATS: [Format; 3] = [(CITIZEN_ID, citizen_id::is_valid), ("food-permit", food_permit::is_valid), ("uscc", is_uscc)];
+const FORMATS: [Format; 4] =
+    [(CITIZEN_ID, citizen_id::is_valid), (PERSON_ID, person_id::is_valid), ("food-permit", food_permit::is_valid), ("uscc", is_uscc)];
 
 /// A lawful code that fails the published check passes: beside a field there is no place to confirm it.
 fn is_uscc(code: &str) -> bool {
@@ -42,8 +44,8 @@ fn is_uscc(code: &str) -> bool {
 pub struct Compiled {
     pub validator: Validator,
     pub fields: Vec<String>,
-    /// Those of the fields that say of themselves that they are citizens' numbers.
-    pub citizen_ids: Vec<String>,
+    /// Those of the fields that say of themselves that they are persons' numbers.
+    pub person_ids: Vec<String>,
 }
 
 /// Compiles a schema of draft 2020-12, formats checked. Its root is an object with named
@@ -57,8 +59,8 @@ pub fn compile(text: &str) -> Result<Compiled, Refusal> {
     check_root(root)?;
     let properties = properties(root)?;
     let fields = properties.keys().cloned().collect();
-    let is_citizen_id = |(_, of): &(&String, &Value)| of.get("format").is_some_and(|format| format == CITIZEN_ID);
-    let citizen_ids = properties.iter().filter(is_citizen_id).map(|(name, _)| name.clone()).collect();
+    let is_person_id = |(_, of): &(&String, &Value)| of.get("format").is_some_and(|format| format == CITIZEN_ID || format == PERSON_ID);
+    let person_ids = properties.iter().filter(is_person_id).map(|(name, _)| name.clone()).collect();
     for (keyword, value) in root {
         check_keyword(keyword, value, keyword == "$defs", MAX_DEPTH)?;
     }
@@ -72,7 +74,7 @@ pub fn compile(text: &str) -> Result<Compiled, Refusal> {
         .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN).dfa_size_limit(MAX_PATTERN))
         .build(&schema)
         .map_err(|e| invalid(format!("the schema does not compile: {e}")))?;
-    Ok(Compiled { validator, fields, citizen_ids })
+    Ok(Compiled { validator, fields, person_ids })
 }
 
 fn check_root(root: &Map<String, Value>) -> Result<(), Refusal> {
@@ -152,16 +154,22 @@ mod tests {
     fn codes_with_check_digits_have_formats() {
         let compiled = of(json!({"properties": {
             "permit": {"format": "food-permit"},
-            "person": {"type": "string", "format": "citizen-id"},
+            "citizen": {"type": "string", "format": "citizen-id"},
+            "person": {"type": "string", "format": "person-id"},
             "unit": {"format": "uscc"},
             "date": {"format": "date"},
         }}))
         .unwrap();
-        assert_eq!(compiled.citizen_ids, ["person"]);
+        assert_eq!(compiled.person_ids, ["citizen", "person"]);
         for (field, code, passes) in [
             ("permit", "JY14403030012013", true),
             ("permit", "JY14403050041826", false),
+            ("citizen", "11010519491231002X", true),
+            ("citizen", "944840188506150010", false),
+            ("citizen", "340524198001010013", false),
             ("person", "11010519491231002X", true),
+            ("person", "944840188506150010", true),
+            ("person", "944840188506150011", false),
             ("person", "340524198001010013", false),
             ("unit", "91350100M000100Y43", true),
             ("unit", "91350100M0001TGQXM", true),

@@ -2,7 +2,7 @@
 
 use super::row::{BASE_FIELDS, base};
 use super::schema;
-use crate::codes::{citizen_id, holder_code, identifier};
+use crate::codes::{holder_code, identifier, person_id};
 use crate::reason::{Reason, Refusal};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ pub struct TypeRules {
     holder_code_types: Vec<String>,
     validity_years: Option<u32>,
     classes: BTreeMap<String, FieldClass>,
-    citizen_ids: Vec<String>,
+    person_ids: Vec<String>,
     validator: jsonschema::Validator,
 }
 
@@ -61,7 +61,7 @@ impl TypeRules {
             holder_code_types: of.holder_code_types.clone(),
             validity_years: (of.validity_years > 0).then_some(of.validity_years),
             classes,
-            citizen_ids: compiled.citizen_ids,
+            person_ids: compiled.person_ids,
             validator: compiled.validator,
         })
     }
@@ -122,9 +122,9 @@ impl TypeRules {
         })?;
         let unborn = |field: &&String| {
             let number = data.get(field.as_str()).and_then(Value::as_str);
-            number.is_some_and(|number| !citizen_id::is_born_by(number, issued))
+            number.is_some_and(|number| !person_id::is_born_by(number, issued))
         };
-        match self.citizen_ids.iter().find(unborn) {
+        match self.person_ids.iter().find(unborn) {
             Some(field) => Err(Refusal::new(Reason::Schema, format!("{field} is of somebody born after certificateIssuedDate"))),
             None => Ok(()),
         }

@@ -392,7 +392,9 @@ impl Script {
         let named = self.named(args.next_pos().unwrap_or_default())?;
         // By the clock of a node that is asked so many days after the last record.
         let later: u64 = args.take_key("later").map_or(Ok(0), str::parse)?;
-        let a = query::status(&self.world.kv, &named, self.world.now + later * DAY)?;
+        let now = self.world.now + later * DAY;
+        let is_public = args.take_key("public").is_some();
+        let a = if is_public { query::public_status(&self.world.kv, &named, now)? } else { query::status(&self.world.kv, &named, now)? };
         if a.state.is_empty() {
             return Ok(format!("verify {}: no such licence", a.verify_code));
         }

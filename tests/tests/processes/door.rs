@@ -503,6 +503,15 @@ async fn what_is_not_a_clients_to_send_or_lacks_its_purpose_is_refused() {
         let of = Use { service_item: item.into(), ..digests.clone() };
         desk.expect("a use for no service item", &a_use(of, texts), Comes::Refused(Reason::PurposeMissing)).await;
     }
+    // A person's number in what a use says in the clear would stay in the record even of a refusal.
+    for of in [
+        Use { service_item: "为440303188001010011办理".into(), ..digests.clone() },
+        Use { consent_id: "440303-18800101-0011".into(), ..digests.clone() },
+        Use { fields: vec!["owner".into(), "440303188001010011".into()], ..digests.clone() },
+        Use { fields: vec!["张三".into()], ..digests.clone() },
+    ] {
+        desk.expect("a person in a use", &a_use(of, texts), Comes::Refused(Reason::FieldForm)).await;
+    }
     for (case, purpose) in [(" ", "核验"), ("一号案", "")] {
         let mut draft = Draft::new(&user, now_ms()).unwrap();
         draft.seal_texts(&desk.ledger.client.session(&user).await.unwrap(), &[("case", case), ("purpose", purpose)]).unwrap();

@@ -8,8 +8,10 @@ use vermilion_client::change::Grounds;
 use vermilion_client::clock::now_ms;
 use vermilion_client::issue::{IssueOptions, issue_file};
 use vermilion_client::manage::NewOperator;
+use vermilion_client::use_licence::UseRequest;
 use vermilion_crypto::{SigningKey, sha256};
 use vermilion_proto::{Authority, Evidence, Message as _, StoredRecord, Unit};
+use vermilion_registry::Reason;
 use vermilion_registry::codes::uscc;
 use vermilion_registry::stored::open_record;
 use vermilion_testnet::layout::sample_person;
@@ -65,6 +67,19 @@ async fn live(ledger: &Ledger) -> Vec<String> {
                 client.use_licences(&user, &[identifier], asked.clone()).await.unwrap();
             }
         }
+    }
+    // What a use says in the clear takes nobody's number, and what was refused is nowhere either.
+    let numbered = |service_item: &str, consent: &str, fields: &[&str]| {
+        let asked = request(Authority::HolderPresent, consent, fields);
+        UseRequest { service_item: service_item.into(), ..asked }
+    };
+    for asked in [
+        numbered(&format!("为{OPERATOR_CODE}办理"), "consent-0815", &[]),
+        numbered("item", OPERATOR_CODE, &[]),
+        numbered("item", "consent-0815", &[OPERATOR_CODE]),
+    ] {
+        let refused = client.use_licences(&user, &[pick("营业执照", 0)], asked).await.err().unwrap();
+        assert_eq!(refused.refusal().map(|r| r.reason), Some(Reason::FieldForm));
     }
     let grounds = Grounds { reason: "penalty".into(), legal_basis: vec!["002-7".into()], ..Grounds::default() };
     client.change_status(&pick("机动车驾驶证", 3), "withheld", now_ms() - 1, &grounds).await.unwrap();

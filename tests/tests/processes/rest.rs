@@ -1,11 +1,12 @@
 //! What the public and monitoring may ask.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use vermilion_client::change::Grounds;
 use vermilion_client::clock::now_ms;
 use vermilion_crypto::SigningKey;
 use vermilion_identity::RequestToken;
 use vermilion_ledger::verify;
+use vermilion_proto::LicenceStatusRequest;
 use vermilion_tests::{Ledger, Rows, http};
 
 fn text<'a>(row: &'a Value, name: &str) -> &'a str {
@@ -42,6 +43,22 @@ async fn a_status_is_told_as_far_as_the_type_allows() {
         }
         let unissued = text(open, "certificateIdentifier").replacen("1.2.156", "1.2.157", 1);
         assert_eq!(http::get(&node.http, &format!("/v1/licences/{unissued}/status")).await.problem(), (400, "identifier-format".into()));
+    }
+
+    // Objections and judicial freezes are told to units alone.
+    let flagged = text(open, "certificateIdentifier");
+    for flag in ["+judicial-freeze", "+under-objection", "+inspection-due"] {
+        let grounds = Grounds { reason: "notice".into(), legal_basis: vec!["002-18".into()], ..Grounds::default() };
+        ledger.client.change_status(flagged, flag, 0, &grounds).await.unwrap();
+    }
+    let issuer = ledger.client.asker(Some(text(open, "certificateIssuingAuthorityCode"))).unwrap();
+    let request = LicenceStatusRequest { identifier: flagged.to_owned(), ..LicenceStatusRequest::default() };
+    for (asker, flags) in [(None, vec!["inspection-due"]), (Some(&issuer), vec!["under-objection", "judicial-freeze", "inspection-due"])] {
+        let answer = ledger.client.connection.licence_status(&request, asker).await.unwrap();
+        assert_eq!(answer.status.unwrap().flags, flags);
+    }
+    for node in ledger.nodes() {
+        assert_eq!(http::get(&node.http, &path(open)).await.json()["flags"], json!(["inspection-due"]), "{}", node.name);
     }
 
     // A change shows on every node at once: reads are linearizable.

@@ -274,6 +274,43 @@ async fn content_is_not_used_while_its_erasure_waits_for_its_retention() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_that_waits_is_withdrawn_at_the_command_line() {
+    let (ledger, rows) = ledger_with_rows().await;
+    let row = rows.one("安全生产考核合格证书");
+    let id = identifier(row);
+    let request = ledger.dir().join("request.txt");
+    std::fs::write(&request, "样例申请").unwrap();
+    let (config, request) = (ledger.dir().join("client.toml").display().to_string(), request.display().to_string());
+    let licence = |verb: &str, more: &[&str]| {
+        let first = ["--config", &config, "--json", "licence", verb, &id, "--basis", "个人信息保护法第四十七条"];
+        let (code, out, errors) = ledger.vermilion(&[&first, more].concat());
+        (code, serde_json::from_str(&out).unwrap_or_else(|_| Value::String(out + &errors)))
+    };
+    let evidence = ["--evidence", request.as_str()];
+    let withdraw = [&["--withdraw", "--reason", "request-withdrawn"], &evidence[..]].concat();
+    let ask = [&["--reason", "person-request"], &evidence[..]].concat();
+
+    let (code, said) = licence("change", &["--to", "cancelled", "--reason", "ended"]);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = licence("erase", &withdraw);
+    assert_eq!(code, 4, "nothing waits: {said}");
+    let (code, said) = licence("erase", &ask);
+    assert_eq!((code, &said["warnings"]), (0, &serde_json::json!(["retention"])), "{said}");
+    assert_eq!(refused(used(&ledger, row, by_function(&[])).await), Reason::ContentRestricted);
+
+    // Without evidence, or as a destruction too, it is no command at all.
+    assert_eq!(licence("erase", &["--withdraw", "--reason", "request-withdrawn"]).0, 2);
+    assert_eq!(licence("erase", &[&withdraw[..], &["--archive-receipt", &"05".repeat(32)]].concat()).0, 2);
+    assert_eq!(refused(used(&ledger, row, by_function(&[])).await), Reason::ContentRestricted);
+
+    let (code, said) = licence("erase", &withdraw);
+    assert_eq!((code, said.get("warnings")), (0, None), "{said}");
+    let answer = used(&ledger, row, by_function(&[])).await.unwrap();
+    assert_eq!(fields(&answer).get("employer"), Some(&&row["data"]["employer"]));
+    assert_eq!(licence("erase", &withdraw).0, 4, "nothing waits any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_use_says_for_what_and_by_whom() {
     let (ledger, rows) = ledger_with_rows().await;
     let row = rows.one("营业执照");
