@@ -36,7 +36,7 @@ enum Command {
         /// Folder for everything; a ledger that is there is started again.
         #[arg(long)]
         dir: PathBuf,
-        /// Nodes of a new ledger: one of the city, the others of districts; 3 if not given.
+        /// Nodes of a new ledger: one of the city, the others of districts; if not given 3, or as many as it was begun with.
         #[arg(long)]
         nodes: Option<usize>,
         /// First of two ports for each node of a new ledger, and one more for enrolment; free ones otherwise.
@@ -119,15 +119,11 @@ async fn run(command: Command) -> Result<ExitCode, TestnetError> {
     let mut say = |what: &str| eprintln!("{what} …");
     match command {
         Command::Up { dir, nodes, base_port, plain, empty } => {
-            if let Some(asked) = nodes
-                && Testnet::is_there(&dir)
-            {
-                let there = Testnet::load(&dir)?;
-                if there.nodes.len() != asked {
-                    return Err(other_ledger(&dir, &there));
-                }
-            }
-            let nodes = nodes.unwrap_or(3);
+            let nodes = match (nodes, Testnet::made(&dir)?) {
+                (Some(asked), Some(made)) if made.nodes.len() != asked => return Err(other_ledger(&dir, &made)),
+                (None, Some(made)) => made.nodes.len(),
+                (asked, _) => asked.unwrap_or(3),
+            };
             let testnet = cluster::up(&dir, &Up { nodes, base_port, tls: (!plain).then_some(Term::USUAL), empty }, &mut say).await?;
             println!("{} nodes are ready; the client's configuration is {}", testnet.nodes.len(), testnet.client.display());
         }
