@@ -61,7 +61,7 @@ pub async fn run(context: &Context, args: EnrolArgs) -> Result<Exit, ClientError
     let token = EnrolmentToken::parse(&text).map_err(|e| ClientError::Usage(e.to_string()))?;
     let passphrase = Passphrase::new(client.config().passphrase_file.clone());
     if !args.key.exists() && matches!(args.of, Of::UnitSystem) {
-        write_secret(&args.key, &SigningKey::generate()?.seed(), Some(passphrase.get_new()?))?;
+        write_secret(&args.key, &SigningKey::generate()?.seed(), Some(passphrase.get_new("passphrase_file")?))?;
     }
     let key = SigningKey::from_seed(&*read_secret(&args.key, &passphrase)?);
     let kind = match args.of {

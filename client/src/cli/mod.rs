@@ -232,11 +232,8 @@ pub async fn main() -> Exit {
     if !matches!(result, Err(ClientError::Interrupted)) {
         context.renew().await;
     }
-    if result.is_ok() && Out::was_lost() {
-        out.error(&ClientError::Usage("the answer could not be written: what was asked may be done all the same; ask again".into()));
-        return Exit::Unreachable;
-    }
-    result.unwrap_or_else(|error| {
+    let told = result.and_then(|exit| if Out::was_lost() { Err(ClientError::Unwritten) } else { Ok(exit) });
+    told.unwrap_or_else(|error| {
         context.out.error(&error);
         error.exit()
     })

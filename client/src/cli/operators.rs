@@ -75,7 +75,7 @@ impl NewKeyFile {
     /// Writes the secret, and says what others may know of it: `of`, if it is for one thing alone, id and public key.
     pub fn write(self, context: &Context, of: Option<&str>, secret: &[u8; 32], (id, public): (&[u8], &[u8])) -> Result<Exit, ClientError> {
         let passphrase = Passphrase::new(self.passphrase_file);
-        let phrase = if self.plain { None } else { Some(passphrase.get_new()?) };
+        let phrase = if self.plain { None } else { Some(passphrase.get_new("--passphrase-file")?) };
         write_secret(&self.out, secret, phrase)?;
         let (file, id, public) = (self.out.display().to_string(), hex::encode(id), hex::encode(public));
         let mut value = json!({ "file": file, "key_id": id, "public": public, "encrypted": !self.plain });
