@@ -234,7 +234,8 @@ mod tests {
             ..UnitState::default()
         };
         let known = [state("CITY", MANAGING_CITY), state("HEALTH", ISSUING)];
-        let said = |reason, by: &str, issuers: &[&str]| amiss(reason, by, &issuers.iter().map(|i| (*i).to_owned()).collect::<Vec<_>>(), &known);
+        let said =
+            |reason, by: &str, issuers: &[&str]| amiss(reason, by, &issuers.iter().map(|i| (*i).to_owned()).collect::<Vec<_>>(), &known);
         assert_eq!(said(Reason::UnknownUnit, "CITY", &["HEALTH", "X", "Y"]), ", register first: X, Y");
         assert_eq!(said(Reason::UnitRole, "CITY", &["HEALTH", "CITY"]), ", no issuing-unit: CITY");
         assert_eq!(said(Reason::UnitRole, "HEALTH", &["HEALTH"]), ", published by HEALTH, which is not managing-unit-city");
