@@ -29,9 +29,9 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Start a ledger and return when it is ready, with the sample units and catalogue registered. Broken off, the same call goes on.
-    #[command(
-        after_help = "Example:\n  vermilion-testnet up --dir /tmp/t --nodes 3\n  vermilion --config /tmp/t/client.toml cluster status"
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion-testnet up --dir /tmp/t --nodes 3\n  \
+        vermilion --config /tmp/t/client.toml cluster status")]
     Up {
         /// Folder for everything; a ledger that is there is started again.
         #[arg(long)]
@@ -50,9 +50,11 @@ enum Command {
         empty: bool,
     },
     /// Run the benchmarks: one line of JSON for each workload.
-    #[command(
-        after_help = "Example:\n  vermilion-testnet bench --etcd --seconds 5\n  vermilion-testnet bench --only audit --audit-records 100000\n  vermilion-testnet bench --only commitments --licences 100000\n  vermilion-testnet bench --only status-vector --licences 200000000"
-    )]
+    #[command(after_help = "Examples:\n  \
+        vermilion-testnet bench --etcd --seconds 5\n  \
+        vermilion-testnet bench --only audit --audit-records 100000\n  \
+        vermilion-testnet bench --only commitments --licences 100000\n  \
+        vermilion-testnet bench --only status-vector --licences 200000000")]
     Bench {
         /// A ledger that runs, or where to make one; a temporary folder otherwise.
         #[arg(long)]
@@ -79,9 +81,10 @@ enum Command {
         only: Vec<String>,
     },
     /// Show everything once: start, issue, refuse, use, verify, revoke, receipts, audit.
-    #[command(
-        after_help = "Example:\n  vermilion-testnet demo\n  vermilion-testnet demo --dir /tmp/demo --keep\n\nExit code 0 if everything went as it should, else 1 with what did not."
-    )]
+    #[command(after_help = "Examples:\n  \
+        vermilion-testnet demo\n  \
+        vermilion-testnet demo --dir /tmp/demo --keep\n\n\
+        Exit code 0 if everything went as it should, else 1 with what did not.")]
     Demo {
         /// An empty or new folder, which stays; a temporary one otherwise.
         #[arg(long)]
@@ -91,6 +94,7 @@ enum Command {
         keep: bool,
     },
     /// Stop a ledger cleanly; its data stays.
+    #[command(after_help = "Example:\n  vermilion-testnet down --dir /tmp/t")]
     Down {
         /// The folder given to `up`.
         #[arg(long)]
@@ -134,4 +138,20 @@ async fn run(command: Command) -> Result<ExitCode, TestnetError> {
         Command::Down { dir } => cluster::down(&dir)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One file for the help of all three commands.
+#[cfg(test)]
+#[path = "../../client/src/cli/examples.rs"]
+mod examples;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_shows_an_example_that_it_takes() {
+        assert_eq!(examples::amiss(&Args::command()).join("\n"), "");
+    }
 }

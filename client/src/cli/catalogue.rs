@@ -20,9 +20,9 @@ use vermilion_registry::reason::Reason;
 #[derive(Subcommand, Debug)]
 pub enum TypeVerb {
     /// Publish the types of a catalogue file: new ones, and the next version of changed ones
-    #[command(
-        after_help = "Example:\n  vermilion type publish --file catalogue.json\n\nTypes that stand in the ledger unchanged are left as they are."
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion type publish --file catalogue.json\n\n\
+        Types that stand in the ledger unchanged are left as they are.")]
     Publish {
         /// The catalogue, a JSON list
         #[arg(long, value_name = "FILE")]
@@ -35,17 +35,20 @@ pub enum TypeVerb {
         by: Option<String>,
     },
     /// Show one type
+    #[command(after_help = "Example:\n  vermilion type show 11440300MB0X00019K003")]
     Show {
         /// The type's code
         code: String,
     },
     /// List all types
+    #[command(after_help = "Example:\n  vermilion type list --json")]
     List,
 }
 
 #[derive(Subcommand, Debug)]
 pub enum PolicyVerb {
     /// List every entry
+    #[command(after_help = "Example:\n  vermilion policy list --json")]
     List,
     /// Set one entry, signed by the city's managing unit
     #[command(after_help = "Example:\n  vermilion policy set issue.items.max 500 --citation 002-10")]
