@@ -78,6 +78,9 @@ pub enum ClientError {
     /// A node answered something that does not hold together.
     #[error("a node's answer does not hold: {0}")]
     BadAnswer(String),
+    /// Standard output did not take the answer, as on a full disk.
+    #[error("the answer could not be written: what was asked may be done all the same; ask again")]
+    Unwritten,
     /// Whoever asked does not wait for the end.
     #[error("interrupted: the same command carries on where it stopped 已中断,重新执行同一命令即可继续")]
     Interrupted,
@@ -155,7 +158,7 @@ impl ClientError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Config { .. } | Self::File { .. } | Self::Usage(_) | Self::Crypto(_) => Exit::Usage,
-            Self::Unreachable(_) | Self::Unknown { .. } | Self::BadAnswer(_) => Exit::Unreachable,
+            Self::Unreachable(_) | Self::Unknown { .. } | Self::BadAnswer(_) | Self::Unwritten => Exit::Unreachable,
             Self::Interrupted => Exit::Interrupted,
             // What passes by itself is no refusal: the same may be asked again.
             Self::Refused(refusal) if refusal.reason.is_passing() => Exit::Unreachable,
@@ -174,6 +177,7 @@ impl ClientError {
             Self::Unknown { .. } => "unknown",
             Self::Refused(refusal) | Self::RefusedInRecord { refusal, .. } => refusal.reason.name(),
             Self::BadAnswer(_) => "bad-answer",
+            Self::Unwritten => "unwritten",
             Self::Interrupted => "interrupted",
             Self::Crypto(_) => "crypto",
         }
@@ -207,6 +211,7 @@ pub fn is_passing(status: &Status) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -218,6 +223,26 @@ mod tests {
         assert!(is_passing(&Status::unavailable("no-leader: wait")));
         assert!(is_passing(&Status::unavailable("tcp connect error")));
         assert!(!is_passing(&Status::invalid_argument("a command id has 32 bytes")));
+    }
+
+    #[test]
+    fn the_page_lists_every_kind_of_error() {
+        let page = std::fs::read_to_string("../docs/formats.md").unwrap();
+        let (path, source) = (PathBuf::from("f"), std::io::Error::other("x"));
+        for error in [
+            ClientError::config("key", "why"),
+            ClientError::File { path, source },
+            ClientError::Usage("x".into()),
+            ClientError::Crypto(CryptoError::BadKey),
+            ClientError::Unreachable("x".into()),
+            ClientError::Unknown { id: [7; 32], why: "x".into() },
+            ClientError::BadAnswer("x".into()),
+            ClientError::Unwritten,
+            ClientError::Interrupted,
+        ] {
+            let line = format!("\n| `{}` | {} |", error.code(), error.exit() as u8);
+            assert!(page.contains(&line), "docs/formats.md lacks:{line}");
+        }
     }
 
     #[test]

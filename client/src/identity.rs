@@ -11,9 +11,10 @@ use vermilion_identity::enrolment::EnrolmentToken;
 use vermilion_proto::{
     AdmissionState, Applicant, ApplyAdmission, ApproveAdmission, AuthorityState, BanSystem, CertificateFigures, CertificateState,
     ConnectSystem, GenesisNode, GrantEnrolment, NotifyChange, RemedySystem, ReportTest, RestoreCertificate, RetireSystem,
-    RevokeCertificate, SuspendCertificate, TestReport, body::Of,
+    RevokeCertificate, SuspendCertificate, TestReport, UnitState, body::Of,
 };
 use vermilion_registry::Kind;
+use vermilion_registry::authority::{MANAGING_CITY, MANAGING_DISTRICT, has_role};
 use vermilion_registry::certificates::KEY_COMPROMISE;
 use vermilion_registry::reason::Reason;
 
@@ -107,7 +108,28 @@ impl Client {
             _ => None,
         };
         let by = self.actor(kind, by, &preferred.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-        self.carry_out(kind, Draft::new(&by, now_ms())?, step.body(subject.to_owned())).await
+        let runs = match &step {
+            Step::Apply(ApplyAdmission { unit, node: Some(_), .. }) => Some(unit.clone()),
+            _ => None,
+        };
+        match self.carry_out(kind, Draft::new(&by, now_ms())?, step.body(subject.to_owned())).await {
+            Err(error) if error.refusal().is_some_and(|refusal| refusal.reason == Reason::UnitRole) => {
+                Err(error.about(&self.without_role(&by, runs).await))
+            }
+            done => done,
+        }
+    }
+
+    /// Whose role a step lacks: of the unit that is to run a node, if it does not manage (002-6), else of who acts. A record
+    /// has the reason alone.
+    async fn without_role(&self, by: &str, runs: Option<String>) -> String {
+        if let Some(uscc) = runs
+            && let Ok(Some(UnitState { unit: Some(unit), .. })) = self.unit(&uscc).await
+            && ![MANAGING_CITY, MANAGING_DISTRICT].iter().any(|role| has_role(&unit, role))
+        {
+            return format!("unit {uscc} is to run a node and is neither {MANAGING_CITY} nor {MANAGING_DISTRICT}");
+        }
+        format!("unit {by}, which acts")
     }
 
     /// Grants an enrolment. The token is for the applicant alone: it is not kept here, and the ledger

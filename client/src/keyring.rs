@@ -37,9 +37,13 @@ impl Passphrase {
         Ok(self.known.get_or_init(|| found))
     }
 
-    /// A passphrase for a new file: a prompt asks twice.
-    pub fn get_new(&self) -> Result<&[u8], ClientError> {
+    /// A passphrase for a new file: a prompt asks twice. `option` is what a file with it would be named by.
+    pub fn get_new(&self, option: &str) -> Result<&[u8], ClientError> {
         if self.known.get().is_none() && self.file.is_none() && std::env::var_os(PASSPHRASE_VARIABLE).is_none() {
+            if !std::io::stdin().is_terminal() {
+                let why = "a new key file is encrypted, and there is no terminal to ask for its passphrase at";
+                return Err(ClientError::config(option, format!("{why}: name a file with it, or set {PASSPHRASE_VARIABLE}")));
+            }
             let first = prompt("New passphrase: ")?;
             if first.is_empty() || *first != *prompt("Once more: ")? {
                 return Err(ClientError::Usage("the passphrase is empty, or the two differ".into()));
@@ -254,5 +258,14 @@ mod tests {
         assert!(error.exit() == crate::Exit::Usage && error.to_string().contains(&sealed.display().to_string()), "{error}");
         std::fs::write(&plain, "no key").unwrap();
         assert!(read_secret(&plain, &passphrase).is_err());
+    }
+
+    #[test]
+    fn without_a_terminal_a_new_files_passphrase_is_asked_for_by_the_option_that_names_one() {
+        if std::io::stdin().is_terminal() || std::env::var_os(PASSPHRASE_VARIABLE).is_some() {
+            return;
+        }
+        let said = Passphrase::default().get_new("--safe-passphrase-file").unwrap_err().to_string();
+        assert!(said.starts_with("--safe-passphrase-file: a new key file is encrypted"), "{said}");
     }
 }

@@ -77,7 +77,9 @@ enum Command {
     /// Get a new certificate with a token, for a node of the ledger whose certificate is over or was revoked.
     ///
     /// The node may run meanwhile; it shows the new one when it is started again.
-    #[command(after_help = "Example:\n  vermiliond enrol --config /etc/vermilion/node.toml --token-file token --new-key")]
+    #[command(after_help = "Example:\n  \
+        vermiliond enrol --config /etc/vermilion/node.toml --token-file token \\\n      \
+        --new-key")]
     Enrol {
         /// The node's configuration.
         #[arg(long)]
@@ -95,9 +97,10 @@ enum Command {
     /// Ask to stand in the genesis of a ledger that is to be founded: makes this node's keys, and the file for the table.
     ///
     /// The keys stay here. Compare the fingerprint that it prints with the one that the table shows.
-    #[command(
-        after_help = "Example:\n  vermiliond request --config /etc/vermilion/node.toml --district 440304 --address node.futian.example:7100 \\\n      --rest node.futian.example:7101 --out futian.request"
-    )]
+    #[command(after_help = "Example:\n  \
+        vermiliond request --config /etc/vermilion/node.toml --district 440304 \\\n      \
+        --address node.futian.example:7100 --rest node.futian.example:7101 \\\n      \
+        --out futian.request")]
     Request {
         /// The node's configuration, with keys.received and [tls]; a node of the city that issues certificates has
         /// tls.issuing_key and tls.enrolment too.
@@ -120,7 +123,9 @@ enum Command {
         out: PathBuf,
     },
     /// Take home what the founders' table made for this node: genesis, certificate and keys.
-    #[command(after_help = "Example:\n  vermiliond receive --config /etc/vermilion/node.toml --package futian.package --ledger 9f…e1")]
+    #[command(after_help = "Example:\n  \
+        vermiliond receive --config /etc/vermilion/node.toml \\\n      \
+        --package futian.package --ledger 9f…e1")]
     Receive {
         /// The node's configuration.
         #[arg(long)]
@@ -463,4 +468,20 @@ async fn signalled() {
         return std::future::pending().await;
     };
     tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+}
+
+/// One file for the help of all three commands.
+#[cfg(test)]
+#[path = "../../client/src/cli/examples.rs"]
+mod examples;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_shows_an_example_that_it_takes() {
+        assert_eq!(examples::amiss(&Args::command()).join("\n"), "");
+    }
 }

@@ -12,7 +12,7 @@ use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
 use crate::reason::Reason;
-use crate::text::{is_field_name, is_unclear};
+use crate::text::{is_blank, is_field_name, is_unclear};
 use std::collections::BTreeSet;
 use vermilion_proto::{
     FieldClass, FieldRule, Head, IdentifierClass, Implementation, LicenceType, PublicStatus, PublishImplementation, PublishType, Sharing,
@@ -119,7 +119,7 @@ pub(crate) fn check_definition(t: &LicenceType) -> Result<(), Stop> {
     if !identifier::is_type_code(&t.code) || !uscc::is_valid(&t.defining_authority) || t.code.get(..18) != Some(&t.defining_authority) {
         return invalid("code, defining_authority");
     }
-    if t.name_zh.is_empty() || t.name_zh.len() > MAX_NAME || t.name_en.len() > MAX_NAME || t.defining_level.len() > MAX_NAME {
+    if is_blank(&t.name_zh) || t.name_zh.len() > MAX_NAME || t.name_en.len() > MAX_NAME || t.defining_level.len() > MAX_NAME {
         return invalid("name_zh, name_en, defining_level");
     }
     if [&t.name_zh, &t.name_en, &t.defining_level].into_iter().any(|name| is_unclear(name)) {

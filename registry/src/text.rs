@@ -33,6 +33,24 @@ pub fn is_field_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
+/// Whether a text shows nothing: it is empty, or of blanks alone. Nobody is called so.
+///
+/// The list stands here for the reason that stands above: it is what Unicode calls white space, the wide space of
+/// Chinese type with it, and the few letters and marks that leave their place empty.
+#[must_use]
+pub fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| {
+        matches!(
+            c,
+            '\t'..='\r' | ' ' | '\u{85}' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}'
+            // Fillers of Hangul, the empty cell of Braille.
+            | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}'
+            // What is nothing without a letter before it: joiners of graphemes and of Mongolian, variation selectors.
+            | '\u{34f}' | '\u{180b}'..='\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}'
+        ) || deceives(c)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +65,16 @@ mod tests {
         }
         let written = ["样例区卫生健康局(南山)", "阿依古丽·买买提", "O’Neill-Šmíd", "葛\u{e0100}城", "ᠮᠣᠩᠭᠣᠯ\u{180e}ᠠ", "A　B", "محمد"];
         assert!(written.iter().all(|name| !is_unclear(name)));
+    }
+    #[test]
+    fn blanks_alone_are_no_name() {
+        for blank in ["", " ", "\u{3000}", " \u{a0}\u{3000}", "\u{2003}", "\u{3164}", "\u{2800}", "\u{fe00}", "\u{200b}"] {
+            assert!(is_blank(blank), "{}", blank.escape_unicode());
+        }
+        // Nothing that Rust calls white space is missing.
+        assert!((0..=0x0010_ffff).filter_map(char::from_u32).filter(|c| c.is_whitespace()).all(|c| is_blank(&c.to_string())));
+        for written in ["样例\u{3000}局", " a", "葛\u{e0100}城", "-", "ᠠ\u{180e}"] {
+            assert!(!is_blank(written), "{}", written.escape_unicode());
+        }
     }
 }

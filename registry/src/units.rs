@@ -8,7 +8,7 @@ use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
 use crate::reason::Reason;
-use crate::text::is_unclear;
+use crate::text::{is_blank, is_unclear};
 use std::collections::BTreeSet;
 use vermilion_proto::{ChangeUnit, Head, RegisterUnit, Unit, UnitState};
 
@@ -42,7 +42,7 @@ pub(crate) fn check(unit: &Unit, city_area: &str, has_authority: bool) -> Result
     if !uscc::is_valid(&unit.uscc) {
         return refuse(Reason::UnitCode, "unit.uscc");
     }
-    if unit.name_zh.is_empty()
+    if is_blank(&unit.name_zh)
         || unit.name_zh.len() > MAX_NAME
         || unit.name_en.len() > MAX_NAME
         || unit.responsible_department.len() > MAX_NAME

@@ -104,6 +104,11 @@ impl Testnet {
         serde_json::from_str(&text).map_err(|e| TestnetError::Setup(format!("{}: {e}", path.display())))
     }
 
+    /// The ledger that is made in a folder, though it may not stand there yet: what is asked for anew goes on with it.
+    pub fn made(dir: &Path) -> Result<Option<Self>, TestnetError> {
+        Staging::described(dir).as_deref().map(Self::load).transpose()
+    }
+
     /// Writes it, whole or not at all.
     pub fn save(&self, dir: &Path) -> Result<(), TestnetError> {
         let text = serde_json::to_string_pretty(self).map_err(|e| TestnetError::Setup(e.to_string()))?;
@@ -547,6 +552,7 @@ mod tests {
         // In the middle of making it.
         std::fs::create_dir_all(dir.join(".founding/authority")).unwrap();
         std::fs::write(dir.join(".founding/authority/root-key.pem"), "half").unwrap();
+        assert_eq!(Testnet::made(dir).unwrap(), None);
         let first = found(dir, &Up { tls: Some(Term::USUAL), empty: true, ..UP }, sample.units()).unwrap();
         assert!(!dir.join(".founding").exists());
         let Testnet { client, nodes, populated, empty, .. } = &first.testnet;
@@ -563,6 +569,8 @@ mod tests {
             std::fs::rename(dir.join(name), dir.join(".founding").join(name)).unwrap();
         }
         assert!(!Testnet::is_there(dir));
+        // Whoever does not say how many nodes is told how many there are.
+        assert_eq!(Testnet::made(dir).unwrap(), Some(first.testnet.clone()));
         let error = found(dir, &Up { nodes: 2, ..UP }, sample.units()).err().unwrap();
         assert!(error.exit() == 2 && error.to_string().contains("a ledger of 3 nodes"), "{error}");
         assert_eq!(Testnet::load(dir).unwrap(), first.testnet);

@@ -29,14 +29,14 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Start a ledger and return when it is ready, with the sample units and catalogue registered. Broken off, the same call goes on.
-    #[command(
-        after_help = "Example:\n  vermilion-testnet up --dir /tmp/t --nodes 3\n  vermilion --config /tmp/t/client.toml cluster status"
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion-testnet up --dir /tmp/t --nodes 3\n  \
+        vermilion --config /tmp/t/client.toml cluster status")]
     Up {
         /// Folder for everything; a ledger that is there is started again.
         #[arg(long)]
         dir: PathBuf,
-        /// Nodes of a new ledger: one of the city, the others of districts; 3 if not given.
+        /// Nodes of a new ledger: one of the city, the others of districts; if not given 3, or as many as it was begun with.
         #[arg(long)]
         nodes: Option<usize>,
         /// First of two ports for each node of a new ledger, and one more for enrolment; free ones otherwise.
@@ -50,9 +50,11 @@ enum Command {
         empty: bool,
     },
     /// Run the benchmarks: one line of JSON for each workload.
-    #[command(
-        after_help = "Example:\n  vermilion-testnet bench --etcd --seconds 5\n  vermilion-testnet bench --only audit --audit-records 100000\n  vermilion-testnet bench --only commitments --licences 100000\n  vermilion-testnet bench --only status-vector --licences 200000000"
-    )]
+    #[command(after_help = "Examples:\n  \
+        vermilion-testnet bench --etcd --seconds 5\n  \
+        vermilion-testnet bench --only audit --audit-records 100000\n  \
+        vermilion-testnet bench --only commitments --licences 100000\n  \
+        vermilion-testnet bench --only status-vector --licences 200000000")]
     Bench {
         /// A ledger that runs, or where to make one; a temporary folder otherwise.
         #[arg(long)]
@@ -79,9 +81,10 @@ enum Command {
         only: Vec<String>,
     },
     /// Show everything once: start, issue, refuse, use, verify, revoke, receipts, audit.
-    #[command(
-        after_help = "Example:\n  vermilion-testnet demo\n  vermilion-testnet demo --dir /tmp/demo --keep\n\nExit code 0 if everything went as it should, else 1 with what did not."
-    )]
+    #[command(after_help = "Examples:\n  \
+        vermilion-testnet demo\n  \
+        vermilion-testnet demo --dir /tmp/demo --keep\n\n\
+        Exit code 0 if everything went as it should, else 1 with what did not.")]
     Demo {
         /// An empty or new folder, which stays; a temporary one otherwise.
         #[arg(long)]
@@ -91,6 +94,7 @@ enum Command {
         keep: bool,
     },
     /// Stop a ledger cleanly; its data stays.
+    #[command(after_help = "Example:\n  vermilion-testnet down --dir /tmp/t")]
     Down {
         /// The folder given to `up`.
         #[arg(long)]
@@ -119,15 +123,11 @@ async fn run(command: Command) -> Result<ExitCode, TestnetError> {
     let mut say = |what: &str| eprintln!("{what} …");
     match command {
         Command::Up { dir, nodes, base_port, plain, empty } => {
-            if let Some(asked) = nodes
-                && Testnet::is_there(&dir)
-            {
-                let there = Testnet::load(&dir)?;
-                if there.nodes.len() != asked {
-                    return Err(other_ledger(&dir, &there));
-                }
-            }
-            let nodes = nodes.unwrap_or(3);
+            let nodes = match (nodes, Testnet::made(&dir)?) {
+                (Some(asked), Some(made)) if made.nodes.len() != asked => return Err(other_ledger(&dir, &made)),
+                (None, Some(made)) => made.nodes.len(),
+                (asked, _) => asked.unwrap_or(3),
+            };
             let testnet = cluster::up(&dir, &Up { nodes, base_port, tls: (!plain).then_some(Term::USUAL), empty }, &mut say).await?;
             println!("{} nodes are ready; the client's configuration is {}", testnet.nodes.len(), testnet.client.display());
         }
@@ -138,4 +138,20 @@ async fn run(command: Command) -> Result<ExitCode, TestnetError> {
         Command::Down { dir } => cluster::down(&dir)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One file for the help of all three commands.
+#[cfg(test)]
+#[path = "../../client/src/cli/examples.rs"]
+mod examples;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_shows_an_example_that_it_takes() {
+        assert_eq!(examples::amiss(&Args::command()).join("\n"), "");
+    }
 }

@@ -34,6 +34,12 @@ impl Staging {
         Ok(staging)
     }
 
+    /// Where the ledger of a folder is described: there, or, if it was broken off while it was moved, in the folder within.
+    #[must_use]
+    pub fn described(dir: &Path) -> Option<PathBuf> {
+        [dir.to_owned(), dir.join(NAME)].into_iter().find(|dir| dir.join(MADE[MADE.len() - 1]).exists())
+    }
+
     /// The folder in which things are made.
     #[must_use]
     pub fn within(&self) -> &Path {

@@ -226,8 +226,7 @@ fn addresses(args: &AuditArgs, access: &Access) -> Result<Vec<String>, String> {
 fn tell(report: &Report, json: bool, out: &mut (dyn Write + Send)) -> u8 {
     let text = if json { json_line(&report.to_json()) } else { report.to_text() };
     match line(out, &text) {
-        // An answer that nobody got is none.
-        Err(error) => fail(json, CANNOT_READ, &unwritten(&error)),
+        Err(error) => unwritten(json, &error),
         Ok(()) if report.clean => CLEAN,
         Ok(()) => FOUND,
     }
@@ -239,9 +238,10 @@ pub(super) fn line(out: &mut (dyn Write + Send), text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// What is said when standard output takes no more.
-pub(super) fn unwritten(error: &io::Error) -> String {
-    format!("standard output cannot be written: {error}")
+/// Standard output takes no more: an answer that nobody got is none.
+pub(super) fn unwritten(json: bool, error: &io::Error) -> u8 {
+    complain(json, "unwritten", &format!("standard output cannot be written: {error}"));
+    CANNOT_READ
 }
 
 pub(super) fn fail(json: bool, code: u8, why: &str) -> u8 {

@@ -1,6 +1,6 @@
 //! Where records come from. No source is trusted: what it says is only ever compared.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use vermilion_proto::LedgerHead;
 use vermilion_registry::query;
 use vermilion_storage::{Column, Mode, StorageError, Store, seq_place};
@@ -58,6 +58,18 @@ pub trait Source: Send + Sync {
     }
 }
 
+/// What a data directory has once its node has run.
+const DATABASE: &str = "db/CURRENT";
+
+/// What is said of a folder that is no data directory. A node's folder often has it right below.
+fn none_in(dir: &Path) -> String {
+    let below = std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut below: Vec<PathBuf> = below.filter(|path| path.join(DATABASE).exists()).collect();
+    below.sort();
+    let meant = below.first().map(|path| format!("; {} is one", path.display())).unwrap_or_default();
+    format!("it is no node's data directory (data_dir in node.toml){meant}")
+}
+
 /// A stopped node's data directory, opened without writing to it.
 pub struct Directory {
     name: String,
@@ -70,7 +82,14 @@ impl Directory {
         if !dir.is_dir() {
             return Err(ReadError::Unreachable(format!("{} is no directory", dir.display())));
         }
-        Ok(Self::of(Store::open(dir, Mode::ReadOnly)?))
+        match Store::open(dir, Mode::ReadOnly) {
+            Ok(store) => Ok(Self::of(store)),
+            // A database that lost this file after it was in use is damaged; without it none ever was there.
+            Err(error) if !matches!(error, StorageError::Damaged { .. }) && matches!(dir.join(DATABASE).try_exists(), Ok(false)) => {
+                Err(ReadError::Unreachable(none_in(dir)))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// One that is open already.

@@ -78,7 +78,7 @@ pub async fn run(args: &AuditArgs, json: bool, access: &Access, out: &mut (dyn W
         }
         match told {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
-            Err(error) => return fail(json, CANNOT_READ, &unwritten(&error)),
+            Err(error) => return unwritten(json, &error),
             Ok(()) => {}
         }
         if grave && !asked.keep_watching || asked.rounds.is_some_and(|rounds| round >= rounds) {

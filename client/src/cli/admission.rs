@@ -20,14 +20,19 @@ const SUBJECT: &str = "node/NAME or unit-system/USCC/NAME";
 #[derive(Subcommand, Debug)]
 pub enum AdmissionVerb {
     /// Apply for a connection 申请接入
-    #[command(
-        after_help = "Examples:\n  vermilion admission apply unit-system/11440304MB0X010624/desk --unit 11440304MB0X010624\n  vermilion admission apply node/nanshan --unit 11440305MB0X010333 --id 4 --node-key 9f…e1 --cosigning-key 07…3c \\\n      --district 440305 --address nanshan.example:7001\n\nA node's two keys are made where it is to run: vermilion operator keygen --out node.pem, and --out cosigning.pem."
-    )]
+    #[command(after_help = "Examples:\n  \
+        vermilion admission apply unit-system/11440304MB0X010624/desk \\\n      \
+        --unit 11440304MB0X010624\n  \
+        vermilion admission apply node/nanshan --unit 11440305MB0X010333 --id 4 \\\n      \
+        --node-key 9f…e1 --cosigning-key 07…3c \\\n      \
+        --district 440305 --address nanshan.example:7001\n\n\
+        A node's two keys are made where it is to run: vermilion operator keygen --out\n\
+        node.pem, and --out cosigning.pem.")]
     Apply(Apply),
     /// File the report of a security test 安全检测
-    #[command(
-        after_help = "Example:\n  vermilion admission test node/nanshan --report report.pdf --assessor 11440300MB0X020517 --on 2026-11-02"
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion admission test node/nanshan --report report.pdf \\\n      \
+        --assessor 11440300MB0X020517 --on 2026-11-02")]
     Test {
         #[arg(help = SUBJECT)]
         subject: String,
@@ -72,9 +77,10 @@ pub enum AdmissionVerb {
         by: By,
     },
     /// Say that the problem is remedied 整改; a node names the id and the keys with which it comes back
-    #[command(
-        after_help = "Example:\n  vermilion admission remedy node/nanshan --report remedy.pdf --id 5 --node-key 11…aa --cosigning-key 22…bb \\\n      --district 440305 --address nanshan.example:7001"
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion admission remedy node/nanshan --report remedy.pdf --id 5 \\\n      \
+        --node-key 11…aa --cosigning-key 22…bb \\\n      \
+        --district 440305 --address nanshan.example:7001")]
     Remedy {
         #[arg(help = SUBJECT)]
         subject: String,

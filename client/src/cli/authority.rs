@@ -17,9 +17,10 @@ const YEAR: u64 = 365;
 #[derive(Subcommand, Debug)]
 pub enum AuthorityVerb {
     /// Make a root: do it on a machine without a network, and keep the key away from nodes
-    #[command(
-        after_help = "Example:\n  vermilion authority root --trust-domain ledger.example --unit 11440300MB0X010112 --name \"City Root\" --out root\n\nwrites root/root-key.pem, encrypted under a passphrase, and root/root.pem."
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion authority root --trust-domain ledger.example \\\n      \
+        --unit 11440300MB0X010112 --name \"City Root\" --out root\n\n\
+        writes root/root-key.pem, encrypted under a passphrase, and root/root.pem.")]
     Root {
         /// The ledger's domain of trust: a DNS name in lower case
         #[arg(long, value_name = "NAME")]
@@ -31,7 +32,9 @@ pub enum AuthorityVerb {
         made: Made,
     },
     /// Make an issuing certificate under a root, with a key of its own
-    #[command(after_help = "Example:\n  vermilion authority issuing --root root --name \"City Issuing\" --years 5 --out issuing")]
+    #[command(after_help = "Example:\n  \
+        vermilion authority issuing --root root --name \"City Issuing\" --years 5 \\\n      \
+        --out issuing")]
     Issuing {
         /// The root's folder, with its key
         #[arg(long, value_name = "DIR")]
@@ -67,7 +70,7 @@ impl Made {
     /// Writes the new key, encrypted.
     fn keep(&self, file: &str, key: &SigningKey, passphrase: &Passphrase) -> Result<(), ClientError> {
         std::fs::create_dir_all(&self.out).map_err(|e| ClientError::file(&self.out, e))?;
-        write_secret(&self.out.join(file), &key.seed(), Some(passphrase.get_new()?))
+        write_secret(&self.out.join(file), &key.seed(), Some(passphrase.get_new("--passphrase-file")?))
     }
 }
 

@@ -11,7 +11,8 @@ use crate::visible::one_line;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use vermilion_proto::{PolicyEntry, TypeState};
+use vermilion_proto::{PolicyEntry, TypeState, Unit, UnitState};
+use vermilion_registry::authority::{ISSUING, MANAGING_CITY, has_role};
 use vermilion_registry::content::{CatalogueEntry, types_from_catalogue};
 use vermilion_registry::policy::PROFILE;
 use vermilion_registry::reason::Reason;
@@ -19,9 +20,9 @@ use vermilion_registry::reason::Reason;
 #[derive(Subcommand, Debug)]
 pub enum TypeVerb {
     /// Publish the types of a catalogue file: new ones, and the next version of changed ones
-    #[command(
-        after_help = "Example:\n  vermilion type publish --file catalogue.json\n\nTypes that stand in the ledger unchanged are left as they are."
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion type publish --file catalogue.json\n\n\
+        Types that stand in the ledger unchanged are left as they are.")]
     Publish {
         /// The catalogue, a JSON list
         #[arg(long, value_name = "FILE")]
@@ -34,17 +35,20 @@ pub enum TypeVerb {
         by: Option<String>,
     },
     /// Show one type
+    #[command(after_help = "Example:\n  vermilion type show 11440300MB0X00019K003")]
     Show {
         /// The type's code
         code: String,
     },
     /// List all types
+    #[command(after_help = "Example:\n  vermilion type list --json")]
     List,
 }
 
 #[derive(Subcommand, Debug)]
 pub enum PolicyVerb {
     /// List every entry
+    #[command(after_help = "Example:\n  vermilion policy list --json")]
     List,
     /// Set one entry, signed by the city's managing unit
     #[command(after_help = "Example:\n  vermilion policy set issue.items.max 500 --citation 002-10")]
@@ -125,7 +129,7 @@ async fn publish(context: &Context, client: &Client, by: &str, entries: &[Catalo
                 format!("版本 version {version}  未变 unchanged")
             }
             Err(error) => {
-                let error = of_type(client, entry, error).await;
+                let error = of_type(client, by, entry, error).await;
                 (answer["error"], answer["message"]) = (error.code().into(), error.to_string().into());
                 failed = Some(error);
                 "未发布 not published".to_owned()
@@ -145,19 +149,30 @@ async fn publish(context: &Context, client: &Client, by: &str, entries: &[Catalo
     failed.map_or(Ok(Exit::Yes), Err)
 }
 
-/// The refusal of a type, with its code and the units that the ledger does not know yet.
-async fn of_type(client: &Client, entry: &CatalogueEntry, error: ClientError) -> ClientError {
+/// The refusal of a type, with its code and the units that it is about: a record has the reason alone.
+async fn of_type(client: &Client, by: &str, entry: &CatalogueEntry, error: ClientError) -> ClientError {
     let mut what = format!("type {}", entry.licence_type.code);
-    if error.refusal().is_some_and(|refusal| refusal.reason == Reason::UnknownUnit)
+    if let Some(reason @ (Reason::UnknownUnit | Reason::UnitRole)) = error.refusal().map(|refusal| refusal.reason)
         && let Ok(known) = client.units().await
     {
-        let is_known = |unit: &str| known.iter().filter_map(|state| state.unit.as_ref()).any(|of| of.uscc == unit);
-        let missing: Vec<&str> = entry.issuers.iter().map(String::as_str).filter(|unit| !is_known(unit)).collect();
-        if !missing.is_empty() {
-            what += &format!(", register first: {}", missing.join(", "));
-        }
+        what += &amiss(reason, by, &entry.issuers, &known);
     }
     error.about(&what)
+}
+
+/// Which of a type's issuers are not registered, or do not issue; else it is who publishes.
+fn amiss(reason: Reason, by: &str, issuers: &[String], known: &[UnitState]) -> String {
+    let unit = |uscc: &str| known.iter().filter_map(|state| state.unit.as_ref()).find(|unit| unit.uscc == uscc);
+    let (fits, word): (fn(&Unit) -> bool, &str) = match reason {
+        Reason::UnitRole => (|unit| has_role(unit, ISSUING), "no issuing-unit"),
+        _ => (|_| true, "register first"),
+    };
+    let amiss: Vec<&str> = issuers.iter().map(String::as_str).filter(|uscc| !unit(uscc).is_some_and(fits)).collect();
+    match amiss.as_slice() {
+        [] if reason == Reason::UnitRole => format!(", published by {by}, which is not {MANAGING_CITY}"),
+        [] => String::new(),
+        amiss => format!(", {word}: {}", amiss.join(", ")),
+    }
 }
 
 /// A type for scripts, its schema and fields only when it is shown alone.
@@ -208,5 +223,24 @@ pub async fn run_policy(context: &Context, verb: PolicyVerb) -> Result<Exit, Cli
             let recorded = client.set_policy(&by, vec![entry]).await?;
             Ok(context.out.recorded("已设定 set", &recorded))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_type_names_the_units_that_it_is_about() {
+        let state = |uscc: &str, role: &str| UnitState {
+            unit: Some(Unit { uscc: uscc.into(), roles: vec![role.into()], ..Unit::default() }),
+            ..UnitState::default()
+        };
+        let known = [state("CITY", MANAGING_CITY), state("HEALTH", ISSUING)];
+        let said =
+            |reason, by: &str, issuers: &[&str]| amiss(reason, by, &issuers.iter().map(|i| (*i).to_owned()).collect::<Vec<_>>(), &known);
+        assert_eq!(said(Reason::UnknownUnit, "CITY", &["HEALTH", "X", "Y"]), ", register first: X, Y");
+        assert_eq!(said(Reason::UnitRole, "CITY", &["HEALTH", "CITY"]), ", no issuing-unit: CITY");
+        assert_eq!(said(Reason::UnitRole, "HEALTH", &["HEALTH"]), ", published by HEALTH, which is not managing-unit-city");
     }
 }

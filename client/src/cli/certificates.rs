@@ -31,9 +31,12 @@ pub enum CertificateVerb {
         serial: String,
     },
     /// Revoke a certificate 注销: for ever
-    #[command(
-        after_help = "Examples:\n  vermilion certificate revoke 4f0c…9a --reason cessationOfOperation\n  vermilion certificate revoke 4f0c…9a --reason keyCompromise\n\nkeyCompromise takes one signature, of the holder's own unit or of security administration, and an operator's key goes with\nit for good: it signs nothing more. Every other reason takes the three of the managing unit."
-    )]
+    #[command(after_help = "Examples:\n  \
+        vermilion certificate revoke 4f0c…9a --reason cessationOfOperation\n  \
+        vermilion certificate revoke 4f0c…9a --reason keyCompromise\n\n\
+        keyCompromise takes one signature, of the holder's own unit or of security\n\
+        administration, and an operator's key goes with it for good: it signs nothing\n\
+        more. Every other reason takes the three of the managing unit.")]
     Revoke {
         /// Its serial number, in hex
         serial: String,
@@ -48,9 +51,9 @@ pub enum CertificateVerb {
     #[command(after_help = "Example:\n  vermilion certificate suspend 4f0c…9a")]
     Suspend(Named),
     /// Renew this configuration's certificates 更新 whose time is two thirds over
-    #[command(
-        after_help = "Example:\n  vermilion --config client.toml certificate renew\n\nOther commands do this too, for the certificates that they show."
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion --config client.toml certificate renew\n\n\
+        Other commands do this too, for the certificates that they show.")]
     Renew,
     /// Restore a suspended certificate 解锁
     #[command(after_help = "Example:\n  vermilion certificate restore 4f0c…9a")]
@@ -69,9 +72,13 @@ pub struct Named {
 #[derive(Subcommand, Debug)]
 pub enum EnrolmentVerb {
     /// Grant one certificate to one applicant: prints the token, once
-    #[command(
-        after_help = "Examples:\n  vermilion enrolment grant node/nanshan\n  vermilion enrolment grant unit-system/11440304MB0X010624/desk --hours 4\n  vermilion enrolment grant operator/9f21…e1 --posts maker\n\nThe applicant must stand in the ledger: a node or system approved, an operator registered. Hand the token over by\nanother way than the network; the ledger keeps its hash alone."
-    )]
+    #[command(after_help = "Examples:\n  \
+        vermilion enrolment grant node/nanshan\n  \
+        vermilion enrolment grant unit-system/11440304MB0X010624/desk --hours 4\n  \
+        vermilion enrolment grant operator/9f21…e1 --posts maker\n\n\
+        The applicant must stand in the ledger: a node or system approved, an operator\n\
+        registered. Hand the token over by another way than the network; the ledger\n\
+        keeps its hash alone.")]
     Grant {
         /// node/NAME, unit-system/USCC/NAME, operator/KEYID or auditor/KEYID
         applicant: String,

@@ -16,38 +16,48 @@ use vermilion_registry::reason::Reason;
 #[derive(Subcommand, Debug)]
 pub enum ClusterVerb {
     /// Who leads, and how far each node is
+    #[command(after_help = "Example:\n  vermilion cluster status --json")]
     Status,
     /// Hand leadership over to a node; for the city's managing unit
+    #[command(after_help = "Example:\n  vermilion cluster transfer --to city")]
     Transfer {
         /// The node's name
         #[arg(long, value_name = "NAME")]
         to: String,
     },
     /// Cut a node off that leads badly: the nodes of this configuration follow it no more, until `trust`
-    #[command(
-        after_help = "Example:\n  vermilion cluster distrust nanshan\n\nFor a leader that keeps its own ban out of the ledger. It lasts until `cluster trust`."
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion cluster distrust nanshan\n\n\
+        For a leader that keeps its own ban out of the ledger. It lasts until `cluster\n\
+        trust`.")]
     Distrust {
         /// The node's name
         node: String,
     },
     /// Take a distrust back
+    #[command(after_help = "Example:\n  vermilion cluster trust nanshan")]
     Trust {
         /// The node's name
         node: String,
     },
     /// Have a node copy its data directory, for auditors, while it runs 备份
-    #[command(
-        after_help = "Example:\n  vermilion cluster backup city\n  vermilion audit --data-dir /var/backups/vermilion/city-0000001207-1795300000000\n\nThe copy lies at the node, in the folder that its configuration names (backups = DIR): on the same disk it is made in moments\nand costs room only as the ledger goes on; take it elsewhere. No node runs on a copy."
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion cluster backup city\n  \
+        vermilion audit \\\n      \
+        --data-dir /var/backups/vermilion/city-0000001207-1795300000000\n\n\
+        The copy lies at the node, in the folder that its configuration names (backups\n\
+        = DIR): on the same disk it is made in moments and costs room only as the\n\
+        ledger goes on; take it elsewhere. No node runs on a copy.")]
     Backup {
         /// The node's name
         node: String,
     },
     /// Who connected to a node, and who was refused what; for audit administration
-    #[command(
-        after_help = "Examples:\n  vermilion cluster trail city\n  vermilion cluster trail city --from 1200 --json\n\nWith --json the lines as they are kept, each chained to the one before. Exit code 1: the chain of what was read does not hold."
-    )]
+    #[command(after_help = "Examples:\n  \
+        vermilion cluster trail city\n  \
+        vermilion cluster trail city --from 1200 --json\n\n\
+        With --json the lines as they are kept, each chained to the one before. Exit\n\
+        code 1: the chain of what was read does not hold.")]
     Trail {
         /// The node's name
         node: String,
@@ -60,6 +70,11 @@ pub enum ClusterVerb {
 #[derive(Subcommand, Debug)]
 pub enum CommandVerb {
     /// What is known of a command
+    #[command(after_help = "Example:\n  \
+        vermilion command status 5f…a0\n\n\
+        The id is what every command prints that is recorded. Exit code 0 if it was\n\
+        accepted, 1 if it was refused or never will be recorded, 3 if that is not known\n\
+        yet.")]
     Status {
         /// Its id, in hex
         id: String,

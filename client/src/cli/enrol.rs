@@ -25,9 +25,16 @@ enum Of {
 
 /// What the command is told.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  vermilion --config client.toml enrol unit-system --unit 11440304MB0X010624 --district 440304 --name desk \\\n      --token-file token --key desk.pem --out desk.cert.pem\n  vermilion --config client.toml enrol operator --unit 11440304MB0X010624 --district 440304 --posts maker \\\n      --token-file token --key maker.pem --out maker.cert.pem\n\nThe token comes from `vermilion enrolment grant`. It serves once; asked again with the same key, the same certificate is\ngiven. Then name the certificate in the client's configuration: [[operators]] certificate = \"maker.cert.pem\"."
-)]
+#[command(after_help = "Examples:\n  \
+    vermilion --config client.toml enrol unit-system --name desk \\\n      \
+    --unit 11440304MB0X010624 --district 440304 \\\n      \
+    --token-file token --key desk.pem --out desk.cert.pem\n  \
+    vermilion --config client.toml enrol operator --posts maker \\\n      \
+    --unit 11440304MB0X010624 --district 440304 \\\n      \
+    --token-file token --key maker.pem --out maker.cert.pem\n\n\
+    The token comes from `vermilion enrolment grant`. It serves once; asked again\n\
+    with the same key, the same certificate is given. Then name the certificate in\n\
+    the client's configuration: [[operators]] certificate = \"maker.cert.pem\".")]
 pub struct EnrolArgs {
     /// Whom the certificate is for
     #[arg(value_enum)]
@@ -61,7 +68,7 @@ pub async fn run(context: &Context, args: EnrolArgs) -> Result<Exit, ClientError
     let token = EnrolmentToken::parse(&text).map_err(|e| ClientError::Usage(e.to_string()))?;
     let passphrase = Passphrase::new(client.config().passphrase_file.clone());
     if !args.key.exists() && matches!(args.of, Of::UnitSystem) {
-        write_secret(&args.key, &SigningKey::generate()?.seed(), Some(passphrase.get_new()?))?;
+        write_secret(&args.key, &SigningKey::generate()?.seed(), Some(passphrase.get_new("passphrase_file")?))?;
     }
     let key = SigningKey::from_seed(&*read_secret(&args.key, &passphrase)?);
     let kind = match args.of {

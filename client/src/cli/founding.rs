@@ -18,9 +18,12 @@ use vermilion_proto::FoundingOperator;
 #[derive(Subcommand, Debug)]
 pub enum FoundingVerb {
     /// Ask to be one of the first operators: the key is made here if it is not there yet, and stays here
-    #[command(
-        after_help = "Example:\n  vermilion founding operator --unit 11440300MB0X010112 --posts approve --key approve.pem --out approve.request\n\nAn administrator's second key asks for itself, in the post second-key; the plan names the same person.\nCompare the fingerprint that it prints with the one that the table shows."
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion founding operator --unit 11440300MB0X010112 --posts approve \\\n      \
+        --key approve.pem --out approve.request\n\n\
+        An administrator's second key asks for itself, in the post second-key; the plan\n\
+        names the same person. Compare the fingerprint that it prints with the one that\n\
+        the table shows.")]
     Operator {
         /// USCC of the city's managing unit
         #[arg(long, value_name = "USCC")]
@@ -46,11 +49,15 @@ pub enum FoundingVerb {
         files: Vec<PathBuf>,
     },
     /// Make the ledger by a plan, on a machine without a network 创立账本
-    #[command(after_help = "Example:\n  vermilion founding make --plan plan.toml --out ledger\n\n\
-        Writes into the new folder: genesis.bin, trust.json and client.toml for everybody; nodes/NAME.package, which that node alone\n\
-        can open (`vermiliond receive`); operators/NAME.cert.pem; and safe/, the ledger's own keys under a passphrase of their own.\n\
-        Read the ledger id out at the table: whoever writes it down has agreed to this ledger. Take safe/ to a safe, on paper or a\n\
-        disk, and off this machine: with its last copy of the ledger key a ledger loses its name.\n\
+    #[command(after_help = "Example:\n  \
+        vermilion founding make --plan plan.toml --out ledger\n\n\
+        Writes into the new folder: genesis.bin, trust.json and client.toml for\n\
+        everybody; nodes/NAME.package, which that node alone can open (`vermiliond\n\
+        receive`); operators/NAME.cert.pem; and safe/, the ledger's own keys under a\n\
+        passphrase of their own.\n\
+        Read the ledger id out at the table: whoever writes it down has agreed to this\n\
+        ledger. Take safe/ to a safe, on paper or a disk, and off this machine: with\n\
+        its last copy of the ledger key a ledger loses its name.\n\
         The plan's form: docs/formats.md §33.")]
     Make {
         /// The plan, in TOML
@@ -75,7 +82,7 @@ pub fn run(context: &Context, verb: FoundingVerb) -> Result<Exit, ClientError> {
             if let KeySource::File(path) = &key
                 && !path.exists()
             {
-                write_secret(path, &SigningKey::generate()?.seed(), Some(passphrase.get_new()?))?;
+                write_secret(path, &SigningKey::generate()?.seed(), Some(passphrase.get_new("--passphrase-file")?))?;
             }
             let key = HeldKey::open(&key, &passphrase)?;
             let request = FoundingOperator { unit, posts, ..FoundingOperator::default() };

@@ -33,9 +33,12 @@ impl Use {
 #[derive(Subcommand, Debug)]
 pub enum KeyVerb {
     /// Make a key file 生成密钥
-    #[command(after_help = "Examples:\n  vermilion key make ledger --out ledger-2.pem\n  vermilion key make vault --out vault-2.pem\n\n\
-        The file is encrypted under a passphrase: from VERMILION_PASSPHRASE, a file, or a prompt. Put it beside the old one on every\n\
-        node that is to hold it, name both in node.toml, start the node again, and only then endorse the key.")]
+    #[command(after_help = "Examples:\n  \
+        vermilion key make ledger --out ledger-2.pem\n  \
+        vermilion key make vault --out vault-2.pem\n\n\
+        The file is encrypted under a passphrase: from VERMILION_PASSPHRASE, a file, or\n\
+        a prompt. Put it beside the old one on every node that is to hold it, name both\n\
+        in node.toml, start the node again, and only then endorse the key.")]
     Make {
         /// What the key is for
         #[arg(value_enum, value_name = "USE")]
@@ -44,11 +47,12 @@ pub enum KeyVerb {
         file: NewKeyFile,
     },
     /// Endorse a key in the place of the one that serves now 背书新密钥
-    #[command(
-        after_help = "Examples:\n  vermilion key endorse ledger --public 9f…e1\n  vermilion key endorse vault --area 440300 --public 07…3c\n\n\
-        Signed by the posts of policy posts.rotate-key. The ledger key signs every checkpoint over this record and after it;\n\
-        new content is sealed to the vault key as soon as a checkpoint with the quorum proves the record."
-    )]
+    #[command(after_help = "Examples:\n  \
+        vermilion key endorse ledger --public 9f…e1\n  \
+        vermilion key endorse vault --area 440300 --public 07…3c\n\n\
+        Signed by the posts of policy posts.rotate-key. The ledger key signs every\n\
+        checkpoint over this record and after it; new content is sealed to the vault\n\
+        key as soon as a checkpoint with the quorum proves the record.")]
     Endorse {
         /// What the key is for
         #[arg(value_enum, value_name = "USE")]

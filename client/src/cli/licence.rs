@@ -20,18 +20,24 @@ use vermilion_registry::status::{Flag, State};
 #[derive(Subcommand, Debug)]
 pub enum LicenceVerb {
     /// Issue every row of a JSON Lines file; the same file may be sent again and changes nothing
-    #[command(after_help = "Example:\n  vermilion --config client.toml licence issue --file rows.jsonl --json\n\n\
-        With --json one line for each row, in the file's order: row, identifier, outcome, reason, detail, seq.\n\
-        Exit code 0 if every row was accepted, 1 if some were rejected. After an interruption the same\n\
-        command carries on. An answer of the ledger is for ever: a rejected row is sent again in another file.")]
+    #[command(after_help = "Example:\n  \
+        vermilion --config client.toml licence issue --file rows.jsonl --json\n\n\
+        With --json one line for each row, in the file's order: row, identifier,\n\
+        outcome, reason, detail, seq. Exit code 0 if every row was accepted, 1 if some\n\
+        were rejected. After an interruption the same command carries on. An answer of\n\
+        the ledger is for ever: a rejected row is sent again in another file.")]
     Issue(IssueArgs),
     /// Show what the ledger has of a licence, with its history
+    #[command(after_help = "Example:\n  vermilion licence show ID --json")]
     Show {
         /// The licence's identifier
         identifier: String,
     },
     /// Ask a licence's status, where it is public; else make a `verify`. Exit 0 if it is valid, 1 if not. Asked openly it is told
     /// without objections and judicial freezes: `show` has them
+    #[command(after_help = "Examples:\n  \
+        vermilion licence status ID\n  \
+        vermilion licence status ID --challenge certificateNumber=2026000000")]
     Status {
         /// The licence's identifier
         identifier: String,
@@ -40,11 +46,16 @@ pub enum LicenceVerb {
         challenge: Option<String>,
     },
     /// Change a licence's state, or a flag with + or -
-    #[command(
-        after_help = "Example:\n  vermilion licence change ID --to revoked --reason penalty --basis 行政处罚法第九条 --effective 2026-03-01\n\n\
-        States: valid frozen withheld lost revoked annulled withdrawn cancelled void transferred-out\n\
-        Flags: +under-objection +judicial-freeze +inspection-due +issuer-outage, or with - to take them back"
-    )]
+    #[command(after_help = "Examples:\n  \
+        vermilion licence change ID --to revoked --reason penalty \\\n      \
+        --basis 行政处罚法第九条 --effective 2026-03-01\n  \
+        vermilion licence change ID --to +judicial-freeze --reason court-order \\\n      \
+        --basis 民事诉讼法第一百零三条\n\n\
+        States:\n  \
+        valid frozen withheld lost revoked annulled withdrawn cancelled void\n  \
+        transferred-out\n\
+        Flags, with - instead of + to take them back:\n  \
+        +under-objection +judicial-freeze +inspection-due +issuer-outage")]
     Change(Change),
     /// Issue a licence's next version from a file with its row
     #[command(after_help = "Example:\n  vermilion licence supersede --file row.json --because renewal")]
@@ -66,16 +77,20 @@ pub enum LicenceVerb {
         basis: Vec<String>,
     },
     /// Erase a licence's content from the vault; digests and status stay
-    #[command(
-        after_help = "Example:\n  vermilion licence erase ID --reason court-decision --basis 个人信息保护法第四十七条 --evidence judgment.pdf\n\n\
-        Without --archive-receipt it is an erasure, which needs evidence and one of these reasons:\n  \
-        purpose-over person-request     natural persons' licences that are over; until their retention has\n  \
-        retention-over                  passed it waits: the content is kept and not used; erase again then\n  \
-        consent-withdrawn\n  \
-        unlawful-processing             natural persons' licences, at once\n  \
-        court-decision                  at once\n\
-        With it it is destruction, by the city's managing unit, of a licence that is over and whose retention has passed."
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion licence erase ID --reason court-decision \\\n      \
+        --basis 个人信息保护法第四十七条 --evidence judgment.pdf\n\n\
+        Without --archive-receipt it is an erasure, which needs evidence and one of\n\
+        these reasons:\n  \
+        purpose-over person-request retention-over consent-withdrawn\n      \
+        natural persons' licences that are over; until their retention has\n      \
+        passed it waits: the content is kept and not used; erase again then\n  \
+        unlawful-processing\n      \
+        natural persons' licences, at once\n  \
+        court-decision\n      \
+        at once\n\
+        With it it is destruction, by the city's managing unit, of a licence that is\n\
+        over and whose retention has passed.")]
     Erase {
         #[command(flatten)]
         grounds: GroundsArgs,

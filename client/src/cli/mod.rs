@@ -19,6 +19,8 @@ mod catalogue;
 mod certificates;
 mod cluster;
 mod enrol;
+#[cfg(test)]
+mod examples;
 mod founding;
 mod issue;
 mod key;
@@ -53,8 +55,9 @@ Examples:
   vermilion --config client.toml use ID --case 2026-17 --purpose 开户 --item ITEM
   vermilion receipt check receipt.vmr --trust trust.json
 
-Exit codes: 0 yes, 1 no, 2 usage or configuration, 3 no node, outcome unknown or not cosigned yet, 4 refused;
-for receipts and QR codes 5 too old, 6 not valid.";
+Exit codes: 0 yes, 1 no, 2 usage or configuration, 3 no node, outcome unknown
+or not cosigned yet, 4 refused; for receipts and QR codes 5 too old, 6 not
+valid.";
 
 /// Issue, use, verify and audit e-licences on a Vermilion ledger (朱印).
 #[derive(Parser, Debug)]
@@ -136,6 +139,12 @@ enum Noun {
     #[command(subcommand)]
     Command(cluster::CommandVerb),
     /// Recompute everything 审计: exit 0 if nothing is off, 1 with findings
+    #[command(after_help = "Examples:\n  \
+        vermilion --config client.toml audit --node\n  \
+        vermilion audit --data-dir /var/backups/vermilion/city --trust trust.json \\\n      \
+        --state audit.state\n  \
+        vermilion --config client.toml audit --watch --metrics vermilion.prom\n\n\
+        Exit code 3 if something cannot be read, so that nothing is said of the ledger.")]
     Audit(AuditArgs),
 }
 
@@ -232,11 +241,8 @@ pub async fn main() -> Exit {
     if !matches!(result, Err(ClientError::Interrupted)) {
         context.renew().await;
     }
-    if result.is_ok() && Out::was_lost() {
-        out.error(&ClientError::Usage("the answer could not be written: what was asked may be done all the same; ask again".into()));
-        return Exit::Unreachable;
-    }
-    result.unwrap_or_else(|error| {
+    let told = result.and_then(|exit| if Out::was_lost() { Err(ClientError::Unwritten) } else { Ok(exit) });
+    told.unwrap_or_else(|error| {
         context.out.error(&error);
         error.exit()
     })
@@ -303,6 +309,11 @@ mod tests {
     #[test]
     fn the_arguments_hold_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example_that_it_takes() {
+        assert_eq!(examples::amiss(&Cli::command()).join("\n"), "");
     }
 
     #[test]

@@ -17,14 +17,17 @@ use vermilion_proto::OperatorState;
 #[derive(Subcommand, Debug)]
 pub enum OperatorVerb {
     /// Make a key file (or a unit's secret: any 32 bytes)
-    #[command(
-        after_help = "Example:\n  vermilion operator keygen --out maker.pem\n\nThe file is encrypted under a passphrase: from VERMILION_PASSPHRASE, a file, or a prompt."
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion operator keygen --out maker.pem\n\n\
+        The file is encrypted under a passphrase: from VERMILION_PASSPHRASE, a file, or\n\
+        a prompt.")]
     Keygen(NewKeyFile),
     /// Show a key's id and public half, as `operator add` wants it
-    #[command(
-        after_help = "Examples:\n  vermilion operator public maker.pem\n  vermilion operator public 'pkcs11:token=desk;object=second?module-path=/usr/lib/softhsm/libsofthsm2.so'\n\nA token's PIN comes from the URI's pin-source, VERMILION_PIN, or a prompt."
-    )]
+    #[command(after_help = "Examples:\n  \
+        vermilion operator public maker.pem\n  \
+        vermilion operator public \\\n      \
+        'pkcs11:token=desk;object=2?module-path=/usr/lib/softhsm/libsofthsm2.so'\n\n\
+        A token's PIN comes from the URI's pin-source, VERMILION_PIN, or a prompt.")]
     Public {
         /// The key's file, or the URI of a key on a PKCS#11 token
         #[arg(value_name = "FILE|URI")]
@@ -34,11 +37,20 @@ pub enum OperatorVerb {
         passphrase_file: Option<PathBuf>,
     },
     /// Register an operator's key, signed by a managing unit
-    #[command(
-        after_help = "Example:\n  vermilion operator add --unit 11440304MB0X010624 --public 9f…e1 --posts maker --person person.txt\n\nperson.txt holds the person's identity number in its first line, checked by GB 11643 for code type 111; a node makes a keyed\ntag of it, and only the tag is recorded.\nAn administrator needs a second key: register it for the same person, with --posts second-key."
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion operator add --unit 11440304MB0X010624 --public 9f…e1 \\\n      \
+        --posts maker --person person.txt\n\n\
+        person.txt holds the person's identity number in its first line, checked by GB\n\
+        11643 for code type 111; a node makes a keyed tag of it, and only the tag is\n\
+        recorded.\n\
+        An administrator needs a second key: register it for the same person, with\n\
+        --posts second-key.")]
     Add(Add),
     /// Take posts back, or with none named the key itself
+    #[command(after_help = "Examples:\n  \
+        vermilion operator revoke 9f…e1\n  \
+        vermilion operator revoke 9f…e1 --posts maker,checker\n\n\
+        The key's id is that of `operator list`.")]
     Revoke {
         /// The key's id, in hex
         key_id: String,
@@ -50,6 +62,7 @@ pub enum OperatorVerb {
         by: Option<String>,
     },
     /// List operators
+    #[command(after_help = "Example:\n  vermilion operator list --unit 11440304MB0X010624")]
     List {
         /// Of this unit alone
         #[arg(long, value_name = "USCC", default_value = "")]
@@ -75,7 +88,7 @@ impl NewKeyFile {
     /// Writes the secret, and says what others may know of it: `of`, if it is for one thing alone, id and public key.
     pub fn write(self, context: &Context, of: Option<&str>, secret: &[u8; 32], (id, public): (&[u8], &[u8])) -> Result<Exit, ClientError> {
         let passphrase = Passphrase::new(self.passphrase_file);
-        let phrase = if self.plain { None } else { Some(passphrase.get_new()?) };
+        let phrase = if self.plain { None } else { Some(passphrase.get_new("--passphrase-file")?) };
         write_secret(&self.out, secret, phrase)?;
         let (file, id, public) = (self.out.display().to_string(), hex::encode(id), hex::encode(public));
         let mut value = json!({ "file": file, "key_id": id, "public": public, "encrypted": !self.plain });

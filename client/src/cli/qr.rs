@@ -18,13 +18,18 @@ const MAX_FILE: u64 = 64 << 20;
 #[derive(Subcommand, Debug)]
 pub enum QrVerb {
     /// Make the QR code of a licence's status, signed by the node that answers
-    #[command(after_help = "Example:\n  vermilion qr make ID --out licence.png\n  vermilion qr make ID\n\n\
-        The status is given to whoever may ask for it, as by `licence status`. Without --out the code is drawn in the terminal.")]
+    #[command(after_help = "Examples:\n  \
+        vermilion qr make ID --out licence.png\n  \
+        vermilion qr make ID\n\n\
+        The status is given to whoever may ask for it, as by `licence status`. Without\n\
+        --out the code is drawn in the terminal.")]
     Make(Make),
     /// Check a QR code without any network: exit 0 if it holds and the licence is valid, 1 if not, 5 too old, 6 not valid
-    #[command(after_help = "Example:\n  vermilion qr check licence.png --trust trust.json --max-age 1h\n\n\
-        Takes a PNG, a file with the text, or the text itself. It is one node's word; a receipt has the quorum's.\n\
-        Exit 2 if it is neither a file that can be read nor a text that begins with VMQR.")]
+    #[command(after_help = "Example:\n  \
+        vermilion qr check licence.png --trust trust.json --max-age 1h\n\n\
+        Takes a PNG, a file with the text, or the text itself. It is one node's word; a\n\
+        receipt has the quorum's. Exit 2 if it is neither a file that can be read nor a\n\
+        text that begins with VMQR.")]
     Check(Check),
 }
 

@@ -25,30 +25,41 @@ const PAUSE: Duration = Duration::from_millis(250);
 #[derive(Subcommand, Debug)]
 pub enum ReceiptVerb {
     /// Get the receipt of a licence with its status, or of a command's record
-    #[command(
-        after_help = "Example:\n  vermilion receipt get ID --out licence.vmr\n  vermilion receipt get ID --use 5f…a0 --disclosures use.json --out licence.vmr\n\
-        \x20 vermilion receipt get --command 5f…a0 --out record.vmr --form tlog-proof\n\n\
-        The status is in it for whoever may ask for it: for an open type anybody, else the issuing unit, who answers a challenge,\n\
-        or who has just recorded a use of the licence (--use, for ten minutes).\n\n\
-        With --registrations it shows by which records of the ledger the keys that signed were registered for the unit, where its\n\
-        check rests on the nodes' word else. Without them it has at most 4 KB, in a ledger of ten million records too; with them about\n\
-        twice that, and the whole genesis where a founder signed. They show people's posts, under tags, to whoever is shown the receipt.\n\n\
-        What comes is held against what is trusted: exit 0 if as many have cosigned as that asks for. If they have not within --patience,\n\
-        it is written as it is and exit 3 says so: it does not hold, and is to be got again. With --fresh nothing is written then.\n\
-        Exit 1 if it does not hold for another reason."
-    )]
+    #[command(after_help = "Examples:\n  \
+        vermilion receipt get ID --out licence.vmr\n  \
+        vermilion receipt get ID --use 5f…a0 --disclosures use.json \\\n      \
+        --out licence.vmr\n  \
+        vermilion receipt get --command 5f…a0 --out record.vmr --form tlog-proof\n\n\
+        The status is in it for whoever may ask for it: for an open type anybody, else\n\
+        the issuing unit, who answers a challenge, or who has just recorded a use of\n\
+        the licence (--use, for ten minutes).\n\n\
+        With --registrations it shows by which records of the ledger the keys that\n\
+        signed were registered for the unit, where its check rests on the nodes' word\n\
+        else. Without them it has at most 4 KB, in a ledger of ten million records too;\n\
+        with them about twice that, and the whole genesis where a founder signed. They\n\
+        show people's posts, under tags, to whoever is shown the receipt.\n\n\
+        What comes is held against what is trusted: exit 0 if as many have cosigned as\n\
+        that asks for. If they have not within --patience, it is written as it is and\n\
+        exit 3 says so: it does not hold, and is to be got again. With --fresh nothing\n\
+        is written then. Exit 1 if it does not hold for another reason.")]
     Get(Get),
     /// Add fields that you hold to a receipt: each is checked against what was signed
-    #[command(
-        after_help = "Example:\n  vermilion use ID … --json > use.json\n  vermilion receipt disclose licence.vmr --from use.json --fields address --out shown.vmr"
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion --json use ID --case 2026-17 --purpose 开立账户 --item 00044A \\\n      \
+        > use.json\n  \
+        vermilion receipt disclose licence.vmr --from use.json --fields address \\\n      \
+        --out shown.vmr")]
     Disclose(Disclose),
     /// Check receipts without any network: exit 0 if everything holds, 1 if not, 2 a file that cannot be opened, 5 too old, 6 not valid
-    #[command(after_help = "Example:\n  vermilion receipt check licence.vmr --trust trust.json --max-age 24h\n\n\
-        Says by itself each: genuine (the record is in the ledger), issued by (the unit signed it, by keys that are its own as they are\n\
-        pinned, as records register them, or as the nodes say), unaltered, the status as of when, cosigned by which nodes, how old.\n\
-        It knows every form by its beginning. Of several receipts the worst decides: 1, then 2, then 5, then 6.\n\
-        A receipt without a status says so; with --need-status it counts as not valid. A licence out of its term is not valid in any case.")]
+    #[command(after_help = "Example:\n  \
+        vermilion receipt check licence.vmr --trust trust.json --max-age 24h\n\n\
+        Says by itself each: genuine (the record is in the ledger), issued by (the unit\n\
+        signed it, by keys that are its own as they are pinned, as records register\n\
+        them, or as the nodes say), unaltered, the status as of when, cosigned by which\n\
+        nodes, how old.\n\
+        It knows every form by its beginning. Of several receipts the worst decides: 1,\n\
+        then 2, then 5, then 6. A receipt without a status says so; with --need-status\n\
+        it counts as not valid. A licence out of its term is not valid in any case.")]
     Check(Check),
 }
 

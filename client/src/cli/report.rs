@@ -14,9 +14,10 @@ use vermilion_registry::certificates::figures::parse_month;
 #[derive(Subcommand, Debug)]
 pub enum ReportVerb {
     /// Certificates issued, renewed, revoked, suspended and restored in a month, by unit and authority
-    #[command(
-        after_help = "Example:\n  vermilion report certificates --month 2026-10 --json\n\nThe figures are counted by the records themselves and checked by every audit; nobody types them in."
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion report certificates --month 2026-10 --json\n\n\
+        The figures are counted by the records themselves and checked by every audit;\n\
+        nobody types them in.")]
     Certificates {
         /// The month, as YYYY-MM
         #[arg(long, value_name = "MONTH")]

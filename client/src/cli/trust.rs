@@ -15,14 +15,19 @@ use vermilion_registry::{endorsement, ledger_id, pinned};
 #[derive(Subcommand, Debug)]
 pub enum TrustVerb {
     /// Write what a genesis gives rise to: its ledger key, its nodes' cosigning keys, and a quorum
-    #[command(after_help = "Example:\n  vermilion trust pin --genesis genesis.bin --quorum 3 --out trust.json\n\n\
-        Compare the ledger id that it prints with one that you have from elsewhere: whoever pins it agrees to this ledger.")]
+    #[command(after_help = "Example:\n  \
+        vermilion trust pin --genesis genesis.bin --quorum 3 --out trust.json\n\n\
+        Compare the ledger id that it prints with one that you have from elsewhere:\n\
+        whoever pins it agrees to this ledger.")]
     Pin(Pin),
     /// Take in the ledger keys that took the place of the one that is pinned, each with its endorsement
-    #[command(after_help = "Examples:\n  vermilion --config client.toml trust update --out trust-2.json\n\
-        \x20 vermilion trust update --trust trust.json --receipt licence.vmr --out trust-2.json\n\n\
-        A later key is taken only if the record that endorses it is proved under a key that is trusted already and by the\n\
-        quorum that is pinned. The nodes are asked, or with --receipt a receipt that carries the endorsements, without a network.")]
+    #[command(after_help = "Examples:\n  \
+        vermilion --config client.toml trust update --out trust-2.json\n  \
+        vermilion trust update --trust trust.json --receipt licence.vmr \\\n      \
+        --out trust-2.json\n\n\
+        A later key is taken only if the record that endorses it is proved under a key\n\
+        that is trusted already and by the quorum that is pinned. The nodes are asked,\n\
+        or with --receipt a receipt that carries the endorsements, without a network.")]
     Update {
         /// What is trusted so far; the configuration's if not given
         #[arg(long, value_name = "FILE")]
@@ -35,9 +40,12 @@ pub enum TrustVerb {
         out: Option<PathBuf>,
     },
     /// Pin the keys with which units sign: receipts of theirs are held against these, and not only against the nodes' word
-    #[command(after_help = "Example:\n  vermilion --config client.toml trust units 11440304MB0X010624 --out trust-2.json\n\n\
-        Takes every key that the ledger ever registered for the unit. Compare what it prints with what the unit says: from then on\n\
-        nobody who holds the nodes' keys can make a receipt of this unit. Pin them again when the unit's people change.")]
+    #[command(after_help = "Example:\n  \
+        vermilion --config client.toml trust units 11440304MB0X010624 \\\n      \
+        --out trust-2.json\n\n\
+        Takes every key that the ledger ever registered for the unit. Compare what it\n\
+        prints with what the unit says: from then on nobody who holds the nodes' keys\n\
+        can make a receipt of this unit. Pin them again when the unit's people change.")]
     Units {
         /// USCCs
         #[arg(required = true, value_name = "USCC")]

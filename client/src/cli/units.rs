@@ -11,20 +11,24 @@ use vermilion_registry::reason::Reason;
 #[derive(Subcommand, Debug)]
 pub enum UnitVerb {
     /// Register a unit, signed by a managing unit's approve, operate and verify
-    #[command(
-        after_help = "Example:\n  vermilion unit register --uscc 11440304MB0X010624 --name 样例区民政局 --area 440304 --level district --role issuing-unit"
-    )]
+    #[command(after_help = "Example:\n  \
+        vermilion unit register --uscc 11440304MB0X010624 --name 样例区民政局 \\\n      \
+        --area 440304 --level district --role issuing-unit")]
     Register(Register),
     /// Suspend a unit: it can sign nothing until it is restored
+    #[command(after_help = "Example:\n  vermilion unit suspend 11440304MB0X010624")]
     Suspend(Named),
     /// Restore a suspended unit
+    #[command(after_help = "Example:\n  vermilion unit restore 11440304MB0X010624")]
     Restore(Named),
     /// Show one unit
+    #[command(after_help = "Example:\n  vermilion unit show 11440304MB0X010624")]
     Show {
         /// USCC of the unit
         uscc: String,
     },
     /// List all units
+    #[command(after_help = "Example:\n  vermilion unit list --json")]
     List,
 }
 

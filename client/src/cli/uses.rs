@@ -68,9 +68,11 @@ pub struct Purpose {
 }
 
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example:\n  vermilion use ID --case 2026-17 --purpose 开立账户 --item 00044A --fields legalRepresentative,address\n\nExit code 1 if no field is granted; each withheld field is shown with its reason."
-)]
+#[command(after_help = "Example:\n  \
+    vermilion use ID --case 2026-17 --purpose 开立账户 --item 00044A \\\n      \
+    --fields legalRepresentative,address\n\n\
+    Exit code 1 if no field is granted; each withheld field is shown with its\n\
+    reason.")]
 pub struct UseArgs {
     /// Identifiers of the licences
     #[arg(required = true, value_name = "ID")]
@@ -92,9 +94,10 @@ pub struct UseArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example:\n  vermilion verify ID --case 2026-17 --purpose 核验 --item 00044A\n\nPrints the verify-information result of GB/T 36906 (0 to 7). Exit code 0 if the licence is valid, 1 if not."
-)]
+#[command(after_help = "Example:\n  \
+    vermilion verify ID --case 2026-17 --purpose 核验 --item 00044A\n\n\
+    Prints the verify-information result of GB/T 36906 (0 to 7). Exit code 0 if the\n\
+    licence is valid, 1 if not.")]
 pub struct VerifyArgs {
     /// The licence's identifier
     #[arg(value_name = "ID")]

@@ -302,8 +302,11 @@ impl Founded {
     /// ```
     pub fn write(&self, out: &Path, safe: &Passphrase) -> Result<(), ClientError> {
         let make = |folder: &Path| std::fs::create_dir(folder).map_err(|e| ClientError::file(folder, e));
+        if out.exists() {
+            return Err(ClientError::Usage(format!("--out: {} is there already: a ledger goes into a folder of its own", out.display())));
+        }
         // Asked for before anything is there: without it there would be no copy.
-        let phrase = safe.get_new()?;
+        let phrase = safe.get_new("--safe-passphrase-file")?;
         make(out)?;
         for folder in ["nodes", "operators", "safe"] {
             make(&out.join(folder))?;

@@ -5,7 +5,7 @@ use super::type_rules::TypeRules;
 use crate::codes::holder_code::{self, CITIZEN_ID, HolderAnswer};
 use crate::codes::{citizen_id, dates, dates::Expiry, division, identifier::Identifier};
 use crate::reason::{Reason, Refusal};
-use crate::text::{deceives, is_unclear};
+use crate::text::{deceives, is_blank, is_unclear};
 use serde_json::Value;
 use time::Date;
 
@@ -119,9 +119,8 @@ fn deeper_than(value: &Value, levels: usize) -> bool {
 }
 
 fn bounded(what: &str, text: &str, max: usize) -> Result<(), Refusal> {
-    let length = text.chars().count();
-    if length == 0 || length > max || is_unclear(text) {
-        return Err(schema(format!("{what} is empty, longer than {max} characters, or holds a control or hidden character")));
+    if is_blank(text) || text.chars().count() > max || is_unclear(text) {
+        return Err(schema(format!("{what} is empty or blank, longer than {max} characters, or holds a control or hidden character")));
     }
     Ok(())
 }

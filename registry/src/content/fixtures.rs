@@ -176,6 +176,14 @@ fn terms_and_bounds() {
     assert_eq!(reason(&|r| r.holders[0].name = "名".repeat(101)), Some(Reason::Schema));
     assert_eq!(reason(&|r| r.name = "名".repeat(101)), Some(Reason::Schema));
     assert_eq!(reason(&|r| r.holders[0].name = "a\nb".into()), Some(Reason::Schema));
+    for blank in [" ", "\u{3000}", "\u{3000}\u{a0} "] {
+        let texts: [fn(&mut Row) -> &mut String; 4] =
+            [|r| &mut r.name, |r| &mut r.number, |r| &mut r.authority_name, |r| &mut r.holders[0].name];
+        for text in texts {
+            assert_eq!(reason(&|r| *text(r) = blank.into()), Some(Reason::Schema), "{}", blank.escape_unicode());
+        }
+    }
+    assert_eq!(reason(&|r| r.holders[0].name = "阿依古丽\u{3000}买买提".into()), None);
     assert_eq!(reason(&|r| r.holders = vec![r.holders[0].clone(); 2]), Some(Reason::Schema));
     assert_eq!(reason(&|r| r.area = "DPXQ".into()), None);
     assert_eq!(reason(&|r| r.data = Value::Null), Some(Reason::Schema));

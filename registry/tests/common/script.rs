@@ -192,6 +192,8 @@ impl Script {
         unit.merged_into = args.take_key("merged-into").unwrap_or_default().into();
         match args.take_key("name") {
             Some("none") => unit.name_zh.clear(),
+            Some("blank") => unit.name_zh = "\u{3000} ".into(),
+            Some("spaced") => unit.name_zh.push_str("\u{3000}样例"),
             Some("turned") => unit.name_zh.push('\u{202e}'),
             _ => {}
         }
@@ -260,6 +262,8 @@ impl Script {
         match args.take_key("broken") {
             Some("kind") => t.kind = "许可".into(),
             Some("name") => t.name_zh.insert(0, '\u{202e}'),
+            Some("blank") => t.name_zh = "\u{3000} ".into(),
+            Some("spaced") => t.name_zh.push_str("\u{3000}样例"),
             Some("schema") => t.content_schema = "[1".into(),
             Some("code") => t.code = format!("{CITY}0001"),
             Some("field") => t.fields.push(t.fields[0].clone()),

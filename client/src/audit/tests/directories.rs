@@ -271,8 +271,18 @@ fn a_database_that_lost_what_names_its_files_is_damaged_and_one_that_never_was_c
         std::fs::write(&file, bytes).unwrap();
     }
     assert_eq!(audit(dir.path()), []);
+    let said = |dir: &Path| match crate::audit::Directory::open(dir) {
+        Err(ReadError::Unreachable(why)) => why,
+        other => panic!("{:?}", other.err()),
+    };
     let empty = tempfile::tempdir().unwrap();
-    assert!(matches!(crate::audit::Directory::open(empty.path()), Err(ReadError::Unreachable(_))));
+    assert_eq!(said(empty.path()), "it is no node's data directory (data_dir in node.toml)");
+    // Cut short while it was made.
+    std::fs::create_dir(empty.path().join("db")).unwrap();
+    assert!(said(empty.path()).starts_with("it is no node's data directory"));
+    let home = tempfile::tempdir().unwrap();
+    sample.write(&home.path().join("data"));
+    assert!(said(home.path()).ends_with(&format!("; {} is one", home.path().join("data").display())));
 }
 
 #[test]
