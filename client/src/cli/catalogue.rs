@@ -11,7 +11,7 @@ use crate::visible::one_line;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use vermilion_proto::{PolicyEntry, TypeState};
+use vermilion_proto::{FieldRule, Implementation, PolicyEntry, TypeState};
 use vermilion_registry::content::{CatalogueEntry, types_from_catalogue};
 use vermilion_registry::policy::PROFILE;
 use vermilion_registry::reason::Reason;
@@ -83,7 +83,7 @@ pub async fn run_type(context: &Context, verb: TypeVerb) -> Result<Exit, ClientE
         }
         TypeVerb::Show { code } => {
             let state = client.licence_type(&code).await?.ok_or(Reason::UnknownType)?;
-            context.out.answer(&type_json(&state, true), || serde_json::to_string_pretty(&type_json(&state, true)).unwrap_or_default());
+            context.out.answer(&type_json(&state, true), || type_text(&state));
         }
         TypeVerb::List => {
             let types = client.types().await?;
@@ -152,7 +152,7 @@ async fn of_type(client: &Client, entry: &CatalogueEntry, error: ClientError) ->
         && let Ok(known) = client.units().await
     {
         let is_known = |unit: &str| known.iter().filter_map(|state| state.unit.as_ref()).any(|of| of.uscc == unit);
-        let missing: Vec<&str> = entry.issuers.iter().map(String::as_str).filter(|unit| !is_known(unit)).collect();
+        let missing: Vec<&str> = entry.issuers.iter().map(|of| of.unit.as_str()).filter(|unit| !is_known(unit)).collect();
         if !missing.is_empty() {
             what += &format!(", register first: {}", missing.join(", "));
         }
@@ -173,6 +173,14 @@ fn type_json(state: &TypeState, whole: bool) -> Value {
         let fields: Vec<Value> = fields
             .map(|f| json!({ "name": f.name, "class": f.class().as_str_name(), "disclosed_by_default": f.disclosed_by_default }))
             .collect();
+        let issuer = |i: &Implementation| json!({ "unit": i.unit, "area": i.area, "own_code": i.own_code, "seal_id": i.seal_id });
+        members.insert("implementations".into(), state.implementations.iter().map(issuer).collect());
+        members.insert("defining_authority".into(), json!(of.defining_authority));
+        members.insert("defining_level".into(), json!(of.defining_level));
+        members.insert("application_scope".into(), json!(of.application_scope));
+        members.insert("face_template".into(), json!(of.face_template));
+        members.insert("service_items".into(), json!(of.service_items));
+        members.insert("holder_categories".into(), json!(of.holder_categories));
         members.insert("fields".into(), Value::Array(fields));
         members.insert("holder_code_types".into(), json!(of.holder_code_types));
         members.insert("validity_years".into(), json!(of.validity_years));
@@ -184,6 +192,47 @@ fn type_json(state: &TypeState, whole: bool) -> Value {
         members.insert("schema".into(), serde_json::from_str(&of.content_schema).unwrap_or(Value::Null));
     }
     out
+}
+
+/// A type for people; what the directory does not say of it is left out.
+fn type_text(state: &TypeState) -> String {
+    let of = state.r#type.clone().unwrap_or_default();
+    let mut out = format!("{}  {} {}\n", one_line(&of.code), one_line(&of.name_zh), one_line(&of.name_en));
+    let (version, record) = (of.version, state.published_seq);
+    out += &format!("  版本 version             {version} (record {record})\n");
+    let years = |years: u32| if years == 0 { String::new() } else { years.to_string() };
+    let sharing = of.sharing.clone().unwrap_or_default();
+    for (label, said) in [
+        ("证照种类 kind            ", of.kind.clone()),
+        ("定义机构 defined by      ", [of.defining_authority.as_str(), of.defining_level.as_str()].join(" ")),
+        ("应用范围 scope           ", of.application_scope.clone()),
+        ("照面模板 face template   ", of.face_template.clone()),
+        ("关联事项 service items   ", of.service_items.join(", ")),
+        ("持证主体类别 holders     ", of.holder_categories.join(", ")),
+        ("主体代码类型 code types  ", of.holder_code_types.join(", ")),
+        ("标识类别 identifiers     ", of.identifier_class().as_str_name().to_owned()),
+        ("状态公开 public status   ", of.public_status().as_str_name().to_owned()),
+        ("共享方式 sharing         ", [sharing.sharing().as_str_name(), sharing.legal_basis.as_str()].join(" ")),
+        ("共享范围 shared with     ", sharing.scope.iter().chain(&sharing.modes).cloned().collect::<Vec<_>>().join(", ")),
+        ("有效期限 years of term   ", years(of.validity_years)),
+        ("保管期限 years kept      ", years(of.retention_years)),
+    ] {
+        if !said.trim().is_empty() {
+            out += &format!("  {label} {}\n", one_line(said.trim()));
+        }
+    }
+    let issuer = |i: &Implementation| vec![i.unit.clone(), i.area.clone(), i.own_code.clone(), i.seal_id.clone()];
+    let issuers: Vec<_> = state.implementations.iter().map(issuer).collect();
+    out += &table(&["签发单位 issuer", "区划 area", "目录实施码 own code", "印章 seal"], &issuers);
+    let field = |f: &FieldRule| {
+        let by_default = if f.disclosed_by_default { "默认提供 by default" } else { "" };
+        vec![f.name.clone(), f.class().as_str_name().to_owned(), by_default.to_owned()]
+    };
+    let fields: Vec<_> = of.base_fields.iter().chain(&of.fields).map(field).collect();
+    out += "\n";
+    out += &table(&["证照属性 field", "分类 class", "披露 disclosed"], &fields);
+    let schema: Value = serde_json::from_str(&of.content_schema).unwrap_or_default();
+    out + &format!("\n技术规格 schema  {}\n", one_line(&schema.to_string()))
 }
 
 pub async fn run_policy(context: &Context, verb: PolicyVerb) -> Result<Exit, ClientError> {
@@ -208,5 +257,34 @@ pub async fn run_policy(context: &Context, verb: PolicyVerb) -> Result<Exit, Cli
             let recorded = client.set_policy(&by, vec![entry]).await?;
             Ok(context.out.recorded("已设定 set", &recorded))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vermilion_proto::LicenceType;
+
+    #[test]
+    fn a_type_is_shown_with_what_the_directory_says_of_it() {
+        let of = LicenceType {
+            code: "C".into(),
+            application_scope: "全国通用\n  状态 forged".into(),
+            face_template: "T1".into(),
+            service_items: vec!["s1".into(), "s2".into()],
+            content_schema: "{}".into(),
+            ..LicenceType::default()
+        };
+        let implementations = vec![Implementation { unit: "u".into(), area: "440305".into(), own_code: "K1".into(), seal_id: "S1".into() }];
+        let state = TypeState { r#type: Some(of), implementations, published_seq: 7 };
+        let (text, value) = (type_text(&state), type_json(&state, true));
+        for said in ["应用范围 scope", "全国通用", "face template", "T1", "s1, s2", "440305", "K1", "S1", "(record 7)"] {
+            assert!(text.contains(said), "{said} is not in {text}");
+        }
+        assert!(!text.contains("持证主体类别") && !text.lines().any(|line| line == "  状态 forged"));
+        assert_eq!(
+            (&value["application_scope"], &value["implementations"][0]["seal_id"]),
+            (&"全国通用\n  状态 forged".into(), &"S1".into())
+        );
     }
 }
