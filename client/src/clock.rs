@@ -44,18 +44,13 @@ pub fn show_day(day: u32) -> String {
 /// Standard Time is meant.
 #[must_use]
 pub fn read_ms(text: &str) -> Option<u64> {
-    u64::try_from(moment(text)?.unix_timestamp_nanos() / 1_000_000).ok()
+    dates::moment_ms(text)
 }
 
 /// Whether a text is a moment before 1970, which has no number here.
 #[must_use]
 pub fn is_before_1970(text: &str) -> bool {
-    moment(text).is_some_and(|moment| moment.unix_timestamp_nanos() < 0)
-}
-
-fn moment(text: &str) -> Option<OffsetDateTime> {
-    let date = || OffsetDateTime::parse(&format!("{text}T00:00:00+08:00"), &Rfc3339).ok();
-    OffsetDateTime::parse(text, &Rfc3339).ok().or_else(date)
+    dates::moment(text).is_some_and(|moment| moment.unix_timestamp_nanos() < 0)
 }
 
 /// Reads a length of time: a number and `s`, `m`, `h` or `d`. In milliseconds.

@@ -94,24 +94,16 @@ impl Client {
     /// ledger unchanged, so that publishing a catalogue again does no harm.
     pub async fn publish(&self, by: &str, entry: &CatalogueEntry) -> Result<Published, ClientError> {
         let mut of = entry.licence_type.clone();
-        let mut implementations = implementations(&entry.issuers);
+        let mut implementations = entry.issuers.clone();
         if let Some(state) = self.licence_type(&of.code).await?
             && let Some(current) = state.r#type
         {
+            complete(&mut implementations, &state.implementations);
             of.version = current.version;
-            let mut units: Vec<&str> = state.implementations.iter().map(|i| i.unit.as_str()).collect();
-            let mut wanted: Vec<&str> = entry.issuers.iter().map(String::as_str).collect();
-            units.sort_unstable();
-            wanted.sort_unstable();
-            if of == current && units == wanted {
+            if of == current && by_unit(implementations.clone()) == by_unit(state.implementations) {
                 return Ok(Published::Before(current.version));
             }
             of.version = current.version.saturating_add(1);
-            // The file says which units issue; where and with what, the ledger knows of those that go on.
-            for implementation in &mut implementations {
-                let known = state.implementations.iter().find(|known| known.unit == implementation.unit);
-                known.inspect(|known| implementation.clone_from(known));
-            }
         }
         let version = of.version;
         self.publish_type(by, of, implementations).await.map(|recorded| Published::Now(version, recorded))
@@ -159,12 +151,41 @@ pub fn operator_of(new: &NewOperator) -> Operator {
     }
 }
 
-/// Implementations by units alone.
-#[must_use]
-pub fn implementations(units: &[String]) -> Vec<Implementation> {
-    units.iter().map(|unit| Implementation { unit: unit.clone(), ..Implementation::default() }).collect()
+/// What a file does not say of an issuer that goes on, stays as the ledger has it.
+fn complete(wanted: &mut [Implementation], known: &[Implementation]) {
+    for wanted in wanted {
+        let Some(known) = known.iter().find(|known| known.unit == wanted.unit) else { continue };
+        let of_both = [(&mut wanted.area, &known.area), (&mut wanted.own_code, &known.own_code), (&mut wanted.seal_id, &known.seal_id)];
+        for (wanted, known) in of_both.into_iter().filter(|(wanted, _)| wanted.is_empty()) {
+            wanted.clone_from(known);
+        }
+    }
+}
+
+fn by_unit(mut implementations: Vec<Implementation>) -> Vec<Implementation> {
+    implementations.sort_by(|a, b| a.unit.cmp(&b.unit));
+    implementations
 }
 
 fn first_digest(draft: &Draft) -> Vec<u8> {
     draft.text_digests.first().map(|d| d.to_vec()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_leaves_out_of_an_issuer_stays_and_what_it_says_holds() {
+        let of = |unit: &str, area: &str, seal: &str| Implementation {
+            unit: unit.into(),
+            area: area.into(),
+            seal_id: seal.into(),
+            ..Implementation::default()
+        };
+        let mut wanted = vec![of("b", "", ""), of("a", "440305", ""), of("c", "", "")];
+        complete(&mut wanted, &[of("a", "440304", "S1"), of("b", "DPXQ", "")]);
+        assert_eq!(wanted, [of("b", "DPXQ", ""), of("a", "440305", "S1"), of("c", "", "")]);
+        assert_eq!(by_unit(wanted.clone())[0], wanted[1]);
+    }
 }

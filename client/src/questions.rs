@@ -271,13 +271,38 @@ impl Connection {
     }
 }
 
-fn status_request(identifier: &str, challenge: Option<(&str, &str)>) -> LicenceStatusRequest {
-    let (field, value) = challenge.unwrap_or_default();
-    LicenceStatusRequest {
-        identifier: identifier.to_owned(),
-        local: false,
-        challenge_field: field.to_owned(),
-        challenge_value: value.to_owned(),
+/// What of a licence's status is asked for, beside its identifier: by default what holds now. It is not shown: a challenge
+/// is somebody's data.
+#[derive(Clone, Default)]
+pub struct StatusQuestion<'a> {
+    /// A field that the asker knows and its value, for types whose status is a challenge.
+    pub challenge: Option<(&'a str, &'a str)>,
+    /// What it was then, in Unix milliseconds; 0: now.
+    pub at_ms: u64,
+    /// As far as the ledger knew then; 0: now.
+    pub known_ms: u64,
+}
+
+impl StatusQuestion<'_> {
+    fn request(&self, identifier: &str) -> LicenceStatusRequest {
+        let (field, value) = self.challenge.unwrap_or_default();
+        LicenceStatusRequest {
+            identifier: identifier.to_owned(),
+            challenge_field: field.to_owned(),
+            challenge_value: value.to_owned(),
+            at_ms: self.at_ms,
+            known_ms: self.known_ms,
+            ..LicenceStatusRequest::default()
+        }
+    }
+
+    /// A node of before this question would answer about now.
+    fn answered(&self, reply: LicenceStatusReply) -> Result<StatusAnswer, ClientError> {
+        let status = status_or_refusal(reply.code, reply.status)?;
+        match (status.at_ms, status.known_ms) == (self.at_ms, self.known_ms) {
+            true => Ok(status),
+            false => Err(ClientError::BadAnswer("the status is not of the moment that was asked about".into())),
+        }
     }
 }
 
@@ -329,18 +354,30 @@ impl Client {
 
     /// A licence's status: asked openly, and if it is closed, as its issuing unit when a key of that
     /// unit is here.
-    pub async fn licence_status(&self, identifier: &str, challenge: Option<(&str, &str)>) -> Result<StatusAnswer, ClientError> {
-        let request = status_request(identifier, challenge);
+    pub async fn licence_status(&self, identifier: &str, asked: &StatusQuestion<'_>) -> Result<StatusAnswer, ClientError> {
+        let request = asked.request(identifier);
         let mut reply = self.connection.licence_status(&request, None).await?;
         if let Some(issuer) = self.issuer_if_closed(reply.code, identifier) {
             reply = self.connection.licence_status(&request, Some(&issuer)).await?;
         }
-        status_or_refusal(reply.code, reply.status)
+        asked.answered(reply)
+    }
+
+    /// A licence's status at another moment, for the unit whose use of it is recorded and still served.
+    pub async fn status_by_use(
+        &self,
+        unit: &str,
+        identifier: &str,
+        use_command: &Digest,
+        asked: &StatusQuestion<'_>,
+    ) -> Result<StatusAnswer, ClientError> {
+        let request = LicenceStatusRequest { use_command: use_command.to_vec(), ..asked.request(identifier) };
+        asked.answered(self.connection.licence_status(&request, Some(&self.asker(Some(unit))?)).await?)
     }
 
     /// A licence's status under a node's signature, for a QR code: asked in the same way.
     pub async fn signed_status(&self, identifier: &str, challenge: Option<(&str, &str)>) -> Result<SignedQr, ClientError> {
-        let request = status_request(identifier, challenge);
+        let request = StatusQuestion { challenge, ..StatusQuestion::default() }.request(identifier);
         let mut reply = self.connection.sign_status(&request, None).await?;
         if let Some(issuer) = self.issuer_if_closed(reply.code, identifier) {
             reply = self.connection.sign_status(&request, Some(&issuer)).await?;

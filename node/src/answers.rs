@@ -2,8 +2,11 @@
 
 use crate::node::Node;
 use crate::runtime::now_ms;
-use vermilion_proto::{LicenceState, LicenceStatusReply, LicenceStatusRequest, OperatorState, PublicStatus, StatusAnswer, StoredRecord};
+use vermilion_proto::{
+    LicenceState, LicenceStatusReply, LicenceStatusRequest, LicenceType, OperatorState, PublicStatus, StatusAnswer, StoredRecord,
+};
 use vermilion_registry::codes::identifier::Identifier;
+use vermilion_registry::content::{self, challenge};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::{Kv, query, status};
 use vermilion_registry::{Named, Series};
@@ -12,6 +15,15 @@ use vermilion_registry::{Named, Series};
 pub fn internal(error: &dyn std::fmt::Display) -> Refusal {
     tracing::error!(%error, "a question could not be answered");
     Reason::Internal.into()
+}
+
+/// How far ahead of this node's clock an asker's may be, in milliseconds: as a leader's.
+const CLOCKS_APART_MS: u64 = 5_000;
+
+/// A moment that is asked about: what will be, no record says.
+pub fn past(name: &str, ms: u64, now_ms: u64) -> Result<u64, Refusal> {
+    let is_past = ms <= now_ms.saturating_add(CLOCKS_APART_MS);
+    if is_past { Ok(ms) } else { Err(Refusal::new(Reason::FieldForm, format!("{name} lies in the future"))) }
 }
 
 impl Node {
@@ -60,11 +72,13 @@ impl Node {
         let kv = self.store.state_snapshot();
         let (named, _) = self.askable(&kv, request, asker)?;
         let now = now_ms();
-        let answer = if asker.is_some() { query::status(&kv, &named, now) } else { query::public_status(&kv, &named, now) };
-        answer.map_err(|e| internal(&e))
+        let (at, known) = (past("at", request.at_ms, now)?, past("known", request.known_ms, now)?);
+        let answer = query::status_at(&kv, &named, at, known, now).map_err(|e| internal(&e))?;
+        Ok(if asker.is_some() { answer } else { query::public(answer) })
     }
 
-    /// The licence whose status is asked for, if the asker may know it.
+    /// The licence whose status is asked for, if the asker may know it: by its type's public status, as its issuing unit, or
+    /// by a use of it that is recorded and still served. Who may know what holds may know what held.
     pub fn askable(
         &self,
         kv: &dyn Kv,
@@ -80,39 +94,50 @@ impl Node {
         let unit = asker.and_then(|o| o.operator.as_ref()).map(|o| o.unit.as_str());
         let found = query::licence(kv, &named).map_err(|e| internal(&e))?;
         let is_issuer = unit.is_some_and(|unit| unit == identifier.authority() || found.as_ref().is_some_and(|found| found.unit == unit));
-        let open = match of.map_or(PublicStatus::Closed, |of| of.public_status()) {
+        let of = of.ok_or(Reason::UnknownType)?;
+        if !request.use_command.is_empty() {
+            return match self.use_opens(kv, &request.use_command, unit.unwrap_or_default(), &named)? {
+                true => Ok((named, found.ok_or(Reason::UnknownLicence)?)),
+                false => Err(Refusal::new(Reason::NotAuthorised, "the use is not the asker's, or does not open this licence")),
+            };
+        }
+        let open = match of.public_status() {
             PublicStatus::Open => true,
             _ if is_issuer => true,
             PublicStatus::Challenge => false,
             PublicStatus::Closed => return Err(Reason::StatusClosed.into()),
         };
         if !open {
-            self.challenge(found.as_ref(), request)?;
+            self.challenge(&of, &identifier, found.as_ref(), request)?;
         }
         Ok((named, found.ok_or(Reason::UnknownLicence)?))
     }
 
-    /// A challenge type answers those who already know a field of the licence.
-    fn challenge(&self, found: Option<&LicenceState>, request: &LicenceStatusRequest) -> Result<(), Refusal> {
-        if request.challenge_field.is_empty() || request.challenge_value.is_empty() {
+    /// A challenge type answers those who already know a field of the licence. What is no challenge is refused as a
+    /// wrong value is, before the licence is looked at: neither the answer nor its time says anything of it.
+    fn challenge(
+        &self,
+        of: &LicenceType,
+        identifier: &Identifier,
+        found: Option<&LicenceState>,
+        request: &LicenceStatusRequest,
+    ) -> Result<(), Refusal> {
+        let (field, value) = (request.challenge_field.as_str(), request.challenge_value.as_str());
+        if field.is_empty() || value.is_empty() {
             return Err(Refusal::new(Reason::StatusClosed, "name a field of the licence and its value"));
         }
+        if !challenge::may_be(of, identifier, field, value) {
+            return Err(Reason::ChallengeFailed.into());
+        }
         let found = found.ok_or(Reason::ChallengeFailed)?;
-        let content = match self.open_licence(found) {
+        let plain = match self.open_licence(found) {
             Err(refusal) if matches!(refusal.reason, Reason::ContentErased | Reason::ContentRestricted) => {
                 return Err(Reason::ChallengeFailed.into());
             }
-            content => content?,
+            plain => plain?,
         };
-        for disclosure in vermilion_registry::content::disclosures(&content)? {
-            if disclosure.name() == request.challenge_field {
-                let value = disclosure.value();
-                let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                let equal = vermilion_crypto::equal_secret(shown.as_bytes(), request.challenge_value.as_bytes());
-                return if equal { Ok(()) } else { Err(Reason::ChallengeFailed.into()) };
-            }
-        }
-        Err(Reason::ChallengeFailed.into())
+        let is_met = challenge::is_met(&content::disclosures(&plain)?, field, value);
+        if is_met { Ok(()) } else { Err(Reason::ChallengeFailed.into()) }
     }
 
     /// Waits until this node's state is as new as the moment of asking.

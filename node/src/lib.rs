@@ -11,6 +11,7 @@ pub mod apply;
 pub mod backups;
 pub mod block;
 pub mod caller;
+pub mod catalogue;
 pub mod catchup;
 pub mod clock;
 pub mod config;

@@ -103,19 +103,13 @@ impl Node {
     /// Whether the asker may know the licence's status: as in a status question, or by a use that is
     /// recorded. A use that does not open it is told; of a closed status the receipt says nothing.
     fn may_know_status(&self, kv: &dyn Kv, request: &ReceiptRequest, asker: Option<&OperatorState>) -> Result<bool, Refusal> {
-        if !request.use_command.is_empty() {
-            let unit = asker.and_then(|o| o.operator.as_ref()).map_or("", |o| o.unit.as_str());
-            let named = self.named(kv, &request.identifier)?;
-            return match self.use_opens(kv, &request.use_command, unit, &named)? {
-                true => Ok(true),
-                false => Err(Refusal::new(Reason::NotAuthorised, "the use is not the asker's, or does not open this licence")),
-            };
-        }
         let question = LicenceStatusRequest {
             identifier: request.identifier.clone(),
             local: true,
             challenge_field: request.challenge_field.clone(),
             challenge_value: request.challenge_value.clone(),
+            use_command: request.use_command.clone(),
+            ..LicenceStatusRequest::default()
         };
         match self.askable(kv, &question, asker) {
             Ok(_) => Ok(true),

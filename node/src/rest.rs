@@ -1,8 +1,11 @@
 //! REST under `/v1`, described by OpenAPI: what the public and monitoring may ask. Beside it the
 //! log's own paths, as C2SP tlog-tiles wants them ([`crate::tiles`]).
 
+use crate::answers::past;
 use crate::node::Node;
+use crate::runtime::now_ms;
 use crate::tls::Caller;
+use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -15,16 +18,21 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::{OpenApi, ToSchema};
 use vermilion_identity::Certificate;
-use vermilion_proto::{Command, Envelope, LicenceStatusRequest, Message as _, ReceiptRequest};
+use vermilion_proto::{Command, Envelope, LicenceStatusRequest, Message as _, ReceiptRequest, StatusAnswer};
 use vermilion_registry::authorisation::Question;
+use vermilion_registry::codes::dates;
 use vermilion_registry::reason::{Reason, Refusal};
-use vermilion_registry::{query, status::Flag, status::State as LicenceStateName, stored};
+use vermilion_registry::status::{Flag, Shown};
+use vermilion_registry::{query, stored};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Vermilion 朱印", description = "The ledger under a city's electronic licences: public questions.", version = "1"),
     paths(
         licence_status,
+        licence_status_asked,
+        crate::catalogue::types,
+        crate::catalogue::one_type,
         record,
         receipt,
         checkpoint,
@@ -37,7 +45,16 @@ use vermilion_registry::{query, status::Flag, status::State as LicenceStateName,
         crate::revoked::crl,
         crate::revoked::ocsp_answer
     ),
-    components(schemas(Status, Record, Consistency, Problem, Health))
+    components(schemas(
+        Status,
+        StatusQuestion,
+        Record,
+        Consistency,
+        Problem,
+        Health,
+        crate::catalogue::TypeEntry,
+        crate::catalogue::TypeDetails
+    ))
 )]
 struct Api;
 
@@ -57,20 +74,31 @@ pub struct Problem {
     detail: String,
 }
 
-/// A licence's status.
+/// A licence's status, now or at the moment asked about.
 #[derive(Serialize, ToSchema)]
 pub struct Status {
     /// GB/T 36906 verify-information result, 0 to 7.
     verify_code: u32,
-    /// The state as stored.
-    state: String,
-    /// The state in Chinese.
-    state_zh: String,
-    /// With what follows from the dates: `expired`, `not-yet-effective`, or the state.
+    /// What holds, with what follows from the dates: `expired`, `not-yet-effective`, or the state. Empty if there was no
+    /// record of the licence at the moment asked about.
     shown: String,
+    /// The same in Chinese.
+    shown_zh: String,
+    /// The status code of the national collection, 01 to 07; 99 is 其他, described by `shown_zh`. None without a record.
+    national_code: Option<String>,
+    /// The state as records set it, without what follows from the dates: a `valid` one may have expired. `shown` is what holds.
+    state: String,
     /// Flags beside the state: `inspection-due`, `issuer-outage`. Objections and judicial freezes are told to
     /// units alone.
     flags: Vec<String>,
+    /// The flags in Chinese.
+    flags_zh: Vec<String>,
+    /// The next version's identifier, if this one is superseded and the type's identifiers are public.
+    superseded_by: Option<String>,
+    /// The moment asked about, Unix milliseconds; none: now.
+    at_ms: Option<u64>,
+    /// As far as the ledger knew then, Unix milliseconds; none: now.
+    known_ms: Option<u64>,
     /// The last record that the answer takes into account.
     as_of_record: u64,
     /// Its time, Unix milliseconds.
@@ -81,6 +109,31 @@ pub struct Status {
     type_code: String,
     /// USCC of the issuing unit.
     unit: String,
+}
+
+impl From<StatusAnswer> for Status {
+    fn from(answer: StatusAnswer) -> Self {
+        let shown = Shown::from_name(&answer.shown);
+        let flags: Vec<Flag> = answer.flags.iter().filter_map(|f| Flag::from_name(f)).collect();
+        let given = |ms: u64| (ms != 0).then_some(ms);
+        Self {
+            verify_code: answer.verify_code,
+            shown_zh: shown.map_or("", Shown::chinese).into(),
+            national_code: shown.map(|shown| shown.national_code().into()),
+            shown: answer.shown,
+            state: answer.state,
+            flags_zh: flags.iter().map(|f| f.chinese().into()).collect(),
+            flags: flags.iter().map(|f| f.name().into()).collect(),
+            superseded_by: (!answer.superseded_by.is_empty()).then_some(answer.superseded_by),
+            at_ms: given(answer.at_ms),
+            known_ms: given(answer.known_ms),
+            as_of_record: answer.as_of_seq,
+            as_of_ms: answer.as_of_ms,
+            version: answer.version,
+            type_code: answer.type_code,
+            unit: answer.unit,
+        }
+    }
 }
 
 /// A record, for known clients.
@@ -113,7 +166,7 @@ pub struct Health {
     leader: u64,
 }
 
-fn problem(refusal: &Refusal) -> Response {
+pub(crate) fn problem(refusal: &Refusal) -> Response {
     let code = match refusal.reason {
         Reason::NotAuthorised | Reason::StatusClosed | Reason::ChallengeFailed => StatusCode::FORBIDDEN,
         Reason::UnknownLicence | Reason::UnknownType | Reason::Unknown => StatusCode::NOT_FOUND,
@@ -130,43 +183,87 @@ fn problem(refusal: &Refusal) -> Response {
     (code, Json(body)).into_response()
 }
 
-#[derive(Deserialize)]
-struct StatusQuery {
-    #[serde(default)]
+/// What is asked about a licence's status. Each member may be left out.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StatusQuestion {
+    /// A field that the asker knows, for challenge types.
     field: String,
-    #[serde(default)]
+    /// Its value.
     value: String,
-    #[serde(default)]
+    /// Answer as of this node's last record.
     local: bool,
+    /// What it was then: a date, whose first moment in China is meant, or RFC 3339.
+    at: String,
+    /// As far as the ledger knew then: a date or RFC 3339.
+    known: String,
 }
 
 /// The public status of a licence, where its type allows it: without objections and judicial freezes, which
-/// are told to units alone.
+/// are told to units alone. What a challenge asks for is better sent in a body (POST): addresses are logged on the way.
 #[utoipa::path(get, path = "/v1/licences/{identifier}/status",
     params(("identifier" = String, Path, description = "GB/T 36904 identifier"),
         ("field" = Option<String>, Query, description = "a field that the asker knows, for challenge types"),
         ("value" = Option<String>, Query, description = "its value"),
+        ("at" = Option<String>, Query, description = "what it was then: 2026-03-01 or 2026-03-01T09:00:00%2B08:00"),
+        ("known" = Option<String>, Query, description = "as far as the ledger knew then"),
         ("local" = Option<bool>, Query, description = "answer as of this node's last record")),
-    responses((status = 200, body = Status), (status = 403, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
-async fn licence_status(State(node): State<Arc<Node>>, Path(identifier): Path<String>, Query(query): Query<StatusQuery>) -> Response {
-    let request = LicenceStatusRequest { identifier, local: query.local, challenge_field: query.field, challenge_value: query.value };
+    responses((status = 200, body = Status), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 503, body = Problem)))]
+async fn licence_status(
+    State(node): State<Arc<Node>>,
+    Path(identifier): Path<String>,
+    asked: Result<Query<StatusQuestion>, QueryRejection>,
+) -> Response {
+    match asked {
+        Ok(Query(asked)) => status_of(&node, identifier, &asked).await,
+        Err(_) => problem(&Refusal::new(Reason::FieldForm, "a status is asked for with field, value, at, known and local")),
+    }
+}
+
+/// The same question in a body of JSON, whose values stand in no log of addresses.
+#[utoipa::path(post, path = "/v1/licences/{identifier}/status", params(("identifier" = String, Path, description = "GB/T 36904 identifier")),
+    request_body = StatusQuestion,
+    responses((status = 200, body = Status), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 503, body = Problem)))]
+async fn licence_status_asked(State(node): State<Arc<Node>>, Path(identifier): Path<String>, body: Bytes) -> Response {
+    match serde_json::from_slice::<StatusQuestion>(&body) {
+        Ok(asked) => status_of(&node, identifier, &asked).await,
+        // Not the reader's own words: they may repeat what was sent.
+        Err(_) => problem(&Refusal::new(Reason::FieldForm, "the body is JSON with field, value, at, known and local")),
+    }
+}
+
+async fn status_of(node: &Node, identifier: String, asked: &StatusQuestion) -> Response {
+    let moments = moment("at", &asked.at).and_then(|at| Ok((at, moment("known", &asked.known)?)));
+    let (at_ms, known_ms) = match moments {
+        Ok(moments) => moments,
+        Err(refusal) => return problem(&refusal),
+    };
+    let request = LicenceStatusRequest {
+        identifier,
+        local: asked.local,
+        challenge_field: asked.field.clone(),
+        challenge_value: asked.value.clone(),
+        at_ms,
+        known_ms,
+        ..LicenceStatusRequest::default()
+    };
     let reply = node.licence_status(request, None).await;
     match (Reason::from_number(reply.code), reply.status) {
-        (None, Some(status)) => Json(Status {
-            verify_code: status.verify_code,
-            state_zh: LicenceStateName::from_name(&status.state).map_or("", LicenceStateName::chinese).into(),
-            state: status.state,
-            shown: status.shown,
-            flags: status.flags.iter().filter(|f| Flag::from_name(f).is_some()).cloned().collect(),
-            as_of_record: status.as_of_seq,
-            as_of_ms: status.as_of_ms,
-            version: status.version,
-            type_code: status.type_code,
-            unit: status.unit,
-        })
-        .into_response(),
+        (None, Some(status)) => Json(Status::from(status)).into_response(),
         (reason, _) => problem(&reason.unwrap_or(Reason::Internal).into()),
     }
+}
+
+/// A moment of a question; 0 if it is not given.
+fn moment(name: &str, text: &str) -> Result<u64, Refusal> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let form = || Refusal::new(Reason::FieldForm, format!("{name} is no moment since 1970: write 2026-03-01 or 2026-03-01T09:00:00+08:00"));
+    // The first millisecond of 1970 is not "now".
+    past(name, dates::moment_ms(text).ok_or_else(form)?.max(1), now_ms())
 }
 
 fn command_id(text: &str) -> Result<[u8; 32], Refusal> {
@@ -199,7 +296,7 @@ async fn record(
 }
 
 /// The certificate of the connection, if it has one.
-fn certificate(caller: Option<Extension<ConnectInfo<Caller>>>) -> Option<Arc<Certificate>> {
+pub(crate) fn certificate(caller: Option<Extension<ConnectInfo<Caller>>>) -> Option<Arc<Certificate>> {
     caller.and_then(|Extension(ConnectInfo(caller))| caller.certificate)
 }
 
@@ -358,7 +455,9 @@ async fn openapi() -> Response {
 /// The routes.
 pub fn router(node: Arc<Node>) -> Router {
     Router::new()
-        .route("/v1/licences/{identifier}/status", get(licence_status))
+        .route("/v1/licences/{identifier}/status", get(licence_status).post(licence_status_asked))
+        .route("/v1/types", get(crate::catalogue::types))
+        .route("/v1/types/{code}", get(crate::catalogue::one_type))
         .route("/v1/records/{command_id}", get(record))
         .route("/v1/receipts/{command_id}", get(receipt))
         .route("/v1/checkpoint", get(checkpoint))

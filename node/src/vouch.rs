@@ -55,6 +55,9 @@ impl Node {
     }
 
     fn signed_status(&self, request: &LicenceStatusRequest, asker: Option<&OperatorState>) -> Result<SignedQr, Refusal> {
+        if request.at_ms != 0 || request.known_ms != 0 || !request.use_command.is_empty() {
+            return Err(Refusal::new(Reason::FieldForm, "a QR code says what holds now, to whoever may ask without a use"));
+        }
         let kv = self.store.state_snapshot();
         let (_, found) = self.askable(&kv, request, asker)?;
         let head = query::head(&kv).map_err(|e| internal(&e))?.ok_or(Reason::Internal)?;

@@ -23,10 +23,10 @@ use vermilion_proto::{
 pub const KINDS: [&str; 7] = ["证件", "执照", "牌照", "证明", "批文", "鉴定报告", "办事结果"];
 
 const MAX_SCHEMA: usize = 64 * 1024;
-const MAX_TEXT: usize = 4096;
-const MAX_NAME: usize = 200;
+pub(crate) const MAX_TEXT: usize = 4096;
+pub(crate) const MAX_NAME: usize = 200;
 const MAX_FIELDS: usize = 256;
-const MAX_LIST: usize = 256;
+pub(crate) const MAX_LIST: usize = 256;
 const MAX_IMPLEMENTATIONS: usize = 1000;
 
 /// Publishes a type's first or next version, with the units that may issue it (002-9).

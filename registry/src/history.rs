@@ -5,12 +5,11 @@
 //! Under `lh/` stand all changes of a version but none for a licence that was never changed: its
 //! [`LicenceState`] says the same. The first change writes the issue's entry too.
 
-use crate::days;
 use crate::fatal::Fatal;
 use crate::keys;
 use crate::kv::Kv;
 use crate::licence::Named;
-use crate::status::{Shown, State, shown};
+use crate::status::State;
 use crate::value;
 use vermilion_proto::{LicenceState, StatusChange};
 
@@ -59,16 +58,28 @@ pub fn deciding(changes: &[StatusChange], at_ms: u64, known_ms: u64) -> Option<&
     known().filter(in_effect).last().or_else(|| known().next())
 }
 
-/// What a version was at `at_ms`, dates included, as far as the ledger knew at `known_ms`.
+/// The flags that stood beside the state at `at_ms`, as far as the ledger knew at `known_ms`: each as the change
+/// says that set it or took it back, recorded by then and in effect, and recorded last; else as at the issue. A
+/// change of state carries the flags of the day when it was recorded, and sets none.
 #[must_use]
-pub fn state_at(changes: &[StatusChange], state: &LicenceState, at_ms: u64, known_ms: u64) -> Option<Shown> {
-    let change = deciding(changes, at_ms, known_ms)?;
-    Some(shown(State::from_number(change.state)?, state.effective_from, state.expires_on, days::of(at_ms)))
+pub fn flags_at(changes: &[StatusChange], at_ms: u64, known_ms: u64) -> u32 {
+    let Some(first) = changes.first() else { return 0 };
+    let in_effect = |c: &StatusChange| c.recorded_ms <= known_ms && c.effective_ms <= at_ms;
+    changes.windows(2).fold(first.flags, |flags, pair| match pair {
+        [before, change] if in_effect(change) => {
+            let set = change.flags & !before.flags;
+            let taken_back = before.flags & !change.flags;
+            (flags | set) & !taken_back
+        }
+        _ => flags,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::days;
+    use crate::status::{Shown, shown};
 
     const DAY: u64 = 86_400_000;
 
@@ -77,8 +88,8 @@ mod tests {
     }
 
     fn at(changes: &[StatusChange], at: u64, known: u64) -> Option<&'static str> {
-        let licence = LicenceState { effective_from: days::of(3 * DAY), expires_on: days::of(99 * DAY), ..Default::default() };
-        state_at(changes, &licence, at * DAY, known * DAY).map(Shown::name)
+        let change = deciding(changes, at * DAY, known * DAY)?;
+        Some(shown(State::from_number(change.state)?, days::of(3 * DAY), days::of(99 * DAY), days::of(at * DAY))).map(Shown::name)
     }
 
     #[test]
@@ -123,5 +134,22 @@ mod tests {
         assert_eq!(at(&changes, 12, 19), Some("valid"));
         assert_eq!(at(&changes, 29, 40), Some("valid"));
         assert_eq!(at(&changes, 12, 40), Some("annulled"));
+    }
+    #[test]
+    fn a_flag_stands_from_when_its_own_change_says() {
+        let with = |state, flags, recorded, effective| StatusChange { flags, ..change(state, recorded, effective) };
+        let changes = [
+            change(State::Valid, 10, 10),
+            with(State::Valid, 2, 20, 15),
+            with(State::Frozen, 2, 30, 12),
+            with(State::Frozen, 3, 40, 40),
+            with(State::Frozen, 1, 50, 45),
+        ];
+        let at = |at: u64, known: u64| flags_at(&changes, at * DAY, known * DAY);
+        assert_eq!((at(16, 60), at(16, 19)), (2, 0), "nobody knew on day 19");
+        assert_eq!((at(13, 60), at(13, 35)), (0, 0), "the freeze reaches back to day 12, the flag beside it does not");
+        assert_eq!((at(41, 60), at(46, 60), at(46, 49)), (3, 1, 3));
+        assert_eq!(flags_at(&[with(State::Valid, 4, 10, 10)], 5 * DAY, 60 * DAY), 4, "as at the issue");
+        assert_eq!(flags_at(&[], 1, 1), 0);
     }
 }

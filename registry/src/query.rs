@@ -11,7 +11,7 @@ use crate::kv::Kv;
 use crate::licence::{self, Named, Series};
 use crate::policy::Entries;
 use crate::sharing;
-use crate::status::{Flag, Shown, State, VERIFY_NO_RECORD, shown};
+use crate::status::{Flag, State, VERIFY_NO_RECORD, shown};
 use crate::value;
 use vermilion_crypto::Tag;
 use vermilion_proto::{
@@ -221,13 +221,6 @@ pub fn history(kv: &dyn Kv, named: &Named) -> Result<Vec<StatusChange>, Fatal> {
     }
 }
 
-/// What a version was at `at_ms`, as far as the ledger knew at `known_ms`: was it valid when the
-/// case was decided? None if there is no such version, or there was none then.
-pub fn state_at(kv: &dyn Kv, named: &Named, at_ms: u64, known_ms: u64) -> Result<Option<Shown>, Fatal> {
-    let Some(state) = licence::at_version(kv, named)? else { return Ok(None) };
-    Ok(history::state_at(&history::of(kv, named, &state)?, &state, at_ms, known_ms))
-}
-
 /// The series that a holder holds, in order, at most `limit`.
 pub fn held_by(kv: &dyn Kv, tag: &Tag, limit: usize) -> Result<Vec<Series>, Fatal> {
     let prefix = keys::holder(tag);
@@ -268,15 +261,30 @@ pub fn search(kv: &dyn Kv, unit: &Unit, body: &Use, limit: usize) -> Result<Vec<
 /// The answer to a status question about a version, as of the head; its term is judged today by the asked node's clock, since
 /// a term ends without a record. The issue command's id is the caller's to fill in, from the record.
 pub fn status(kv: &dyn Kv, named: &Named, now_ms: u64) -> Result<StatusAnswer, Fatal> {
+    status_at(kv, named, 0, 0, now_ms)
+}
+
+/// The answer to a status question about another moment: what a version was at `at_ms`, as far as the ledger knew
+/// at `known_ms` (002-17: was it valid when the case was decided?). 0 is now. It speaks of the version named: one that a
+/// later version had replaced by then is answered as superseded, as it is today. Before its record there was none.
+pub fn status_at(kv: &dyn Kv, named: &Named, at_ms: u64, known_ms: u64, now_ms: u64) -> Result<StatusAnswer, Fatal> {
     let head = head(kv)?.ok_or(Fatal::NoGenesis)?;
-    let answer = StatusAnswer { as_of_seq: head.size.saturating_sub(1), as_of_ms: head.time_ms, ..StatusAnswer::default() };
-    let Some(licence) = licence::at_version(kv, named)? else {
-        return Ok(StatusAnswer { verify_code: VERIFY_NO_RECORD, ..answer });
+    let (as_of_seq, as_of_ms) = (head.size.saturating_sub(1), head.time_ms);
+    let none = StatusAnswer { verify_code: VERIFY_NO_RECORD, as_of_seq, as_of_ms, at_ms, known_ms, ..StatusAnswer::default() };
+    let Some(licence) = licence::at_version(kv, named)? else { return Ok(none) };
+    let at = if at_ms == 0 { as_of_ms.max(now_ms) } else { at_ms };
+    let (state, flags, changed_seq) = if (at_ms, known_ms) == (0, 0) {
+        (licence.state, licence.flags, licence.changed_seq)
+    } else {
+        let known = if known_ms == 0 { u64::MAX } else { known_ms };
+        let changes = history::of(kv, named, &licence)?;
+        let Some(change) = history::deciding(&changes, at, known) else { return Ok(none) };
+        (change.state, history::flags_at(&changes, at, known), change.seq)
     };
-    let Some(state) = State::from_number(licence.state) else {
-        return Err(Fatal::Broken(format!("licence state {} is unknown", licence.state)));
+    let Some(state) = State::from_number(state) else {
+        return Err(Fatal::Broken(format!("licence state {state} is unknown")));
     };
-    let shown = shown(state, licence.effective_from, licence.expires_on, days::of(head.time_ms.max(now_ms)));
+    let shown = shown(state, licence.effective_from, licence.expires_on, days::of(at));
     let superseded_by = match state {
         State::Superseded => named.series.identifier(named.version + 1).map(|id| id.as_str().to_owned()),
         _ => None,
@@ -285,23 +293,23 @@ pub fn status(kv: &dyn Kv, named: &Named, now_ms: u64) -> Result<StatusAnswer, F
         verify_code: shown.verify_code(),
         state: state.name().to_owned(),
         shown: shown.name().to_owned(),
-        flags: Flag::in_set(licence.flags).map(|f| f.name().to_owned()).collect(),
-        changed_seq: licence.changed_seq,
+        flags: Flag::in_set(flags).map(|f| f.name().to_owned()).collect(),
+        changed_seq,
         type_code: licence.type_code,
         unit: licence.unit,
         version: licence.version,
         issued_seq: licence.seq,
         position: licence.position,
         superseded_by: superseded_by.unwrap_or_default(),
-        ..answer
+        ..none
     })
 }
 
-/// The same for the public, which is told nothing of disputes ([`Flag::is_public`]).
-pub fn public_status(kv: &dyn Kv, named: &Named, now_ms: u64) -> Result<StatusAnswer, Fatal> {
-    let mut answer = status(kv, named, now_ms)?;
+/// What the public is told of an answer: nothing of disputes ([`Flag::is_public`]).
+#[must_use]
+pub fn public(mut answer: StatusAnswer) -> StatusAnswer {
     answer.flags.retain(|name| Flag::from_name(name).is_some_and(Flag::is_public));
-    Ok(answer)
+    answer
 }
 
 fn all<M: Message + Default>(kv: &dyn Kv, prefix: &[u8]) -> Result<Vec<M>, Fatal> {

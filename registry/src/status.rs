@@ -249,6 +249,13 @@ impl Shown {
         }
     }
 
+    /// What goes by a stable name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let of_dates = [Self::NotYetEffective, Self::Expired].into_iter().find(|shown| shown.name() == name);
+        of_dates.or_else(|| State::from_name(name).map(Self::State))
+    }
+
     /// The verify-information result of GB/T 36906: 0 correct and valid, 1 not activated,
     /// 2 temporarily invalid, 3 no longer valid. (4 to 7 say that there is nothing to answer.)
     #[must_use]
@@ -312,7 +319,10 @@ mod tests {
             assert_eq!(usize::from(state.number()), n + 1);
             assert_eq!(State::from_number(n as u32 + 1), Some(state));
             assert_eq!(State::from_name(state.name()), Some(state));
+            assert_eq!(Shown::from_name(state.name()), Some(Shown::State(state)));
         }
+        assert_eq!(["expired", "not-yet-effective"].map(Shown::from_name), [Some(Shown::Expired), Some(Shown::NotYetEffective)]);
+        assert_eq!(Shown::from_name(""), None);
         assert_eq!((State::from_number(0), State::from_number(12), State::from_number(u32::MAX)), (None, None, None));
         for flag in Flag::ALL {
             assert_eq!(Flag::from_name(flag.name()), Some(flag));

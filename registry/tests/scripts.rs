@@ -9,13 +9,14 @@ use common::script::Script;
 use std::collections::BTreeSet;
 use vermilion_registry::Reason;
 
-const SCRIPTS: [&str; 13] = [
+const SCRIPTS: [&str; 14] = [
     "catalogue",
     "erase",
     "head",
     "issue",
     "no-authority",
     "operators",
+    "past",
     "personal",
     "policy",
     "signers",

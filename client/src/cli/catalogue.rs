@@ -11,7 +11,7 @@ use crate::visible::one_line;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use vermilion_proto::{PolicyEntry, TypeState, Unit, UnitState};
+use vermilion_proto::{FieldRule, Implementation, PolicyEntry, TypeState, Unit, UnitState};
 use vermilion_registry::authority::{ISSUING, MANAGING_CITY, has_role};
 use vermilion_registry::content::{CatalogueEntry, types_from_catalogue};
 use vermilion_registry::policy::PROFILE;
@@ -87,7 +87,7 @@ pub async fn run_type(context: &Context, verb: TypeVerb) -> Result<Exit, ClientE
         }
         TypeVerb::Show { code } => {
             let state = client.licence_type(&code).await?.ok_or(Reason::UnknownType)?;
-            context.out.answer(&type_json(&state, true), || serde_json::to_string_pretty(&type_json(&state, true)).unwrap_or_default());
+            context.out.answer(&type_json(&state, true), || type_text(&state));
         }
         TypeVerb::List => {
             let types = client.types().await?;
@@ -155,19 +155,20 @@ async fn of_type(client: &Client, by: &str, entry: &CatalogueEntry, error: Clien
     if let Some(reason @ (Reason::UnknownUnit | Reason::UnitRole)) = error.refusal().map(|refusal| refusal.reason)
         && let Ok(known) = client.units().await
     {
-        what += &amiss(reason, by, &entry.issuers, &known);
+        let issuers: Vec<&str> = entry.issuers.iter().map(|of| of.unit.as_str()).collect();
+        what += &amiss(reason, by, &issuers, &known);
     }
     error.about(&what)
 }
 
 /// Which of a type's issuers are not registered, or do not issue; else it is who publishes.
-fn amiss(reason: Reason, by: &str, issuers: &[String], known: &[UnitState]) -> String {
+fn amiss(reason: Reason, by: &str, issuers: &[&str], known: &[UnitState]) -> String {
     let unit = |uscc: &str| known.iter().filter_map(|state| state.unit.as_ref()).find(|unit| unit.uscc == uscc);
     let (fits, word): (fn(&Unit) -> bool, &str) = match reason {
         Reason::UnitRole => (|unit| has_role(unit, ISSUING), "no issuing-unit"),
         _ => (|_| true, "register first"),
     };
-    let amiss: Vec<&str> = issuers.iter().map(String::as_str).filter(|uscc| !unit(uscc).is_some_and(fits)).collect();
+    let amiss: Vec<&str> = issuers.iter().copied().filter(|uscc| !unit(uscc).is_some_and(fits)).collect();
     match amiss.as_slice() {
         [] if reason == Reason::UnitRole => format!(", published by {by}, which is not {MANAGING_CITY}"),
         [] => String::new(),
@@ -188,6 +189,14 @@ fn type_json(state: &TypeState, whole: bool) -> Value {
         let fields: Vec<Value> = fields
             .map(|f| json!({ "name": f.name, "class": f.class().as_str_name(), "disclosed_by_default": f.disclosed_by_default }))
             .collect();
+        let issuer = |i: &Implementation| json!({ "unit": i.unit, "area": i.area, "own_code": i.own_code, "seal_id": i.seal_id });
+        members.insert("implementations".into(), state.implementations.iter().map(issuer).collect());
+        members.insert("defining_authority".into(), json!(of.defining_authority));
+        members.insert("defining_level".into(), json!(of.defining_level));
+        members.insert("application_scope".into(), json!(of.application_scope));
+        members.insert("face_template".into(), json!(of.face_template));
+        members.insert("service_items".into(), json!(of.service_items));
+        members.insert("holder_categories".into(), json!(of.holder_categories));
         members.insert("fields".into(), Value::Array(fields));
         members.insert("holder_code_types".into(), json!(of.holder_code_types));
         members.insert("validity_years".into(), json!(of.validity_years));
@@ -199,6 +208,47 @@ fn type_json(state: &TypeState, whole: bool) -> Value {
         members.insert("schema".into(), serde_json::from_str(&of.content_schema).unwrap_or(Value::Null));
     }
     out
+}
+
+/// A type for people; what the directory does not say of it is left out.
+fn type_text(state: &TypeState) -> String {
+    let of = state.r#type.clone().unwrap_or_default();
+    let mut out = format!("{}  {} {}\n", one_line(&of.code), one_line(&of.name_zh), one_line(&of.name_en));
+    let (version, record) = (of.version, state.published_seq);
+    out += &format!("  版本 version             {version} (record {record})\n");
+    let years = |years: u32| if years == 0 { String::new() } else { years.to_string() };
+    let sharing = of.sharing.clone().unwrap_or_default();
+    for (label, said) in [
+        ("证照种类 kind            ", of.kind.clone()),
+        ("定义机构 defined by      ", [of.defining_authority.as_str(), of.defining_level.as_str()].join(" ")),
+        ("应用范围 scope           ", of.application_scope.clone()),
+        ("照面模板 face template   ", of.face_template.clone()),
+        ("关联事项 service items   ", of.service_items.join(", ")),
+        ("持证主体类别 holders     ", of.holder_categories.join(", ")),
+        ("主体代码类型 code types  ", of.holder_code_types.join(", ")),
+        ("标识类别 identifiers     ", of.identifier_class().as_str_name().to_owned()),
+        ("状态公开 public status   ", of.public_status().as_str_name().to_owned()),
+        ("共享方式 sharing         ", [sharing.sharing().as_str_name(), sharing.legal_basis.as_str()].join(" ")),
+        ("共享范围 shared with     ", sharing.scope.iter().chain(&sharing.modes).cloned().collect::<Vec<_>>().join(", ")),
+        ("有效期限 years of term   ", years(of.validity_years)),
+        ("保管期限 years kept      ", years(of.retention_years)),
+    ] {
+        if !said.trim().is_empty() {
+            out += &format!("  {label} {}\n", one_line(said.trim()));
+        }
+    }
+    let issuer = |i: &Implementation| vec![i.unit.clone(), i.area.clone(), i.own_code.clone(), i.seal_id.clone()];
+    let issuers: Vec<_> = state.implementations.iter().map(issuer).collect();
+    out += &table(&["签发单位 issuer", "区划 area", "目录实施码 own code", "印章 seal"], &issuers);
+    let field = |f: &FieldRule| {
+        let by_default = if f.disclosed_by_default { "默认提供 by default" } else { "" };
+        vec![f.name.clone(), f.class().as_str_name().to_owned(), by_default.to_owned()]
+    };
+    let fields: Vec<_> = of.base_fields.iter().chain(&of.fields).map(field).collect();
+    out += "\n";
+    out += &table(&["证照属性 field", "分类 class", "披露 disclosed"], &fields);
+    let schema: Value = serde_json::from_str(&of.content_schema).unwrap_or_default();
+    out + &format!("\n技术规格 schema  {}\n", one_line(&schema.to_string()))
 }
 
 pub async fn run_policy(context: &Context, verb: PolicyVerb) -> Result<Exit, ClientError> {
@@ -229,6 +279,7 @@ pub async fn run_policy(context: &Context, verb: PolicyVerb) -> Result<Exit, Cli
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vermilion_proto::LicenceType;
 
     #[test]
     fn a_refused_type_names_the_units_that_it_is_about() {
@@ -237,10 +288,32 @@ mod tests {
             ..UnitState::default()
         };
         let known = [state("CITY", MANAGING_CITY), state("HEALTH", ISSUING)];
-        let said =
-            |reason, by: &str, issuers: &[&str]| amiss(reason, by, &issuers.iter().map(|i| (*i).to_owned()).collect::<Vec<_>>(), &known);
+        let said = |reason, by: &str, issuers: &[&str]| amiss(reason, by, issuers, &known);
         assert_eq!(said(Reason::UnknownUnit, "CITY", &["HEALTH", "X", "Y"]), ", register first: X, Y");
         assert_eq!(said(Reason::UnitRole, "CITY", &["HEALTH", "CITY"]), ", no issuing-unit: CITY");
         assert_eq!(said(Reason::UnitRole, "HEALTH", &["HEALTH"]), ", published by HEALTH, which is not managing-unit-city");
+    }
+
+    #[test]
+    fn a_type_is_shown_with_what_the_directory_says_of_it() {
+        let of = LicenceType {
+            code: "C".into(),
+            application_scope: "全国通用\n  状态 forged".into(),
+            face_template: "T1".into(),
+            service_items: vec!["s1".into(), "s2".into()],
+            content_schema: "{}".into(),
+            ..LicenceType::default()
+        };
+        let implementations = vec![Implementation { unit: "u".into(), area: "440305".into(), own_code: "K1".into(), seal_id: "S1".into() }];
+        let state = TypeState { r#type: Some(of), implementations, published_seq: 7 };
+        let (text, value) = (type_text(&state), type_json(&state, true));
+        for said in ["应用范围 scope", "全国通用", "face template", "T1", "s1, s2", "440305", "K1", "S1", "(record 7)"] {
+            assert!(text.contains(said), "{said} is not in {text}");
+        }
+        assert!(!text.contains("持证主体类别") && !text.lines().any(|line| line == "  状态 forged"));
+        assert_eq!(
+            (&value["application_scope"], &value["implementations"][0]["seal_id"]),
+            (&"全国通用\n  状态 forged".into(), &"S1".into())
+        );
     }
 }

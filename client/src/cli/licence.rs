@@ -4,18 +4,20 @@ use super::Context;
 use super::issue::{IssueArgs, issue};
 use super::operators::{moment, unhex};
 use super::output::{shown_chinese, status_json, status_text, table};
+use super::uses::Past;
 use crate::change::{Grounds, waits};
-use crate::clock::{show_day, show_ms};
+use crate::clock::{now_ms, show_day, show_ms};
 use crate::error::{ClientError, Exit};
+use crate::questions::StatusQuestion;
 use crate::visible::one_line;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use vermilion_crypto::sha256;
 use vermilion_proto::{Evidence, LicenceState, StatusChange};
-use vermilion_registry::ERASURE_GROUNDS;
 use vermilion_registry::codes::identifier::Identifier;
-use vermilion_registry::status::{Flag, State};
+use vermilion_registry::status::{Flag, Shown, State, shown};
+use vermilion_registry::{ERASURE_GROUNDS, days};
 
 #[derive(Subcommand, Debug)]
 pub enum LicenceVerb {
@@ -41,9 +43,12 @@ pub enum LicenceVerb {
     Status {
         /// The licence's identifier
         identifier: String,
-        /// For types with a challenge: a field that you know, as NAME=VALUE
+        /// For types with a challenge: a field that you know and no identifier or catalogue says, as certificateHolder (a
+        /// holder's name or code) or one that is neither public nor shared in government
         #[arg(long, value_name = "FIELD=VALUE")]
         challenge: Option<String>,
+        #[command(flatten)]
+        past: Past,
     },
     /// Change a licence's state, or a flag with + or -
     #[command(after_help = "Examples:\n  \
@@ -152,10 +157,11 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
     match verb {
         LicenceVerb::Issue(args) => issue(context, args).await,
         LicenceVerb::Show { identifier } => show(context, &identifier).await,
-        LicenceVerb::Status { identifier, challenge } => {
+        LicenceVerb::Status { identifier, challenge, past } => {
             let bad = || ClientError::Usage("write the challenge as FIELD=VALUE".into());
             let challenge = challenge.as_deref().map(|c| c.split_once('=').ok_or_else(bad)).transpose()?;
-            let status = context.client()?.licence_status(&identifier, challenge).await?;
+            let asked = StatusQuestion { challenge, ..past.question()? };
+            let status = context.client()?.licence_status(&identifier, &asked).await?;
             context.out.answer(&status_json(&identifier, &status), || status_text(&identifier, &status));
             Ok(if status.verify_code == 0 { Exit::Yes } else { Exit::No })
         }
@@ -226,9 +232,10 @@ fn document(file: &Path) -> Result<Evidence, ClientError> {
 async fn show(context: &Context, identifier: &str) -> Result<Exit, ClientError> {
     Identifier::parse(identifier)?;
     let (state, changes) = context.client()?.licence(identifier).await?;
-    let name = state_name(state.state);
+    let shown = shown_today(&state);
     let value = json!({
-        "identifier": identifier, "state": name, "state_zh": shown_chinese(name), "flags": flags(state.flags), "version": state.version,
+        "identifier": identifier, "state": state_name(state.state), "status": shown.map(Shown::name), "status_zh": shown.map(Shown::chinese),
+        "national_code": shown.map(Shown::national_code), "flags": flags(state.flags), "version": state.version,
         "type": state.type_code, "type_version": state.type_version, "unit": state.unit, "area": state.area,
         "issued_on": show_day(state.issued_on), "effective_from": show_day(state.effective_from), "expires_on": show_day(state.expires_on),
         "seq": state.seq, "position": state.position, "changed_seq": state.changed_seq, "erased": state.erased,
@@ -239,13 +246,19 @@ async fn show(context: &Context, identifier: &str) -> Result<Exit, ClientError> 
     Ok(Exit::Yes)
 }
 
+/// What holds today, by this machine's clock.
+fn shown_today(state: &LicenceState) -> Option<Shown> {
+    Some(shown(State::from_number(state.state)?, state.effective_from, state.expires_on, days::of(now_ms())))
+}
+
 fn text(identifier: &str, state: &LicenceState, changes: &[StatusChange]) -> String {
-    let name = state_name(state.state);
+    let shown = shown_today(state);
+    let name = shown.map_or("unknown", Shown::name);
     let expires = if state.expires_on == 0 { "长期 no term".to_owned() } else { show_day(state.expires_on) };
     let head = format!(
         "{identifier}\n  状态 state     {} / {name} {}\n  类型 type      {} v{}\n  单位 unit      {}\n  期限 term      {} – {expires}\n  \
          记录 record    {} (position {})\n",
-        shown_chinese(name),
+        shown.map_or("", Shown::chinese),
         flags(state.flags).join(" "),
         one_line(&state.type_code),
         state.type_version,
@@ -298,6 +311,15 @@ fn change_json(change: &StatusChange) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_expired_licence_is_not_called_valid() {
+        let valid = LicenceState { state: State::Valid.number().into(), effective_from: 1, ..LicenceState::default() };
+        let expired = LicenceState { expires_on: 2, ..valid.clone() };
+        assert_eq!([&valid, &expired].map(|state| shown_today(state).map(Shown::national_code)), [Some("01"), Some("05")]);
+        assert!(text("ID", &valid, &[]).contains("有效 / valid") && text("ID", &expired, &[]).contains("已过期 / expired"));
+        assert_eq!(shown_today(&LicenceState::default()), None);
+    }
 
     #[test]
     fn an_erased_licence_says_so() {

@@ -359,6 +359,8 @@ mod tests {
             "vermilion licence erase ID --reason R --basis B --evidence F",
             "vermilion use A B --case N --purpose P --item S --fields a,b",
             "vermilion verify ID --case N --purpose P --item S",
+            "vermilion verify ID --case N --purpose P --item S --at 2025-11-03 --known 2025-11-04T09:00:00+08:00",
+            "vermilion licence status ID --challenge certificateHolder=N --at 2025-11-03",
             "vermilion receipt get ID --out r.vmr",
             "vermilion --patience 30 receipt get ID --fresh --out r.vmr",
             "vermilion receipt get ID --out r.json --form json --use ab --disclosures d.txt --fresh",

@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vermilion_proto::StatusAnswer;
 use vermilion_registry::reason::Reason;
-use vermilion_registry::status::{Flag, Shown, State};
+use vermilion_registry::status::{Flag, Shown};
 
 /// Set once a part of an answer could not be written.
 static LOST: AtomicBool = AtomicBool::new(false);
@@ -130,12 +130,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 
 /// What a shown status is called in Chinese.
 pub fn shown_chinese(name: &str) -> &'static str {
-    let shown = State::from_name(name).map(Shown::State).or(match name {
-        "expired" => Some(Shown::Expired),
-        "not-yet-effective" => Some(Shown::NotYetEffective),
-        _ => None,
-    });
-    shown.map_or("", Shown::chinese)
+    Shown::from_name(name).map_or("", Shown::chinese)
 }
 
 /// The verify-information result of GB/T 36906, in both languages.
@@ -165,6 +160,7 @@ pub fn status_json(identifier: &str, status: &StatusAnswer) -> Value {
         "state": status.state,
         "status": status.shown,
         "status_zh": shown_chinese(&status.shown),
+        "national_code": Shown::from_name(&status.shown).map(Shown::national_code),
         "flags": status.flags,
         "type": status.type_code,
         "unit": status.unit,
@@ -174,13 +170,22 @@ pub fn status_json(identifier: &str, status: &StatusAnswer) -> Value {
         "changed_seq": status.changed_seq,
         "as_of_seq": status.as_of_seq,
         "as_of": show_ms(status.as_of_ms),
+        "at": (status.at_ms != 0).then(|| show_ms(status.at_ms)),
+        "known": (status.known_ms != 0).then(|| show_ms(status.known_ms)),
     })
 }
 
 /// A status for people. What it says is a node's word.
 pub fn status_text(identifier: &str, status: &StatusAnswer) -> String {
     let (zh, en) = verify_result(status.verify_code);
-    let mut out = format!("{}\n  核验结果 result   {} {zh} / {en}\n", one_line(identifier), status.verify_code);
+    let mut out = format!("{}\n", one_line(identifier));
+    if status.at_ms != 0 {
+        out += &format!("  所问时刻 at       {}\n", show_ms(status.at_ms));
+    }
+    if status.known_ms != 0 {
+        out += &format!("  当时所知 known    {}\n", show_ms(status.known_ms));
+    }
+    out += &format!("  核验结果 result   {} {zh} / {en}\n", status.verify_code);
     if !status.shown.is_empty() {
         out += &format!("  状态 status       {} / {}\n", shown_chinese(&status.shown), one_line(&status.shown));
     }
@@ -200,6 +205,7 @@ pub fn status_text(identifier: &str, status: &StatusAnswer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vermilion_registry::status::State;
 
     #[test]
     fn columns_line_up_in_both_scripts() {
@@ -221,6 +227,22 @@ mod tests {
         assert_eq!(status_text(forged, &status).lines().count(), 7);
         assert_eq!(error_text(&ClientError::BadAnswer(forged.into())).lines().count(), 1);
         assert_eq!(error_text(&ClientError::config("key", "line 1\n  |\n1 | ^")).lines().count(), 3);
+    }
+
+    #[test]
+    fn a_status_of_another_moment_says_of_which() {
+        let now =
+            StatusAnswer { verify_code: 3, shown: "expired".into(), state: "valid".into(), as_of_ms: 9_000, ..StatusAnswer::default() };
+        let value = status_json("ID", &now);
+        assert_eq!((&value["national_code"], &value["status_zh"], &value["at"]), (&"05".into(), &"已过期".into(), &Value::Null));
+        assert!(!status_text("ID", &now).contains("所问时刻"));
+        let then = StatusAnswer { verify_code: 0, shown: "valid".into(), at_ms: 1_000, known_ms: 2_000, ..now };
+        let value = status_json("ID", &then);
+        assert_eq!((&value["national_code"], &value["at"]), (&"01".into(), &"1970-01-01T00:00:01Z".into()));
+        assert_eq!(value["known"], "1970-01-01T00:00:02Z");
+        let text = status_text("ID", &then);
+        assert!(text.contains("所问时刻 at       1970-01-01T00:00:01Z") && text.contains("当时所知 known    1970-01-01T00:00:02Z"));
+        assert_eq!(status_json("ID", &StatusAnswer::default())["national_code"], Value::Null);
     }
 
     #[test]

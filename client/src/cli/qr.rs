@@ -41,7 +41,7 @@ pub struct Make {
     /// The file to write: .png, .svg, or .txt for the text alone; `terminal` draws it here
     #[arg(long, value_name = "FILE", default_value = "terminal")]
     out: PathBuf,
-    /// A field that you know, NAME=VALUE, for types whose status is a challenge
+    /// A field that you know, NAME=VALUE, for types whose status is a challenge; which fields: `licence status --help`
     #[arg(long, value_name = "NAME=VALUE")]
     challenge: Option<String>,
 }

@@ -83,7 +83,7 @@ pub struct Get {
     /// The unit that asks; the issuing one if its key is here, else the first with a key
     #[arg(long, value_name = "USCC")]
     unit: Option<String>,
-    /// A field that you know, NAME=VALUE, for types whose status is a challenge
+    /// A field that you know, NAME=VALUE, for types whose status is a challenge; which fields: `licence status --help`
     #[arg(long, value_name = "NAME=VALUE", conflicts_with = "command")]
     challenge: Option<String>,
     /// Fields that you hold: a file of disclosures, or an answer of `vermilion use --json`

@@ -1,9 +1,12 @@
 //! `vermilion use` and `vermilion verify`
 
 use super::Context;
+use super::operators::moment;
 use super::output::{recorded_json, status_json, status_text, table};
 use crate::client::Client;
+use crate::clock::now_ms;
 use crate::error::{ClientError, Exit};
+use crate::questions::StatusQuestion;
 use crate::signer;
 use crate::use_licence::{UseAnswer, UseRequest, UsedLicence};
 use crate::visible::one_line;
@@ -94,16 +97,44 @@ pub struct UseArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  \
-    vermilion verify ID --case 2026-17 --purpose 核验 --item 00044A\n\n\
+#[command(after_help = "Examples:\n  \
+    vermilion verify ID --case 2026-17 --purpose 核验 --item 00044A\n  \
+    vermilion verify ID --case 2026-17 --purpose 核验 --item 00044A \\\n      \
+    --at 2025-11-03\n\n\
     Prints the verify-information result of GB/T 36906 (0 to 7). Exit code 0 if the\n\
-    licence is valid, 1 if not.")]
+    licence is valid, 1 if not; with --at if it was.")]
 pub struct VerifyArgs {
     /// The licence's identifier
     #[arg(value_name = "ID")]
     identifier: String,
     #[command(flatten)]
     purpose: Purpose,
+    #[command(flatten)]
+    past: Past,
+}
+
+/// Of which moment a status is asked for.
+#[derive(Args, Debug, Default)]
+pub struct Past {
+    /// What it was then: 2026-03-01 (its first moment in China) or 2026-03-01T09:00:00+08:00; now if not given
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// As far as the ledger knew then, in the same forms; what was recorded later is left out
+    #[arg(long, value_name = "TIME")]
+    known: Option<String>,
+}
+
+impl Past {
+    /// The question about that moment; what lies ahead no record says.
+    pub fn question(&self) -> Result<StatusQuestion<'static>, ClientError> {
+        let read = |name: &str, text: Option<&str>| {
+            // The first millisecond of 1970 is not "now".
+            let ms = moment(text)?.max(u64::from(text.is_some()));
+            if ms > now_ms() { Err(ClientError::Usage(format!("--{name} lies in the future"))) } else { Ok(ms) }
+        };
+        let (at_ms, known_ms) = (read("at", self.at.as_deref())?, read("known", self.known.as_deref())?);
+        Ok(StatusQuestion { at_ms, known_ms, ..StatusQuestion::default() })
+    }
 }
 
 impl Purpose {
@@ -198,6 +229,7 @@ fn answer_text(unit: &str, answer: &UseAnswer) -> String {
 
 pub async fn run_verify(context: &Context, args: VerifyArgs) -> Result<Exit, ClientError> {
     let identifier = args.identifier.as_str();
+    let asked = args.past.question()?;
     let answered = |code: u32| StatusAnswer { verify_code: code, ..StatusAnswer::default() };
     // What is no identifier is answered as the standard has it, and leaves no record.
     if Identifier::parse(identifier).is_err() {
@@ -207,7 +239,11 @@ pub async fn run_verify(context: &Context, args: VerifyArgs) -> Result<Exit, Cli
     let unit = args.purpose.unit(&client).await?;
     match client.use_licences(&unit, &[identifier.to_owned()], args.purpose.request(Act::Verify)).await {
         Ok(answer) => {
-            let status = answer.licences.first().map_or_else(|| answered(VERIFY_NO_RECORD), |l| l.status.clone());
+            let mut status = answer.licences.first().map_or_else(|| answered(VERIFY_NO_RECORD), |l| l.status.clone());
+            // The use is on record and opens the status: of the moment asked about, too.
+            if !answer.licences.is_empty() && (asked.at_ms, asked.known_ms) != (0, 0) {
+                status = client.status_by_use(&unit, identifier, &answer.recorded.id, &asked).await?;
+            }
             Ok(verified(context, identifier, &status, Some(recorded_json(&answer.recorded))))
         }
         Err(error) => match error.refusal().map(|refusal| refusal.reason) {
@@ -236,4 +272,23 @@ fn verified(context: &Context, identifier: &str, status: &StatusAnswer, record: 
         status_text(identifier, status) + &record
     });
     if status.verify_code == 0 { Exit::Yes } else { Exit::No }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_read_as_that_of_a_change_and_lies_behind_us() {
+        let past = |at: Option<&str>, known: Option<&str>| Past { at: at.map(str::to_owned), known: known.map(str::to_owned) };
+        let asked = past(Some("2025-11-03"), Some("2025-11-03T09:00:00+08:00")).question().unwrap();
+        assert_eq!(asked.known_ms - asked.at_ms, 9 * 3_600_000);
+        let asked = past(None, None).question().unwrap();
+        assert_eq!((asked.at_ms, asked.known_ms), (0, 0));
+        assert_eq!(past(Some("1970-01-01T00:00:00Z"), None).question().unwrap().at_ms, 1);
+        for wrong in ["yesterday", "2025-02-30", "1969-12-31", "9999-01-01"] {
+            assert!(past(Some(wrong), None).question().is_err() && past(None, Some(wrong)).question().is_err(), "{wrong}");
+        }
+    }
 }

@@ -157,7 +157,7 @@ pub(crate) mod tests {
 
     pub fn types() -> Types {
         let state = |e: vermilion_registry::content::CatalogueEntry| TypeState {
-            implementations: crate::manage::implementations(&e.issuers),
+            implementations: e.issuers,
             r#type: Some(e.licence_type),
             published_seq: 1,
         };

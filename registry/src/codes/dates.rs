@@ -3,7 +3,8 @@
 //! An item carries a date as its day since 1900-01-01 plus one, so that 0 means absent
 //! (`command.proto`, `LicenceItem`). 1900, not 1970: stock (存量) goes back before Unix does.
 
-use time::{Date, Month};
+use time::format_description::well_known::Rfc3339;
+use time::{Date, Month, OffsetDateTime};
 
 /// What stands in a row for "without term".
 pub const LONG_TERM: &str = "长期";
@@ -49,6 +50,20 @@ fn from_digits(year: &[u8], month: &[u8], day: &[u8]) -> Option<Date> {
 
 fn number(digits: &[u8]) -> Option<u16> {
     digits.iter().try_fold(0u16, |n, d| d.is_ascii_digit().then(|| n * 10 + u16::from(d - b'0')))
+}
+
+/// Reads a moment: RFC 3339 (`2026-03-01T09:00:00+08:00`), or a date, whose first moment in China Standard Time
+/// is meant.
+#[must_use]
+pub fn moment(text: &str) -> Option<OffsetDateTime> {
+    let date = || OffsetDateTime::parse(&format!("{text}T00:00:00+08:00"), &Rfc3339).ok();
+    OffsetDateTime::parse(text, &Rfc3339).ok().or_else(date)
+}
+
+/// A [`moment`] in Unix milliseconds; `None` before 1970 too.
+#[must_use]
+pub fn moment_ms(text: &str) -> Option<u64> {
+    u64::try_from(moment(text)?.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
 /// The end of a term: a date, or 长期.

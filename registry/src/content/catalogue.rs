@@ -1,18 +1,20 @@
 //! Reads a catalogue file: the licence types of regulation 002 article 9, with the units that may
 //! issue each, under the element names of GB/T 36902-2018.
 
+use crate::catalogue::{MAX_LIST, MAX_NAME, MAX_TEXT};
 use crate::reason::{Reason, Refusal};
+use crate::text::is_unclear;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use vermilion_proto::{FieldClass, FieldRule, IdentifierClass, LicenceType, PublicStatus, Sharing, SharingDecision};
+use vermilion_proto::{FieldClass, FieldRule, IdentifierClass, Implementation, LicenceType, PublicStatus, Sharing, SharingDecision};
 
 /// A type of a catalogue file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CatalogueEntry {
     /// The type, in version 1.
     pub licence_type: LicenceType,
-    /// USCCs of the units that may issue it.
-    pub issuers: Vec<String>,
+    /// The units that may issue it, with what the file says of each: what it leaves out is empty.
+    pub issuers: Vec<Implementation>,
 }
 
 /// An entry as it stands in the file.
@@ -29,8 +31,16 @@ struct Entry {
     certificate_define_authority_code: String,
     #[serde(default)]
     certificate_define_authority_level: String,
-    issuers: Vec<String>,
+    issuers: Vec<IssuerEntry>,
     holder_code_types: Vec<String>,
+    #[serde(default)]
+    holder_categories: Vec<String>,
+    #[serde(default)]
+    application_scope: String,
+    #[serde(default)]
+    face_template: String,
+    #[serde(default)]
+    service_items: Vec<String>,
     validity_years: Option<u32>,
     sharing: String,
     sharing_basis: Option<String>,
@@ -47,6 +57,26 @@ struct Entry {
     disclosed_by_default: Vec<String>,
     #[serde(default)]
     mask: Map<String, Value>,
+}
+
+/// An issuer: its USCC alone, or with its implementation of the directory (目录实施).
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum IssuerEntry {
+    Unit(String),
+    Implementation(ImplementationEntry),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ImplementationEntry {
+    unit: String,
+    #[serde(default)]
+    area: String,
+    #[serde(default)]
+    own_code: String,
+    #[serde(default)]
+    seal_id: String,
 }
 
 fn one() -> u32 {
@@ -75,6 +105,10 @@ fn convert(entry: Entry) -> Result<CatalogueEntry, Refusal> {
         scope: entry.sharing_scope,
         modes: entry.sharing_modes,
     };
+    text("applicationScope", &entry.application_scope, MAX_TEXT)?;
+    text("faceTemplate", &entry.face_template, MAX_TEXT)?;
+    list("serviceItems", &entry.service_items)?;
+    list("holderCategories", &entry.holder_categories)?;
     let licence_type = LicenceType {
         code: entry.certificate_type_code,
         version: entry.version,
@@ -84,6 +118,10 @@ fn convert(entry: Entry) -> Result<CatalogueEntry, Refusal> {
         defining_authority: entry.certificate_define_authority_code,
         defining_level: entry.certificate_define_authority_level,
         holder_code_types: entry.holder_code_types,
+        holder_categories: entry.holder_categories,
+        application_scope: entry.application_scope,
+        face_template: entry.face_template,
+        service_items: entry.service_items,
         identifier_class: identifier_class(&entry.identifier_class)?.into(),
         content_schema: entry.data_schema.to_string(),
         fields,
@@ -94,7 +132,33 @@ fn convert(entry: Entry) -> Result<CatalogueEntry, Refusal> {
         sharing: Some(sharing),
         ..LicenceType::default()
     };
-    Ok(CatalogueEntry { licence_type, issuers: entry.issuers })
+    let issuers = entry.issuers.into_iter().map(issuer).collect::<Result<_, _>>()?;
+    Ok(CatalogueEntry { licence_type, issuers })
+}
+
+fn issuer(entry: IssuerEntry) -> Result<Implementation, Refusal> {
+    let of = match entry {
+        IssuerEntry::Unit(unit) => return Ok(Implementation { unit, ..Implementation::default() }),
+        IssuerEntry::Implementation(of) => of,
+    };
+    for (name, said) in [("area", &of.area), ("ownCode", &of.own_code), ("sealId", &of.seal_id)] {
+        text(&format!("an issuer's {name}"), said, MAX_NAME)?;
+    }
+    Ok(Implementation { unit: of.unit, area: of.area, own_code: of.own_code, seal_id: of.seal_id })
+}
+
+/// The bounds are the ledger's own ([`crate::catalogue`]); that nothing in it hides is asked here.
+fn text(name: &str, text: &str, max: usize) -> Result<(), Refusal> {
+    let good = text.len() <= max && !is_unclear(text);
+    if good { Ok(()) } else { Err(invalid(format!("{name} is longer than {max} bytes, or holds a control or hidden character"))) }
+}
+
+fn list(name: &str, list: &[String]) -> Result<(), Refusal> {
+    let twice = list.iter().enumerate().any(|(n, entry)| list[..n].contains(entry));
+    if list.len() > MAX_LIST || twice || list.iter().any(String::is_empty) {
+        return Err(invalid(format!("{name} has more than {MAX_LIST} entries, one twice or an empty one")));
+    }
+    list.iter().try_for_each(|entry| text(name, entry, MAX_NAME))
 }
 
 fn rules(
@@ -152,10 +216,11 @@ fn invalid(detail: impl Into<String>) -> Refusal {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
     use crate::content::{TypeRules, fixtures};
+    use serde_json::json;
 
     #[test]
     fn the_ten_types_hold_together() {
@@ -169,8 +234,53 @@ mod tests {
         assert_eq!(estate.name_zh, "不动产权证书");
         assert_eq!(estate.sharing.as_ref().unwrap().sharing(), Sharing::Conditional);
         assert!(!estate.sharing.as_ref().unwrap().legal_basis.is_empty());
+        let licence = &entries[0].licence_type;
+        assert!(licence.application_scope.contains("市场主体") && licence.service_items == ["440300-qydj-01"]);
         let id = estate.fields.iter().find(|f| f.name == "ownerId").unwrap();
         assert_eq!((id.class(), id.disclosed_by_default), (FieldClass::Sensitive, false));
+    }
+
+    /// The first type of the fixtures with other members.
+    fn first_with(members: Value) -> Result<CatalogueEntry, Refusal> {
+        let mut types: Vec<Map<String, Value>> = serde_json::from_str(fixtures::CATALOGUE).unwrap();
+        types.truncate(1);
+        types[0].extend(members.as_object().unwrap().clone());
+        types_from_catalogue(&serde_json::to_string(&types).unwrap()).map(|entries| entries[0].clone())
+    }
+
+    #[test]
+    fn an_entry_may_say_what_002_3_asks_of_a_directory() {
+        let entry = first_with(json!({
+            "applicationScope": "全国", "faceTemplate": "GB/T 36905-01", "serviceItems": ["a", "b"], "holderCategories": ["法人"],
+            "issuers": ["11440300MB0X010112", { "unit": "11440305MB0X01046W", "area": "440305", "ownCode": "K1", "sealId": "S1" }],
+        }))
+        .unwrap();
+        let of = &entry.licence_type;
+        assert_eq!((of.application_scope.as_str(), of.face_template.as_str()), ("全国", "GB/T 36905-01"));
+        assert_eq!((of.service_items.len(), of.holder_categories.as_slice()), (2, &["法人".to_owned()][..]));
+        let [bare, whole] = &entry.issuers[..] else { panic!("{:?}", entry.issuers) };
+        assert_eq!(*bare, Implementation { unit: "11440300MB0X010112".into(), ..Implementation::default() });
+        assert_eq!([&whole.unit, &whole.area, &whole.own_code, &whole.seal_id], ["11440305MB0X01046W", "440305", "K1", "S1"]);
+        let none = json!({ "applicationScope": "", "faceTemplate": "", "serviceItems": [], "holderCategories": [] });
+        assert!(first_with(none).is_ok(), "none is required");
+    }
+
+    #[test]
+    fn what_an_entry_says_is_bounded_and_hides_nothing() {
+        for (what, members) in [
+            ("long", json!({ "applicationScope": "x".repeat(4097) })),
+            ("hidden", json!({ "faceTemplate": "a\u{202e}b" })),
+            ("twice", json!({ "serviceItems": ["a", "a"] })),
+            ("empty", json!({ "serviceItems": [""] })),
+            ("many", json!({ "holderCategories": (0..257).map(|n| n.to_string()).collect::<Vec<_>>() })),
+            ("no list", json!({ "holderCategories": "法人" })),
+            ("unit alone", json!({ "issuers": [{ "area": "440305" }] })),
+            ("another member", json!({ "issuers": [{ "unit": "11440305MB0X01046W", "seal": "S1" }] })),
+            ("a long seal", json!({ "issuers": [{ "unit": "11440305MB0X01046W", "sealId": "x".repeat(201) }] })),
+        ] {
+            assert_eq!(first_with(members).err().map(|refusal| refusal.reason), Some(Reason::TypeInvalid), "{what}");
+        }
+        assert!(first_with(json!({ "applicationScope": "x".repeat(4096) })).is_ok());
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! name a field or a rule, never a value.
 
 mod catalogue;
+pub mod challenge;
 mod check;
 mod disclosure;
 mod door;

@@ -398,7 +398,8 @@ impl Script {
         let later: u64 = args.take_key("later").map_or(Ok(0), str::parse)?;
         let now = self.world.now + later * DAY;
         let is_public = args.take_key("public").is_some();
-        let a = if is_public { query::public_status(&self.world.kv, &named, now)? } else { query::status(&self.world.kv, &named, now)? };
+        let a = query::status(&self.world.kv, &named, now)?;
+        let a = if is_public { query::public(a) } else { a };
         if a.state.is_empty() {
             return Ok(format!("verify {}: no such licence", a.verify_code));
         }
@@ -444,8 +445,11 @@ impl Script {
         let mut day =
             |k: &str| args.take_key(k).ok_or("day")?.parse::<u64>().map(|d| START + d * DAY + DAY / 2).map_err(Box::<dyn Error>::from);
         let (at, known) = (day("day")?, day("known")?);
-        let shown = query::state_at(&self.world.kv, &named, at, known)?;
-        Ok(shown.map_or("not in the ledger yet".into(), |s| format!("{} {}", s.name(), s.chinese())))
+        let a = query::status_at(&self.world.kv, &named, at, known, self.world.now)?;
+        let Some(shown) = Shown::from_name(&a.shown) else { return Ok("not in the ledger yet".into()) };
+        let flags: String = a.flags.iter().map(|f| format!(" +{f}")).collect();
+        let next = if a.superseded_by.is_empty() { "" } else { ", by a later version" };
+        Ok(format!("{} {}{flags}{next}", shown.name(), shown.chinese()))
     }
 
     fn search(&mut self, args: &mut ArgumentConsumer<'_>) -> Answer {

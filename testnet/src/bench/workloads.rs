@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use vermilion_client::audit::{self, Directory, signature_limit};
 use vermilion_client::client::Client;
 use vermilion_client::issue::{IssueOptions, issue_file};
+use vermilion_client::questions::StatusQuestion;
 use vermilion_client::single::SingleIssuer;
 use vermilion_client::use_licence::{UseDesk, UseRequest};
 use vermilion_crypto::Tag;
@@ -129,7 +130,7 @@ pub async fn status_reads(client: &Client, identifier: &str, clients: usize, len
         let (client, identifier) = (client.clone(), identifier.to_owned());
         move || {
             let (client, identifier) = (client.clone(), identifier.clone());
-            async move { client.licence_status(&identifier, None).await.map(|_| ()) }
+            async move { client.licence_status(&identifier, &StatusQuestion::default()).await.map(|_| ()) }
         }
     })
     .await)

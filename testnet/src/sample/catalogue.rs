@@ -62,7 +62,7 @@ fn sample_type(entry: CatalogueEntry, units: &[SampleUnit]) -> Result<SampleType
         let spec = spec.as_object().cloned().ok_or_else(|| broken("a property is no object"))?;
         Ok((name.clone(), spec, required.contains(&name.as_str())))
     };
-    let issuer = entry.issuers.first().and_then(|code| units.iter().find(|u| u.uscc == *code));
+    let issuer = entry.issuers.first().and_then(|of| units.iter().find(|u| u.uscc == of.unit));
     Ok(SampleType {
         // A marriage certificate has two holders.
         holders: if of.code.ends_with("008") { 2 } else { 1 },

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use vermilion_client::change::Grounds;
-use vermilion_client::clock::now_ms;
+use vermilion_client::clock::{now_ms, show_ms};
 use vermilion_crypto::SigningKey;
 use vermilion_identity::RequestToken;
 use vermilion_ledger::verify;
@@ -31,11 +31,26 @@ async fn a_status_is_told_as_far_as_the_type_allows() {
         assert_eq!(answer.json()["unit"], open["certificateIssuingAuthorityCode"]);
 
         let asked = |field: &str, value: &str| format!("{}?field={field}&value={}", path(challenge), http::encoded(value));
+        let failed = (403, "challenge-failed".to_owned());
         assert_eq!(http::get(&node.http, &path(challenge)).await.problem(), (403, "status-closed".into()));
-        assert_eq!(http::get(&node.http, &asked("premises", "somewhere else")).await.problem(), (403, "challenge-failed".into()));
-        assert_eq!(http::get(&node.http, &asked("nothing", "at all")).await.problem(), (403, "challenge-failed".into()));
-        let right = http::get(&node.http, &asked("premises", challenge["data"]["premises"].as_str().unwrap())).await;
+        assert_eq!(http::get(&node.http, &asked("legalRepresentative", "somebody else")).await.problem(), failed);
+        assert_eq!(http::get(&node.http, &asked("nothing", "at all")).await.problem(), failed);
+        // What identifier and catalogue say shows that the asker knows nothing, and what is public neither.
+        for field in ["certificateIdentifier", "certificateTypeCode", "certificateIssuingAuthorityCode", "certificateNumber"] {
+            assert_eq!(http::get(&node.http, &asked(field, text(challenge, field))).await.problem(), failed, "{field}");
+        }
+        assert_eq!(http::get(&node.http, &asked("origin", text(challenge, "origin"))).await.problem(), failed);
+        assert_eq!(http::get(&node.http, &asked("premises", challenge["data"]["premises"].as_str().unwrap())).await.problem(), failed);
+        let who = challenge["data"]["legalRepresentative"].as_str().unwrap();
+        let right = http::get(&node.http, &asked("legalRepresentative", who)).await;
         assert_eq!((right.code, &right.json()["state"]), (200, &"valid".into()), "{}", right.text());
+        // In a body, which stands in no log of addresses; a holder's name will do.
+        let body = json!({ "field": "certificateHolder", "value": challenge["certificateHolder"][0]["name"] });
+        let right = http::post(&node.http, &path(challenge), body.to_string().as_bytes()).await;
+        assert_eq!((right.code, &right.json()["state"]), (200, &"valid".into()), "{}", right.text());
+        let wrong = json!({ "field": "certificateHolder", "value": "somebody else" });
+        assert_eq!(http::post(&node.http, &path(challenge), wrong.to_string().as_bytes()).await.problem(), failed);
+        assert_eq!(http::post(&node.http, &path(challenge), b"{\"feild\":\"x\"}").await.problem(), (400, "field-form".into()));
 
         let known = format!("{}?field=location&value={}", path(closed), http::encoded(closed["data"]["location"].as_str().unwrap()));
         for path in [path(closed), known] {
@@ -61,11 +76,70 @@ async fn a_status_is_told_as_far_as_the_type_allows() {
         assert_eq!(http::get(&node.http, &path(open)).await.json()["flags"], json!(["inspection-due"]), "{}", node.name);
     }
 
-    // A change shows on every node at once: reads are linearizable.
+    // A change shows on every node at once: reads are linearizable. What was before is asked for by its time.
     let grounds = Grounds { reason: "penalty".into(), legal_basis: vec!["002-7".into()], ..Grounds::default() };
-    ledger.client.change_status(text(open, "certificateIdentifier"), "revoked", now_ms() - 1_000, &grounds).await.unwrap();
+    let before = now_ms();
+    ledger.client.change_status(text(open, "certificateIdentifier"), "revoked", before - 3_600_000, &grounds).await.unwrap();
     for node in ledger.nodes() {
-        assert_eq!(http::get(&node.http, &path(open)).await.json()["state"], "revoked", "{}", node.name);
+        let at = |query: &str| format!("{}{query}", path(open));
+        let status = http::get(&node.http, &path(open)).await.json();
+        assert_eq!((&status["state"], &status["shown_zh"], &status["national_code"]), (&"revoked".into(), &"吊销".into(), &"07".into()));
+        let told = |ms: u64| http::encoded(&show_ms(ms));
+        let then = http::get(&node.http, &at(&format!("?at={}", told(before - 7_200_000)))).await.json();
+        assert_eq!((&then["shown"], &then["verify_code"]), (&"valid".into(), &0.into()), "{then}");
+        assert_eq!(then["at_ms"], (before - 7_200_000) / 1000 * 1000);
+        let meanwhile = http::get(&node.http, &at(&format!("?at={}", told(before - 1_800_000)))).await.json();
+        assert_eq!((&meanwhile["shown"], &meanwhile["verify_code"]), (&"revoked".into(), &3.into()), "{meanwhile}");
+        // Before it was issued here, the ledger knew of no such licence.
+        let unknown = http::get(&node.http, &at("?known=2020-01-01")).await.json();
+        assert_eq!((&unknown["verify_code"], &unknown["shown"], &unknown["national_code"]), (&5.into(), &"".into(), &Value::Null));
+        for wrong in ["?at=yesterday", "?at=2999-01-01", "?known=2025-02-30", "?att=2025-01-01"] {
+            assert_eq!(http::get(&node.http, &at(wrong)).await.problem(), (400, "field-form".into()), "{wrong}");
+        }
+        assert_eq!(http::get(&node.http, &format!("{}?at=2020-01-01", path(closed))).await.problem(), (403, "status-closed".into()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_licence_is_nowhere_called_valid() {
+    let ledger = Ledger::start().await;
+    // Stock may be over when it comes.
+    let mut row = Rows::fresh(ledger.dir(), &ledger.sample, 300).one("食品经营许可证").clone();
+    row["origin"] = "stock".into();
+    for (name, day) in [("Issued", "2015-03-01"), ("Effective", "2015-03-01"), ("Expiring", "2020-02-29")] {
+        row[format!("certificate{name}Date")] = day.into();
+    }
+    let rows = Rows::write(ledger.dir().join("expired"), [row.to_string()]);
+    ledger.issue_all(&rows).await;
+    let identifier = text(&row, "certificateIdentifier");
+    let grounds = Grounds { reason: "inspection".into(), legal_basis: vec!["002-7".into()], ..Grounds::default() };
+    ledger.client.change_status(identifier, "+inspection-due", 0, &grounds).await.unwrap();
+    let status = http::get(&ledger.nodes()[0].http, &format!("/v1/licences/{identifier}/status")).await;
+    let said = status.json();
+    assert_eq!((&said["verify_code"], &said["shown"], &said["shown_zh"]), (&3.into(), &"expired".into(), &"已过期".into()), "{said}");
+    assert_eq!((&said["state"], &said["national_code"]), (&"valid".into(), &"05".into()));
+    assert_eq!((&said["flags"], &said["flags_zh"]), (&json!(["inspection-due"]), &json!(["待年检"])));
+    assert!(!status.text().contains("有效"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_directory_is_open_to_everybody() {
+    let ledger = Ledger::start().await;
+    let catalogue = ledger.sample.catalogue().unwrap();
+    for node in ledger.nodes() {
+        let list = http::get(&node.http, "/v1/types").await.json();
+        assert_eq!(list.as_array().map(Vec::len), Some(catalogue.len()), "{list}");
+        for entry in &catalogue {
+            let of = &entry.licence_type;
+            let said = http::get(&node.http, &format!("/v1/types/{}", of.code)).await.json();
+            assert_eq!(
+                (&said["name_zh"], &said["issuers"][0]["unit"]),
+                (&of.name_zh.as_str().into(), &entry.issuers[0].unit.as_str().into())
+            );
+            assert_eq!(said["application_scope"], of.application_scope);
+            assert_eq!(said["fields"].as_array().map(Vec::len), Some(of.base_fields.len() + of.fields.len()));
+        }
+        assert_eq!(http::get(&node.http, "/v1/types/11440300MB0X00019K999").await.problem(), (404, "unknown-type".into()));
     }
 }
 
@@ -131,6 +205,8 @@ async fn monitoring_is_answered_and_the_interface_describes_itself() {
         assert!(api["openapi"].as_str().is_some_and(|v| v.starts_with("3.")));
         for path in [
             "/v1/licences/{identifier}/status",
+            "/v1/types",
+            "/v1/types/{code}",
             "/v1/records/{command_id}",
             "/v1/receipts/{command_id}",
             "/v1/checkpoint",
@@ -140,6 +216,7 @@ async fn monitoring_is_answered_and_the_interface_describes_itself() {
         ] {
             assert!(api["paths"][path]["get"]["responses"].is_object(), "{path} is not described");
         }
+        assert!(api["paths"]["/v1/licences/{identifier}/status"]["post"]["requestBody"].is_object());
     }
     // Without a leader a node lives, and is not ready.
     let left = ledger.names()[0].clone();

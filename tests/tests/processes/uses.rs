@@ -4,7 +4,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use vermilion_client::change::{Grounds, waits};
-use vermilion_client::clock::now_ms;
+use vermilion_client::clock::{now_ms, show_ms};
+use vermilion_client::questions::StatusQuestion;
 use vermilion_client::use_licence::check_fields;
 use vermilion_client::{ClientError, Draft, Prepared, UseAnswer, UseRequest};
 use vermilion_crypto::{VaultSecretKey, open_sealed};
@@ -271,6 +272,57 @@ async fn content_is_not_used_while_its_erasure_waits_for_its_retention() {
     ledger.client.withdraw_erasure(&identifier(row), &grounds("request-withdrawn")).await.unwrap();
     let answer = used(&ledger, row, by_function(&[])).await.unwrap();
     assert_eq!(fields(&answer).get("employer"), Some(&&row["data"]["employer"]));
+}
+
+/// A moment to the millisecond, as the command line takes it.
+fn moment(ms: u64) -> String {
+    format!("{}.{:03}Z", show_ms(ms).trim_end_matches('Z'), ms % 1000)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_licence_is_verified_as_of_the_day_of_the_case() {
+    const HOUR: u64 = 3_600_000;
+    let (ledger, rows) = ledger_with_rows().await;
+    // Of a closed type, in its term: who may verify what holds may verify what held.
+    let (today, closed) = (show_ms(now_ms())[..10].to_owned(), ["道路运输经营许可证", "安全生产考核合格证书"]);
+    let in_term = |row: &&&Value| row["certificateExpiringDate"].as_str().unwrap() > today.as_str();
+    let row = *closed.iter().flat_map(|name| rows.of_type(name)).collect::<Vec<_>>().iter().find(in_term).unwrap();
+    let config = ledger.dir().join("client.toml").display().to_string();
+    let verify = |more: &[&str]| {
+        let identifier = identifier(row);
+        let (config, identifier) = (config.as_str(), identifier.as_str());
+        let asked = ["--config", config, "--json", "verify", identifier, "--case", "2026-17", "--purpose", "核验", "--item", "00044A"];
+        let (code, out, errors) = ledger.vermilion(&[&asked[..], more].concat());
+        (code, serde_json::from_str::<Value>(&out).unwrap_or_else(|_| Value::String(format!("exit code {code}: {out}{errors}"))))
+    };
+    let (code, said) = verify(&[]);
+    assert_eq!((code, &said["status"], &said["national_code"]), (0, &"valid".into(), &"01".into()), "{said:#}");
+    let known = now_ms();
+    let frozen = known - 10 * HOUR;
+    let grounds = Grounds { reason: "court-order".into(), legal_basis: vec!["002-7".into()], ..Grounds::default() };
+    ledger.client.change_status(&identifier(row), "frozen", frozen, &grounds).await.unwrap();
+
+    let (code, said) = verify(&[]);
+    assert_eq!((code, &said["status"], &said["national_code"]), (1, &"frozen".into(), &"99".into()), "{said:#}");
+    let (before, after, known) = (moment(frozen - HOUR), moment(frozen + HOUR), moment(known));
+    let (code, said) = verify(&["--at", &before]);
+    assert_eq!((code, &said["status"], &said["verify_code"]), (0, &"valid".into(), &0.into()), "{said:#}");
+    assert!(said["record"]["seq"].is_u64() && said["at"].is_string(), "the question is on record: {said:#}");
+    let (code, said) = verify(&["--at", &after]);
+    assert_eq!((code, &said["status"], &said["status_zh"]), (1, &"frozen".into(), &"冻结".into()), "{said:#}");
+    let (code, said) = verify(&["--at", &after, "--known", &known]);
+    assert_eq!((code, &said["status"]), (0, &"valid".into()), "the freeze was recorded later: {said:#}");
+    let (code, said) = verify(&["--known", "2020-01-01"]);
+    assert_eq!((code, &said["verify_code"]), (1, &5.into()), "the ledger knew of no such licence: {said:#}");
+    assert_eq!(verify(&["--at", "2999-01-01"]).0, 2);
+
+    // A use opens it to the unit that made it alone.
+    let used = used(&ledger, row, by_function(&[])).await.unwrap();
+    let city = ledger.client.managing_unit().to_owned();
+    let asked = StatusQuestion { at_ms: frozen - HOUR, ..StatusQuestion::default() };
+    let by = async |unit: &str| ledger.client.status_by_use(unit, &identifier(row), &used.recorded.id, &asked).await;
+    assert_eq!(by(&using_unit(&ledger)).await.unwrap().state, "valid");
+    assert_eq!(by(&city).await.unwrap_err().refusal().map(|r| r.reason), Some(Reason::NotAuthorised));
 }
 
 #[tokio::test(flavor = "multi_thread")]
