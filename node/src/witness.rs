@@ -187,6 +187,10 @@ impl WitnessOffice {
     /// Keeps a note of this node's own sizes, and publishes it if it may be.
     fn put(&self, size: u64, note: &[u8]) -> Result<(), String> {
         self.store.put_checkpoint(size, note).map_err(|e| e.to_string())?;
+        self.publish(size, note)
+    }
+
+    fn publish(&self, size: u64, note: &[u8]) -> Result<(), String> {
         let verified = verify(note, &self.trust()).map_err(|e| e.to_string())?;
         if verified.signed_by_ledger {
             self.signed.send_if_modified(|newest| {
@@ -352,7 +356,9 @@ impl WitnessOffice {
                 Some(known) => self.merge_or_stop(known, &note)?,
                 None => note.clone(),
             };
-            self.put(point.size, &note)?;
+            // On the disk before anybody sees it: after a power cut too this node knows what it has cosigned.
+            self.store.put_cosigned(point.size, &note).map_err(|e| e.to_string())?;
+            self.publish(point.size, &note)?;
             // Under the same lock as `take`, which from here on finds the checkpoint.
             self.ahead().remove(&point.size)
         };
