@@ -429,6 +429,14 @@ async fn a_report_that_standard_output_does_not_take_is_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_for_scripts_are_objects_and_leave_standard_output_alone() {
     let mut out = Vec::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, link) = (folder.path().join("data"), folder.path().join("link"));
+    std::fs::create_dir(&dir).unwrap();
+    std::os::unix::fs::symlink(&dir, &link).unwrap();
+    for again in [&dir, &folder.path().join("./data/"), &link] {
+        let twice = AuditArgs { data_dirs: vec![dir.clone(), again.clone()], ..AuditArgs::default() };
+        assert_eq!(run_to(twice, true, None, &mut out).await, USAGE, "one directory would be two sources that agree");
+    }
     let missing = AuditArgs { data_dirs: vec!["/nonexistent".into()], ..AuditArgs::default() };
     assert_eq!(run_to(missing, true, None, &mut out).await, CANNOT_READ);
     assert_eq!(run_to(AuditArgs::default(), true, None, &mut out).await, USAGE);
