@@ -149,8 +149,11 @@ impl Node {
                 return Ok(Some(Basis { size, note, statuses: self.recent.statuses(size) }));
             }
         }
-        let found = self.witness.newest().map_err(|e| internal(&e))?.filter(|(size, _)| *size >= wanted.at_least);
-        Ok(found.map(|(size, note)| Basis { size, note, statuses: None }))
+        // What was published before the configuration asked for witnesses stays published; no receipt is given under it.
+        let newest = self.witness.newest().map_err(|e| internal(&e))?.filter(|(size, _)| *size >= wanted.at_least);
+        let Some((size, _)) = newest else { return Ok(None) };
+        let note = self.witness.shown(size).map_err(|e| internal(&e))?;
+        Ok(note.map(|note| Basis { size, note, statuses: None }))
     }
 
     fn assemble(&self, wanted: &Wanted, basis: Basis) -> Result<Receipt, Refusal> {

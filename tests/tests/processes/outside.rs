@@ -104,12 +104,11 @@ async fn a_closed_ledger_gives_no_receipt_before_its_witness_and_shows_it_after_
         assert!(refused.starts_with("not-cosigned"), "{refused}");
     }
     // Over REST nobody says how long to wait.
-    let (address, path) = (ledger.nodes()[1].http.clone(), format!("/v1/receipts/{}", hex::encode(recorded.id)));
-    let over_rest = tokio::spawn(async move { http::get(&address, &path).await.problem() });
-    ledger.kill("city");
-    assert_eq!(over_rest.await.unwrap(), (503, "not-cosigned".to_owned()));
+    let over_rest = http::get(&ledger.nodes()[1].http, &format!("/v1/receipts/{}", hex::encode(recorded.id))).await;
+    assert_eq!(over_rest.problem(), (503, "not-cosigned".to_owned()));
 
     // No record comes any more: the city's node asks for what it had when it was killed, and all publish that.
+    ledger.kill("city");
     witness.open(key);
     ledger.start_all().await;
     for node in 0..3 {
