@@ -3,8 +3,8 @@
 
 use crate::{LedgerError, leaf_hash, merkle::path_root, merkle::sha256_join};
 use coset::{
-    CborSerializable as _, CoseSign1, CoseSign1Builder, HeaderBuilder, Label, RegisteredLabelWithPrivate, TaggedCborSerializable as _,
-    cbor::Value, iana,
+    CborSerializable as _, CoseSign1, CoseSign1Builder, Header, HeaderBuilder, Label, RegisteredLabelWithPrivate,
+    TaggedCborSerializable as _, cbor::Value, iana,
 };
 use vermilion_crypto::{Digest, KeyId, PublicKey, SigningKey};
 
@@ -96,6 +96,12 @@ impl CoseReceipt {
         if signed.rest != [(Label::Int(VDS), Value::from(RFC9162_SHA256))] {
             return Err(bad("the data structure is another, or there are other headers"));
         }
+        // `coset` keeps the labels 1 to 7 in fields of their own.
+        if *signed != (Header { alg: signed.alg.clone(), key_id: signed.key_id.clone(), rest: signed.rest.clone(), ..Header::default() })
+            || sign1.unprotected != (Header { rest: sign1.unprotected.rest.clone(), ..Header::default() })
+        {
+            return Err(bad("there are other headers"));
+        }
         let key_id = KeyId::try_from(signed.key_id.as_slice()).map_err(|_| bad("the key id does not have 16 bytes"))?;
         let (proofs, rest) = match sign1.unprotected.rest.as_slice() {
             [(Label::Int(VDP), proofs)] => (proofs, Vec::new()),
@@ -144,6 +150,7 @@ fn inclusion(bytes: &[u8]) -> Option<(u64, u64, Vec<Digest>)> {
 mod tests {
     use super::*;
     use crate::{merkle::naive, test_trust::key};
+    use coset::{CoseSignatureBuilder, RegisteredLabel};
     use proptest::prelude::*;
 
     fn receipt(rest: &[u8]) -> Vec<u8> {
@@ -165,6 +172,46 @@ mod tests {
         // A payload that is null, and 64 bytes of signature.
         assert_eq!(hex::encode(&bytes[42 + 2 * 34..][..3]), "f65840");
         assert_eq!(bytes.len(), 42 + 2 * 34 + 3 + 64);
+    }
+
+    /// `coset` keeps the labels 1 to 7 apart from the rest: none of them may come along unread.
+    #[test]
+    fn no_header_may_be_added() {
+        let made = CoseSign1::from_tagged_slice(&receipt(b"more")).unwrap();
+        let again = |unprotected: Header| {
+            let bytes = CoseSign1 { unprotected, ..made.clone() }.to_tagged_vec().unwrap();
+            CoseReceipt::parse(&bytes).map(|read| read.rest)
+        };
+        let good = made.unprotected.clone();
+        assert_eq!(again(good.clone()).unwrap(), b"more");
+        let signature = CoseSignatureBuilder::new().signature(vec![1]).build();
+        for added in [
+            Header { alg: Some(RegisteredLabelWithPrivate::Assigned(iana::Algorithm::ES256)), ..good.clone() },
+            Header { crit: vec![RegisteredLabelWithPrivate::Assigned(iana::HeaderParameter::Alg)], ..good.clone() },
+            Header { content_type: Some(RegisteredLabel::Text("text/plain".into())), ..good.clone() },
+            Header { key_id: vec![1], ..good.clone() },
+            Header { iv: vec![1], ..good.clone() },
+            Header { partial_iv: vec![1], ..good.clone() },
+            Header { counter_signatures: vec![signature.clone()], ..good.clone() },
+            Header { rest: [good.rest.clone(), vec![(Label::Int(99), Value::Null)]].concat(), ..good.clone() },
+        ] {
+            assert!(again(added.clone()).is_err(), "{added:?}");
+        }
+        // Nor among those that are signed, whoever signs them.
+        let signed = made.protected.header.clone();
+        for added in [
+            Header { crit: vec![RegisteredLabelWithPrivate::Assigned(iana::HeaderParameter::Alg)], ..signed.clone() },
+            Header { content_type: Some(RegisteredLabel::Text("text/plain".into())), ..signed.clone() },
+            Header { iv: vec![1], ..signed.clone() },
+            Header { partial_iv: vec![1], ..signed.clone() },
+            Header { counter_signatures: vec![signature], ..signed.clone() },
+        ] {
+            let builder = CoseSign1Builder::new().protected(added.clone()).unprotected(good.clone());
+            let bytes = builder.signature(made.signature.clone()).build().to_tagged_vec().unwrap();
+            assert!(CoseReceipt::parse(&bytes).is_err(), "{added:?}");
+        }
+        let builder = CoseSign1Builder::new().protected(signed).unprotected(good);
+        assert!(CoseReceipt::parse(&builder.signature(made.signature).build().to_tagged_vec().unwrap()).is_ok());
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl Node {
             tls.standing.follow(peers.whereabout());
         }
         let policy = config.outside_policy();
-        let shown = (Arc::clone(&edge), Arc::clone(&rotated));
+        let shown = (Arc::clone(&edge), Arc::clone(&rotated), Arc::clone(&recent));
         let office = WitnessOffice::new(store.clone(), (&genesis, ledger_id), policy, shown, &me.name, &keys, fatal_in.clone())?;
         let witness = Arc::new(office);
         let follow: Follow = {
@@ -214,9 +214,7 @@ impl Node {
             _ => None,
         };
         catch_up.resume(&mut applier, &store).map_err(|e| e.to_string())?;
-        if let Some(size) = took {
-            witness.begin_at(size)?;
-        }
+        witness.begin()?;
         let backfill = Backfill { store: store.clone(), peers: peers.clone(), metrics: Arc::clone(&metrics), fatal: fatal_in.clone() };
         let clocks: Arc<Clocks> = Arc::default();
         let runtime = Runtime::start(Parts {

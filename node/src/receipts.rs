@@ -77,7 +77,8 @@ impl Node {
                 ));
             }
             // With a node down there may be fewer cosignatures than the quorum: the receipt says how many.
-            Err(_) => self.any(&wanted)?.ok_or_else(|| Refusal::new(Reason::NotCosigned, "no checkpoint covers the record yet"))?,
+            Err(_) => tokio::task::block_in_place(|| self.any(&wanted))?
+                .ok_or_else(|| Refusal::new(Reason::NotCosigned, "no checkpoint that may be shown covers the record yet"))?,
         };
         tokio::task::block_in_place(|| self.assemble(&wanted, basis))
     }
@@ -118,16 +119,11 @@ impl Node {
         }
     }
 
-    pub(crate) fn has_quorum(&self, note: &[u8]) -> bool {
-        let trust = self.witness.trust();
-        vermilion_ledger::verify(note, &trust).is_ok_and(|v| v.check_quorum(&trust).is_ok())
-    }
-
     /// The newest checkpoint that covers what is wanted with the quorum and can prove it.
     fn quorate(&self, wanted: &Wanted) -> Result<Option<Basis>, Refusal> {
         for (size, known) in self.recent.sizes().into_iter().filter(|(size, _)| *size >= wanted.at_least) {
             let Some(note) = self.store.checkpoint(size).map_err(|e| internal(&e))? else { continue };
-            if known || self.has_quorum(&note) {
+            if known || self.witness.has_quorum(&note) {
                 self.recent.note_quorum(size);
                 return Ok(Some(Basis { size, note, statuses: self.recent.statuses(size) }));
             }
@@ -135,19 +131,23 @@ impl Node {
         if wanted.status_index.is_some() {
             return Ok(None);
         }
-        let found = self.witness.covering(wanted.at_least.saturating_sub(1)).map_err(|e| internal(&e))?;
-        Ok(found.filter(|(_, note)| self.has_quorum(note)).map(|(size, note)| Basis { size, note, statuses: None }))
+        let found = self.witness.newest_quorate(wanted.at_least).map_err(|e| internal(&e))?;
+        Ok(found.map(|(size, note)| Basis { size, note, statuses: None }))
     }
 
-    /// The newest checkpoint that covers what is wanted at all.
+    /// The newest checkpoint that covers what is wanted and may be shown: without the nodes' quorum, and never without the
+    /// outside witnesses where the configuration says `closed`.
     fn any(&self, wanted: &Wanted) -> Result<Option<Basis>, Refusal> {
         for (size, _) in self.recent.sizes().into_iter().filter(|(size, _)| *size >= wanted.at_least) {
-            if let Some(note) = self.store.checkpoint(size).map_err(|e| internal(&e))? {
+            if let Some(note) = self.witness.shown(size).map_err(|e| internal(&e))? {
                 return Ok(Some(Basis { size, note, statuses: self.recent.statuses(size) }));
             }
         }
-        let found = self.witness.covering(wanted.at_least.saturating_sub(1)).map_err(|e| internal(&e))?;
-        Ok(found.map(|(size, note)| Basis { size, note, statuses: None }))
+        // What was published before the configuration asked for witnesses stays published; no receipt is given under it.
+        let newest = self.witness.newest().map_err(|e| internal(&e))?.filter(|(size, _)| *size >= wanted.at_least);
+        let Some((size, _)) = newest else { return Ok(None) };
+        let note = self.witness.shown(size).map_err(|e| internal(&e))?;
+        Ok(note.map(|note| Basis { size, note, statuses: None }))
     }
 
     fn assemble(&self, wanted: &Wanted, basis: Basis) -> Result<Receipt, Refusal> {

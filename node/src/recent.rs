@@ -21,7 +21,8 @@ pub struct Recent {
 #[derive(Default)]
 struct Inner {
     views: BTreeMap<u64, StatusView>,
-    /// Sizes among `views` whose checkpoints are known to carry the quorum.
+    /// The newest sizes whose checkpoints are known to carry the quorum. After a crash their views come later, when the
+    /// log is applied again.
     quorate: BTreeSet<u64>,
 }
 
@@ -36,10 +37,9 @@ impl Recent {
         let mut inner = self.lock();
         inner.views.insert(size, statuses);
         while inner.views.len() > VIEWS {
-            let newest_quorate = inner.quorate.last().copied();
+            let newest_quorate = inner.quorate.iter().rev().copied().find(|size| inner.views.contains_key(size));
             let Some(oldest) = inner.views.keys().copied().find(|size| Some(*size) != newest_quorate) else { return };
             inner.views.remove(&oldest);
-            inner.quorate.remove(&oldest);
         }
     }
 
@@ -57,11 +57,12 @@ impl Recent {
         inner.views.keys().rev().map(|size| (*size, inner.quorate.contains(size))).collect()
     }
 
-    /// Notes that the checkpoint of this size carries the quorum.
+    /// Notes that the checkpoint of this size carries the quorum: when that is so, not when somebody asks.
     pub fn note_quorum(&self, size: u64) {
         let mut inner = self.lock();
-        if inner.views.contains_key(&size) {
-            inner.quorate.insert(size);
+        inner.quorate.insert(size);
+        while inner.quorate.len() > VIEWS {
+            inner.quorate.pop_first();
         }
     }
 }
@@ -90,5 +91,17 @@ mod tests {
         recent.note_quorum(40);
         recent.publish(41, statuses.view());
         assert!(recent.statuses(5).is_none(), "a newer one has the quorum");
+    }
+
+    #[test]
+    fn one_with_the_quorum_stays_though_its_view_came_later() {
+        let mut statuses = StatusTree::new();
+        let recent = Recent::default();
+        recent.note_quorum(7);
+        for size in 5..=60 {
+            recent.publish(size, statuses.view());
+        }
+        assert_eq!(recent.sizes().last(), Some(&(7, true)));
+        assert_eq!(recent.sizes().len(), VIEWS);
     }
 }

@@ -368,8 +368,17 @@ pub struct Consistency {
 
 #[derive(Deserialize)]
 struct Sizes {
+    #[serde(deserialize_with = "plain")]
     from: u64,
+    #[serde(deserialize_with = "plain")]
     to: u64,
+}
+
+/// A number in plain decimal, so that each has one form: without sign and leading zeros.
+fn plain<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(from)?;
+    let plain = text.parse().ok().filter(|number: &u64| number.to_string() == text);
+    plain.ok_or_else(|| serde::de::Error::custom("not a number in plain decimal"))
 }
 
 /// The proof that the tree of one published checkpoint begins with that of another.

@@ -6,19 +6,25 @@
 //! A checkpoint is *published*, and with it its tiles and proofs, once the ledger key has signed it
 //! and, where the configuration says `otherwise = "closed"`, enough outside witnesses have cosigned.
 
+mod continuity;
+
+pub use continuity::Continuity;
+
 use crate::apply::CommitmentPoint;
 use crate::edge::Edge;
 use crate::keys::NodeKeys;
 use crate::membership::Roster;
 use crate::peers::Peers;
+use crate::recent::Recent;
 use crate::rotation::Rotated;
 use crate::runtime::{FatalStop, now_ms};
+use continuity::root_of;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{mpsc, watch};
 use vermilion_ledger::{
-    Checkpoint, Conflict, Digest, Divergence, LedgerError, Policy, SignatureLine, SignedNote, Trust, Verified, check_consistency, cosign,
-    merge, verify,
+    Checkpoint, Conflict, Digest, Divergence, LedgerError, Policy, SignatureLine, SignedNote, Trust, Verified, cosign, merge, verify,
 };
 use vermilion_proto::{CosignRequest, Genesis};
 use vermilion_registry::pinned;
@@ -30,6 +36,8 @@ const AHEAD: usize = 64;
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// Bytes of a note that is taken from another node.
 const MAX_NOTE: usize = 16 << 10;
+/// Checkpoints that are read one after the other in search of one: some 50 ms of signatures.
+const LOOK_THROUGH: usize = 256;
 
 /// The witness of one node.
 pub struct WitnessOffice {
@@ -42,6 +50,8 @@ pub struct WitnessOffice {
     trust: RwLock<Arc<Trust>>,
     pub(crate) edge: Arc<Edge>,
     pub(crate) rotated: Arc<Rotated>,
+    /// Where it is told which checkpoints have the quorum.
+    recent: Arc<Recent>,
     name: String,
     pub(crate) cosigning: vermilion_crypto::SigningKey,
     /// The ledger keys that are here: the one that serves, and before or after it others.
@@ -52,6 +62,8 @@ pub struct WitnessOffice {
     signed: watch::Sender<u64>,
     /// Size of the newest published checkpoint, 0 before the first.
     published: watch::Sender<u64>,
+    /// Size of the newest checkpoint that is known to have the quorum, 0 while none is.
+    quorate: AtomicU64,
     fatal: mpsc::UnboundedSender<FatalStop>,
     /// One merge at a time, so that no cosignature is lost between reading and writing a note.
     merging: Mutex<()>,
@@ -59,12 +71,13 @@ pub struct WitnessOffice {
 
 impl WitnessOffice {
     /// Opens the office of the node of this name. The policy says how many outside witnesses a checkpoint
-    /// needs to be published; edge and rotated keys are the applier's.
+    /// needs to be published; edge, rotated keys and recent commitments are the applier's. It [begins](Self::begin)
+    /// when it knows whose cosignatures count.
     pub fn new(
         store: Store,
         (genesis, ledger_id): (&Genesis, Digest),
         policy: Policy,
-        (edge, rotated): (Arc<Edge>, Arc<Rotated>),
+        (edge, rotated, recent): (Arc<Edge>, Arc<Rotated>, Arc<Recent>),
         name: &str,
         keys: &NodeKeys,
         fatal: mpsc::UnboundedSender<FatalStop>,
@@ -85,6 +98,7 @@ impl WitnessOffice {
             trust: RwLock::new(Arc::new(trust)),
             edge,
             rotated,
+            recent,
             name,
             cosigning: keys.cosigning.clone(),
             ledger: keys.ledger.clone(),
@@ -92,6 +106,7 @@ impl WitnessOffice {
             latest,
             signed,
             published,
+            quorate: AtomicU64::new(0),
             fatal,
             merging: Mutex::default(),
         })
@@ -179,6 +194,13 @@ impl WitnessOffice {
         Ok(note.filter(|note| self.policy.outside_need == 0 || verify(note, &self.trust()).is_ok_and(|v| self.witnessed(&v))))
     }
 
+    /// Whether a checkpoint has what this node counts as the quorum, outside witnesses among it where they are asked for.
+    #[must_use]
+    pub fn has_quorum(&self, note: &[u8]) -> bool {
+        let trust = self.trust();
+        verify(note, &trust).is_ok_and(|verified| verified.check_quorum(&trust).is_ok())
+    }
+
     /// Whether as many outside witnesses cosigned as the policy asks for.
     fn witnessed(&self, verified: &Verified) -> bool {
         verified.outside.len() >= self.policy.outside_need
@@ -187,7 +209,17 @@ impl WitnessOffice {
     /// Keeps a note of this node's own sizes, and publishes it if it may be.
     fn put(&self, size: u64, note: &[u8]) -> Result<(), String> {
         self.store.put_checkpoint(size, note).map_err(|e| e.to_string())?;
-        let verified = verify(note, &self.trust()).map_err(|e| e.to_string())?;
+        self.publish(size, note)
+    }
+
+    fn publish(&self, size: u64, note: &[u8]) -> Result<(), String> {
+        let trust = self.trust();
+        let verified = verify(note, &trust).map_err(|e| e.to_string())?;
+        if verified.check_quorum(&trust).is_ok() {
+            self.quorate.fetch_max(size, Ordering::Relaxed);
+            // Now, and not when somebody asks: by then its status vector may be gone.
+            self.recent.note_quorum(size);
+        }
         if verified.signed_by_ledger {
             self.signed.send_if_modified(|newest| {
                 let newer = *newest < size;
@@ -204,11 +236,26 @@ impl WitnessOffice {
         Ok(())
     }
 
-    /// Begins with the checkpoint of a state that this node took from another: the newest that it knows.
-    pub fn begin_at(&self, size: u64) -> Result<(), String> {
-        let Some(note) = self.store.checkpoint(size).map_err(|e| e.to_string())? else { return Ok(()) };
-        self.put(size, &note)?;
-        self.latest.send_modify(|newest| *newest = (*newest).max(size));
+    /// Goes on from the checkpoints that are kept here, that of a state which this node has just taken from another among
+    /// them. Nothing new need come for it: the newest that the ledger key signed may still wait for its outside witnesses,
+    /// or be published under the configuration of today.
+    pub fn begin(&self) -> Result<(), String> {
+        let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.store.latest_checkpoint().map_err(|e| e.to_string())?;
+        if let Some((size, _)) = &kept {
+            self.latest.send_modify(|newest| *newest = (*newest).max(*size));
+        }
+        for _ in 0..LOOK_THROUGH {
+            let Some((size, note)) = kept else { break };
+            if verify(&note, &self.trust()).is_ok_and(|verified| verified.signed_by_ledger) {
+                self.publish(size, &note)?;
+                // What has the quorum has the ledger key's signature too: nothing older is looked for.
+                if self.quorate.load(Ordering::Relaxed) > 0 {
+                    break;
+                }
+            }
+            kept = self.store.checkpoint_before(size).map_err(|e| e.to_string())?;
+        }
         Ok(())
     }
 
@@ -296,32 +343,6 @@ impl WitnessOffice {
         why
     }
 
-    /// Proves that the tree at a point begins with the one that was cosigned before, and keeps the proof.
-    fn prove_continuity(&self, point: &CommitmentPoint) -> Result<(), String> {
-        let before = self.store.checkpoint_before(point.size).map_err(|e| e.to_string())?;
-        let Some((size, note)) = before else { return Ok(()) };
-        let root = root_of(&note)?;
-        let proof = self.edge.tree().consistency(&self.store, size, point.size).map_err(|e| e.to_string())?;
-        check_consistency(size, &root, point.size, &point.root, &proof)
-            .map_err(|_| format!("the tree does not begin with the one of {size} records that was cosigned before"))?;
-        self.store.put_consistency(point.size, size, &proof).map_err(|e| e.to_string())
-    }
-
-    /// That the tree of `to` records begins with that of `from`: the kept proof, or one made now.
-    /// Both sizes are those of checkpoints that may be shown; `None` otherwise.
-    pub fn consistency(&self, from: u64, to: u64) -> Result<Option<Continuity>, String> {
-        let tree = self.edge.tree();
-        if from > to || to > self.published_size().unwrap_or(0).min(tree.size()) {
-            return Ok(None);
-        }
-        let (Some(old), Some(new)) = (self.shown(from)?, self.shown(to)?) else { return Ok(None) };
-        let proof = match self.store.consistency(to).map_err(|e| e.to_string())? {
-            Some((previous, proof)) if previous == from => proof,
-            _ => tree.consistency(&self.store, from, to).map_err(|e| e.to_string())?,
-        };
-        Ok(Some(Continuity { notes: [old, new], proof }))
-    }
-
     /// Adds an outside witness' cosignature to the checkpoint of this size. Returns the whole note.
     pub fn add_outside(&self, size: u64, line: SignatureLine) -> Result<Vec<u8>, String> {
         let known = self.store.checkpoint(size).map_err(|e| e.to_string())?.ok_or("there is no such checkpoint")?;
@@ -340,6 +361,11 @@ impl WitnessOffice {
                 return Err("another root was cosigned for this size before".into());
             }
             if self.is_own(&SignedNote::parse(&known).map_err(|e| e.to_string())?) {
+                // Which ledger key serves at its size may be known only now that the log is applied again.
+                let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Err(why) = self.publish(point.size, &known) {
+                    tracing::warn!(size = point.size, why, "a checkpoint that was kept does not verify");
+                }
                 return Ok(known);
             }
         }
@@ -352,7 +378,9 @@ impl WitnessOffice {
                 Some(known) => self.merge_or_stop(known, &note)?,
                 None => note.clone(),
             };
-            self.put(point.size, &note)?;
+            // On the disk before anybody sees it: after a power cut too this node knows what it has cosigned.
+            self.store.put_cosigned(point.size, &note).map_err(|e| e.to_string())?;
+            self.publish(point.size, &note)?;
             // Under the same lock as `take`, which from here on finds the checkpoint.
             self.ahead().remove(&point.size)
         };
@@ -421,35 +449,32 @@ impl WitnessOffice {
         }
     }
 
-    /// The first checkpoint that covers `seq` with the quorum, or else the newest that covers it and may
-    /// be shown.
-    pub fn covering(&self, seq: u64) -> Result<Option<(u64, Vec<u8>)>, String> {
-        let mut best: Option<(u64, Vec<u8>)> = None;
-        let mut looked = 0;
+    /// The newest checkpoint of at least this many records that has the quorum.
+    pub fn newest_quorate(&self, at_least: u64) -> Result<Option<(u64, Vec<u8>)>, String> {
+        // Known since its last cosignature came: with a node away there may be any number of newer ones without.
+        let known = self.quorate.load(Ordering::Relaxed);
+        if known > 0 && known < at_least {
+            return Ok(None);
+        }
+        // After a crash the checkpoints are there before their records are applied again.
+        let applied = self.edge.size();
+        let note = self.store.checkpoint(known).map_err(|e| e.to_string())?;
+        if let Some(note) = note.filter(|note| known <= applied && self.has_quorum(note)) {
+            return Ok(Some((known, note)));
+        }
+        // None was found at the start, or others count now than then: the oldest that will do, as a last resort.
+        let (mut found, mut looked) = (None, 0);
         self.store
-            .checkpoints(seq + 1, &mut |size, note| {
+            .checkpoints(at_least, &mut |size, note| {
                 looked += 1;
-                let trust = self.trust();
-                let Ok(verified) = verify(note, &trust) else { return looked < 256 };
-                if self.witnessed(&verified) {
-                    best = Some((size, note.to_vec()));
-                }
-                verified.check_quorum(&trust).is_err() && looked < 256
+                found = (size <= applied && self.has_quorum(note)).then(|| (size, note.to_vec()));
+                found.is_none() && size <= applied && looked < LOOK_THROUGH
             })
             .map_err(|e| e.to_string())?;
-        Ok(best)
+        Ok(found)
     }
 }
 
-/// Two checkpoints, the older first, and the proof that the newer's tree begins with the older's.
-pub struct Continuity {
-    /// The notes.
-    pub notes: [Vec<u8>; 2],
-    /// The consistency proof of RFC 6962.
-    pub proof: Vec<Digest>,
-}
-
-fn root_of(note: &[u8]) -> Result<Digest, String> {
-    let note = SignedNote::parse(note).map_err(|e| e.to_string())?;
-    Ok(Checkpoint::parse(note.body()).map_err(|e| e.to_string())?.root)
-}
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

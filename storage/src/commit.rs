@@ -191,6 +191,14 @@ impl Store {
         Ok(self.db.put_cf(self.column(columns::CHECKPOINTS)?, columns::seq(size), note)?)
     }
 
+    /// Keeps a checkpoint that this node has just cosigned: on the disk when this returns, so that no later
+    /// start forgets it (C2SP tlog-witness: what is cosigned is persisted first).
+    pub fn put_cosigned(&self, size: u64, note: &[u8]) -> Result<(), StorageError> {
+        let mut synced = WriteOptions::default();
+        synced.set_sync(true);
+        Ok(self.db.put_cf_opt(self.column(columns::CHECKPOINTS)?, columns::seq(size), note, &synced)?)
+    }
+
     /// Keeps an entry bundle that was made from records: of a directory from before bundles were kept.
     pub fn put_entries(&self, index: u64, bundle: &[u8]) -> Result<(), StorageError> {
         Ok(self.db.put_cf(self.column(columns::ENTRIES)?, columns::seq(index), bundle)?)

@@ -131,6 +131,11 @@ impl Ledger {
 
     /// The same, its nodes' configurations ending with `more`.
     pub async fn start_with(more: &str) -> Self {
+        Self::start_with_each(|_| more.to_owned()).await
+    }
+
+    /// The same, each node's configuration ending with what is said of its name.
+    pub async fn start_with_each(more: impl Fn(&str) -> String) -> Self {
         let mut ledger = Self::start().await;
         // With its first checkpoint published.
         ledger.settled().await;
@@ -138,7 +143,7 @@ impl Ledger {
         for node in &ledger.testnet.nodes {
             let path = ledger.node_dir(&node.name).join("node.toml");
             let text = std::fs::read_to_string(&path).unwrap();
-            std::fs::write(path, format!("{text}\n{more}\n")).unwrap();
+            std::fs::write(path, format!("{text}\n{}\n", more(&node.name))).unwrap();
         }
         ledger.start_all().await;
         ledger

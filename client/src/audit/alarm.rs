@@ -16,7 +16,7 @@ pub enum Kind {
     Rollback,
     /// What a node shows is not what trusted keys signed.
     Divergence,
-    /// A node cannot be asked, or stays behind.
+    /// A node cannot be asked, or what it shows cannot be proved, or it stays behind.
     Stalled,
 }
 

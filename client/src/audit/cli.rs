@@ -11,8 +11,10 @@ use crate::visible::{json_line, one_line};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -184,6 +186,9 @@ async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options)
     if args.data_dirs.is_empty() && addresses.is_empty() {
         return Err(usage("name a data directory (--data-dir) or a node (--node)".into()));
     }
+    if let Some(dir) = named_twice(&args.data_dirs) {
+        return Err(usage(format!("{}: this directory is named twice: it would agree with itself", dir.display())));
+    }
     let mut sources: Sources = Vec::new();
     for dir in &args.data_dirs {
         // Read beside the node it would look like that of one that was killed.
@@ -207,6 +212,13 @@ async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options)
         sources,
         Options { signatures: !args.no_signatures, replay: !args.no_replay, trust, genesis, keep: args.state.as_deref().map(Keep::new) },
     ))
+}
+
+/// The first directory that was named before, under whatever path. One that is not there is told when it is opened.
+fn named_twice(dirs: &[PathBuf]) -> Option<&Path> {
+    let mut seen = BTreeSet::new();
+    let again = |dir: &&PathBuf| std::fs::metadata(dir).is_ok_and(|of| !seen.insert((of.dev(), of.ino())));
+    dirs.iter().find(again).map(PathBuf::as_path)
 }
 
 /// The nodes' addresses: those given, or, given none, those of the configuration.

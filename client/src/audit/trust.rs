@@ -1,8 +1,11 @@
 //! What an auditor brings along: whom to trust, from files.
 
 use crate::files::{read_at_most, without_mark};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
 use std::path::Path;
 use vermilion_crypto::{Digest, PublicKey};
 use vermilion_ledger::{KeyKind, NewerKey, Policy, Trust, VerifierKey, Witness};
@@ -39,7 +42,7 @@ pub struct TrustFile {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub outside_need: usize,
     /// By USCC, the public keys with which a unit signs, in hex: a receipt of a unit that is here is held against them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "each_once", skip_serializing_if = "BTreeMap::is_empty")]
     pub units: BTreeMap<String, Vec<String>>,
     /// Whether the ledger key must have signed too.
     #[serde(default = "yes")]
@@ -65,6 +68,31 @@ impl NewerKeyEntry {
         let key = key.ok_or_else(|| "newer_ledger_keys: not a ledger key of this origin".to_owned())?;
         Ok(NewerKey { from: self.from, key: key.key })
     }
+}
+
+/// Units and their keys, each unit once: of two lists for one the last would count, and whoever reads the file might see the
+/// first.
+fn each_once<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    struct Units;
+    impl<'de> Visitor<'de> for Units {
+        type Value = BTreeMap<String, Vec<String>>;
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str("an object of units, each with a list of its keys")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+            let mut units = BTreeMap::new();
+            while let Some((unit, keys)) = members.next_entry::<String, Vec<String>>()? {
+                match units.entry(unit) {
+                    Entry::Vacant(place) => {
+                        place.insert(keys);
+                    }
+                    Entry::Occupied(there) => return Err(A::Error::custom(format!("units: {} stands there twice", there.key()))),
+                }
+            }
+            Ok(units)
+        }
+    }
+    from.deserialize_map(Units)
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -226,6 +254,11 @@ mod tests {
             let why = pinning(wrong, std::slice::from_ref(&key)).trust().unwrap_err();
             assert!(why.contains("units") && why.contains(wrong), "{why}");
         }
+        let text = serde_json::to_string(&pinning(unit, std::slice::from_ref(&key))).unwrap();
+        assert_eq!(serde_json::from_str::<TrustFile>(&text).unwrap().units.len(), 1);
+        let twice = text.replace("\"units\":{", &format!("\"units\":{{\"{unit}\":[],"));
+        let why = serde_json::from_str::<TrustFile>(&twice).unwrap_err().to_string();
+        assert!(why.contains(unit) && why.contains("twice"), "{why}");
         assert!(pinning(unit, &[]).trust().unwrap_err().contains(unit));
         assert!(pinning(unit, &[key[1..].to_owned()]).trust().is_err());
     }

@@ -7,6 +7,9 @@
 //! else one stolen key could sign a size that no honest node ever reaches, and so end every comparison.
 //! One below the quorum is compared like any other, and nothing is compared with it but its own size.
 //!
+//! Each node's own tiles must prove what it shows. That others' tiles have proved the same is no word of its own: who shows a
+//! good checkpoint may serve another tree beside it, or none.
+//!
 //! In memory, and kept on disk for the next start: the newest checkpoint that was proved, and the last
 //! one of each node; besides, in memory alone, the newest [`KNOWN`] sizes with their checkpoints.
 
@@ -68,6 +71,8 @@ struct Node {
     name: String,
     web: Web,
     last: Option<Point>,
+    /// The largest size that the tiles which it serves itself have proved, since this start; 0 before the first.
+    proved: u64,
     /// The size below the quorum, beyond the newest, that it showed first, and when: until the newest
     /// comes to that size.
     ahead: Option<(u64, u64)>,
@@ -101,7 +106,7 @@ impl Watch {
         for (name, web) in nodes {
             let last = kept(&folder.join(file_of(&name)), &trust)?;
             known.extend(last.iter().map(|point| (point.size, point.clone())));
-            followed.push(Node { name, web, last, ahead: None, well_ms: now_ms, up: false, standing: BTreeSet::new() });
+            followed.push(Node { name, web, last, proved: 0, ahead: None, well_ms: now_ms, up: false, standing: BTreeSet::new() });
         }
         known.extend(newest.iter().map(|point| (point.size, point.clone())));
         let stall_ms = u64::try_from(stall.as_millis()).unwrap_or(u64::MAX);
@@ -180,30 +185,46 @@ impl Watch {
         })
     }
 
-    /// What speaks against a checkpoint; nothing if it fits the node's last one and the newest of all.
+    /// What speaks against a checkpoint; nothing if it fits the node's last one and the newest of all, and the node's own tiles
+    /// prove it.
     async fn against(&self, at: usize, point: &mut Point) -> Option<Shown> {
         let node = self.nodes.get(at)?;
         if let Some(last) = node.last.as_ref().filter(|last| last.size > point.size) {
             return Some(Shown::Rollback(last.clone(), point.clone()));
         }
         let Some(newest) = &self.newest else {
-            // Nothing can be proved yet: the first one with the quorum is where the proofs begin.
+            // There is nothing that it could continue yet: the first one with the quorum is where the proofs begin.
             point.settled = point.quorum;
-            return None;
+            return if point.quorum { self.by_own_tiles(node, point).await } else { None };
         };
         if self.known.get(&point.size).is_some_and(|known| known.settled && known.root == point.root) {
             point.settled = true;
-            return None;
+            return self.by_own_tiles(node, point).await;
         }
         let longer = newest.size < point.size;
         let found = if longer { continues(&node.web, newest, point).await } else { self.is_beginning(point, newest).await };
         match found {
             Continues::Yes => {
                 point.settled = point.quorum || !longer;
-                None
+                if longer { None } else { self.by_own_tiles(node, point).await }
             }
             Continues::No if longer => Some(Shown::Fork(newest.clone(), point.clone())),
             Continues::No => Some(Shown::Fork(point.clone(), newest.clone())),
+            Continues::OtherTiles => Some(Shown::OtherTiles(point.clone())),
+            Continues::Unknown(why) => Some(Shown::Nothing(why)),
+        }
+    }
+
+    /// What the node's own tiles say against a checkpoint that needs no other proof: that they do not give its root, or not
+    /// from the last settled one before it.
+    async fn by_own_tiles(&self, node: &Node, point: &Point) -> Option<Shown> {
+        if node.proved >= point.size {
+            return None;
+        }
+        let before = self.known.range(..point.size).rev().map(|(_, known)| known).find(|known| known.settled).unwrap_or(point);
+        match continues(&node.web, before, point).await {
+            Continues::Yes => None,
+            Continues::No => Some(Shown::Fork(before.clone(), point.clone())),
             Continues::OtherTiles => Some(Shown::OtherTiles(point.clone())),
             Continues::Unknown(why) => Some(Shown::Nothing(why)),
         }
@@ -227,6 +248,10 @@ impl Watch {
     /// Keeps a checkpoint that fits all that is known.
     fn take(&mut self, at: usize, point: &Point, now_ms: u64) -> Result<(), String> {
         let Some(node) = self.nodes.get_mut(at) else { return Ok(()) };
+        // Only before there is anything to continue is one taken unproved, if it has not the quorum either.
+        if point.quorum || self.newest.is_some() {
+            node.proved = point.size;
+        }
         if node.last.as_ref().is_none_or(|last| last.note != point.note) {
             write_whole(&self.folder.join(file_of(&node.name)), &point.note)?;
         }
@@ -279,7 +304,8 @@ impl Watch {
                 now.insert(Kind::Stalled, (en, zh, None));
             }
             Shown::Nothing(why) if late => {
-                now.insert(Kind::Stalled, (format!("The node cannot be asked: {why}."), "节点无法应答。".into(), None));
+                let en = format!("The node cannot be asked, or what it shows cannot be proved: {why}.");
+                now.insert(Kind::Stalled, (en, "节点无法应答，或其所示无法证明。".into(), None));
             }
             Shown::Well | Shown::Nothing(_) => {}
             Shown::NotSigned(why) => {

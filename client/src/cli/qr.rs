@@ -148,15 +148,18 @@ fn text(checked: &QrCheck, now: u64, fresh: Freshness) -> String {
     let flags: Vec<String> = checked.flags().map(|f| format!("{} / {}", f.chinese(), f.name())).collect();
     let flags = if flags.is_empty() { String::new() } else { format!("  标记 flags        {}\n", flags.join(", ")) };
     let (zh, en, signed) = (shown.chinese(), shown.name(), show_ms(of.signed_ms));
+    let age = match fresh {
+        Freshness::Ahead => "签名时间晚于本机时钟 signed ahead of the clock here".to_owned(),
+        _ => show_length(checked.age_ms(now)),
+    };
     format!(
-        "{}\n{} 状态 status      {zh} / {en}\n{flags}  截至 as of       record {}, {}\n✓ 签名 signed by   {}, {signed} (一个节点之言 one node's word)\n{} 时效 age         {}\n",
+        "{}\n{} 状态 status      {zh} / {en}\n{flags}  截至 as of       record {}, {}\n✓ 签名 signed by   {}, {signed} (一个节点之言 one node's word)\n{} 时效 age         {age}\n",
         of.identifier,
         mark(shown.verify_code() == 0),
         of.as_of_seq,
         show_ms(of.as_of_ms),
         checked.signer,
         mark(fresh == Freshness::Fresh),
-        show_length(checked.age_ms(now)),
     )
 }
 

@@ -196,7 +196,7 @@ fn age_line(checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> String {
     match checked.freshness(now, max_age) {
         Freshness::Fresh => format!("  ✓ 时效 age         {age}{most}\n"),
         Freshness::TooOld => format!("  ✗ 时效 age         {age}: 已过时 too old{most}\n"),
-        Freshness::Ahead => "  ✗ 时效 age         the witnesses' time lies ahead of the clock here\n".into(),
+        Freshness::Ahead => "  ✗ 时效 age         联署时间晚于本机时钟 the witnesses' time lies ahead of the clock here\n".into(),
         Freshness::Unknown => "  ✗ 时效 age         no quorum says when\n".into(),
     }
 }
@@ -221,6 +221,7 @@ mod tests {
         let identifier = whole.item.as_ref().map(|item| item.identifier.clone()).unwrap_or_default();
         assert_eq!(judge(&whole, NOW, &asked(true, Some(&identifier))), Exit::Yes);
         assert_eq!(judge(&whole, NOW, &asked(true, Some("1.2.156.3005.2.x"))), Exit::No);
+        assert_eq!(judge(&whole, NOW - 400_000, &asked(false, None)), Exit::TooOld, "a time that lies ahead is none");
         let mut stripped = receipt(taken(), LEDGER);
         (stripped.item, stripped.item_path, stripped.disclosures, stripped.status_proof) = Default::default();
         stripped.item_position = 0;

@@ -91,11 +91,11 @@ impl QrCheck {
         now_ms.saturating_sub(self.statement.signed_ms)
     }
 
-    /// Whether it is at most `max_age_ms` old at `now_ms`. With no age asked for everything is fresh.
+    /// Whether it is at most `max_age_ms` old at `now_ms`. With no age asked for everything is fresh but what lies ahead.
     #[must_use]
     pub fn freshness(&self, now_ms: u64, max_age_ms: Option<u64>) -> Freshness {
         match max_age_ms {
-            Some(_) if self.statement.signed_ms > now_ms.saturating_add(AHEAD_MS) => Freshness::Ahead,
+            _ if self.statement.signed_ms > now_ms.saturating_add(AHEAD_MS) => Freshness::Ahead,
             Some(max_age) if self.age_ms(now_ms) > max_age => Freshness::TooOld,
             _ => Freshness::Fresh,
         }
@@ -173,7 +173,10 @@ mod tests {
         assert_eq!(fresh(now, None), Freshness::Fresh);
         assert_eq!(fresh(now, Some(60_000)), Freshness::Fresh);
         assert_eq!(fresh(now, Some(59_999)), Freshness::TooOld);
-        assert_eq!(fresh(1_800_000_001_000 - AHEAD_MS - 1, Some(1)), Freshness::Ahead);
+        for most in [Some(1), None] {
+            assert_eq!(fresh(1_800_000_001_000 - AHEAD_MS, most), Freshness::Fresh);
+            assert_eq!(fresh(1_800_000_001_000 - AHEAD_MS - 1, most), Freshness::Ahead);
+        }
         for at in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };

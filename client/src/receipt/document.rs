@@ -5,8 +5,12 @@ use super::ReceiptCheck;
 use crate::error::ClientError;
 use crate::files::{read_at_most, without_mark};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::io::Write as _;
+use std::marker::PhantomData;
 use std::path::Path;
 use vermilion_crypto::{Digest, sha256};
 use vermilion_ledger::{Checkpoint, CoseReceipt, SignedNote, TlogProof, Trust, digests};
@@ -192,11 +196,11 @@ struct Json {
     tree_size: u64,
     inclusion: Vec<String>,
     checkpoint: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     licence: Option<JsonLicence>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     endorsements: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "objects", skip_serializing_if = "Vec::is_empty")]
     registrations: Vec<JsonRegistration>,
 }
 
@@ -215,7 +219,7 @@ struct JsonLicence {
     position: u32,
     path: Vec<String>,
     disclosures: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     status: Option<JsonStatus>,
 }
 
@@ -227,6 +231,36 @@ struct JsonStatus {
     inclusion: String,
     licences: u64,
     proof: String,
+}
+
+/// What is written as an object, and nothing else. By itself serde takes a list of the members for it too, and `null` for one
+/// that is not there: the same receipt would have other forms that nobody documented.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+        from.deserialize_map(Members(PhantomData)).map(Self)
+    }
+}
+
+/// A member that need not be there, and is an object if it is.
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    Object::deserialize(from).map(|Object(of)| Some(of))
+}
+
+/// A list of objects.
+fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Vec::deserialize(from).map(|all: Vec<Object<T>>| all.into_iter().map(|Object(of)| of).collect())
 }
 
 /// The bytes that begin as the JSON form does. White space is free there, and some editors put a byte order
@@ -319,6 +353,9 @@ impl Json {
         };
         if let Some(licence) = self.licence {
             receipt.item = bytes(&licence.item)?;
+            if receipt.item.is_empty() {
+                return Err("its licence has no item".into());
+            }
             receipt.item_position = licence.position;
             receipt.item_path = all_bytes(&licence.path)?;
             receipt.disclosures = licence.disclosures;

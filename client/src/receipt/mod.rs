@@ -56,7 +56,7 @@ pub enum StatusVerdict {
 /// How old the answer is, against what was asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Freshness {
-    /// Nothing was asked, or it is young enough.
+    /// Young enough, or no age was asked for.
     Fresh,
     /// Older than asked.
     TooOld,
@@ -182,16 +182,16 @@ impl ReceiptCheck {
         self.as_of_ms().map(|as_of| now_ms.saturating_sub(as_of))
     }
 
-    /// Whether the answer is at most `max_age_ms` old at `now_ms`. With no age asked for everything is
-    /// fresh.
+    /// Whether the answer is at most `max_age_ms` old at `now_ms`. With no age asked for everything is fresh but what lies
+    /// ahead: a time that is wrong is none, and would stay young for ever.
     #[must_use]
     pub fn freshness(&self, now_ms: u64, max_age_ms: Option<u64>) -> Freshness {
-        let Some(max_age) = max_age_ms else { return Freshness::Fresh };
-        match self.as_of_ms() {
-            None => Freshness::Unknown,
-            Some(as_of) if as_of > now_ms.saturating_add(AHEAD_MS) => Freshness::Ahead,
-            Some(as_of) if now_ms.saturating_sub(as_of) > max_age => Freshness::TooOld,
-            Some(_) => Freshness::Fresh,
+        match (self.as_of_ms(), max_age_ms) {
+            (Some(as_of), _) if as_of > now_ms.saturating_add(AHEAD_MS) => Freshness::Ahead,
+            (_, None) => Freshness::Fresh,
+            (None, Some(_)) => Freshness::Unknown,
+            (Some(as_of), Some(max_age)) if now_ms.saturating_sub(as_of) > max_age => Freshness::TooOld,
+            (Some(_), Some(_)) => Freshness::Fresh,
         }
     }
 
@@ -446,7 +446,8 @@ fn signed_items(command: &Command) -> Option<(Vec<u8>, u32)> {
 fn unaltered(receipt: &Receipt, signed: Option<&(Vec<u8>, u32)>, item: &mut Option<LicenceItem>, fields: &mut Vec<Field>) -> Verdict {
     if receipt.item.is_empty() {
         // A record's receipt: the record's own hash is what "genuine" checks.
-        return if receipt.disclosures.is_empty() { Ok(()) } else { Err("There are fields without the licence that they are of.".into()) };
+        let bare = receipt.item_position == 0 && receipt.item_path.is_empty() && receipt.disclosures.is_empty();
+        return if bare { Ok(()) } else { Err("There are a place or fields without the licence that they are of.".into()) };
     }
     let (root, count) = signed.ok_or("The record is of no command that issues licences.")?;
     let parts = ItemParts {

@@ -1,5 +1,6 @@
 //! Receipts of small ledgers made here: a record with two licences, and the commitment after it.
 
+mod as_json;
 pub(crate) mod registered;
 pub(crate) mod rotated;
 
@@ -233,10 +234,13 @@ fn age_is_the_quorums_and_has_a_bound() {
     assert_eq!(at(NOW + 1, Some(60_000)), Freshness::TooOld);
     assert_eq!(at(NOW + 1, None), Freshness::Fresh);
     assert_eq!(at(1_800_000_002_000 - AHEAD_MS, Some(0)), Freshness::Fresh);
-    assert_eq!(at(1_800_000_002_000 - AHEAD_MS - 1, Some(60_000)), Freshness::Ahead);
+    for most in [Some(60_000), None] {
+        assert_eq!(at(1_800_000_002_000 - AHEAD_MS - 1, most), Freshness::Ahead, "with no age asked for too");
+    }
+    assert_eq!(at(1_800_000_002_000 - AHEAD_MS, None), Freshness::Fresh);
     let mut none = found.clone();
     none.checkpoint = None;
-    assert_eq!(none.freshness(NOW, Some(1)), Freshness::Unknown);
+    assert_eq!((none.freshness(NOW, Some(1)), none.freshness(NOW, None)), (Freshness::Unknown, Freshness::Fresh));
 }
 
 #[test]
@@ -309,6 +313,10 @@ fn each_answer_is_by_itself() {
     assert!(found.genuine.unwrap_err().contains("another ledger") && matches!(found.status, StatusVerdict::Refused(_)));
     let mut alone = good.clone();
     (alone.item, alone.item_path, alone.disclosures) = Default::default();
+    assert_eq!(verdicts(&alone), (true, true, false), "a place without its licence");
+    (alone.item_position, alone.item_path) = (0, good.item_path.clone());
+    assert_eq!(verdicts(&alone), (true, true, false), "a path without its licence");
+    alone.item_path = Vec::new();
     assert_eq!(verdicts(&alone), (true, true, true));
     assert!(!check(&alone, &trust).holds(), "a status without its licence");
     alone.status_proof = Vec::new();

@@ -15,8 +15,8 @@ use vermilion_storage::Store;
 
 /// The pause after the first failure that may pass; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause, and the one after a final answer. A final answer is about one checkpoint: the
-/// witness' operator may mend its configuration, so a later one is tried.
+/// The longest pause, and the one after an answer that somebody must mend. Then the newest is shown again, though no newer
+/// one has come: under `closed` nothing else publishes it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The task of one witness.
@@ -68,11 +68,11 @@ impl Feeder {
                 }
                 Err(error) => {
                     self.metrics.outside_failed(&name, error.code());
-                    if error.is_final() {
-                        tracing::error!(witness = name, size, code = error.code(), %error, "an outside witness refuses the checkpoint");
-                        (done, pause) = (size, LONGEST_PAUSE);
-                    } else {
+                    if error.may_pass() {
                         tracing::warn!(witness = name, size, code = error.code(), %error, "an outside witness did not cosign");
+                    } else {
+                        tracing::error!(witness = name, size, code = error.code(), %error, "an outside witness refuses the checkpoint");
+                        pause = LONGEST_PAUSE;
                     }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);

@@ -86,10 +86,11 @@ impl AskError {
         }
     }
 
-    /// Whether asking again about the same checkpoint can only bring the same answer.
+    /// Whether it may pass by itself soon. Of the rest somebody must mend the witness, what it knows of this ledger, or what
+    /// lies between. None is final: on a ledger that rests no newer checkpoint comes to be shown in this one's place.
     #[must_use]
-    pub const fn is_final(&self) -> bool {
-        !matches!(self, Self::Unreachable(_) | Self::TimedOut | Self::Status(_) | Self::Ahead(_) | Self::Local(_))
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::TimedOut | Self::Status(_) | Self::Unsettled | Self::Ahead(_) | Self::Local(_))
     }
 }
 
@@ -122,12 +123,17 @@ pub fn response(status: u16, content_type: &str, body: &[u8], checkpoint: &str, 
         400 => Err(AskError::BadRequest),
         403 => Err(AskError::UntrustedKey),
         404 => Err(AskError::UnknownLog),
-        409 if content_type == "text/x.tlog.size" => size(body).map(Answer::At).ok_or(AskError::Malformed("409 without a size")),
+        409 if is_size(content_type) => size(body).map(Answer::At).ok_or(AskError::Malformed("409 without a size")),
         // Version 1.0 answered so where the same size has another root.
         409 => Err(AskError::BadProof),
         422 => Err(AskError::BadProof),
         other => Err(AskError::Status(other)),
     }
+}
+
+/// Whether an answer's media type says that it is a size. Servers add parameters, such as the character set.
+fn is_size(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|media| media.trim().eq_ignore_ascii_case("text/x.tlog.size"))
 }
 
 fn size(body: &[u8]) -> Option<u64> {

@@ -55,17 +55,26 @@ fn the_specifications_answer_reads_and_our_line_is_found_beside_it() {
 fn what_a_witness_may_answer() {
     assert_eq!(read(409, "text/x.tlog.size", b"20852163\n"), Ok(Answer::At(20_852_163)));
     assert_eq!(read(409, "text/x.tlog.size", b"0\n"), Ok(Answer::At(0)));
+    for media in ["text/x.tlog.size; charset=utf-8", "Text/X.TLog.Size ;charset=utf-8", " text/x.tlog.size"] {
+        assert_eq!(read(409, media, b"7\n"), Ok(Answer::At(7)), "{media:?}");
+    }
+    for media in ["text/x.tlog.sizes", "text/plain; text/x.tlog.size", "", ";"] {
+        assert_eq!(read(409, media, b"7\n"), Err(AskError::BadProof), "{media:?}");
+    }
     for bad in ["", "\n", "1", "01\n", "+1\n", "-1\n", "1\n\n", "18446744073709551616\n", "x\n"] {
         assert_eq!(read(409, "text/x.tlog.size", bad.as_bytes()), Err(AskError::Malformed("409 without a size")), "{bad:?}");
     }
-    let finals = [(400, "bad-request"), (403, "untrusted-key"), (404, "unknown-log"), (409, "bad-proof"), (422, "bad-proof")];
-    for (status, code) in finals {
+    for (status, code) in [(400, "bad-request"), (403, "untrusted-key"), (404, "unknown-log"), (409, "bad-proof"), (422, "bad-proof")] {
         let error = read(status, "text/plain", b"").unwrap_err();
-        assert_eq!((error.code(), error.is_final()), (code, true));
+        assert_eq!((error.code(), error.may_pass()), (code, false));
+    }
+    // A proxy's page in the witness' place, and lines of others.
+    for page in ["<html>", EXAMPLE_ANSWER] {
+        assert!(!read(200, "text/html", page.as_bytes()).unwrap_err().may_pass());
     }
     for status in [201, 204, 301, 307, 429, 500, 503] {
         let error = read(status, "", &line(CHECKPOINT, 1, NOW)).unwrap_err();
-        assert_eq!((error.clone(), error.is_final()), (AskError::Status(status), false));
+        assert_eq!((error.clone(), error.may_pass()), (AskError::Status(status), true));
     }
 }
 

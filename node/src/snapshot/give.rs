@@ -110,7 +110,7 @@ fn quorate(node: &Node, size: u64) -> Result<Vec<u8>, Status> {
     let mut watch = node.witness.watch();
     loop {
         let _ = watch.borrow_and_update();
-        if let Some(note) = node.store.checkpoint(size).map_err(|e| failed(&e))?.filter(|note| node.has_quorum(note)) {
+        if let Some(note) = node.store.checkpoint(size).map_err(|e| failed(&e))?.filter(|note| node.witness.has_quorum(note)) {
             return Ok(note);
         }
         // Told whenever a checkpoint is made or gains a cosignature.

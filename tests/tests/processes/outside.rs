@@ -1,7 +1,8 @@
 //! Witnesses outside the ledger's nodes: what is published with them, and without.
 
 use vermilion_client::audit::TrustFile;
-use vermilion_ledger::{Checkpoint, SignedNote, verify};
+use vermilion_ledger::{Checkpoint, Digest, SignedNote, verify};
+use vermilion_proto::{Receipt, ReceiptRequest};
 use vermilion_tests::witness::HonestWitness;
 use vermilion_tests::{Ledger, http, until};
 
@@ -74,6 +75,49 @@ async fn a_closed_ledger_publishes_only_what_the_outside_witness_cosigned() {
     assert!(!since.is_empty() && !since.contains(&0), "{since:?}");
     ledger.stop_all();
     ledger.audit(&ledger.data_dirs()).assert_clean();
+}
+
+/// What a node gives of a command within a moment, or why it gives nothing.
+async fn receipt(ledger: &Ledger, node: usize, id: &Digest) -> Result<Receipt, String> {
+    let request = ReceiptRequest { command_id: id.to_vec(), wait_ms: 300, ..Default::default() };
+    let answer = ledger.client.connection.client_of(node).unwrap().get_receipt(request).await;
+    answer.map(|receipt| receipt.into_inner()).map_err(|status| status.message().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_ledger_gives_no_receipt_before_its_witness_and_shows_it_after_a_kill_what_waited() {
+    let mut witness = HonestWitness::bind().await;
+    let asks = witness.table("closed");
+    // The city's node asks, the districts' keep what they hear.
+    let hears: String = asks.lines().filter(|line| !line.starts_with("url")).map(|line| format!("{line}\n")).collect();
+    let mut ledger = Ledger::start_with_each(|name| if name == "city" { asks.clone() } else { hears.clone() }).await;
+    let key = ledger.trust().settings().ledger_key;
+    let trust = TrustFile { outside: vec![witness.verifier_key()], outside_need: 1, ..TrustFile::of(&ledger.trust()) }.trust().unwrap();
+    let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
+    let recorded = ledger.client.change_unit(ledger.client.managing_unit(), &unit, true).await.unwrap();
+    until("a checkpoint of all nodes", async || {
+        ledger.statuses().await?.iter().all(|status| status.checkpoint_size > recorded.seq).then_some(())
+    })
+    .await;
+    for node in 0..3 {
+        let refused = receipt(&ledger, node, &recorded.id).await.unwrap_err();
+        assert!(refused.starts_with("not-cosigned"), "{refused}");
+    }
+    // Over REST nobody says how long to wait.
+    let over_rest = http::get(&ledger.nodes()[1].http, &format!("/v1/receipts/{}", hex::encode(recorded.id))).await;
+    assert_eq!(over_rest.problem(), (503, "not-cosigned".to_owned()));
+
+    // No record comes any more: the city's node asks for what it had when it was killed, and all publish that.
+    ledger.kill("city");
+    witness.open(key);
+    ledger.start_all().await;
+    for node in 0..3 {
+        until("the published checkpoint", async || published(&ledger, node).await.filter(|(size, _)| *size > recorded.seq)).await;
+        let given = until("the receipt", async || receipt(&ledger, node, &recorded.id).await.ok()).await;
+        let verified = verify(&given.checkpoint, &trust).unwrap();
+        assert_eq!(verified.outside.len(), 1);
+        verified.check_quorum(&trust).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

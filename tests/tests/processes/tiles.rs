@@ -152,6 +152,10 @@ async fn every_node_serves_the_whole_log_and_nothing_beyond_it() {
             // There may be a checkpoint one record later; no proof of it is asked for here.
             assert!(answer.code == 404 || from == first.size + 1, "{from} to {to}: {}", answer.text());
         }
+        // A number has one form.
+        for sizes in [format!("from=0{}&to={size}", first.size), format!("from={}&to=%2B{size}", first.size), "from=&to=1".to_owned()] {
+            assert_eq!(http::get(&node.http, &format!("/v1/consistency?{sizes}")).await.code, 400, "{sizes}");
+        }
     }
 
     // The same after a crash of all: the checkpoint stands before the log is applied again, its tiles follow.

@@ -265,6 +265,7 @@ async fn tiles_that_spoil_a_proof_speak_against_who_serves_them() {
     let (sample, a, b, c) = (Sample::busy(), Served::start().await, Served::start().await, Served::start().await);
     let folder = tempfile::tempdir().unwrap();
     let roots = serve_tree(&a, &[10, 200, NEW]);
+    serve_tree(&b, &[10, 200]);
     let right = a.files.lock().unwrap()["tile/0/000"].clone();
     let mut wrong = right.clone();
     wrong[5] ^= 1;
@@ -287,6 +288,36 @@ async fn tiles_that_spoil_a_proof_speak_against_who_serves_them() {
     // A perfect tree's root stands for itself in a proof: another one is a fork all the same.
     c.put("checkpoint", note(64, [7; 32], &[1, 2, 3]));
     assert_eq!(kinds(&mut watch, 6).await, [(Kind::Fork, "node-2".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_nodes_own_tiles_must_prove_what_it_shows_whoever_is_asked_first() {
+    let sample = grown();
+    let another_tree = |served: &Served| {
+        let tail = served.files.lock().unwrap()["tile/0/001.p/47"].iter().map(|byte| byte ^ 1).collect();
+        served.put("tile/0/001.p/47", tail);
+    };
+    let none = |served: &Served| served.files.lock().unwrap().retain(|path, _| !path.starts_with("tile/"));
+    for liar in 0..3 {
+        let three = [Served::start().await, Served::start().await, Served::start().await];
+        let [a, b, c] = &three;
+        let (folder, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut following = watch(&[a, b, c], &sample, folder.path());
+        three.iter().for_each(|served| served.publish(&sample, 10));
+        assert_eq!(kinds(&mut following, 1).await, []);
+        // All show the same good checkpoint.
+        three.iter().for_each(|served| served.publish(&sample, 303));
+        another_tree(&three[liar]);
+        let name = format!("node-{liar}");
+        assert_eq!((kinds(&mut following, 2).await, following.size()), (vec![(Kind::Divergence, name.clone())], 303));
+        // So at first sight too.
+        let mut first = watch(&[a, b, c], &sample, fresh.path());
+        assert_eq!((kinds(&mut first, 1).await, first.size()), (vec![(Kind::Divergence, name.clone())], 303));
+        none(&three[liar]);
+        assert_eq!((kinds(&mut following, 3).await, kinds(&mut following, 62).await), (vec![], vec![(Kind::Stalled, name.clone())]));
+        three[liar].publish(&sample, 303);
+        assert_eq!((kinds(&mut following, 63).await, following.standing()[&name].size), (vec![], 303));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -398,6 +429,14 @@ async fn a_report_that_standard_output_does_not_take_is_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_for_scripts_are_objects_and_leave_standard_output_alone() {
     let mut out = Vec::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, link) = (folder.path().join("data"), folder.path().join("link"));
+    std::fs::create_dir(&dir).unwrap();
+    std::os::unix::fs::symlink(&dir, &link).unwrap();
+    for again in [&dir, &folder.path().join("./data/"), &link] {
+        let twice = AuditArgs { data_dirs: vec![dir.clone(), again.clone()], ..AuditArgs::default() };
+        assert_eq!(run_to(twice, true, None, &mut out).await, USAGE, "one directory would be two sources that agree");
+    }
     let missing = AuditArgs { data_dirs: vec!["/nonexistent".into()], ..AuditArgs::default() };
     assert_eq!(run_to(missing, true, None, &mut out).await, CANNOT_READ);
     assert_eq!(run_to(AuditArgs::default(), true, None, &mut out).await, USAGE);
