@@ -79,7 +79,7 @@ pub fn flags_at(changes: &[StatusChange], at_ms: u64, known_ms: u64) -> u32 {
 mod tests {
     use super::*;
     use crate::days;
-    use crate::status::{Shown, shown};
+    use crate::status::shown;
 
     const DAY: u64 = 86_400_000;
 
@@ -89,7 +89,8 @@ mod tests {
 
     fn at(changes: &[StatusChange], at: u64, known: u64) -> Option<&'static str> {
         let change = deciding(changes, at * DAY, known * DAY)?;
-        Some(shown(State::from_number(change.state)?, days::of(3 * DAY), days::of(99 * DAY), days::of(at * DAY))).map(Shown::name)
+        let state = State::from_number(change.state)?;
+        Some(shown(state, days::of(3 * DAY), days::of(99 * DAY), days::of(at * DAY)).name())
     }
 
     #[test]

@@ -130,7 +130,6 @@ fn convert(entry: Entry) -> Result<CatalogueEntry, Refusal> {
         retention_years: entry.retention_years,
         public_status: public_status(&entry.public_status)?.into(),
         sharing: Some(sharing),
-        ..LicenceType::default()
     };
     let issuers = entry.issuers.into_iter().map(issuer).collect::<Result<_, _>>()?;
     Ok(CatalogueEntry { licence_type, issuers })
