@@ -1,12 +1,12 @@
 //! Key files, opened when they are first needed: an encrypted one costs a tenth of a second.
 
-use crate::config::{Config, KeySource};
+use crate::config::{Config, KeySource, OperatorEntry, UnitEntry};
 use crate::error::ClientError;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use vermilion_crypto::{SigningKey, decode_secret, encode_secret};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use vermilion_crypto::{CryptoError, SigningKey, decode_secret, encode_secret};
 use vermilion_identity::Signer;
 use vermilion_identity::pkcs11::{PIN_VARIABLE, Pin, Pkcs11Signer};
 use zeroize::Zeroizing;
@@ -14,73 +14,129 @@ use zeroize::Zeroizing;
 /// The environment variable that may hold the passphrase of key files.
 pub const PASSPHRASE_VARIABLE: &str = "VERMILION_PASSPHRASE";
 
-/// Where the passphrase of key files comes from: a file, else the environment, else a prompt.
-#[derive(Default)]
+/// Asks at the terminal; nothing where there is none.
+type Ask = Box<dyn Fn(&str) -> Option<Result<Zeroizing<Vec<u8>>, ClientError>> + Send + Sync>;
+
+/// How often a passphrase is asked for again that does not open its file.
+const TRIES: usize = 3;
+
+/// Where the passphrases of key files come from: a file, else the environment, else a prompt that names the key file. Keys of
+/// several people may lie beside each other, each under a passphrase of its own.
 pub struct Passphrase {
     file: Option<PathBuf>,
-    known: OnceLock<Zeroizing<Vec<u8>>>,
+    asked: Arc<Asked>,
+}
+
+/// What was typed in this run, and how it is asked for.
+struct Asked {
+    ask: Ask,
+    known: Mutex<Vec<Zeroizing<Vec<u8>>>>,
+}
+
+impl Default for Passphrase {
+    fn default() -> Self {
+        Self::new(None)
+    }
 }
 
 impl Passphrase {
     /// From this file, if there is one.
     #[must_use]
     pub fn new(file: Option<PathBuf>) -> Self {
-        Self { file, known: OnceLock::new() }
+        Self::asking(file, Box::new(at_terminal))
     }
 
-    /// The passphrase, asked for at most once.
-    pub fn get(&self) -> Result<&[u8], ClientError> {
-        if let Some(known) = self.known.get() {
-            return Ok(known);
-        }
-        let found = self.find("Passphrase of the key files: ")?;
-        Ok(self.known.get_or_init(|| found))
+    fn asking(file: Option<PathBuf>, ask: Ask) -> Self {
+        Self { file, asked: Arc::new(Asked { ask, known: Mutex::default() }) }
+    }
+
+    /// The same from a file of its own, if there is one: what was typed is known to both.
+    #[must_use]
+    pub fn or_file(&self, own: Option<PathBuf>) -> Self {
+        Self { file: own.or_else(|| self.file.clone()), asked: Arc::clone(&self.asked) }
     }
 
     /// A passphrase for a new file: a prompt asks twice.
-    pub fn get_new(&self) -> Result<&[u8], ClientError> {
-        if self.known.get().is_none() && self.file.is_none() && std::env::var_os(PASSPHRASE_VARIABLE).is_none() {
-            let first = prompt("New passphrase: ")?;
-            if first.is_empty() || *first != *prompt("Once more: ")? {
-                return Err(ClientError::Usage("the passphrase is empty, or the two differ".into()));
-            }
-            return Ok(self.known.get_or_init(|| first));
+    pub fn get_new(&self) -> Result<Zeroizing<Vec<u8>>, ClientError> {
+        let mut known = self.known();
+        if let Some(told) = self.told()?.or_else(|| known.last().cloned()) {
+            return Ok(told);
         }
-        self.get()
+        let first = self.ask("New passphrase: ")?;
+        if first.is_empty() || *first != *self.ask("Once more: ")? {
+            return Err(ClientError::Usage("the passphrase is empty, or the two differ".into()));
+        }
+        known.push(first.clone());
+        Ok(first)
     }
 
-    fn find(&self, ask: &str) -> Result<Zeroizing<Vec<u8>>, ClientError> {
+    /// Opens an encrypted key file: with what it was told, with what opened others, at last with what is typed for it. Held
+    /// meanwhile, so that nobody is asked twice at once.
+    fn open(&self, path: &Path, text: &str) -> Result<Zeroizing<[u8; 32]>, ClientError> {
+        let mut known = self.known();
+        let told = self.told()?;
+        let mut tried = false;
+        for phrase in told.iter().chain(known.iter()) {
+            tried = true;
+            if let Ok(secret) = decode_secret(text, Some(phrase)) {
+                return Ok(secret);
+            }
+        }
+        let wrong = || ClientError::config(path.display().to_string(), CryptoError::BadKeyFile.to_string());
+        for _ in 0..TRIES {
+            let typed = match (self.asked.ask)(&format!("Passphrase of {}: ", path.display())) {
+                Some(typed) => typed?,
+                None if tried => return Err(wrong()),
+                None => return Err(of_file(path, no_terminal())),
+            };
+            if let Ok(secret) = decode_secret(text, Some(&typed)) {
+                known.push(typed);
+                return Ok(secret);
+            }
+        }
+        Err(wrong())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<Zeroizing<Vec<u8>>>> {
+        self.asked.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a file or the environment says.
+    fn told(&self) -> Result<Option<Zeroizing<Vec<u8>>>, ClientError> {
         if let Some(path) = &self.file {
-            let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|e| ClientError::file(path, e))?);
-            return Ok(Zeroizing::new(text.lines().next().unwrap_or_default().as_bytes().to_vec()));
+            let unreadable = |e| ClientError::config("passphrase_file", ClientError::file(path, e).to_string());
+            let text = Zeroizing::new(std::fs::read_to_string(path).map_err(unreadable)?);
+            return Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().as_bytes().to_vec())));
         }
-        if let Ok(value) = std::env::var(PASSPHRASE_VARIABLE) {
-            return Ok(Zeroizing::new(value.into_bytes()));
-        }
-        prompt(ask)
+        Ok(std::env::var(PASSPHRASE_VARIABLE).ok().map(|value| Zeroizing::new(value.into_bytes())))
+    }
+
+    fn ask(&self, what: &str) -> Result<Zeroizing<Vec<u8>>, ClientError> {
+        (self.asked.ask)(what).unwrap_or_else(|| Err(no_terminal()))
     }
 }
 
-fn prompt(ask: &str) -> Result<Zeroizing<Vec<u8>>, ClientError> {
-    if !std::io::stdin().is_terminal() {
-        return Err(ClientError::config(
-            "passphrase_file",
-            format!("the key is encrypted and there is no terminal to ask at: name a passphrase_file or set {PASSPHRASE_VARIABLE}"),
-        ));
-    }
-    let text = rpassword::prompt_password(ask).map_err(|e| ClientError::Usage(format!("the passphrase cannot be read: {e}")))?;
-    Ok(Zeroizing::new(text.into_bytes()))
+fn no_terminal() -> ClientError {
+    ClientError::config(
+        "passphrase_file",
+        format!("the key is encrypted and there is no terminal to ask at: name a passphrase_file or set {PASSPHRASE_VARIABLE}"),
+    )
+}
+
+fn at_terminal(ask: &str) -> Option<Result<Zeroizing<Vec<u8>>, ClientError>> {
+    let unreadable = |e: std::io::Error| ClientError::Usage(format!("the passphrase cannot be read: {e}"));
+    let typed = || rpassword::prompt_password(ask).map(|text| Zeroizing::new(text.into_bytes())).map_err(unreadable);
+    std::io::stdin().is_terminal().then(typed)
 }
 
 /// Reads a secret of 32 bytes from a PKCS#8 file, encrypted or not.
 pub fn read_secret(path: &Path, passphrase: &Passphrase) -> Result<Zeroizing<[u8; 32]>, ClientError> {
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|e| ClientError::file(path, e))?);
-    let opened = match decode_secret(&text, None) {
+    match decode_secret(&text, None) {
         Ok(secret) => Ok(secret),
-        Err(_) if text.contains("ENCRYPTED") => decode_secret(&text, Some(passphrase.get().map_err(|e| of_file(path, e))?)),
-        Err(error) => Err(error),
-    };
-    opened.map_err(|e| ClientError::config(path.display().to_string(), e.to_string()))
+        Err(_) if text.contains("ENCRYPTED") => passphrase.open(path, &text),
+        Err(error) => Err(ClientError::config(path.display().to_string(), error.to_string())),
+    }
 }
 
 /// What is amiss with the passphrase, said of the file that it was to open.
@@ -145,7 +201,8 @@ impl HeldKey {
         let told = uri.pin_source().is_some() || std::env::var_os(PIN_VARIABLE).is_some() || !std::io::stdin().is_terminal();
         let opened = match told {
             true => Pkcs11Signer::open(uri),
-            false => Pin::new(&String::from_utf8_lossy(&prompt("PIN of the token: ")?)).and_then(|pin| Pkcs11Signer::open_with(uri, &pin)),
+            false => Pin::new(&String::from_utf8_lossy(&passphrase.ask("PIN of the token: ")?))
+                .and_then(|pin| Pkcs11Signer::open_with(uri, &pin)),
         };
         let signer = opened.map_err(|e| ClientError::config(uri.to_string(), e.to_string()))?;
         Ok(Self { signer: Arc::new(signer), factor: TOKEN })
@@ -159,9 +216,8 @@ const TOKEN: u32 = 3;
 
 /// Every key and secret that the configuration names.
 pub struct Keyring {
-    passphrase: Passphrase,
     operators: Vec<OperatorKey>,
-    secrets: BTreeMap<String, PathBuf>,
+    secrets: BTreeMap<String, (PathBuf, Passphrase)>,
     accepts_expired_until_ms: u64,
 }
 
@@ -169,20 +225,22 @@ impl Keyring {
     /// The keys that a configuration names. None is opened yet.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let operator = |o: &crate::config::OperatorEntry| OperatorKey {
+        let passphrase = Passphrase::new(config.passphrase_file.clone());
+        let operator = |o: &OperatorEntry| OperatorKey {
             unit: o.unit.clone(),
             name: o.name.clone(),
             posts: o.posts.clone(),
             second: o.second_key.clone(),
             path: o.key.clone(),
+            passphrase: passphrase.or_file(o.passphrase_file.clone()),
             certificate: o.certificate.clone(),
             opened: OnceLock::new(),
             second_opened: OnceLock::new(),
         };
+        let secret = |u: &UnitEntry| (u.uscc.clone(), (u.secret.clone(), passphrase.or_file(u.passphrase_file.clone())));
         Self {
-            passphrase: Passphrase::new(config.passphrase_file.clone()),
             operators: config.operators.iter().map(operator).collect(),
-            secrets: config.units.iter().map(|u| (u.uscc.clone(), u.secret.clone())).collect(),
+            secrets: config.units.iter().map(secret).collect(),
             accepts_expired_until_ms: config.accept_expired_until_ms,
         }
     }
@@ -204,7 +262,7 @@ impl Keyring {
         if let Some(key) = operator.opened.get() {
             return Ok(key.clone());
         }
-        let key = SigningKey::from_seed(&*read_secret(&operator.path, &self.passphrase)?);
+        let key = SigningKey::from_seed(&*read_secret(&operator.path, &operator.passphrase)?);
         Ok(operator.opened.get_or_init(|| key).clone())
     }
 
@@ -214,7 +272,7 @@ impl Keyring {
         if let Some(key) = operator.second_opened.get() {
             return Ok(Some(key.clone()));
         }
-        let key = HeldKey::open(source, &self.passphrase)?;
+        let key = HeldKey::open(source, &operator.passphrase)?;
         Ok(Some(operator.second_opened.get_or_init(|| key).clone()))
     }
 
@@ -227,8 +285,12 @@ impl Keyring {
 
     /// Opens a unit's secret.
     pub fn unit_secret(&self, uscc: &str) -> Result<Zeroizing<[u8; 32]>, ClientError> {
-        let path = self.secrets.get(uscc).ok_or_else(|| ClientError::config("units", format!("there is no secret of unit {uscc}")))?;
-        read_secret(path, &self.passphrase)
+        let missing = || {
+            let next = "make one, `vermilion operator keygen --out secret.pem`, and name it under [[units]]";
+            ClientError::config("units", format!("there is no secret of unit {uscc}: {next}"))
+        };
+        let (path, passphrase) = self.secrets.get(uscc).ok_or_else(missing)?;
+        read_secret(path, passphrase)
     }
 }
 
@@ -250,9 +312,52 @@ mod tests {
         assert!(write_secret(&plain, &[9; 32], None).is_err());
         let wrong = folder.path().join("w");
         std::fs::write(&wrong, "close\n").unwrap();
-        let error = read_secret(&sealed, &Passphrase::new(Some(wrong))).unwrap_err();
+        let error = read_secret(&sealed, &Passphrase::asking(Some(wrong), Box::new(|_| None))).unwrap_err();
         assert!(error.exit() == crate::Exit::Usage && error.to_string().contains(&sealed.display().to_string()), "{error}");
         std::fs::write(&plain, "no key").unwrap();
         assert!(read_secret(&plain, &passphrase).is_err());
+    }
+
+    /// A terminal at which somebody answers with these, in turn, and what was asked.
+    fn terminal(answers: &[&str]) -> (Ask, Arc<Mutex<Vec<String>>>) {
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (seen, answers) = (Arc::clone(&asked), answers.iter().map(|a| a.as_bytes().to_vec()).collect::<Vec<_>>());
+        let ask = move |what: &str| {
+            let mut seen = seen.lock().unwrap();
+            seen.push(what.to_owned());
+            answers.get(seen.len() - 1).map(|answer| Ok(Zeroizing::new(answer.clone())))
+        };
+        (Box::new(ask), asked)
+    }
+
+    #[test]
+    fn keys_of_several_people_each_open_under_their_own_passphrase() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        for (name, byte, phrase) in [("approve", 1, "first"), ("operate", 2, "second"), ("verify", 3, "first"), ("admin", 4, "third")] {
+            write_secret(&file(name), &[byte; 32], Some(phrase.as_bytes())).unwrap();
+        }
+        // Each is asked for by its file's name, again where it was mistyped, and not where a known one opens it.
+        let (ask, asked) = terminal(&["first", "mistyped", "second"]);
+        let passphrase = Passphrase::asking(None, ask);
+        for (name, byte) in [("approve", 1), ("operate", 2), ("verify", 3)] {
+            assert_eq!(*read_secret(&file(name), &passphrase).unwrap(), [byte; 32]);
+        }
+        let asked = asked.lock().unwrap().clone();
+        assert_eq!(asked.iter().map(|a| a.contains("operate: ")).collect::<Vec<_>>(), [false, true, true], "{asked:?}");
+
+        // With no terminal a key's own file opens it, beside the one for all.
+        std::fs::write(file("all"), "first\n").unwrap();
+        std::fs::write(file("own"), "third\n").unwrap();
+        let shared = Passphrase::asking(Some(file("all")), Box::new(|_| None));
+        assert_eq!(*read_secret(&file("verify"), &shared.or_file(None)).unwrap(), [3; 32]);
+        assert!(read_secret(&file("admin"), &shared).is_err());
+        assert_eq!(*read_secret(&file("admin"), &shared.or_file(Some(file("own")))).unwrap(), [4; 32]);
+        let error = read_secret(&file("admin"), &shared.or_file(Some(file("away")))).unwrap_err().to_string();
+        assert!(error.contains("passphrase_file") && error.contains("away"), "{error}");
+        // Who mistypes it every time is told which file it was.
+        let (ask, asked) = terminal(&["x"; 9]);
+        let error = read_secret(&file("admin"), &Passphrase::asking(None, ask)).unwrap_err().to_string();
+        assert!(error.contains("admin") && asked.lock().unwrap().len() == TRIES, "{error}");
     }
 }

@@ -119,6 +119,7 @@ mod tests {
                 name: String::new(),
                 posts: posts.iter().map(|p| (*p).into()).collect(),
                 key,
+                passphrase_file: None,
                 second_key: None,
                 certificate: None,
             }

@@ -75,7 +75,7 @@ pub fn run(context: &Context, verb: FoundingVerb) -> Result<Exit, ClientError> {
             if let KeySource::File(path) = &key
                 && !path.exists()
             {
-                write_secret(path, &SigningKey::generate()?.seed(), Some(passphrase.get_new()?))?;
+                write_secret(path, &SigningKey::generate()?.seed(), Some(passphrase.get_new()?.as_slice()))?;
             }
             let key = HeldKey::open(&key, &passphrase)?;
             let request = FoundingOperator { unit, posts, ..FoundingOperator::default() };

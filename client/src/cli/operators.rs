@@ -76,7 +76,7 @@ impl NewKeyFile {
     pub fn write(self, context: &Context, of: Option<&str>, secret: &[u8; 32], (id, public): (&[u8], &[u8])) -> Result<Exit, ClientError> {
         let passphrase = Passphrase::new(self.passphrase_file);
         let phrase = if self.plain { None } else { Some(passphrase.get_new()?) };
-        write_secret(&self.out, secret, phrase)?;
+        write_secret(&self.out, secret, phrase.as_ref().map(|p| p.as_slice()))?;
         let (file, id, public) = (self.out.display().to_string(), hex::encode(id), hex::encode(public));
         let mut value = json!({ "file": file, "key_id": id, "public": public, "encrypted": !self.plain });
         if let Some(of) = of {

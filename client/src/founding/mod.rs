@@ -309,10 +309,10 @@ impl Founded {
             make(&out.join(folder))?;
         }
         for (area, key) in &self.keys.vault {
-            write_secret(&out.join(format!("safe/vault-{area}.pem")), key.bytes(), Some(phrase))?;
+            write_secret(&out.join(format!("safe/vault-{area}.pem")), key.bytes(), Some(phrase.as_slice()))?;
         }
-        write_secret(&out.join("safe/ledger.pem"), &self.keys.ledger.seed(), Some(phrase))?;
-        write_secret(&out.join("safe/lookup.pem"), self.keys.lookup.bytes(), Some(phrase))?;
+        write_secret(&out.join("safe/ledger.pem"), &self.keys.ledger.seed(), Some(phrase.as_slice()))?;
+        write_secret(&out.join("safe/lookup.pem"), self.keys.lookup.bytes(), Some(phrase.as_slice()))?;
         for (name, package) in &self.packages {
             write_file(&out.join(format!("nodes/{name}.package")), package)?;
         }
