@@ -210,12 +210,11 @@ async fn ask(
     tell: &mut impl FnMut(Step),
 ) -> Result<bool, String> {
     let root = applicant.root().ok_or("the genesis names no authority")?;
-    match EnrolmentToken::parse(token) {
-        Err(error) => return Err(format!("--token-file: {error}")),
-        Ok(token) if token.authority != root.fingerprint => return Err("--token-file: the token is of another ledger's authority".into()),
-        Ok(_) => {}
+    let token = EnrolmentToken::parse(token).map_err(|error| format!("--token-file: {error}"))?;
+    if token.authority != root.fingerprint {
+        return Err("--token-file: the token is of another ledger's authority".into());
     }
-    match applicant.enrol(token, subject, key).await {
+    match applicant.enrol(&token.text(), subject, key).await {
         Ok(given) => {
             keep(certificate, &given.der, given.issuing.der()).map_err(|e| e.to_string())?;
             tell(Step::Certified);

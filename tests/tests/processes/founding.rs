@@ -224,8 +224,10 @@ async fn a_city_founds_its_ledger_and_issues() {
         table.yes(&format!(
             "{city} operator add --unit {ISSUER} --public {public} --posts {post} --person {post}.person --person-code-type 999"
         ));
-        let granted = table.json(&format!("{city} enrolment grant operator/{}", made["key_id"].as_str().unwrap()));
-        table.write("token", granted["token"].as_str().unwrap());
+        // As a shell keeps it: the token is all that is on standard output.
+        let granted = table.yes(&format!("{city} enrolment grant operator/{}", made["key_id"].as_str().unwrap()));
+        assert_eq!(granted.lines().count(), 1, "{granted}");
+        table.write("token", &granted);
         table.yes(&format!(
             "{city} enrol operator --unit {ISSUER} --district 440305 --posts {post} --token-file token --key {post}.pem --out {post}.cert.pem"
         ));
