@@ -5,8 +5,9 @@
 use crate::config::{Config, ConfigError, Tls};
 use crate::enrolment::{applicant, handout};
 use crate::keys::{TlsKeys, own_or_new, read_own, write_whole};
+use crate::start;
 use std::path::{Path, PathBuf};
-use vermilion_crypto::{Digest, LookupKey, SigningKey, VaultSecretKey};
+use vermilion_crypto::{Digest, LookupKey, PublicKey, SigningKey, VaultSecretKey};
 use vermilion_identity::founding::{FOUNDING_VERSION, Founder};
 use vermilion_identity::sealed_key::{Addressee, ISSUING, LEDGER, LOOKUP, Secret, VAULT};
 use vermilion_identity::{Kind, Signer};
@@ -151,16 +152,14 @@ fn held(dir: &Path, tls: &Tls) -> Result<Vec<String>, ConfigError> {
     Ok(uses)
 }
 
+/// This node's entry in the genesis, whose keys must be its own. The others are not here yet.
 fn own_entry<'a>(config: &Config, genesis: &'a Genesis) -> Result<&'a GenesisNode, ConfigError> {
-    let node = genesis.nodes.iter().find(|node| node.name == config.name);
-    let node = node.ok_or_else(|| value("name", format!("the genesis knows no node {:?}", config.name)))?;
-    let is = |path: &Path, key: &[u8]| Ok::<_, ConfigError>(SigningKey::from_seed(&*read_own(config, path)?).public().0[..] == *key);
-    if !is(&config.keys.node, &node.node_key)? {
-        return Err(value("keys.node", "not the key that the genesis names for this node"));
-    }
-    if !is(&config.keys.cosigning, &node.cosigning_key)? {
-        return Err(value("keys.cosigning", "not the key that the genesis names for this node"));
-    }
+    let node = start::founder(config, genesis)?.ok_or_else(|| value("raft_id", "the genesis knows no node of this name under it"))?;
+    let public = |key: &'static str, path: &Path| -> Result<PublicKey, ConfigError> {
+        read_own(config, path).map(|seed| SigningKey::from_seed(&seed).public()).map_err(|e| e.of(key))
+    };
+    let (own, cosigning) = (public("keys.node", &config.keys.node)?, public("keys.cosigning", &config.keys.cosigning)?);
+    start::check_own(&own.0, &cosigning.0, node)?;
     Ok(node)
 }
 

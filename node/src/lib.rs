@@ -45,6 +45,7 @@ pub mod rights;
 pub mod rotation;
 pub mod runtime;
 pub mod snapshot;
+pub mod start;
 pub mod tiles;
 pub mod tls;
 pub mod trail;

@@ -320,7 +320,7 @@ async fn a_table_takes_nothing_that_does_not_fit() {
     std::fs::write(table.path("ledger/nodes/short.package"), &package[..package.len() - 1]).unwrap();
     table.no(&receive("futian", "short", &id), "package");
     assert_eq!(files(&table.path("nodes/futian/received")), ["recipient.pem"]);
-    table.no("vermiliond check --config nodes/futian/node.toml", "tls.pem");
+    table.no("vermiliond check --config nodes/futian/node.toml", "tls.certificate: cannot read");
     // Its own, twice; then it asks for no other ledger.
     table.yes(&receive("futian", "futian", &id));
     let again = table.yes(&receive("futian", "futian", &id));
@@ -328,8 +328,40 @@ async fn a_table_takes_nothing_that_does_not_fit() {
     // What only the city's node was given is not said to be here.
     table.no(&receive("futian", "city", &id), "another node's");
     table.yes("vermiliond check --config nodes/futian/node.toml");
+    a_configuration_of_another_is_told(&table);
     table.no("vermiliond request --config nodes/futian/node.toml --district 440304 --out again.request", "has its ledger");
+    // A key that is to take the ledger key's place lies beside those that were received, under the node's own passphrase.
+    table.yes(&receive("city", "city", &id));
+    table.yes("vermilion key make ledger --out nodes/city/ledger-2.pem --passphrase-file nodes/city/passphrase");
+    let toml = std::fs::read_to_string(table.path("nodes/city/node.toml")).unwrap();
+    table.write("nodes/city/node.toml", &toml.replace("[keys]\n", "[keys]\nledger = \"ledger-2.pem\"\n"));
+    table.yes("vermiliond check --config nodes/city/node.toml");
     // The key that the node made is needed: without it the package is bytes.
     std::fs::remove_file(table.path("nodes/nanshan/received/recipient.pem")).unwrap();
     table.no(&receive("nanshan", "nanshan", &id), "recipient.pem");
+}
+
+/// What is not this node's or not of this ledger is a fault of its configuration, told by its key before anything starts.
+fn a_configuration_of_another_is_told(table: &Table) {
+    let good = std::fs::read_to_string(table.path("nodes/futian/node.toml")).unwrap();
+    table.yes(&format!("{MAKE} --out other"));
+    let told = |verb: &str, names: &str| {
+        let (code, _, error) = table.run(&format!("vermiliond {verb} --config nodes/futian/node.toml"));
+        assert!(code == 78 && error.contains(names), "{verb}: {code}: {error}");
+    };
+    for (from, to, names) in [
+        ("node = \"node.pem\"", "node = \"cosigning.pem\"", "keys.node: not the key"),
+        ("\"genesis.bin\"", "\"../../other/genesis.bin\"", "keys.lookup: not the key"),
+        ("\"passphrase\"", "\"away\"", "keys.passphrase_file: cannot read"),
+        ("\"futian\"", "\"nobody\"", "name: the genesis knows no node"),
+    ] {
+        let changed = good.replace(from, to);
+        assert_ne!(changed, good);
+        table.write("nodes/futian/node.toml", &changed);
+        told("check", names);
+    }
+    // One that joins says its raft_id before it asks for anything.
+    told("run", "raft_id");
+    told("join", "raft_id");
+    table.write("nodes/futian/node.toml", &good);
 }
