@@ -286,6 +286,14 @@ async fn a_city_founds_its_ledger_and_issues() {
 async fn a_table_takes_nothing_that_does_not_fit() {
     let table = Table::new();
     table.gather();
+    // What stays in the genesis for good is looked at where it is said, before a key is made.
+    let request = "vermiliond request --config nodes/futian/node.toml --out bad.request";
+    table.no(&format!("{request} --district 440304 --address nonsense"), "--address");
+    table.no(&format!("{request} --district 44030x"), "--district");
+    let operator = "vermilion founding operator --key bad.pem --passphrase-file phrase --out bad.request";
+    table.no(&format!("{operator} --unit 11440300MB0X00019L --posts approve"), "--unit");
+    table.no(&format!("{operator} --unit {CITY_UNIT} --posts Approve"), "--posts");
+    assert!(!table.path("bad.request").exists() && !table.path("bad.pem").exists());
     // A request that was changed on the way; one that is not of the kind.
     let mut bytes = std::fs::read(table.path("futian.request")).unwrap();
     let whole = bytes.clone();
