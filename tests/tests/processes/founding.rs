@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use vermilion_client::Client;
+use vermilion_registry::codes::identifier::Identifier;
 use vermilion_testnet::layout::{TestNode, Testnet};
 use vermilion_testnet::processes;
 use vermilion_testnet::sample::Sample;
@@ -249,6 +250,7 @@ async fn a_city_founds_its_ledger_and_issues() {
     let accepted = issued.lines().filter(|line| line.contains("\"accepted\"")).count();
     assert_eq!(accepted, own.rows.len(), "{issued}");
 
+    supersedings_come_in_any_order(&table, own.rows.last().unwrap());
     // A receipt under the trust that the table wrote.
     let licence = own.rows[0]["certificateIdentifier"].as_str().unwrap();
     until("a receipt", async || {
@@ -347,6 +349,23 @@ async fn a_table_takes_nothing_that_does_not_fit() {
     // The key that the node made is needed: without it the package is bytes.
     std::fs::remove_file(table.path("nodes/nanshan/received/recipient.pem")).unwrap();
     table.no(&receive("nanshan", "nanshan", &id), "recipient.pem");
+}
+
+/// A version that is sent before the one before it is refused, and taken when that is there: the next call is another
+/// command. What was taken is answered alike ever after.
+fn supersedings_come_in_any_order(table: &Table, row: &Value) {
+    let identifier = Identifier::parse(row["certificateIdentifier"].as_str().unwrap()).unwrap();
+    let supersede = |version: u16| {
+        let mut next = row.clone();
+        next["certificateIdentifier"] = identifier.with_version(version).unwrap().as_str().into();
+        table.write(&format!("{version}.json"), &next.to_string());
+        format!("vermilion --config ledger/unit.toml licence supersede --file {version}.json --because renewal")
+    };
+    let (second, third) = (supersede(2), supersede(3));
+    table.no(&third, "version-gap");
+    table.yes(&second);
+    let taken = table.json(&third);
+    assert_eq!(table.json(&third), taken);
 }
 
 /// What is not this node's or not of this ledger is a fault of its configuration, told by its key before anything starts.
