@@ -5,8 +5,9 @@ use crate::error::ClientError;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use vermilion_crypto::{CryptoError, SigningKey, decode_secret, encode_secret};
+use vermilion_crypto::{CryptoError, PublicKey, SigningKey, decode_secret, encode_secret};
 use vermilion_identity::Signer;
 use vermilion_identity::pkcs11::{PIN_VARIABLE, Pin, Pkcs11Signer};
 use zeroize::Zeroizing;
@@ -173,6 +174,37 @@ pub struct OperatorKey {
     certificate: Option<PathBuf>,
     opened: OnceLock<SigningKey>,
     second_opened: OnceLock<HeldKey>,
+    passed_over: AtomicBool,
+    certificate_refused: AtomicBool,
+}
+
+impl OperatorKey {
+    /// Its file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.path
+    }
+
+    /// Notes that the ledger calls the key out of force: others of its unit and post go first from now on.
+    pub fn pass_over(&self) {
+        self.passed_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was noted.
+    #[must_use]
+    pub fn is_passed_over(&self) -> bool {
+        self.passed_over.load(Ordering::Relaxed)
+    }
+
+    /// Notes that nodes refuse its certificate: others of its unit are shown from now on. The key may sign all the same.
+    pub(crate) fn certificate_is_refused(&self) {
+        self.certificate_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its certificate may be shown, as far as is known.
+    pub(crate) fn may_show(&self) -> bool {
+        !self.is_passed_over() && !self.certificate_refused.load(Ordering::Relaxed)
+    }
 }
 
 /// A key, wherever it is kept.
@@ -236,6 +268,8 @@ impl Keyring {
             certificate: o.certificate.clone(),
             opened: OnceLock::new(),
             second_opened: OnceLock::new(),
+            passed_over: AtomicBool::new(false),
+            certificate_refused: AtomicBool::new(false),
         };
         let secret = |u: &UnitEntry| (u.uscc.clone(), (u.secret.clone(), passphrase.or_file(u.passphrase_file.clone())));
         Self {
@@ -255,6 +289,12 @@ impl Keyring {
     #[must_use]
     pub fn operators(&self) -> &[OperatorKey] {
         &self.operators
+    }
+
+    /// The operator whose key, opened before, is this one.
+    #[must_use]
+    pub fn holder(&self, key: &PublicKey) -> Option<&OperatorKey> {
+        self.operators.iter().find(|operator| operator.opened.get().is_some_and(|opened| opened.public() == *key))
     }
 
     /// Opens an operator's key.

@@ -160,7 +160,10 @@ async fn add(context: &Context, args: Add) -> Result<Exit, ClientError> {
     };
     let person: Tag = match (&args.person_tag, &args.person) {
         (Some(tag), _) => unhex::<32>(tag, "the person's tag")?,
-        (None, Some(file)) => client.person_tag(&client.asker(Some(&by))?, &args.person_code_type, &first_line(file)?).await?,
+        (None, Some(file)) => {
+            let (client, of, number) = (&client, &args.person_code_type, &first_line(file)?);
+            client.asking(Some(&by), |key| async move { client.person_tag(&key, of, number).await }).await?
+        }
         (None, None) => return Err(ClientError::Usage("say who the person is: --person FILE or --person-tag HEX".into())),
     };
     let name = args.name.as_deref().map(first_line).transpose()?;

@@ -47,7 +47,7 @@ impl Client {
         if personal {
             inputs.push(TagInput { kind: "identifier", code_type: String::new(), value: previous.as_str().to_owned() });
         }
-        let mut tags = self.tags(&asker, &inputs).await?;
+        let mut tags = self.tags(&asker, &inputs).await.map_err(|error| self.asked_with(&asker, error))?;
         let previous = if personal { tags.pop().map(hex::encode).unwrap_or_default() } else { previous.as_str().to_owned() };
 
         let member = Member { number: 1, row };
