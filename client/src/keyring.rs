@@ -79,7 +79,7 @@ impl Passphrase {
         let mut tried = false;
         for phrase in told.iter().chain(known.iter()) {
             tried = true;
-            if let Ok(secret) = decode_secret(text, Some(phrase)) {
+            if let Ok(secret) = decode_secret(text, Some(phrase.as_slice())) {
                 return Ok(secret);
             }
         }
@@ -90,7 +90,7 @@ impl Passphrase {
                 None if tried => return Err(wrong()),
                 None => return Err(of_file(path, no_terminal())),
             };
-            if let Ok(secret) = decode_secret(text, Some(&typed)) {
+            if let Ok(secret) = decode_secret(text, Some(typed.as_slice())) {
                 known.push(typed);
                 return Ok(secret);
             }
@@ -365,7 +365,7 @@ mod tests {
         let ask = move |what: &str| {
             let mut seen = seen.lock().unwrap();
             seen.push(what.to_owned());
-            answers.get(seen.len() - 1).map(|answer| Ok(Zeroizing::new(answer.clone())))
+            answers.get(seen.len() - 1).map(|answer| Ok::<_, ClientError>(Zeroizing::new(answer.clone())))
         };
         (Box::new(ask), asked)
     }

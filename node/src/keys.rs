@@ -58,7 +58,7 @@ impl NodeKeys {
             vault: vault.iter().map(|p| Ok(VaultSecretKey::from_bytes(*secret("keys.vault", p)?))).collect::<Result<_, ConfigError>>()?,
             issuing: match config.tls.as_ref().and_then(|tls| tls.issuing_key.as_deref()) {
                 None => None,
-                Some(path) => Some(SigningKey::from_seed(&*secret("tls.issuing_key", path).map_err(taken_home)?)),
+                Some(path) => Some(SigningKey::from_seed(&*secret("tls.issuing_key", path).map_err(|e| taken_home(path, e))?)),
             },
             tls: None,
         })
@@ -71,7 +71,7 @@ impl TlsKeys {
         let Some(tls) = &config.tls else { return Ok(None) };
         let key = Self::open(config, &tls.key)?;
         let unreadable = |why: String| ConfigError::Parse { path: tls.certificate.clone(), why }.of("tls.certificate");
-        let text = read(&tls.certificate).map_err(|e| taken_home(e.of("tls.certificate")))?;
+        let text = read(&tls.certificate).map_err(|e| taken_home(&tls.certificate, e.of("tls.certificate")))?;
         let mut chain = x509::chain_from_pem(&text).map_err(|e| unreadable(e.to_string()))?.into_iter();
         let leaf = chain.next().ok_or_else(|| unreadable("it is empty".into()))?;
         Ok(Some(Self { key, leaf, above: chain.next() }))
@@ -215,9 +215,9 @@ fn asked(prompt: &str, new: bool) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
 }
 
 /// What is amiss with a file that a founder does not make and a node that joins does not have yet.
-fn taken_home(error: ConfigError) -> ConfigError {
+fn taken_home(path: &Path, error: ConfigError) -> ConfigError {
     match error {
-        ConfigError::Value { key, why } => {
+        ConfigError::Value { key, why } if !path.exists() => {
             let how = "a founder takes it home with `vermiliond receive`, a node that joins later gets it by `vermiliond join`";
             ConfigError::Value { key, why: format!("{why}; {how}") }
         }
