@@ -34,8 +34,9 @@ impl Use {
 pub enum KeyVerb {
     /// Make a key file 生成密钥
     #[command(after_help = "Examples:\n  vermilion key make ledger --out ledger-2.pem\n  vermilion key make vault --out vault-2.pem\n\n\
-        The file is encrypted under a passphrase: from VERMILION_PASSPHRASE, a file, or a prompt. Put it beside the old one on every\n\
-        node that is to hold it, name both in node.toml, start the node again, and only then endorse the key.")]
+        The file is encrypted under a passphrase: from VERMILION_PASSPHRASE, a file, or a prompt. Put it, under the node's own, on\n\
+        every node that is to hold it, name it in node.toml, beside the old one unless that lies in keys.received, start the node\n\
+        again, and only then endorse the key.")]
     Make {
         /// What the key is for
         #[arg(value_enum, value_name = "USE")]
