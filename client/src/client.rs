@@ -169,7 +169,7 @@ impl Client {
             let chosen = signer::signers(keyring, unit, rule)?;
             let out = chosen.iter().map(|s| s.key.public()).find(|key| !is_in_force(&states, key, now_ms()));
             match out.and_then(|key| keyring.holder(&key)) {
-                Some(operator) => operator.pass_over(),
+                Some(operator) => operator.put_out_of_force(),
                 None => return Ok(chosen),
             }
         }

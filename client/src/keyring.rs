@@ -175,6 +175,7 @@ pub struct OperatorKey {
     opened: OnceLock<SigningKey>,
     second_opened: OnceLock<HeldKey>,
     passed_over: AtomicBool,
+    out_of_force: AtomicBool,
     certificate_refused: AtomicBool,
 }
 
@@ -185,15 +186,27 @@ impl OperatorKey {
         &self.path
     }
 
-    /// Notes that the ledger calls the key out of force: others of its unit and post go first from now on.
+    /// Notes that nodes answer the key nothing: others of its unit ask first from now on. It may sign all the same, as where only
+    /// its certificate's time is over.
     pub fn pass_over(&self) {
         self.passed_over.store(true, Ordering::Relaxed);
     }
 
-    /// Whether that was noted.
+    /// Whether others ask first.
     #[must_use]
     pub fn is_passed_over(&self) -> bool {
-        self.passed_over.load(Ordering::Relaxed)
+        self.passed_over.load(Ordering::Relaxed) || !self.is_in_force()
+    }
+
+    /// Notes that by the ledger's list of operators the key is revoked, suspended or not in its dates: it signs nothing.
+    pub fn put_out_of_force(&self) {
+        self.out_of_force.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it may sign, as far as is known.
+    #[must_use]
+    pub fn is_in_force(&self) -> bool {
+        !self.out_of_force.load(Ordering::Relaxed)
     }
 
     /// Notes that nodes refuse its certificate: others of its unit are shown from now on. The key may sign all the same.
@@ -269,6 +282,7 @@ impl Keyring {
             opened: OnceLock::new(),
             second_opened: OnceLock::new(),
             passed_over: AtomicBool::new(false),
+            out_of_force: AtomicBool::new(false),
             certificate_refused: AtomicBool::new(false),
         };
         let secret = |u: &UnitEntry| (u.uscc.clone(), (u.secret.clone(), passphrase.or_file(u.passphrase_file.clone())));

@@ -63,7 +63,7 @@ pub fn default_rule(kind: Kind) -> &'static str {
 /// first alternative that the keys here can fill, each post by another key.
 pub fn signers(keyring: &Keyring, unit: &str, rule: &str) -> Result<Vec<Signatory>, ClientError> {
     let missing = || {
-        let out = keyring.operators().iter().filter(|o| o.unit == unit && o.is_passed_over()).map(|o| o.file().display().to_string());
+        let out = keyring.operators().iter().filter(|o| o.unit == unit && !o.is_in_force()).map(|o| o.file().display().to_string());
         let out = out.reduce(|list, file| format!("{list}, {file}")).map(|files| format!("; not in force: {files}")).unwrap_or_default();
         ClientError::config("operators", format!("the keys of unit {unit} that are here cannot fill the posts {rule}{out}"))
     };
@@ -88,7 +88,7 @@ pub fn has_choice(keyring: &Keyring, unit: &str, rule: &str) -> bool {
 }
 
 fn choose<'a>(keyring: &'a Keyring, unit: &str, rule: &'a str) -> Option<Vec<(&'a str, &'a OperatorKey)>> {
-    let of_unit: Vec<&OperatorKey> = keyring.operators().iter().filter(|o| o.unit == unit && !o.is_passed_over()).collect();
+    let of_unit: Vec<&OperatorKey> = keyring.operators().iter().filter(|o| o.unit == unit && o.is_in_force()).collect();
     rule.split('|').find_map(|alternative| {
         let posts: Vec<&str> = alternative.split('+').filter(|p| !p.is_empty()).collect();
         let mut chosen = Vec::with_capacity(posts.len());
@@ -170,11 +170,14 @@ mod tests {
         assert!(!has_choice(&ring, "u", "checker") && !has_choice(&ring, "v", "maker+checker"));
         let maker = || signers(&ring, "u", "maker+checker").unwrap()[0].key.public();
         let first = maker();
+        // What asks nothing signs all the same.
         ring.holder(&first).unwrap().pass_over();
+        assert_eq!(maker(), first);
+        ring.holder(&first).unwrap().put_out_of_force();
         let second = maker();
         assert_ne!(first, second);
         // With none left it is said whose files they are.
-        ring.holder(&second).unwrap().pass_over();
+        ring.holder(&second).unwrap().put_out_of_force();
         let why = signers(&ring, "u", "maker+checker").unwrap_err().to_string();
         let names = |n: usize| why.contains(&folder.path().join(n.to_string()).display().to_string());
         assert!(why.contains("not in force") && names(0) && names(2) && !names(1), "{why}");
