@@ -36,7 +36,7 @@ impl Client {
     /// Changes a licence's state (`revoked`), or a flag (`+under-objection`).
     pub async fn change_status(&self, identifier: &str, to: &str, effective_ms: u64, grounds: &Grounds) -> Result<Recorded, ClientError> {
         let draft = self.licence_draft(identifier, grounds)?;
-        let named = self.name_licence(&self.asker(Some(&draft.unit))?, identifier).await?;
+        let named = self.asking(Some(&draft.unit), |key| async move { self.name_licence(&key, identifier).await }).await?;
         let body = ChangeStatus { licence: named.identifier, licence_tag: named.tag, to: to.to_owned(), effective_ms };
         self.carry_out(Kind::ChangeStatus, draft, Of::ChangeStatus(body)).await
     }
@@ -62,7 +62,7 @@ impl Client {
         grounds: &Grounds,
     ) -> Result<Recorded, ClientError> {
         let draft = self.licence_draft(identifier, grounds)?;
-        let named = self.name_licence(&self.asker(Some(&draft.unit))?, identifier).await?;
+        let named = self.asking(Some(&draft.unit), |key| async move { self.name_licence(&key, identifier).await }).await?;
         let body = EraseContent {
             licence: named.identifier,
             licence_tag: named.tag,

@@ -5,15 +5,15 @@ use crate::command::{Draft, Prepared};
 use crate::config::Config;
 use crate::connection::{Connection, Recorded};
 use crate::error::ClientError;
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, OperatorKey};
 use crate::signer::{self, Signatory, default_rule};
 use crate::tls::Dialer;
 use crate::vault::{VaultSession, one_session, vault_keys};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
-use vermilion_crypto::{Digest, SigningKey, VaultPublicKey};
-use vermilion_proto::{Genesis, PolicyEntry, body::Of};
+use vermilion_crypto::{Digest, PublicKey, SigningKey, VaultPublicKey};
+use vermilion_proto::{Genesis, OperatorState, PolicyEntry, body::Of};
 use vermilion_registry::authorisation::table::{CONTROL_POSTS, TRAIL_POSTS};
 use vermilion_registry::pinned::read_genesis;
 use vermilion_registry::submission::MAX_ITEMS;
@@ -26,6 +26,15 @@ struct Inner {
     genesis: Genesis,
     policy: OnceCell<Vec<PolicyEntry>>,
     tags: crate::tags::TagCache,
+}
+
+/// Whether a key signs now, as the ledger lists operators.
+fn is_in_force(states: &[OperatorState], key: &PublicKey, now_ms: u64) -> bool {
+    states.iter().any(|state| {
+        let of = state.operator.as_ref().filter(|of| of.public_key == key.0);
+        let in_dates = of.is_some_and(|of| of.from_ms <= now_ms && (of.until_ms == 0 || now_ms < of.until_ms));
+        in_dates && !state.revoked && !state.suspended
+    })
 }
 
 /// A client of one ledger. Cheap to clone; clones share keys, connections and what was learned.
@@ -93,13 +102,77 @@ impl Client {
 
     /// The key that asks questions for registered operators: one of the unit's if named, else any.
     pub fn asker(&self, unit: Option<&str>) -> Result<SigningKey, ClientError> {
-        let operators = self.inner.keyring.operators();
-        let found = operators.iter().find(|o| unit.is_none_or(|u| o.unit == u));
-        let found = found.ok_or_else(|| match unit {
+        self.inner.keyring.open(self.first_asker(unit)?)
+    }
+
+    /// Whether a key of a unit is here.
+    #[must_use]
+    pub fn has_key_of(&self, unit: &str) -> bool {
+        self.inner.keyring.operators().iter().any(|o| o.unit == unit)
+    }
+
+    fn first_asker(&self, unit: Option<&str>) -> Result<&OperatorKey, ClientError> {
+        let of_unit = || self.inner.keyring.operators().iter().filter(|o| unit.is_none_or(|u| o.unit == u));
+        let found = of_unit().find(|o| !o.is_passed_over()).or_else(|| of_unit().next());
+        found.ok_or_else(|| match unit {
             Some(unit) => ClientError::config("operators", format!("there is no key of unit {unit}")),
             None => ClientError::config("operators", "there is no operator's key, and this question is for registered operators"),
-        })?;
-        self.inner.keyring.open(found)
+        })
+    }
+
+    /// Asks what registered operators may ask, with a key of the unit's if one is named: where the ledger says that a key is
+    /// not in force, with the next one. A revoked key that lies here beside a good one is no hindrance.
+    pub async fn asking<T, F, Fut>(&self, unit: Option<&str>, question: F) -> Result<T, ClientError>
+    where
+        F: Fn(SigningKey) -> Fut,
+        Fut: Future<Output = Result<T, ClientError>>,
+    {
+        loop {
+            let operator = self.first_asker(unit)?;
+            match question(self.inner.keyring.open(operator)?).await {
+                Err(error) if error.is_of_the_key() => {
+                    operator.pass_over();
+                    // With none left the answer stands, of this file.
+                    if self.first_asker(unit)?.is_passed_over() {
+                        return Err(error.about(&operator.file().display().to_string()));
+                    }
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// An error of a question that this key asked: of the key itself with its file's name.
+    #[must_use]
+    pub fn asked_with(&self, key: &SigningKey, error: ClientError) -> ClientError {
+        match self.inner.keyring.holder(&key.public()) {
+            Some(operator) if error.is_of_the_key() => error.about(&operator.file().display().to_string()),
+            _ => error,
+        }
+    }
+
+    /// Who signs for a unit by a rule of posts. Where a post has several keys here, only such as the ledger calls in force: it
+    /// would refuse what another signed in a record, for ever.
+    pub async fn signatories(&self, unit: &str, rule: &str) -> Result<Vec<Signatory>, ClientError> {
+        let keyring = &self.inner.keyring;
+        if !signer::has_choice(keyring, unit, rule) {
+            return signer::signers(keyring, unit, rule);
+        }
+        let known = self.asking(Some(unit), |key| async move { self.connection.query("operators", unit, Some(&key)).await }).await;
+        let states = match known {
+            Ok(reply) => reply.operators,
+            // Who may not know cannot choose: the ledger decides.
+            Err(error) if error.refusal().is_some() => return signer::signers(keyring, unit, rule),
+            Err(error) => return Err(error),
+        };
+        loop {
+            let chosen = signer::signers(keyring, unit, rule)?;
+            let out = chosen.iter().map(|s| s.key.public()).find(|key| !is_in_force(&states, key, now_ms()));
+            match out.and_then(|key| keyring.holder(&key)) {
+                Some(operator) => operator.put_out_of_force(),
+                None => return Ok(chosen),
+            }
+        }
     }
 
     /// The key that controls nodes: of the city's managing unit, in a post that may.
@@ -114,7 +187,7 @@ impl Client {
 
     fn in_post(&self, posts: &[&str]) -> Result<SigningKey, ClientError> {
         let city = self.managing_unit();
-        let may = |o: &&crate::keyring::OperatorKey| o.unit == city && o.posts.iter().any(|p| posts.contains(&p.as_str()));
+        let may = |o: &&OperatorKey| o.unit == city && o.posts.iter().any(|p| posts.contains(&p.as_str()));
         let found = self.inner.keyring.operators().iter().find(may);
         let why = || ClientError::config("operators", format!("there is no key of unit {city} in one of the posts {}", posts.join(", ")));
         self.inner.keyring.open(found.ok_or_else(why)?)
@@ -143,7 +216,7 @@ impl Client {
 
     /// Who signs a kind of command for a unit.
     pub async fn signers(&self, unit: &str, kind: Kind) -> Result<Vec<Signatory>, ClientError> {
-        let signers = signer::signers(&self.inner.keyring, unit, &self.post_rule(kind).await?)?;
+        let signers = self.signatories(unit, &self.post_rule(kind).await?).await?;
         // Refused by the ledger it would stand in a record.
         let alone = signers.iter().find(|s| custody::is_admin(&s.post) && s.second.is_none());
         match alone.filter(|_| !self.genesis().root_certificate.is_empty()) {

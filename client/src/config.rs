@@ -5,7 +5,7 @@
 //! genesis = "genesis.bin"          # the genesis payload; checked against ledger_id
 //! trust = "trust.json"             # what `receipt check` pins
 //! state_dir = "state"              # journals of imports; default: beside this file
-//! passphrase_file = "passphrase"   # opens encrypted key files; else VERMILION_PASSPHRASE or a prompt
+//! passphrase_file = "passphrase"   # opens encrypted key files; else VERMILION_PASSPHRASE or a prompt for each
 //! enrolment = ["127.0.0.1:7102"]   # where certificates are issued and renewed, on a ledger with TLS
 //!
 //! [[nodes]]
@@ -16,12 +16,14 @@
 //! [[units]]
 //! uscc = "11440300MB0X010112"
 //! secret = "keys/unit.secret"      # 32 bytes as PKCS#8: salts and keys of imports come from it
+//! passphrase_file = "phrases/unit" # of this secret, where it is under a passphrase of its own
 //!
 //! [[operators]]
 //! unit = "11440300MB0X010112"
 //! name = "maker"
 //! posts = ["maker"]
 //! key = "keys/maker.pem"
+//! passphrase_file = "phrases/maker"    # of this person's keys, where they are under a passphrase of their own
 //! certificate = "keys/maker.cert.pem"  # of that key: shown where the ledger connects over TLS
 //! second_key = "pkcs11:token=…;object=…?module-path=/…"   # administrators: the same person's second key, or its file
 //! ```
@@ -58,6 +60,9 @@ pub struct OperatorEntry {
     pub posts: Vec<String>,
     /// The key file.
     pub key: PathBuf,
+    /// A file whose first line opens this person's keys, instead of the one for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase_file: Option<PathBuf>,
     /// The certificate of that key, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<PathBuf>,
@@ -75,6 +80,9 @@ pub struct UnitEntry {
     pub uscc: String,
     /// The file of its secret.
     pub secret: PathBuf,
+    /// A file whose first line opens it, instead of the one for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// The file as it stands.
@@ -135,8 +143,12 @@ impl Config {
         config.trust = config.trust.map(|p| folder.join(p));
         config.state_dir = Some(folder.join(config.state_dir.as_deref().unwrap_or(Path::new("state"))));
         config.passphrase_file = config.passphrase_file.map(|p| folder.join(p));
-        config.units.iter_mut().for_each(|u| u.secret = folder.join(&u.secret));
+        for unit in &mut config.units {
+            unit.secret = folder.join(&unit.secret);
+            unit.passphrase_file = unit.passphrase_file.take().map(|p| folder.join(p));
+        }
         for operator in &mut config.operators {
+            operator.passphrase_file = operator.passphrase_file.take().map(|p| folder.join(p));
             operator.key = folder.join(&operator.key);
             operator.certificate = operator.certificate.take().map(|p| folder.join(p));
             if let Some(KeySource::File(path)) = &mut operator.second_key {
@@ -208,7 +220,8 @@ mod tests {
     fn text() -> String {
         format!(
             "ledger_id = \"{}\"\ngenesis = \"genesis.bin\"\n[[nodes]]\nname = \"city\"\ngrpc = \"127.0.0.1:1\"\n\
-             [[operators]]\nunit = \"u\"\nposts = [\"maker\"]\nkey = \"/abs/k.pem\"\n",
+             [[operators]]\nunit = \"u\"\nposts = [\"maker\"]\nkey = \"/abs/k.pem\"\n\
+             passphrase_file = \"k.phrase\"\n",
             "ab".repeat(32)
         )
     }
@@ -219,6 +232,7 @@ mod tests {
         assert_eq!(config.genesis, Path::new("/etc/v/genesis.bin"));
         assert_eq!(config.state_dir(), Path::new("/etc/v/state"));
         assert_eq!(config.operators[0].key, Path::new("/abs/k.pem"));
+        assert_eq!(config.operators[0].passphrase_file.as_deref(), Some(Path::new("/etc/v/k.phrase")));
         let again = Config::parse(&config.to_toml().unwrap(), Path::new("/elsewhere")).unwrap();
         assert_eq!(again, config);
     }

@@ -36,6 +36,8 @@ const REST_MS: u64 = 2_000;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a request token is used again: well within its minute.
 const TOKEN_AGE_MS: u64 = 20_000;
+/// What a handshake ends with that a node refuses for the certificate's sake: revoked, over, of a key that was revoked.
+const REFUSED_CERTIFICATE: [&str; 3] = ["CertificateRevoked", "CertificateExpired", "AccessDenied"];
 /// Answers "internal" or the like from all nodes, after which the answer is believed.
 const PASSING_TRIES: u32 = 6;
 
@@ -228,6 +230,25 @@ impl Connection {
         Ok(made)
     }
 
+    /// Where a node refused the certificate that a connection shows, and another of the unit is here, that one is shown from now
+    /// on, to every node.
+    fn pass_over(&self, wire: &Arc<Wire>, unit: Option<&str>, why: &str) -> bool {
+        if !self.inner.dialer.is_tls() || !REFUSED_CERTIFICATE.iter().any(|alert| why.contains(alert)) {
+            return false;
+        }
+        let name = unit.unwrap_or_default();
+        let mut wires = self.inner.wires.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else's attempt was told so before, and another one is shown already.
+        if !wires.values().any(|known| Arc::ptr_eq(known, wire)) {
+            return true;
+        }
+        let another = self.inner.dialer.pass_over(unit);
+        if another {
+            wires.retain(|(of, _), _| of != name);
+        }
+        another
+    }
+
     /// Sends a command until it is answered, with the patience that is set.
     pub async fn submit(&self, prepared: &Prepared) -> Result<Answer, ClientError> {
         self.submit_within(prepared, self.submit_patience).await
@@ -268,7 +289,9 @@ impl Connection {
                     }
                 }
                 Err(why) => {
-                    self.let_rest(at);
+                    if !self.pass_over(&wire, unit, &why) {
+                        self.let_rest(at);
+                    }
                     why
                 }
             };
@@ -285,6 +308,25 @@ impl Connection {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         self.ask_over(None, call).await
+    }
+
+    /// Asks one node alone, and shows another certificate where it refuses one.
+    pub(crate) async fn ask_one<T, F, Fut>(&self, at: usize, within: Duration, call: F) -> Result<Result<T, Status>, ClientError>
+    where
+        F: Fn(LedgerClient<Channel>) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        loop {
+            let wire = self.wire(at, None)?;
+            let status = match tokio::time::timeout(within, call(client(&wire))).await {
+                Ok(Ok(reply)) => return Ok(Ok(reply.into_inner())),
+                Ok(Err(status)) => status,
+                Err(_) => Status::deadline_exceeded("no answer in time"),
+            };
+            if !self.pass_over(&wire, None, &whole_message(&status)) {
+                return Ok(Err(status));
+            }
+        }
     }
 
     /// The same for a prepared command, over its unit's connection.
@@ -316,9 +358,9 @@ impl Connection {
                 return Err(refusal_of(&status).map_or_else(|| ClientError::BadAnswer(status.message().to_owned()), ClientError::Refused));
             }
             if refusal_of(&status).is_some() {
-                self.turn_away(at)
-            } else {
-                self.let_rest(at)
+                self.turn_away(at);
+            } else if !self.pass_over(&wire, unit, &whole_message(&status)) {
+                self.let_rest(at);
             }
             if !attempts.pause().await {
                 return Err(match refusal_of(&status) {

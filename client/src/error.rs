@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use tonic::{Code, Status};
 use vermilion_crypto::{CryptoError, Digest};
+use vermilion_registry::authorisation::{KEY_NOT_IN_FORCE, KEY_NOT_REGISTERED};
 use vermilion_registry::reason::{Reason, Refusal};
 
 /// How the command ends.
@@ -135,6 +136,13 @@ impl ClientError {
         self
     }
 
+    /// Whether it is the key alone that may not ask: another of the same unit and post may.
+    #[must_use]
+    pub fn is_of_the_key(&self) -> bool {
+        let of_the_key = |detail: &str| [KEY_NOT_IN_FORCE, KEY_NOT_REGISTERED].contains(&detail);
+        matches!(self, Self::Refused(refusal) if refusal.reason == Reason::NotAuthorised && of_the_key(&refusal.detail))
+    }
+
     /// The command that it is about, where that is known.
     #[must_use]
     pub fn command(&self) -> Option<&Digest> {
@@ -243,6 +251,15 @@ mod tests {
             let line = format!("\n| `{}` | {} |", error.code(), error.exit() as u8);
             assert!(page.contains(&line), "docs/formats.md lacks:{line}");
         }
+    }
+
+    #[test]
+    fn what_a_node_says_of_a_key_is_told_from_what_it_says_of_the_question() {
+        let said = |detail: &str| ClientError::from(Refusal::new(Reason::NotAuthorised, detail));
+        assert!(said(KEY_NOT_IN_FORCE).is_of_the_key() && said(KEY_NOT_REGISTERED).is_of_the_key());
+        assert!(!said("issuers see their own").is_of_the_key() && !ClientError::from(Reason::NotAuthorised).is_of_the_key());
+        let status = Status::permission_denied(format!("not-authorised: {KEY_NOT_IN_FORCE}"));
+        assert!(refusal_of(&status).is_some_and(|refusal| ClientError::from(refusal).is_of_the_key()));
     }
 
     #[test]

@@ -198,33 +198,33 @@ impl Client {
 
     /// A certificate, by its serial number in hexadecimal.
     pub async fn certificate(&self, serial: &str) -> Result<Option<CertificateState>, ClientError> {
-        Ok(self.connection.query("certificate", serial, Some(&self.asker(None)?)).await?.certificates.into_iter().next())
+        Ok(self.query_as_operator("certificate", serial).await?.certificates.into_iter().next())
     }
 
     /// The certificates of a unit's holders, or all.
     pub async fn certificates(&self, unit: &str) -> Result<Vec<CertificateState>, ClientError> {
-        Ok(self.connection.query("certificates", unit, Some(&self.asker(None)?)).await?.certificates)
+        Ok(self.query_as_operator("certificates", unit).await?.certificates)
     }
 
     /// The admission of a subject.
     pub async fn admission(&self, subject: &str) -> Result<Option<AdmissionState>, ClientError> {
-        Ok(self.connection.query("admission", subject, Some(&self.asker(None)?)).await?.admissions.into_iter().next())
+        Ok(self.query_as_operator("admission", subject).await?.admissions.into_iter().next())
     }
 
     /// The admissions for which a unit answers, or all.
     pub async fn admissions(&self, unit: &str) -> Result<Vec<AdmissionState>, ClientError> {
-        Ok(self.connection.query("admissions", unit, Some(&self.asker(None)?)).await?.admissions)
+        Ok(self.query_as_operator("admissions", unit).await?.admissions)
     }
 
     /// The authority's certificates: the root, then the issuing ones by age.
     pub async fn authority(&self) -> Result<Vec<AuthorityState>, ClientError> {
-        Ok(self.connection.query("authority", "", Some(&self.asker(None)?)).await?.authority)
+        Ok(self.query_as_operator("authority", "").await?.authority)
     }
 
     /// The figures of a month, such as `2026-10`, by authority and unit; with the record and the time as
     /// of which they are.
     pub async fn certificate_figures(&self, month: &str) -> Result<(Vec<CertificateFigures>, u64, u64), ClientError> {
-        let reply = self.connection.query("certificate-figures", month, Some(&self.asker(None)?)).await?;
+        let reply = self.query_as_operator("certificate-figures", month).await?;
         Ok((reply.figures, reply.as_of_seq, reply.as_of_ms))
     }
 }

@@ -6,8 +6,10 @@ use crate::connection::{Answer, Connection, Recorded, refusal_of_number, whole_m
 use crate::error::{ClientError, is_passing, refusal_of};
 use crate::types::Types;
 use std::time::{Duration, Instant};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 use vermilion_crypto::{Digest, SigningKey};
+use vermilion_proto::ledger_client::LedgerClient;
 use vermilion_proto::{
     CheckpointReply, CheckpointRequest, ClusterReply, ClusterRequest, CommandState, CommandStatusRequest, ControlRequest, LicenceRef,
     LicenceState, LicenceStatusReply, LicenceStatusRequest, OperatorState, PolicyEntry, QueryReply, QueryRequest, Receipt, ReceiptRequest,
@@ -129,17 +131,11 @@ impl Connection {
         let mut leaderless = None;
         let mut last = Status::unavailable("there is no node");
         for at in 0..self.names().count() {
-            let mut node = self.client_of(at)?;
-            match tokio::time::timeout(Duration::from_secs(10), node.cluster(ClusterRequest::default())).await {
-                Ok(Ok(reply)) => {
-                    let reply = reply.into_inner();
-                    if !reply.leader.is_empty() {
-                        return Ok(reply);
-                    }
-                    leaderless.get_or_insert(reply);
-                }
-                Ok(Err(status)) => last = status,
-                Err(_) => last = Status::deadline_exceeded("no answer in time"),
+            let ask = |mut node: LedgerClient<Channel>| async move { node.cluster(ClusterRequest::default()).await };
+            match self.ask_one(at, Duration::from_secs(10), ask).await? {
+                Ok(reply) if !reply.leader.is_empty() => return Ok(reply),
+                Ok(reply) => _ = leaderless.get_or_insert(reply),
+                Err(status) => last = status,
             }
         }
         leaderless.ok_or_else(|| ClientError::Unreachable(whole_message(&last)))
@@ -315,6 +311,11 @@ fn status_or_refusal<T>(code: u32, status: Option<T>) -> Result<T, ClientError> 
 }
 
 impl Client {
+    /// A query for registered operators.
+    pub(crate) async fn query_as_operator(&self, kind: &str, key: &str) -> Result<QueryReply, ClientError> {
+        self.asking(None, |asker| async move { self.connection.query(kind, key, Some(&asker)).await }).await
+    }
+
     /// One unit.
     pub async fn unit(&self, uscc: &str) -> Result<Option<UnitState>, ClientError> {
         Ok(self.connection.query("unit", uscc, None).await?.units.into_iter().next())
@@ -327,7 +328,7 @@ impl Client {
 
     /// The operators of a unit, or all.
     pub async fn operators(&self, unit: &str) -> Result<Vec<OperatorState>, ClientError> {
-        Ok(self.connection.query("operators", unit, Some(&self.asker(None)?)).await?.operators)
+        Ok(self.query_as_operator("operators", unit).await?.operators)
     }
 
     /// One type.
@@ -347,20 +348,21 @@ impl Client {
 
     /// A licence's state with its history, for registered operators.
     pub async fn licence(&self, identifier: &str) -> Result<(LicenceState, Vec<StatusChange>), ClientError> {
-        let reply = self.connection.query("licence", identifier, Some(&self.asker(None)?)).await?;
+        let reply = self.query_as_operator("licence", identifier).await?;
         let state = reply.licences.into_iter().next().ok_or(Reason::UnknownLicence)?;
         Ok((state, reply.changes))
     }
 
     /// A licence's status: asked openly, and if it is closed, as its issuing unit when a key of that
     /// unit is here.
-    pub async fn licence_status(&self, identifier: &str, asked: &StatusQuestion<'_>) -> Result<StatusAnswer, ClientError> {
-        let request = asked.request(identifier);
-        let mut reply = self.connection.licence_status(&request, None).await?;
+    pub async fn licence_status(&self, identifier: &str, question: &StatusQuestion<'_>) -> Result<StatusAnswer, ClientError> {
+        let request = question.request(identifier);
+        let (mut reply, asked) = (self.connection.licence_status(&request, None).await?, &request);
         if let Some(issuer) = self.issuer_if_closed(reply.code, identifier) {
-            reply = self.connection.licence_status(&request, Some(&issuer)).await?;
+            let ask = |asker: SigningKey| async move { self.connection.licence_status(asked, Some(&asker)).await };
+            reply = self.asking(Some(&issuer), ask).await?;
         }
-        asked.answered(reply)
+        question.answered(reply)
     }
 
     /// A licence's status at another moment, for the unit whose use of it is recorded and still served.
@@ -378,17 +380,18 @@ impl Client {
     /// A licence's status under a node's signature, for a QR code: asked in the same way.
     pub async fn signed_status(&self, identifier: &str, challenge: Option<(&str, &str)>) -> Result<SignedQr, ClientError> {
         let request = StatusQuestion { challenge, ..StatusQuestion::default() }.request(identifier);
-        let mut reply = self.connection.sign_status(&request, None).await?;
+        let (mut reply, asked) = (self.connection.sign_status(&request, None).await?, &request);
         if let Some(issuer) = self.issuer_if_closed(reply.code, identifier) {
-            reply = self.connection.sign_status(&request, Some(&issuer)).await?;
+            let ask = |asker: SigningKey| async move { self.connection.sign_status(asked, Some(&asker)).await };
+            reply = self.asking(Some(&issuer), ask).await?;
         }
         status_or_refusal(reply.code, reply.signed)
     }
 
-    /// Where a status is closed: a key of the licence's issuing unit, if one is here.
-    fn issuer_if_closed(&self, code: u32, identifier: &str) -> Option<SigningKey> {
-        let closed = code == Reason::StatusClosed.number();
-        closed.then(|| self.asker(Some(Identifier::parse(identifier).ok()?.authority())).ok()).flatten()
+    /// Where a status is closed: the licence's issuing unit, if a key of it is here.
+    fn issuer_if_closed(&self, code: u32, identifier: &str) -> Option<String> {
+        let unit = Identifier::parse(identifier).ok().filter(|_| code == Reason::StatusClosed.number())?.authority().to_owned();
+        self.has_key_of(&unit).then_some(unit)
     }
 
     /// How commands name a licence: by its identifier, or by the keyed tag of a personal one.

@@ -62,7 +62,11 @@ pub fn default_rule(kind: Kind) -> &'static str {
 /// Who signs a command of `unit` under a rule such as `maker+checker|approve+operate+verify`: the
 /// first alternative that the keys here can fill, each post by another key.
 pub fn signers(keyring: &Keyring, unit: &str, rule: &str) -> Result<Vec<Signatory>, ClientError> {
-    let missing = || ClientError::config("operators", format!("the keys of unit {unit} that are here cannot fill the posts {rule}"));
+    let missing = || {
+        let out = keyring.operators().iter().filter(|o| o.unit == unit && !o.is_in_force()).map(|o| o.file().display().to_string());
+        let out = out.reduce(|list, file| format!("{list}, {file}")).map(|files| format!("; not in force: {files}")).unwrap_or_default();
+        ClientError::config("operators", format!("the keys of unit {unit} that are here cannot fill the posts {rule}{out}"))
+    };
     let sign = |(post, operator): (&str, &OperatorKey)| {
         let second = if custody::is_admin(post) { keyring.open_second(operator)? } else { None };
         Ok(Signatory { second, ..Signatory::new(unit, post, keyring.open(operator)?) })
@@ -76,8 +80,15 @@ pub fn can_sign(keyring: &Keyring, unit: &str, rule: &str) -> bool {
     choose(keyring, unit, rule).is_some()
 }
 
+/// Whether a post of the rule has more than one key here.
+#[must_use]
+pub fn has_choice(keyring: &Keyring, unit: &str, rule: &str) -> bool {
+    let holders = |post: &str| keyring.operators().iter().filter(|o| o.unit == unit && o.posts.iter().any(|p| p == post)).count();
+    rule.split(['|', '+']).any(|post| holders(post) > 1)
+}
+
 fn choose<'a>(keyring: &'a Keyring, unit: &str, rule: &'a str) -> Option<Vec<(&'a str, &'a OperatorKey)>> {
-    let of_unit: Vec<&OperatorKey> = keyring.operators().iter().filter(|o| o.unit == unit).collect();
+    let of_unit: Vec<&OperatorKey> = keyring.operators().iter().filter(|o| o.unit == unit && o.is_in_force()).collect();
     rule.split('|').find_map(|alternative| {
         let posts: Vec<&str> = alternative.split('+').filter(|p| !p.is_empty()).collect();
         let mut chosen = Vec::with_capacity(posts.len());
@@ -119,6 +130,7 @@ mod tests {
                 name: String::new(),
                 posts: posts.iter().map(|p| (*p).into()).collect(),
                 key,
+                passphrase_file: None,
                 second_key: None,
                 certificate: None,
             }
@@ -148,6 +160,27 @@ mod tests {
         assert!(signers(&ring, "u", "maker+maker+maker").is_err());
         assert_eq!(signers(&ring, "v", "approve|checker").unwrap().len(), 1);
         assert!(signers(&ring, "w", "").is_err());
+    }
+
+    #[test]
+    fn a_key_that_is_not_in_force_leaves_its_post_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let ring = keyring(folder.path(), &[("u", &["maker"]), ("u", &["checker"]), ("u", &["maker"]), ("v", &["maker"])]);
+        assert!(has_choice(&ring, "u", "maker+checker") && has_choice(&ring, "u", "issuer|maker"));
+        assert!(!has_choice(&ring, "u", "checker") && !has_choice(&ring, "v", "maker+checker"));
+        let maker = || signers(&ring, "u", "maker+checker").unwrap()[0].key.public();
+        let first = maker();
+        // What asks nothing signs all the same.
+        ring.holder(&first).unwrap().pass_over();
+        assert_eq!(maker(), first);
+        ring.holder(&first).unwrap().put_out_of_force();
+        let second = maker();
+        assert_ne!(first, second);
+        // With none left it is said whose files they are.
+        ring.holder(&second).unwrap().put_out_of_force();
+        let why = signers(&ring, "u", "maker+checker").unwrap_err().to_string();
+        let names = |n: usize| why.contains(&folder.path().join(n.to_string()).display().to_string());
+        assert!(why.contains("not in force") && names(0) && names(2) && !names(1), "{why}");
     }
 
     #[test]

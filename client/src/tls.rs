@@ -62,6 +62,11 @@ fn tls_error(error: &impl std::fmt::Display) -> ClientError {
     ClientError::config("operators.certificate", error.to_string())
 }
 
+/// The first operator of a unit, or of all, whose certificate may be shown.
+fn shows<'a>(ring: &'a Keyring, unit: Option<&'a str>) -> Option<(&'a OperatorKey, &'a Path)> {
+    ring.certified(unit).find(|(operator, _)| operator.may_show())
+}
+
 impl Dialer {
     /// For the ledger of a genesis, with the certificates of a keyring; without one it shows none.
     pub fn new(genesis: &Genesis, keyring: Option<Arc<Keyring>>) -> Result<Self, ClientError> {
@@ -129,7 +134,7 @@ impl Dialer {
         }
         let managing = unit.is_none().then_some(self.managing_unit.as_str());
         let first = |ring: &'_ Arc<Keyring>| -> Result<Option<Shown>, ClientError> {
-            let found = ring.certified(unit.or(managing)).next().or_else(|| ring.certified(unit).next());
+            let found = shows(ring, unit.or(managing)).or_else(|| shows(ring, unit)).or_else(|| ring.certified(unit).next());
             found.map(|(operator, path)| Self::open(authority, ring.open(operator)?, path)).transpose()
         };
         let found = self.keyring.as_ref().map(first).transpose()?.flatten();
@@ -142,6 +147,20 @@ impl Dialer {
         let slot = found.as_ref().map(|shown| Arc::clone(&shown.slot));
         opened.insert(name, found);
         Ok(slot)
+    }
+
+    /// Shows another certificate in the place of the one that was shown for this unit and that nodes refuse, if there is one.
+    pub(crate) fn pass_over(&self, unit: Option<&str>) -> bool {
+        let (Some(authority), Some(ring)) = (&self.authority, &self.keyring) else { return false };
+        let mut opened = authority.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = unit.unwrap_or_default();
+        let Some(path) = opened.get(name).and_then(|shown| shown.as_ref().map(|shown| shown.path.clone())) else { return false };
+        ring.certified(None).filter(|(_, of)| *of == path).for_each(|(operator, _)| operator.certificate_is_refused());
+        let another = ring.certified(unit).any(|(operator, _)| operator.may_show());
+        if another {
+            opened.remove(name);
+        }
+        another
     }
 
     /// The credentials that were shown so far, with whose they are and where their certificates lie; of

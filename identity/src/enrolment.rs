@@ -54,9 +54,11 @@ impl EnrolmentToken {
         Zeroizing::new(format!("{PREFIX}{}", *Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&bytes))))
     }
 
-    /// Reads what [`EnrolmentToken::text`] wrote; white space around it is taken off.
+    /// Reads what [`EnrolmentToken::text`] wrote: the first line that is not empty, with the white space around it taken
+    /// off. What people keep beside a token stands below it.
     pub fn parse(text: &str) -> Result<Self, MalformedToken> {
-        let body = text.trim().strip_prefix(PREFIX).ok_or(MalformedToken)?;
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+        let body = line.strip_prefix(PREFIX).ok_or(MalformedToken)?;
         let bytes = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(body).map_err(|_| MalformedToken)?);
         let (said, sum) = bytes.split_at_checked(LENGTH - CHECKSUM).ok_or(MalformedToken)?;
         if sha256(said)[..CHECKSUM] != *sum {
@@ -123,6 +125,8 @@ mod tests {
     fn text_comes_back_and_is_not_shown() {
         let token = EnrolmentToken::new([7; 32], NOW + 1000).unwrap();
         assert_eq!(EnrolmentToken::parse(&format!(" {}\n", *token.text())), Ok(token.clone()));
+        assert_eq!(EnrolmentToken::parse(&format!("\r\n{}\r\n  for node/nanshan\n", *token.text())), Ok(token.clone()));
+        assert_eq!(EnrolmentToken::parse(&format!("for node/nanshan\n{}\n", *token.text())), Err(MalformedToken));
         assert_eq!(format!("{token:?}"), "EnrolmentToken(…)");
         assert_ne!(token.hash(), EnrolmentToken::new([7; 32], NOW).unwrap().hash());
     }

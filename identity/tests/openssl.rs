@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
 };
-use vermilion_crypto::SigningKey;
+use vermilion_crypto::{SigningKey, decode_secret, encode_secret};
 use vermilion_identity::{
     AuthorityCertificate, AuthorityName, Certificate, CertificateRequest, Kind, Serial, Subject, Validity, authority,
     ocsp::{self, AnswerTimes, CertificateStatus},
@@ -190,4 +190,14 @@ fn openssl_reads_our_requests() {
     let shown = bench.openssl("req -inform DER -in request.der -noout -verify -text");
     let shown = text(&shown);
     assert!(shown.contains("verify OK") && shown.contains("URI:spiffe://vermilion.example/node/4"), "{shown}");
+}
+
+#[test]
+fn a_key_file_that_openssl_put_under_another_passphrase_opens() {
+    let bench = Bench::new();
+    std::fs::write(bench.path("ours.pem"), &*encode_secret(&[7; 32], Some(b"first")).unwrap()).unwrap();
+    let made = bench.openssl("pkcs8 -topk8 -scrypt -in ours.pem -out theirs.pem -passin pass:first -passout pass:second");
+    assert!(made.status.success(), "{}", text(&made));
+    let theirs = std::fs::read_to_string(bench.path("theirs.pem")).unwrap();
+    assert_eq!(*decode_secret(&theirs, Some(b"second")).unwrap(), [7; 32]);
 }

@@ -37,14 +37,25 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// The same of a file that this key of the configuration names.
+    #[must_use]
+    pub fn of(self, key: &'static str) -> Self {
+        match self {
+            Self::Read { .. } | Self::Parse { .. } => Self::Value { key, why: self.to_string() },
+            Self::Value { .. } => self,
+        }
+    }
+}
+
 /// `vermiliond`'s configuration. Paths are relative to the file's own folder.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The node's name, as in the genesis, or as it was applied for.
     pub name: String,
-    /// Of a node that is not in the genesis: the Raft id under which it was applied for. Never that of a node whose disk
-    /// was lost.
+    /// Of a node that is not in the genesis, which cannot do without: the Raft id under which it was applied for (`admission
+    /// apply --id`). Never that of a node whose disk was lost.
     pub raft_id: Option<u64>,
     /// Where its data lies.
     pub data_dir: PathBuf,

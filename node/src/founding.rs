@@ -5,12 +5,16 @@
 use crate::config::{Config, ConfigError, Tls};
 use crate::enrolment::{applicant, handout};
 use crate::keys::{TlsKeys, own_or_new, read_own, write_whole};
+use crate::start;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use vermilion_crypto::{Digest, LookupKey, SigningKey, VaultSecretKey};
+use vermilion_crypto::{Digest, LookupKey, PublicKey, SigningKey, VaultSecretKey};
 use vermilion_identity::founding::{FOUNDING_VERSION, Founder};
 use vermilion_identity::sealed_key::{Addressee, ISSUING, LEDGER, LOOKUP, Secret, VAULT};
 use vermilion_identity::{Kind, Signer};
 use vermilion_proto::{FoundingNode, FoundingPackage, Genesis, GenesisNode, SealedKey, canonical};
+use vermilion_registry::address::is_host_port;
+use vermilion_registry::codes::division;
 use vermilion_registry::founding::Founding;
 use vermilion_registry::{ledger_id, pinned};
 
@@ -26,6 +30,23 @@ pub struct Addresses {
     pub rest: String,
     /// Its listener for applicants; empty of a node that issues no certificates.
     pub enrolment: String,
+}
+
+impl Addresses {
+    /// Each is one, at which others can reach the node.
+    fn check(&self) -> Result<(), ConfigError> {
+        let enrolment = Some(&self.enrolment).filter(|address| !address.is_empty());
+        let given = [("--address", Some(&self.peer)), ("--rest", Some(&self.rest)), ("--enrolment", enrolment)];
+        for (key, address) in given.into_iter().filter_map(|(key, address)| Some((key, address?))) {
+            if !is_host_port(address) {
+                return Err(value(key, format!("{address:?} is no address: write host:port")));
+            }
+            if address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified()) {
+                return Err(value(key, format!("at {address} this node listens, and nobody reaches it: say where it is reached")));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a node brought home.
@@ -59,6 +80,11 @@ pub fn request(config: &Config, district: &str, addresses: Addresses) -> Result<
     if tls.issuing_key.is_some() == addresses.enrolment.is_empty() {
         return Err(value("tls.issuing_key", "goes with tls.enrolment, the address at which this node issues certificates"));
     }
+    // The genesis keeps them for good.
+    if division::area(district).is_none() {
+        return Err(value("--district", format!("{district:?} is neither a division's code (GB/T 2260) nor a functional area's")));
+    }
+    addresses.check()?;
     std::fs::create_dir_all(received).map_err(|source| ConfigError::Read { path: received.into(), source })?;
     let new = |path: &Path| own_or_new(config, path).map(|seed| SigningKey::from_seed(&seed));
     let (node, cosigning) = (new(&config.keys.node)?, new(&config.keys.cosigning)?);
@@ -151,16 +177,14 @@ fn held(dir: &Path, tls: &Tls) -> Result<Vec<String>, ConfigError> {
     Ok(uses)
 }
 
+/// This node's entry in the genesis, whose keys must be its own. The others are not here yet.
 fn own_entry<'a>(config: &Config, genesis: &'a Genesis) -> Result<&'a GenesisNode, ConfigError> {
-    let node = genesis.nodes.iter().find(|node| node.name == config.name);
-    let node = node.ok_or_else(|| value("name", format!("the genesis knows no node {:?}", config.name)))?;
-    let is = |path: &Path, key: &[u8]| Ok::<_, ConfigError>(SigningKey::from_seed(&*read_own(config, path)?).public().0[..] == *key);
-    if !is(&config.keys.node, &node.node_key)? {
-        return Err(value("keys.node", "not the key that the genesis names for this node"));
-    }
-    if !is(&config.keys.cosigning, &node.cosigning_key)? {
-        return Err(value("keys.cosigning", "not the key that the genesis names for this node"));
-    }
+    let node = start::founder(config, genesis)?.ok_or_else(|| value("raft_id", "the genesis knows no node of this name under it"))?;
+    let public = |key: &'static str, path: &Path| -> Result<PublicKey, ConfigError> {
+        read_own(config, path).map(|seed| SigningKey::from_seed(&seed).public()).map_err(|e| e.of(key))
+    };
+    let (own, cosigning) = (public("keys.node", &config.keys.node)?, public("keys.cosigning", &config.keys.cosigning)?);
+    start::check_own(&own.0, &cosigning.0, node)?;
     Ok(node)
 }
 
@@ -224,6 +248,25 @@ fn remove(path: &PathBuf) -> Result<(), ConfigError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_nobody_is_reached_is_no_address() {
+        let told = |peer: &str, rest: &str, enrolment: &str| {
+            let addresses = Addresses { peer: peer.into(), rest: rest.into(), enrolment: enrolment.into() };
+            addresses.check().map_err(|e| e.to_string())
+        };
+        assert_eq!(told("node.example:7100", "10.1.0.2:7101", ""), Ok(()));
+        assert_eq!(told("[fe80::1]:7100", "node.example:7101", "node.example:7102"), Ok(()));
+        for (why, named) in [
+            (told("nonsense", "a:1", ""), "--address"),
+            (told("0.0.0.0:7100", "a:1", ""), "--address"),
+            (told("a:1", "foo bar", ""), "--rest"),
+            (told("a:1", "[::]:7101", ""), "--rest"),
+            (told("a:1", "a:2", "a:0"), "--enrolment"),
+        ] {
+            assert!(why.unwrap_err().starts_with(named));
+        }
+    }
 
     #[test]
     fn what_is_held_is_told_by_its_files() {

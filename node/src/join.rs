@@ -118,12 +118,12 @@ async fn receive(config: &Config, applicant: &Applicant) -> Option<String> {
     applicant.receive_keys(config, dir, config.raft_id.unwrap_or_default()).await.err()
 }
 
-/// Whether the entry that the ledger connected is the one that this node is configured as. The answer is another node's
+/// Whether the entry that the ledger approved or connected is the one that this node is configured as. The answer is another node's
 /// word; a later start compares with what this node's own state says.
 fn is_ours(config: &Config, keys: &NodeKeys, reply: &AdmissionReply) -> Result<(), String> {
     let node = reply.node.as_ref().ok_or("the answer names no node")?;
     if Some(node.raft_id) != config.raft_id {
-        return Err(format!("raft_id: the node was admitted under {}", node.raft_id));
+        return Err(format!("raft_id: the node was admitted under {0}: write raft_id = {0} into its configuration", node.raft_id));
     }
     if node.node_key != keys.node.public().0 {
         return Err("keys.node: not the key with which the node was applied for".into());
@@ -189,11 +189,14 @@ async fn certify(
     ask(&tls.certificate, applicant, &subject, token, key.as_ref(), tell).await
 }
 
+fn may_be_certified(reply: &AdmissionReply) -> bool {
+    State::from_name(&reply.state).is_some_and(State::may_be_certified)
+}
+
 /// The subject of the node's certificate, once its admission is approved: before that nobody may grant it one.
 fn approved(applicant: &Applicant, reply: &AdmissionReply, tell: &mut impl FnMut(Step)) -> Result<Option<Subject>, String> {
     let root = applicant.root().ok_or("the genesis names no authority")?;
-    let approved = State::from_name(&reply.state).is_some_and(State::may_be_certified);
-    let subject = subject(root, reply).filter(|_| approved);
+    let subject = subject(root, reply).filter(|_| may_be_certified(reply));
     if subject.is_none() {
         tell(Step::Waiting(reply.state.clone()));
     }
@@ -210,12 +213,11 @@ async fn ask(
     tell: &mut impl FnMut(Step),
 ) -> Result<bool, String> {
     let root = applicant.root().ok_or("the genesis names no authority")?;
-    match EnrolmentToken::parse(token) {
-        Err(error) => return Err(format!("--token-file: {error}")),
-        Ok(token) if token.authority != root.fingerprint => return Err("--token-file: the token is of another ledger's authority".into()),
-        Ok(_) => {}
+    let token = EnrolmentToken::parse(token).map_err(|error| format!("--token-file: {error}"))?;
+    if token.authority != root.fingerprint {
+        return Err("--token-file: the token is of another ledger's authority".into());
     }
-    match applicant.enrol(token, subject, key).await {
+    match applicant.enrol(&token.text(), subject, key).await {
         Ok(given) => {
             keep(certificate, &given.der, given.issuing.der()).map_err(|e| e.to_string())?;
             tell(Step::Certified);
@@ -292,11 +294,12 @@ pub async fn wait_until_admitted(
         match standing(applicant, &config.name).await {
             None => tell_once(Step::NobodyAnswers),
             Some(reply) => {
+                // Before the token is spent.
+                if !began && may_be_certified(&reply) {
+                    is_ours(config, keys, &reply)?;
+                }
                 let certified = certify(config, applicant, &reply, token, &mut tell_once).await?;
                 if reply.admitted && certified {
-                    if !began {
-                        is_ours(config, keys, &reply)?;
-                    }
                     if let Some(why) = receive(config, applicant).await {
                         tell_once(Step::NoKeys(why));
                         tokio::time::sleep(LOOK).await;
@@ -335,5 +338,38 @@ pub async fn watch(node: Arc<Node>, mut tell: impl FnMut(Step)) {
             told = step;
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use vermilion_crypto::SigningKey;
+    use vermilion_proto::GenesisNode;
+
+    #[test]
+    fn what_was_applied_for_is_held_against_the_configuration() {
+        let key = |n: u8| SigningKey::from_seed(&[n; 32]);
+        let (node, cosigning) = (key(1), key(2));
+        let entry = GenesisNode {
+            raft_id: 4,
+            node_key: node.public().0.to_vec(),
+            cosigning_key: cosigning.public().0.to_vec(),
+            ..GenesisNode::default()
+        };
+        let mut keys = NodeKeys { node, cosigning, ledger: Vec::new(), lookup: None, vault: Vec::new(), tls: None, issuing: None };
+        let config = |id: u64| -> Config {
+            let rest = "data_dir = 'd'\ngenesis = 'g'\ngrpc = 'a'\nhttp = 'b'\n[keys]\nnode = 'n'\ncosigning = 'c'\n";
+            toml::from_str(&format!("name = 'nanshan'\nraft_id = {id}\n{rest}")).unwrap()
+        };
+        let reply = |voter| AdmissionReply { state: "approved".into(), node: Some(entry.clone()), voter, ..AdmissionReply::default() };
+        assert_eq!(is_ours(&config(4), &keys, &reply(false)), Ok(()));
+        assert!(is_ours(&config(5), &keys, &reply(false)).unwrap_err().contains("write raft_id = 4"));
+        // An empty directory for an id that may have voted.
+        assert!(is_ours(&config(4), &keys, &reply(true)).unwrap_err().contains("new id"));
+        keys.cosigning = key(3);
+        assert!(is_ours(&config(4), &keys, &reply(false)).unwrap_err().starts_with("keys.cosigning"));
+        assert!(may_be_certified(&reply(false)) && !may_be_certified(&AdmissionReply::default()));
     }
 }

@@ -48,17 +48,17 @@ impl NodeKeys {
     /// Reads every key that the configuration names, but those of TLS: a node that joins has none yet.
     pub fn load(config: &Config) -> Result<Self, ConfigError> {
         let passphrase = passphrase(config)?;
-        let secret = |path: &Path| secret(path, passphrase.as_ref());
-        let Files { lookup, ledger, vault } = Files::of(&config.keys)?;
+        let secret = |key: &'static str, path: &Path| secret(path, passphrase.as_ref()).map_err(|e| e.of(key));
+        let Files { lookup, ledger, vault } = Files::of(&config.keys).map_err(|e| e.of("keys.received"))?;
         Ok(Self {
-            node: SigningKey::from_seed(&*secret(&config.keys.node)?),
-            cosigning: SigningKey::from_seed(&*secret(&config.keys.cosigning)?),
-            ledger: ledger.iter().map(|p| Ok(SigningKey::from_seed(&*secret(p)?))).collect::<Result<_, ConfigError>>()?,
-            lookup: lookup.map(|path| secret(&path)).transpose()?.map(|s| LookupKey::from_bytes(*s)),
-            vault: vault.iter().map(|p| Ok(VaultSecretKey::from_bytes(*secret(p)?))).collect::<Result<_, ConfigError>>()?,
+            node: SigningKey::from_seed(&*secret("keys.node", &config.keys.node)?),
+            cosigning: SigningKey::from_seed(&*secret("keys.cosigning", &config.keys.cosigning)?),
+            ledger: ledger.iter().map(|p| Ok(SigningKey::from_seed(&*secret("keys.ledger", p)?))).collect::<Result<_, ConfigError>>()?,
+            lookup: lookup.map(|path| secret("keys.lookup", &path)).transpose()?.map(|s| LookupKey::from_bytes(*s)),
+            vault: vault.iter().map(|p| Ok(VaultSecretKey::from_bytes(*secret("keys.vault", p)?))).collect::<Result<_, ConfigError>>()?,
             issuing: match config.tls.as_ref().and_then(|tls| tls.issuing_key.as_deref()) {
                 None => None,
-                Some(path) => Some(SigningKey::from_seed(&*secret(path)?)),
+                Some(path) => Some(SigningKey::from_seed(&*secret("tls.issuing_key", path).map_err(|e| taken_home(path, e))?)),
             },
             tls: None,
         })
@@ -70,15 +70,16 @@ impl TlsKeys {
     pub fn load(config: &Config) -> Result<Option<Self>, ConfigError> {
         let Some(tls) = &config.tls else { return Ok(None) };
         let key = Self::open(config, &tls.key)?;
-        let unreadable = |why: String| ConfigError::Parse { path: tls.certificate.clone(), why };
-        let mut chain = x509::chain_from_pem(&read(&tls.certificate)?).map_err(|e| unreadable(e.to_string()))?.into_iter();
+        let unreadable = |why: String| ConfigError::Parse { path: tls.certificate.clone(), why }.of("tls.certificate");
+        let text = read(&tls.certificate).map_err(|e| taken_home(&tls.certificate, e.of("tls.certificate")))?;
+        let mut chain = x509::chain_from_pem(&text).map_err(|e| unreadable(e.to_string()))?.into_iter();
         let leaf = chain.next().ok_or_else(|| unreadable("it is empty".into()))?;
         Ok(Some(Self { key, leaf, above: chain.next() }))
     }
 
     fn open(config: &Config, source: &KeySource) -> Result<Arc<dyn Signer>, ConfigError> {
         match source {
-            KeySource::File(path) => Ok(Arc::new(SigningKey::from_seed(&*read_own(config, path)?))),
+            KeySource::File(path) => Ok(Arc::new(SigningKey::from_seed(&*read_own(config, path).map_err(|e| e.of("tls.key"))?))),
             KeySource::Token(uri) => match Pkcs11Signer::open(uri) {
                 Ok(signer) => Ok(Arc::new(signer)),
                 Err(error) => Err(ConfigError::Value { key: "tls.key", why: error.to_string() }),
@@ -185,7 +186,7 @@ fn passphrase(config: &Config) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError
     let file = config.keys.passphrase_file.clone().or(credential.filter(|path| path.exists()));
     Ok(match file {
         Some(path) => {
-            let text = Zeroizing::new(read(&path)?);
+            let text = Zeroizing::new(read(&path).map_err(|e| e.of("keys.passphrase_file"))?);
             Some(Zeroizing::new(text.lines().next().unwrap_or_default().as_bytes().to_vec()))
         }
         None => std::env::var(PASSPHRASE_VARIABLE).ok().map(|text| Zeroizing::new(text.into_bytes())),
@@ -211,6 +212,17 @@ fn asked(prompt: &str, new: bool) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
         return Err(wrong("the passphrase is empty, or the two differ".into()));
     }
     Ok(KNOWN.get_or_init(|| Zeroizing::new(first.as_bytes().to_vec())).clone())
+}
+
+/// What is amiss with a file that a founder does not make and a node that joins does not have yet.
+fn taken_home(path: &Path, error: ConfigError) -> ConfigError {
+    match error {
+        ConfigError::Value { key, why } if !path.exists() => {
+            let how = "a founder takes it home with `vermiliond receive`, a node that joins later gets it by `vermiliond join`";
+            ConfigError::Value { key, why: format!("{why}; {how}") }
+        }
+        other => other,
+    }
 }
 
 fn secret(path: &Path, passphrase: Option<&Zeroizing<Vec<u8>>>) -> Result<Zeroizing<[u8; 32]>, ConfigError> {

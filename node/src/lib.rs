@@ -46,6 +46,7 @@ pub mod rights;
 pub mod rotation;
 pub mod runtime;
 pub mod snapshot;
+pub mod start;
 pub mod tiles;
 pub mod tls;
 pub mod trail;

@@ -14,10 +14,11 @@ use vermilion_node::founding::{self, Addresses};
 use vermilion_node::grpc::LedgerService;
 use vermilion_node::join::{self, Step};
 use vermilion_node::keys::{NodeKeys, TlsKeys};
-use vermilion_node::node::{Node, Start, Started, read_genesis};
+use vermilion_node::node::{Node, Start, Started};
 use vermilion_node::peer_service::PeerService;
 use vermilion_node::peers::MAX_PEER_MESSAGE;
 use vermilion_node::rate::RateLimit;
+use vermilion_node::start::{self, read_genesis};
 use vermilion_node::tls::{Caller, TlsListener};
 use vermilion_proto::enrolment_server::EnrolmentServer;
 use vermilion_proto::ledger_server::LedgerServer;
@@ -137,7 +138,7 @@ enum Command {
         #[arg(long, value_name = "HEX")]
         ledger: String,
     },
-    /// Check a configuration and its key files, and say what is wrong.
+    /// Check a configuration and its key files against the genesis, and say what is wrong.
     #[command(after_help = "Example:\n  vermiliond check --config /etc/vermilion/node.toml")]
     Check {
         /// The node's configuration.
@@ -185,6 +186,11 @@ fn main() -> ExitCode {
         eprintln!("vermiliond: {why}");
         return ExitCode::from(BAD_CONFIG);
     }
+    // Before anything is asked, made or opened.
+    if let Err(why) = start::check(&config, &keys) {
+        eprintln!("vermiliond: {why}");
+        return ExitCode::from(BAD_CONFIG);
+    }
     if how == How::Check {
         println!("{} is a usable configuration of node {}", path.display(), config.name);
         return ExitCode::SUCCESS;
@@ -207,8 +213,8 @@ fn main() -> ExitCode {
     }
     let started = {
         let _inside = runtime.enter();
-        let start = if how == How::Run { Start::Run } else { Start::Join };
-        Node::start(&config, keys, runtime.handle(), start)
+        let begins = if how == How::Run { Start::Run } else { Start::Join };
+        Node::start(&config, keys, runtime.handle(), begins)
     };
     let started = match started {
         Ok(started) => started,
@@ -299,7 +305,7 @@ fn load_again(config: &Config, keys: &mut NodeKeys) -> Result<(), String> {
 
 fn enrol(path: &Path, token_file: &Path, new_key: bool, json: bool) -> Result<String, String> {
     let config = Config::load(path).map_err(|e| e.to_string())?;
-    let (payload, genesis) = read_genesis(&config)?;
+    let (payload, genesis) = read_genesis(&config).map_err(|e| e.to_string())?;
     let applicant = Applicant::new(&config, &genesis, vermilion_registry::ledger_id(&payload))?;
     let token = read_token(token_file)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
@@ -314,7 +320,7 @@ fn read_token(path: &Path) -> Result<Zeroizing<String>, String> {
 
 /// Waits until the ledger has connected this node, or SIGTERM or SIGINT ends the process.
 async fn wait_to_join(config: &Config, keys: &NodeKeys, token_file: Option<&Path>, json: bool) -> Result<(), String> {
-    let (payload, genesis) = read_genesis(config)?;
+    let (payload, genesis) = read_genesis(config).map_err(|e| e.to_string())?;
     let applicant = Applicant::new(config, &genesis, vermilion_registry::ledger_id(&payload))?;
     let token = token_file.map(read_token).transpose()?;
     let tell = |step| tell(&config.name, json, &step);

@@ -23,6 +23,7 @@ use crate::rights::Rights;
 use crate::rotation::Rotated;
 use crate::runtime::{Event, FatalStop, Parts, Runtime, now_ms, spawn, watch_over};
 use crate::snapshot::Backfill;
+use crate::start::{check_keys, initialise, own_entry, read_genesis};
 use crate::tls::{NodeTls, StateStanding};
 use crate::trail::Trail;
 use crate::verify::Verifier;
@@ -34,10 +35,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use vermilion_consensus::{Role, Status};
 use vermilion_crypto::Digest;
-use vermilion_proto::{Body, Command, Commitment, Genesis, GenesisNode, Head, LedgerHead, Message as _, Signer, SignerKind, body::Of};
+use vermilion_proto::{Body, Command, Commitment, Genesis, GenesisNode, Head, LedgerHead, Signer, SignerKind, body::Of};
 use vermilion_registry::submission::{Sealed, encode_submission};
-use vermilion_registry::{Registry, founding::Founding, pinned, query};
-use vermilion_storage::{Commit, Mode, Store, Truncation};
+use vermilion_registry::{founding::Founding, query};
+use vermilion_storage::{Mode, Store, Truncation};
 
 /// How often the node looks whether records have changed who may stay connected.
 const JUDGE: Duration = Duration::from_millis(200);
@@ -146,14 +147,14 @@ pub struct Started {
 impl Node {
     /// Opens the directory, checks it, and starts the threads.
     pub fn start(config: &Config, keys: NodeKeys, handle: &tokio::runtime::Handle, how: Start) -> Result<Started, String> {
-        let (payload, genesis) = read_genesis(config)?;
+        let (payload, genesis) = read_genesis(config).map_err(|e| e.to_string())?;
         let ledger_id = vermilion_registry::ledger_id(&payload);
         if let Some(evidence) = conflict_in(&config.data_dir) {
             return Err(format!("{evidence} shows two histories of one ledger: find out which nodes lied, then move the file away"));
         }
         let store = Store::open(&config.data_dir, Mode::Node).map_err(|e| e.to_string())?;
         let me = own_entry(config, &keys, &genesis, &store)?;
-        check_keys(&keys, &me, &genesis)?;
+        check_keys(&keys, &me, &genesis).map_err(|e| e.to_string())?;
         initialise(&store, &payload, &genesis, &me, how)?;
         let records = query::head(&store.state()).map_err(|e| e.to_string())?.map_or(0, |head| head.size);
         store.settle_adoption(records).map_err(|e| e.to_string())?;
@@ -400,14 +401,6 @@ impl Node {
     }
 }
 
-/// The genesis that the configuration names: the exact bytes, and what they say.
-pub fn read_genesis(config: &Config) -> Result<(Vec<u8>, Genesis), String> {
-    let path = &config.genesis;
-    let payload = std::fs::read(path).map_err(|e| format!("cannot read the genesis {}: {e}", path.display()))?;
-    let genesis = pinned::read_genesis(&payload).ok_or_else(|| format!("{} is no genesis", path.display()))?;
-    Ok((payload, genesis))
-}
-
 /// TLS with the certificate that the configuration names, under the authority of the genesis.
 fn start_tls(
     keys: &NodeKeys,
@@ -434,80 +427,4 @@ fn start_tls(
 fn conflict_in(dir: &std::path::Path) -> Option<String> {
     let names = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
     names.into_iter().find(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("conflict-"))).map(|p| p.display().to_string())
-}
-
-fn check_keys(keys: &NodeKeys, me: &GenesisNode, genesis: &Genesis) -> Result<(), String> {
-    if keys.node.public().0[..] != me.node_key {
-        return Err("keys.node: not the key that the genesis names for this node".into());
-    }
-    if keys.cosigning.public().0[..] != me.cosigning_key {
-        return Err("keys.cosigning: not the key that the genesis names for this node".into());
-    }
-    if keys.lookup.as_ref().is_some_and(|key| key.commitment()[..] != genesis.lookup_key_digest) {
-        return Err("keys.lookup: not the key that the genesis commits to".into());
-    }
-    // Which of them serves, records say: a key may be here before the one that endorses it.
-    if !keys.ledger.is_empty() && !me.city {
-        return Err("keys.ledger: the ledger key belongs on the city's nodes alone".into());
-    }
-    Ok(())
-}
-
-/// What is known of this node: by the genesis, by the state, or, while it joins, by its own configuration.
-fn own_entry(config: &Config, keys: &NodeKeys, genesis: &Genesis, store: &Store) -> Result<GenesisNode, String> {
-    let founder = |n: &&GenesisNode| n.name == config.name && config.raft_id.is_none_or(|id| id == n.raft_id);
-    if let Some(node) = genesis.nodes.iter().find(founder) {
-        return Ok(node.clone());
-    }
-    let id = config
-        .raft_id
-        .ok_or_else(|| format!("name: the genesis knows no node {:?}; one that was admitted later says its raft_id", config.name))?;
-    let known = query::nodes(&store.state()).map_err(|e| e.to_string())?.into_iter().find(|n| n.raft_id == id);
-    match known {
-        Some(node) if node.name == config.name => Ok(node),
-        Some(node) => Err(format!("raft_id: {id} is node {}, not {}", node.name, config.name)),
-        None => Ok(GenesisNode {
-            raft_id: id,
-            name: config.name.clone(),
-            node_key: keys.node.public().0.to_vec(),
-            cosigning_key: keys.cosigning.public().0.to_vec(),
-            peer_address: config.grpc.clone(),
-            city: !keys.ledger.is_empty(),
-            ..Default::default()
-        }),
-    }
-}
-
-/// Writes the genesis record into a new directory.
-fn initialise(store: &Store, payload: &[u8], genesis: &Genesis, me: &GenesisNode, how: Start) -> Result<(), String> {
-    match store.node().map_err(|e| e.to_string())? {
-        Some(id) if id == me.raft_id => return Ok(()),
-        Some(id) => return Err(format!("the directory belongs to node {id}, not to {} ({})", me.raft_id, me.name)),
-        None => {}
-    }
-    let founder = genesis.nodes.iter().any(|n| n.raft_id == me.raft_id);
-    if founder == (how == Start::Join) {
-        return Err(match how {
-            Start::Join => format!("{} is a founder and joins nothing: a founder whose disk was lost comes back under a new id", me.name),
-            Start::Run => format!("the directory is empty, and {} is not in the genesis: it begins with `vermiliond join`", me.name),
-        });
-    }
-    // The group as of the first entry of the log, which a node that joins is no part of.
-    let voters: Vec<u64> = genesis.nodes.iter().map(|n| n.raft_id).collect();
-    // A start that was cut off after the genesis was written and before the node was named.
-    if query::head(&store.state()).map_err(|e| e.to_string())?.is_some() {
-        return store.init(me.raft_id, &voters, &Commit::default()).map_err(|e| e.to_string());
-    }
-    let effects = Registry::genesis(payload, &store.state()).map_err(|e| e.to_string())?;
-    let mut commit = Commit { state: effects.writes, applied: Some((0, 0)), manifest: effects.head.encode_to_vec(), ..Default::default() };
-    for record in effects.records {
-        let stored = vermilion_proto::StoredRecord {
-            format_version: 1,
-            record: record.bytes.into(),
-            items: Vec::new(),
-            chain: record.chain.to_vec(),
-        };
-        commit.records.push((record.seq, stored.encode_to_vec()));
-    }
-    store.init(me.raft_id, &voters, &commit).map_err(|e| e.to_string())
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use vermilion_identity::tls::Standing as _;
 use vermilion_identity::{Certificate, RequestToken};
 use vermilion_proto::{CertificateState, OperatorState};
-use vermilion_registry::authorisation::{About, Action, Credential, Question, Reach, may, reach};
+use vermilion_registry::authorisation::{About, Action, Credential, KEY_NOT_IN_FORCE, KEY_NOT_REGISTERED, Question, Reach, may, reach};
 use vermilion_registry::certificates::Standing as Recorded;
 use vermilion_registry::policy::Policy;
 use vermilion_registry::reason::{Reason, Refusal};
@@ -199,11 +199,11 @@ impl Node {
             let token = RequestToken::check(token, &self.ledger_id, what, now).map_err(|e| refused(&e.to_string()))?;
             let mut who = Credential::of_key(&directory, &token.key.id(), now);
             self.narrow(&mut who, &token.key.id(), now).map_err(|e| internal(&e))?;
-            let state = directory.operator(&token.key.id()).cloned().ok_or_else(|| refused("the key is not registered"))?;
+            let state = directory.operator(&token.key.id()).cloned().ok_or_else(|| refused(KEY_NOT_REGISTERED))?;
             let own_key = state.operator.as_ref().is_some_and(|o| o.public_key == token.key.0);
             if who.refused.is_some() || who.unit_suspended || !own_key {
-                self.trail.note(now, What::Denied, &Whom::key(&token.key.id()), &format!("{what}: the key is not in force"));
-                return Err(refused("the key is not in force"));
+                self.trail.note(now, What::Denied, &Whom::key(&token.key.id()), &format!("{what}: {KEY_NOT_IN_FORCE}"));
+                return Err(refused(KEY_NOT_IN_FORCE));
             }
             return Ok(Asker { directory, who, operator: Some(state), whom: Some(Whom::key(&token.key.id())) });
         }

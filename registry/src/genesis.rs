@@ -4,6 +4,7 @@
 //!
 //! The payload is a canonical `Command` whose head carries format version and suite alone.
 
+use crate::address::is_host_port;
 use crate::authority::{MANAGING_CITY, has_role};
 use crate::certificates;
 use crate::codes::{dates, division};
@@ -81,6 +82,10 @@ fn check_keys(genesis: &Genesis) -> Result<(), Refusal> {
         }
         if division::area(&node.district).is_none() {
             return Err(Refusal::new(Reason::Area, format!("district of node {}", node.raft_id)));
+        }
+        // None is an address that every configuration says for itself ([peers]).
+        if !node.peer_address.is_empty() && !is_host_port(&node.peer_address) {
+            return Err(ill_formed(&format!("peer_address of node {}", node.raft_id)));
         }
     }
     if !genesis.nodes.iter().any(|n| n.city) {

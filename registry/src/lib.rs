@@ -17,6 +17,7 @@
 //! successors and mergers of units, archive copies. Objections, deadlines in working days, rate
 //! limits and the two consents to publication (002-5) have no command yet.
 
+pub mod address;
 pub mod admission;
 pub mod authorisation;
 pub mod authority;

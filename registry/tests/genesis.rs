@@ -38,6 +38,8 @@ fn a_good_one_begins_a_ledger() {
     assert_eq!(query::operators(&world.kv).unwrap().len(), 3);
     let posts = query::policy_at(&world.kv, "posts.issue", START).unwrap().unwrap();
     assert_eq!((posts.value.as_str(), posts.citation.is_empty()), ("maker+checker", false));
+    // Where its nodes are reached it need not say; what it says is an address.
+    begin(|g| g.nodes[1].peer_address = "[fe80::1]:7100".into()).unwrap();
 }
 
 #[test]
@@ -64,6 +66,8 @@ fn refused_ones() {
         ("bad-key", |g| g.nodes[1].cosigning_key = g.nodes[1].node_key.clone()),
         ("bad-key", |g| g.ledger_key = vec![1; 32]),
         ("area", |g| g.nodes[1].district = "000000".into()),
+        ("field-form", |g| g.nodes[1].peer_address = "nonsense".into()),
+        ("field-form", |g| g.nodes[1].peer_address = "node.example:0".into()),
         ("bad-key", |g| g.vault_keys.clear()),
         ("bad-key", |g| g.vault_keys.push(VaultKey { suite: 1, ..Default::default() })),
         ("field-form", |g| g.managing_unit = None),

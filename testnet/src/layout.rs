@@ -408,7 +408,7 @@ fn make(staging: &Staging, up: &Up, ports: &[u16], units: &[SampleUnit]) -> Resu
     for unit in units {
         let secret = format!("keys/{}-secret.pem", unit.uscc);
         write_secret(&dir.join(&secret), &random().map_err(crypto)?, None)?;
-        config.units.push(UnitEntry { uscc: unit.uscc.clone(), secret: secret.into() });
+        config.units.push(UnitEntry { uscc: unit.uscc.clone(), secret: secret.into(), passphrase_file: None });
         for post in posts_of(unit, city_unit) {
             let key = SigningKey::generate().map_err(crypto)?;
             let file = key_file(unit, post);
@@ -430,6 +430,7 @@ fn make(staging: &Staging, up: &Up, ports: &[u16], units: &[SampleUnit]) -> Resu
                 name: String::new(),
                 posts: vec![post.into()],
                 key: file.into(),
+                passphrase_file: None,
                 certificate,
             });
             if is_founder(unit, city_unit, post) {

@@ -26,6 +26,10 @@ const ANSWER: Duration = Duration::from_secs(20);
 /// The largest answer, in bytes: a bundle of 256 leaves has 38 KiB, a note with signatures less.
 const MAX_ANSWER: usize = 256 << 10;
 
+/// What the HTTP client says of an answer that begins otherwise: TLS ends what is no handshake with an alert.
+const NO_HTTP: &str = "invalid HTTP version";
+const TRY_TLS: &str = "the listener may speak TLS, try https://";
+
 /// Under whose certificates a place is believed.
 #[derive(Clone, Debug)]
 pub struct Believed {
@@ -111,8 +115,10 @@ impl Web {
     }
 
     async fn ask(&self, request: Request<Full<Bytes>>) -> Result<(u16, Vec<u8>), String> {
+        let plain = request.uri().scheme_str() == Some("http");
+        let failed = |why: String| if plain && why.contains(NO_HTTP) { format!("{why}: {TRY_TLS}") } else { why };
         let asked = async {
-            let (head, body) = self.http.request(request).await.map_err(|e| told(&e))?.into_parts();
+            let (head, body) = self.http.request(request).await.map_err(|e| failed(told(&e)))?.into_parts();
             let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| e.to_string())?;
             Ok((head.status.as_u16(), body.to_bytes().to_vec()))
         };
@@ -258,6 +264,9 @@ mod tests {
         assert_eq!(asked(nodes_under(&root)).await.unwrap().unwrap(), b"hi");
         assert!(asked(nodes_under(&other)).await.is_err());
         assert!(Web::new(&base).is_err_and(|why| why.contains("--ca")));
+        // In the clear nobody is understood there, and what to do is said.
+        let why = Web::new(&base.replace("https", "http")).unwrap().get("checkpoint").await.unwrap_err();
+        assert!(why.contains(TRY_TLS), "{why}");
     }
 
     #[test]

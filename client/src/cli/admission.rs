@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use vermilion_crypto::sha256;
 use vermilion_proto::{AdmissionState, ApplyAdmission, GenesisNode, TestReport};
+use vermilion_registry::address::is_host_port;
 use vermilion_registry::admission::{GRADES, State};
 use vermilion_registry::codes::dates;
 use vermilion_registry::reason::Reason;
@@ -191,6 +192,10 @@ impl Node {
             ..GenesisNode::default()
         };
         node.peer_address = self.address.unwrap_or_default();
+        // Refused by the ledger it would stand in a record.
+        if !is_host_port(&node.peer_address) {
+            return Err(ClientError::Usage(format!("--address: {:?} is no address: write host:port", node.peer_address)));
+        }
         Ok(Some(node))
     }
 }

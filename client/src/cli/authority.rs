@@ -70,7 +70,7 @@ impl Made {
     /// Writes the new key, encrypted.
     fn keep(&self, file: &str, key: &SigningKey, passphrase: &Passphrase) -> Result<(), ClientError> {
         std::fs::create_dir_all(&self.out).map_err(|e| ClientError::file(&self.out, e))?;
-        write_secret(&self.out.join(file), &key.seed(), Some(passphrase.get_new("--passphrase-file")?))
+        write_secret(&self.out.join(file), &key.seed(), Some(passphrase.get_new("--passphrase-file")?.as_slice()))
     }
 }
 

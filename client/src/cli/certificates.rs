@@ -157,9 +157,9 @@ pub async fn run_enrolment(context: &Context, verb: EnrolmentVerb) -> Result<Exi
     let (token, recorded) = client.grant_enrolment(by.as_deref(), applicant, until_ms).await?;
     let text = token.text();
     let answer = json!({ "token": *text, "for": name, "until": show_ms(until_ms), "record": recorded_json(&recorded) });
-    context.out.answer(&answer, || {
-        format!("{}\n  申请人 for    {name}\n  有效期至 until {}\n  记录 record   {}", *text, show_ms(until_ms), recorded.seq)
-    });
+    // The token alone, as it goes into a file.
+    context.out.answer(&answer, || text.to_string());
+    context.out.note(&format!("申请人 for {name}, 有效期至 until {}, 记录 record {}", show_ms(until_ms), recorded.seq));
     Ok(Exit::Yes)
 }
 

@@ -57,6 +57,9 @@ pub struct EnrolArgs {
     /// The key's file
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// A file whose first line is the key's passphrase; the configuration's passphrase_file if not given
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
     /// The certificate's file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -66,9 +69,9 @@ pub async fn run(context: &Context, args: EnrolArgs) -> Result<Exit, ClientError
     let client = context.client()?;
     let text = std::fs::read_to_string(&args.token_file).map_err(|e| ClientError::file(&args.token_file, e))?;
     let token = EnrolmentToken::parse(&text).map_err(|e| ClientError::Usage(e.to_string()))?;
-    let passphrase = Passphrase::new(client.config().passphrase_file.clone());
+    let passphrase = Passphrase::new(args.passphrase_file.or_else(|| client.config().passphrase_file.clone()));
     if !args.key.exists() && matches!(args.of, Of::UnitSystem) {
-        write_secret(&args.key, &SigningKey::generate()?.seed(), Some(passphrase.get_new("passphrase_file")?))?;
+        write_secret(&args.key, &SigningKey::generate()?.seed(), Some(passphrase.get_new("--passphrase-file")?.as_slice()))?;
     }
     let key = SigningKey::from_seed(&*read_secret(&args.key, &passphrase)?);
     let kind = match args.of {

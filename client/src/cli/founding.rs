@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use vermilion_crypto::SigningKey;
 use vermilion_identity::founding::Founder;
 use vermilion_proto::FoundingOperator;
+use vermilion_registry::codes::uscc;
+use vermilion_registry::policy;
+use vermilion_registry::posts::is_post_name;
 
 #[derive(Subcommand, Debug)]
 pub enum FoundingVerb {
@@ -78,11 +81,12 @@ pub enum FoundingVerb {
 pub fn run(context: &Context, verb: FoundingVerb) -> Result<Exit, ClientError> {
     match verb {
         FoundingVerb::Operator { unit, posts, key, passphrase_file, out } => {
+            check(context, &unit, &posts)?;
             let passphrase = Passphrase::new(passphrase_file);
             if let KeySource::File(path) = &key
                 && !path.exists()
             {
-                write_secret(path, &SigningKey::generate()?.seed(), Some(passphrase.get_new("--passphrase-file")?))?;
+                write_secret(path, &SigningKey::generate()?.seed(), Some(passphrase.get_new("--passphrase-file")?.as_slice()))?;
             }
             let key = HeldKey::open(&key, &passphrase)?;
             let request = FoundingOperator { unit, posts, ..FoundingOperator::default() };
@@ -97,6 +101,22 @@ pub fn run(context: &Context, verb: FoundingVerb) -> Result<Exit, ClientError> {
     }
 }
 
+/// What the table would refuse, before a key is made. Posts that the plan's policy defines are known there alone.
+fn check(context: &Context, unit: &str, posts: &[String]) -> Result<(), ClientError> {
+    if !uscc::is_valid(unit) {
+        return Err(ClientError::Usage(format!("--unit: {unit} is no USCC (GB 32100): its form or its check character is wrong")));
+    }
+    if let Some(post) = posts.iter().find(|post| !is_post_name(post)) {
+        return Err(ClientError::Usage(format!("--posts: {post:?} is no post's name: lower-case letters, digits and hyphens")));
+    }
+    let defined =
+        policy::defaults(true).into_iter().find(|entry| entry.key == "posts.defined").map(|entry| entry.value).unwrap_or_default();
+    if let Some(post) = posts.iter().find(|post| !defined.split(' ').any(|known| known == post.as_str())) {
+        context.out.note(&format!("{post} is no post unless the plan's policy posts.defined names it; there are: {defined}"));
+    }
+    Ok(())
+}
+
 fn show(context: &Context, files: &[PathBuf]) -> Result<Exit, ClientError> {
     let mut values = Vec::new();
     let mut rows = Vec::new();
@@ -105,7 +125,11 @@ fn show(context: &Context, files: &[PathBuf]) -> Result<Exit, ClientError> {
         let founder = Founder::read(&bytes).map_err(|e| ClientError::config(file.display().to_string(), e.to_string()))?;
         let (file, fingerprint) = (file.display().to_string(), founder.fingerprint());
         let (kind, who, what) = match founder {
-            Founder::Node(node) => ("节点 node", format!("{} {}", node.name, node.district), node.peer_address),
+            Founder::Node(node) => {
+                let addresses: Vec<String> =
+                    [node.peer_address, node.rest_address, node.enrolment_address].into_iter().filter(|a| !a.is_empty()).collect();
+                ("节点 node", format!("{} {}", node.name, node.district), addresses.join(" "))
+            }
             Founder::Operator(operator) => ("操作人员 operator", operator.unit, operator.posts.join(",")),
         };
         values.push(json!({ "file": file, "of": kind.rsplit(' ').next(), "who": who, "what": what, "fingerprint": fingerprint }));

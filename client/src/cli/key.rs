@@ -37,8 +37,9 @@ pub enum KeyVerb {
         vermilion key make ledger --out ledger-2.pem\n  \
         vermilion key make vault --out vault-2.pem\n\n\
         The file is encrypted under a passphrase: from VERMILION_PASSPHRASE, a file, or\n\
-        a prompt. Put it beside the old one on every node that is to hold it, name both\n\
-        in node.toml, start the node again, and only then endorse the key.")]
+        a prompt. Put it, under the node's own, on every node that is to hold it, name\n\
+        it in node.toml, beside the old one unless that lies in keys.received, start\n\
+        the node again, and only then endorse the key.")]
     Make {
         /// What the key is for
         #[arg(value_enum, value_name = "USE")]

@@ -89,7 +89,7 @@ impl NewKeyFile {
     pub fn write(self, context: &Context, of: Option<&str>, secret: &[u8; 32], (id, public): (&[u8], &[u8])) -> Result<Exit, ClientError> {
         let passphrase = Passphrase::new(self.passphrase_file);
         let phrase = if self.plain { None } else { Some(passphrase.get_new("--passphrase-file")?) };
-        write_secret(&self.out, secret, phrase)?;
+        write_secret(&self.out, secret, phrase.as_ref().map(|p| p.as_slice()))?;
         let (file, id, public) = (self.out.display().to_string(), hex::encode(id), hex::encode(public));
         let mut value = json!({ "file": file, "key_id": id, "public": public, "encrypted": !self.plain });
         if let Some(of) = of {
@@ -173,7 +173,10 @@ async fn add(context: &Context, args: Add) -> Result<Exit, ClientError> {
     };
     let person: Tag = match (&args.person_tag, &args.person) {
         (Some(tag), _) => unhex::<32>(tag, "the person's tag")?,
-        (None, Some(file)) => client.person_tag(&client.asker(Some(&by))?, &args.person_code_type, &first_line(file)?).await?,
+        (None, Some(file)) => {
+            let (client, of, number) = (&client, &args.person_code_type, &first_line(file)?);
+            client.asking(Some(&by), |key| async move { client.person_tag(&key, of, number).await }).await?
+        }
         (None, None) => return Err(ClientError::Usage("say who the person is: --person FILE or --person-tag HEX".into())),
     };
     let name = args.name.as_deref().map(first_line).transpose()?;

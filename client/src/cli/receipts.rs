@@ -139,7 +139,7 @@ async fn get(context: &Context, args: Get) -> Result<Exit, ClientError> {
         Some(file) => Some(disclosures(file)?),
         None => None,
     };
-    let mut request = ReceiptRequest {
+    let request = ReceiptRequest {
         command_id: bytes_of(args.command.as_ref(), "the command's id")?,
         identifier: args.identifier.unwrap_or_default(),
         use_command: bytes_of(args.use_command.as_ref(), "the use's id")?,
@@ -148,16 +148,23 @@ async fn get(context: &Context, args: Get) -> Result<Exit, ClientError> {
         registrations: args.registrations,
         ..Default::default()
     };
-    let asker = match (request.identifier.is_empty(), args.unit.as_deref()) {
-        (true, _) if !args.fresh && !args.registrations => None,
-        (_, Some(unit)) => Some(client.asker(Some(unit))?),
-        _ => Some(asker_for(&client, &request.identifier)?),
-    };
     let asked_ms = now_ms();
-    if let (true, Some(asker)) = (args.fresh, &asker) {
-        request.at_least_size = client.connection.commit_at_leader(asker).await?;
-    }
-    let got = ask(&client, request, asker.as_ref(), args.form, &trust).await?;
+    let put = |asker: Option<SigningKey>| {
+        let (client, trust, mut request, fresh, form) = (&client, &trust, request.clone(), args.fresh, args.form);
+        async move {
+            if let (true, Some(asker)) = (fresh, &asker) {
+                request.at_least_size = client.connection.commit_at_leader(asker).await?;
+            }
+            ask(client, request, asker.as_ref(), form, trust).await
+        }
+    };
+    let got = match (request.identifier.is_empty(), args.unit) {
+        (true, _) if !args.fresh && !args.registrations => put(None).await?,
+        (_, unit) => {
+            let unit = unit.or_else(|| issuing_unit_here(&client, &request.identifier));
+            client.asking(unit.as_deref(), |key| put(Some(key))).await?
+        }
+    };
     // How large the ledger was one node alone has said.
     if args.fresh && got.checked.as_of_ms().is_none_or(|at| at.saturating_add(AHEAD_MS) < asked_ms) {
         return Err(ClientError::BadAnswer("the receipt is older than the question".into()));
@@ -231,10 +238,10 @@ fn is_asked(request: &ReceiptRequest, document: &Document, checked: &ReceiptChec
     Ok(())
 }
 
-/// The key of the issuing unit, which may ask for the status, or else any.
-fn asker_for(client: &Client, identifier: &str) -> Result<SigningKey, ClientError> {
-    let own = Identifier::parse(identifier).ok().and_then(|id| client.asker(Some(id.authority())).ok());
-    own.map_or_else(|| client.asker(None), Ok)
+/// The issuing unit, which may ask for the status, if a key of it is here.
+fn issuing_unit_here(client: &Client, identifier: &str) -> Option<String> {
+    let unit = Identifier::parse(identifier).ok()?.authority().to_owned();
+    client.has_key_of(&unit).then_some(unit)
 }
 
 fn add_fields(context: &Context, args: Disclose) -> Result<Exit, ClientError> {

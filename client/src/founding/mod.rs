@@ -25,6 +25,7 @@ use vermilion_proto::{
     AddOperator, Body, CalendarYear, Command, FoundingNode, FoundingOperator, FoundingPackage, Genesis, GenesisNode, Head, Message as _,
     PolicyEntry, RegisterUnit, Unit, VaultKey, body::Of,
 };
+use vermilion_registry::address::is_host_port;
 use vermilion_registry::authority::MANAGING_CITY;
 use vermilion_registry::custody::SECOND_KEY;
 use vermilion_registry::kv::Memory;
@@ -100,6 +101,16 @@ fn operator_request(path: &Path) -> Result<(FoundingOperator, String), ClientErr
     }
 }
 
+/// Where a node says that it is reached: the genesis and everybody's configuration keep it.
+fn check_addresses(node: &FoundingNode) -> Result<(), ClientError> {
+    let enrolment = Some(&node.enrolment_address).filter(|address| !address.is_empty());
+    let bad = [Some(&node.peer_address), Some(&node.rest_address), enrolment].into_iter().flatten().find(|a| !is_host_port(a));
+    match bad {
+        None => Ok(()),
+        Some(bad) => Err(ClientError::config(&node.name, format!("{bad:?} is no address: its request must say host:port"))),
+    }
+}
+
 impl Authority {
     fn open(plan: &Plan, passphrase: &Passphrase, now_ms: u64) -> Result<Self, ClientError> {
         let (root, issuing) = (certificate(&plan.root)?, certificate(&plan.issuing.join("issuing.pem"))?);
@@ -172,6 +183,7 @@ pub fn found(plan: &Plan, passphrase: &Passphrase, now_ms: u64) -> Result<Founde
         if !city && !request.enrolment_address.is_empty() {
             return Err(ClientError::config(&request.name, "a district's node issues no certificates: tls.enrolment is for the city's"));
         }
+        check_addresses(request)?;
         let tls_key = PublicKey::from_slice(&request.tls_key)?;
         authority.issue(Kind::Node { raft_id }, &request.district, Vec::new(), request.name.clone(), tls_key)?;
         founders.push((request.name.clone(), fingerprint.clone()));
@@ -312,10 +324,10 @@ impl Founded {
             make(&out.join(folder))?;
         }
         for (area, key) in &self.keys.vault {
-            write_secret(&out.join(format!("safe/vault-{area}.pem")), key.bytes(), Some(phrase))?;
+            write_secret(&out.join(format!("safe/vault-{area}.pem")), key.bytes(), Some(phrase.as_slice()))?;
         }
-        write_secret(&out.join("safe/ledger.pem"), &self.keys.ledger.seed(), Some(phrase))?;
-        write_secret(&out.join("safe/lookup.pem"), self.keys.lookup.bytes(), Some(phrase))?;
+        write_secret(&out.join("safe/ledger.pem"), &self.keys.ledger.seed(), Some(phrase.as_slice()))?;
+        write_secret(&out.join("safe/lookup.pem"), self.keys.lookup.bytes(), Some(phrase.as_slice()))?;
         for (name, package) in &self.packages {
             write_file(&out.join(format!("nodes/{name}.package")), package)?;
         }

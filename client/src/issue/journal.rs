@@ -148,6 +148,15 @@ impl Journal {
         self.save()
     }
 
+    /// Forgets the file: sent again, it makes another command. For one whose command a record refused for ever.
+    pub fn forget(self) -> Result<(), ClientError> {
+        match std::fs::remove_file(&self.path) {
+            // Somebody else was told the same.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| sync_folder(&self.path)).map_err(|e| ClientError::file(&self.path, e)),
+        }
+    }
+
     fn save(&self) -> Result<(), ClientError> {
         let new = write_beside(&self.path, &self.stored)?;
         std::fs::rename(&new, &self.path).and_then(|()| sync_folder(&self.path)).map_err(|e| ClientError::file(&self.path, e))
@@ -216,6 +225,20 @@ mod tests {
         assert_eq!(again.generations(), first.generations());
         assert_eq!((again.types().unwrap(), again.items_max()), (types(1), 100));
         assert_eq!([7, 8, 9].map(|row| again.refused_at_door(row)), [Some((45, "a field")), None, Some((46, ""))]);
+    }
+
+    #[test]
+    fn a_file_that_was_forgotten_is_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |now, version| Journal::open(folder.path(), &[1; 32], &[2; 32], now, &types(version), 1).unwrap();
+        let first = open(1_000, 1).generations().to_vec();
+        assert_eq!(open(1_001, 1).generations(), first);
+        let other = open(1_001, 1);
+        open(1_001, 1).forget().unwrap();
+        other.forget().unwrap();
+        let again = open(1_002, 2);
+        assert_ne!(again.generations(), first);
+        assert_eq!(again.types().unwrap(), types(2));
     }
 
     #[test]

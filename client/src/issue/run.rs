@@ -285,7 +285,8 @@ async fn send(
     });
     let inputs: Vec<_> = sound.iter().flat_map(|row| row.inputs.iter().cloned()).collect();
     let asker = unit.signers.first().map(|s| s.key.clone()).ok_or_else(|| ClientError::config("operators", "nobody signs an issue"))?;
-    let mut tags: VecDeque<Tag> = import.client.tags(&asker, &inputs).await?.into();
+    let tags = import.client.tags(&asker, &inputs).await.map_err(|error| import.client.asked_with(&asker, error))?;
+    let mut tags = VecDeque::from(tags);
     let mut rows: Vec<(Sound, Vec<Tag>)> = Vec::with_capacity(sound.len());
     for row in sound {
         let count = row.inputs.len().min(tags.len());
@@ -422,7 +423,7 @@ pub async fn issuing_unit(client: &Client, uscc: &str, rule: &str) -> Result<Opt
     }
     Ok(Some(IssuingUnit {
         uscc: uscc.to_owned(),
-        signers: signer::signers(client.keyring(), uscc, rule)?,
+        signers: client.signatories(uscc, rule).await?,
         secret: client.keyring().unit_secret(uscc)?,
         vault_keys: client.vault_keys_of(uscc).await?,
     }))

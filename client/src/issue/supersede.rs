@@ -1,5 +1,5 @@
 //! A licence's next version, from one row. As an import of one row it is the same command however
-//! often it is sent.
+//! often it is sent, until a record refuses it: then the next call makes another.
 
 use crate::change::Grounds;
 use crate::client::Client;
@@ -56,12 +56,13 @@ impl Client {
         if personal {
             inputs.push(TagInput { kind: "identifier", code_type: String::new(), value: previous.as_str().to_owned() });
         }
-        let mut tags = self.tags(&asker, &inputs).await?;
+        let mut tags = self.tags(&asker, &inputs).await.map_err(|error| self.asked_with(&asker, error))?;
         let previous = if personal { tags.pop().map(hex::encode).unwrap_or_default() } else { previous.as_str().to_owned() };
 
         let member = Member { number: 1, row };
         let maker = Maker { ledger_id: self.ledger_id(), file: &file, unit: &unit, types: &types };
-        for (n, generation) in journal.generations().iter().enumerate() {
+        let generations = journal.generations().to_vec();
+        for (n, generation) in generations.iter().enumerate() {
             let mut item = maker.item(&Ready { member: &member, warnings: &sound.warnings, tags: &tags })?;
             item.item.previous.clone_from(&previous);
             item.item.superseded_because = because.to_owned();
@@ -73,8 +74,15 @@ impl Client {
             let body = Of::SupersedeLicence(SupersedeLicence { items_root, items_count });
             let prepared = draft.sign(self.ledger_id(), body, &unit.signers)?;
             match self.connection.submit(&prepared).await? {
-                Answer::Invalid if n + 1 < journal.generations().len() => {}
-                answer => return answer.accepted(),
+                Answer::Invalid if n + 1 < generations.len() => {}
+                answer => {
+                    let accepted = answer.accepted();
+                    // What was refused stays so, and may be right later: the version before it may come.
+                    if matches!(accepted, Err(ClientError::RefusedInRecord { .. })) {
+                        journal.forget()?;
+                    }
+                    return accepted;
+                }
             }
         }
         Err(Reason::Expired.into())

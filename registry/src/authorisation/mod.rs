@@ -23,6 +23,12 @@ use crate::policy::Policy;
 use crate::reason::{Reason, Refusal};
 use vermilion_proto::Unit;
 
+/// What a node says to a request token of a key that is revoked, suspended or not in its dates, beside `not-authorised`: the
+/// same question may be asked with another key.
+pub const KEY_NOT_IN_FORCE: &str = "the key is not in force";
+/// The same of a key that nobody registered.
+pub const KEY_NOT_REGISTERED: &str = "the key is not registered";
+
 /// The kinds of credential.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Bearer {

@@ -155,6 +155,7 @@ fn node_of(args: &mut ArgumentConsumer<'_>, subject: &str) -> Result<Option<Gene
     match args.take_key("bad") {
         Some("name") => node.name.push('x'),
         Some("address") => node.peer_address.clear(),
+        Some("port") => node.peer_address = "second.example".into(),
         Some("key") => node.node_key = vec![1; 32],
         Some("old-key") => node.node_key = node_key(1).public().0.to_vec(),
         Some("ledger-key") => node.cosigning_key = key("ledger").public().0.to_vec(),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use vermilion_client::Client;
+use vermilion_registry::codes::identifier::Identifier;
 use vermilion_testnet::layout::{TestNode, Testnet};
 use vermilion_testnet::processes;
 use vermilion_testnet::sample::Sample;
@@ -207,8 +208,6 @@ async fn a_city_founds_its_ledger_and_issues() {
 
     table.start().await;
     table.city_config();
-    let dir = table.dir.path().to_owned();
-
     // A unit, its people, their certificates, a type, a licence: with the city's first operators alone.
     let city = "vermilion --config ledger/city.toml";
     table.yes(&format!(
@@ -217,36 +216,17 @@ async fn a_city_founds_its_ledger_and_issues() {
     let mut unit = format!("passphrase_file = \"../phrase\"\n{}", std::fs::read_to_string(table.path("ledger/client.toml")).unwrap());
     table.yes("vermilion operator keygen --out unit-secret.pem --passphrase-file phrase");
     unit += &format!("[[units]]\nuscc = \"{ISSUER}\"\nsecret = \"../unit-secret.pem\"\n");
-    for post in ["maker", "checker"] {
-        let made = table.json(&format!("vermilion operator keygen --out {post}.pem --passphrase-file phrase"));
-        table.write(&format!("{post}.person"), &format!("sample-person-{post}\n"));
-        let public = made["public"].as_str().unwrap();
-        table.yes(&format!(
-            "{city} operator add --unit {ISSUER} --public {public} --posts {post} --person {post}.person --person-code-type 999"
-        ));
-        let granted = table.json(&format!("{city} enrolment grant operator/{}", made["key_id"].as_str().unwrap()));
-        table.write("token", granted["token"].as_str().unwrap());
-        table.yes(&format!(
-            "{city} enrol operator --unit {ISSUER} --district 440305 --posts {post} --token-file token --key {post}.pem --out {post}.cert.pem"
-        ));
-        unit += &format!(
-            "[[operators]]\nunit = \"{ISSUER}\"\nposts = [\"{post}\"]\nkey = \"../{post}.pem\"\ncertificate = \"../{post}.cert.pem\"\n"
-        );
-    }
+    let maker = enlist(&table, "maker", "maker", &mut unit);
+    enlist(&table, "checker", "checker", &mut unit);
     std::fs::write(table.path("ledger/unit.toml"), unit).unwrap();
     let sample = Sample::load().unwrap();
     let types: Vec<Value> = serde_json::from_str(sample.catalogue_json()).unwrap();
     let types: Vec<&Value> = types.iter().filter(|of| of["issuers"][0] == ISSUER).collect();
     table.write("types.json", &serde_json::to_string(&types).unwrap());
     table.yes(&format!("{city} type publish --file types.json"));
-    let rows = Rows::fresh(&dir, &sample, 60);
-    let own: Vec<String> =
-        rows.rows.iter().filter(|row| row["certificateIssuingAuthorityCode"] == ISSUER).map(ToString::to_string).collect();
-    let own = Rows::write(table.path("own.jsonl"), own);
-    let issued = table.yes("vermilion --config ledger/unit.toml licence issue --file own.jsonl --json");
-    let accepted = issued.lines().filter(|line| line.contains("\"accepted\"")).count();
-    assert_eq!(accepted, own.rows.len(), "{issued}");
-
+    let own = issues(&table, &sample, "own.jsonl");
+    // Stock may begin at any version.
+    supersedings_come_in_any_order(&table, own.rows.iter().rfind(|row| row["origin"] == "new").unwrap());
     // A receipt under the trust that the table wrote.
     let licence = own.rows[0]["certificateIdentifier"].as_str().unwrap();
     until("a receipt", async || {
@@ -270,6 +250,7 @@ async fn a_city_founds_its_ledger_and_issues() {
     wrong["units"][ISSUER] = serde_json::json!(["ab".repeat(32)]);
     table.write("wrong.json", &wrong.to_string());
     assert!(!check("wrong.json").0);
+    a_revoked_key_is_no_hindrance(&table, &sample, &maker, licence);
     // All of it stands up to an audit, under the ledger id that was read out.
     let client = Client::open(&table.path("ledger/city.toml")).unwrap();
     assert_eq!(hex::encode(client.ledger_id()), id);
@@ -284,6 +265,14 @@ async fn a_city_founds_its_ledger_and_issues() {
 async fn a_table_takes_nothing_that_does_not_fit() {
     let table = Table::new();
     table.gather();
+    // What stays in the genesis for good is looked at where it is said, before a key is made.
+    let request = "vermiliond request --config nodes/futian/node.toml --out bad.request";
+    table.no(&format!("{request} --district 440304 --address nonsense"), "--address");
+    table.no(&format!("{request} --district 44030x"), "--district");
+    let operator = "vermilion founding operator --key bad.pem --passphrase-file phrase --out bad.request";
+    table.no(&format!("{operator} --unit 11440300MB0X00019L --posts approve"), "--unit");
+    table.no(&format!("{operator} --unit {CITY_UNIT} --posts Approve"), "--posts");
+    assert!(!table.path("bad.request").exists() && !table.path("bad.pem").exists());
     // A request that was changed on the way; one that is not of the kind.
     let mut bytes = std::fs::read(table.path("futian.request")).unwrap();
     let whole = bytes.clone();
@@ -318,7 +307,7 @@ async fn a_table_takes_nothing_that_does_not_fit() {
     std::fs::write(table.path("ledger/nodes/short.package"), &package[..package.len() - 1]).unwrap();
     table.no(&receive("futian", "short", &id), "package");
     assert_eq!(files(&table.path("nodes/futian/received")), ["recipient.pem"]);
-    table.no("vermiliond check --config nodes/futian/node.toml", "tls.pem");
+    table.no("vermiliond check --config nodes/futian/node.toml", "tls.certificate: cannot read");
     // Its own, twice; then it asks for no other ledger.
     table.yes(&receive("futian", "futian", &id));
     let again = table.yes(&receive("futian", "futian", &id));
@@ -326,8 +315,107 @@ async fn a_table_takes_nothing_that_does_not_fit() {
     // What only the city's node was given is not said to be here.
     table.no(&receive("futian", "city", &id), "another node's");
     table.yes("vermiliond check --config nodes/futian/node.toml");
+    a_configuration_of_another_is_told(&table);
     table.no("vermiliond request --config nodes/futian/node.toml --district 440304 --out again.request", "has its ledger");
+    // A key that is to take the ledger key's place lies beside those that were received, under the node's own passphrase.
+    table.yes(&receive("city", "city", &id));
+    table.yes("vermilion key make ledger --out nodes/city/ledger-2.pem --passphrase-file nodes/city/passphrase");
+    let toml = std::fs::read_to_string(table.path("nodes/city/node.toml")).unwrap();
+    table.write("nodes/city/node.toml", &toml.replace("[keys]\n", "[keys]\nledger = \"ledger-2.pem\"\n"));
+    table.yes("vermiliond check --config nodes/city/node.toml");
     // The key that the node made is needed: without it the package is bytes.
     std::fs::remove_file(table.path("nodes/nanshan/received/recipient.pem")).unwrap();
     table.no(&receive("nanshan", "nanshan", &id), "recipient.pem");
+}
+
+/// The city registers an operator of the issuing unit and grants a certificate, whose serial number is returned; `unit` is the
+/// unit's configuration.
+fn enlist(table: &Table, name: &str, post: &str, unit: &mut String) -> String {
+    let city = "vermilion --config ledger/city.toml";
+    let made = table.json(&format!("vermilion operator keygen --out {name}.pem --passphrase-file phrase"));
+    table.write(&format!("{name}.person"), &format!("sample-person-{name}\n"));
+    let public = made["public"].as_str().unwrap();
+    table.yes(&format!(
+        "{city} operator add --unit {ISSUER} --public {public} --posts {post} --person {name}.person --person-code-type 999"
+    ));
+    // As a shell keeps it: the token is all that is on standard output.
+    let granted = table.yes(&format!("{city} enrolment grant operator/{}", made["key_id"].as_str().unwrap()));
+    assert_eq!(granted.lines().count(), 1, "{granted}");
+    table.write("token", &granted);
+    let enrolled = table.json(&format!(
+        "{city} enrol operator --unit {ISSUER} --district 440305 --posts {post} --token-file token --key {name}.pem --out {name}.cert.pem"
+    ));
+    *unit += &format!(
+        "[[operators]]\nunit = \"{ISSUER}\"\nposts = [\"{post}\"]\nkey = \"../{name}.pem\"\ncertificate = \"../{name}.cert.pem\"\n"
+    );
+    enrolled["serial"].as_str().unwrap().to_owned()
+}
+
+/// The issuing unit issues rows of its own, all of which are taken.
+fn issues(table: &Table, sample: &Sample, file: &str) -> Rows {
+    let rows = Rows::fresh(table.dir.path(), sample, 60);
+    let own = rows.rows.iter().filter(|row| row["certificateIssuingAuthorityCode"] == ISSUER).map(ToString::to_string);
+    let own = Rows::write(table.path(file), own);
+    let issued = table.yes(&format!("vermilion --config ledger/unit.toml licence issue --file {file} --json"));
+    let accepted = issued.lines().filter(|line| line.contains("\"accepted\"")).count();
+    assert_eq!(accepted, own.rows.len(), "{issued}");
+    own
+}
+
+/// A maker's stolen key is revoked and stays in the unit's configuration, first of all; another maker's is added behind it.
+fn a_revoked_key_is_no_hindrance(table: &Table, sample: &Sample, serial: &str, licence: &str) {
+    let own = "vermilion --config ledger/unit.toml";
+    table.yes(&format!("{own} certificate revoke {serial} --reason keyCompromise"));
+    // Without another, whose key it is that is wanted.
+    table.no(&format!("{own} licence issue --file own.jsonl"), "maker.pem");
+    let mut unit = std::fs::read_to_string(table.path("ledger/unit.toml")).unwrap();
+    enlist(table, "second", "maker", &mut unit);
+    table.write("ledger/unit.toml", &unit);
+    issues(table, sample, "more.jsonl");
+    for line in [format!("licence status {licence}"), format!("receipt get {licence} --fresh --out fresh.vmr")] {
+        let (code, _, error) = table.run(&format!("{own} {line}"));
+        assert!(code < 2, "{line}: {code}: {error}");
+    }
+}
+
+/// A version that is sent before the one before it is refused, and taken when that is there: the next call is another
+/// command. What was taken is answered alike ever after.
+fn supersedings_come_in_any_order(table: &Table, row: &Value) {
+    let identifier = Identifier::parse(row["certificateIdentifier"].as_str().unwrap()).unwrap();
+    let supersede = |version: u16| {
+        let mut next = row.clone();
+        next["certificateIdentifier"] = identifier.with_version(version).unwrap().as_str().into();
+        table.write(&format!("{version}.json"), &next.to_string());
+        format!("vermilion --config ledger/unit.toml licence supersede --file {version}.json --because renewal")
+    };
+    let (second, third) = (supersede(2), supersede(3));
+    table.no(&third, "version-gap");
+    table.yes(&second);
+    let taken = table.json(&third);
+    assert_eq!(table.json(&third), taken);
+}
+
+/// What is not this node's or not of this ledger is a fault of its configuration, told by its key before anything starts.
+fn a_configuration_of_another_is_told(table: &Table) {
+    let good = std::fs::read_to_string(table.path("nodes/futian/node.toml")).unwrap();
+    table.yes(&format!("{MAKE} --out other"));
+    let told = |verb: &str, names: &str| {
+        let (code, _, error) = table.run(&format!("vermiliond {verb} --config nodes/futian/node.toml"));
+        assert!(code == 78 && error.contains(names), "{verb}: {code}: {error}");
+    };
+    for (from, to, names) in [
+        ("node = \"node.pem\"", "node = \"cosigning.pem\"", "keys.node: not the key"),
+        ("\"genesis.bin\"", "\"../../other/genesis.bin\"", "keys.lookup: not the key"),
+        ("\"passphrase\"", "\"away\"", "keys.passphrase_file: cannot read"),
+        ("\"futian\"", "\"nobody\"", "name: the genesis knows no node"),
+    ] {
+        let changed = good.replace(from, to);
+        assert_ne!(changed, good);
+        table.write("nodes/futian/node.toml", &changed);
+        told("check", names);
+    }
+    // One that joins says its raft_id before it asks for anything.
+    told("run", "raft_id");
+    told("join", "raft_id");
+    table.write("nodes/futian/node.toml", &good);
 }
