@@ -22,7 +22,7 @@ pub struct DriverConfig {
     /// A fresh random number for each start. Election timeouts are drawn from it, and read contexts carry it so that an
     /// answer to a read of an earlier run is never taken for an answer to ours. Tests pass a fixed one.
     pub seed: u64,
-    /// Milliseconds between two calls of `tick`. The driver only passes it on in documentation's sense: it counts ticks.
+    /// Milliseconds between two calls of `tick`. The driver counts ticks; this turns them into what it says of itself.
     pub tick_ms: u64,
     /// Ticks between heartbeats.
     pub heartbeat_ticks: usize,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use raft::eraftpb::{HardState, Message};
+use raft::eraftpb::{HardState, Message, MessageType};
 use raft::{INVALID_ID, RawNode, SnapshotStatus, StateRole, Storage};
 use slog::{Drain, Level, LevelFilter, Logger};
 
@@ -11,6 +11,7 @@ use crate::config::DriverConfig;
 use crate::handout::Handout;
 use crate::pending::Pending;
 use crate::reads::Reads;
+use crate::stall::Stall;
 use crate::timeout::Timeout;
 use crate::trust::Trust;
 use crate::window::{self, Window};
@@ -37,6 +38,8 @@ pub(crate) struct Flight {
     pub last: Option<u64>,
     /// It carries a new term or vote.
     pub voted: bool,
+    /// It carries a snapshot, whose records the state machine may fetch for hours.
+    pub snapshot: bool,
     /// Messages of later readies without a write of their own, which must not overtake this one.
     pub then: Vec<Message>,
 }
@@ -80,6 +83,7 @@ pub struct Driver<L: Storage, P: Packer> {
     pub(crate) unheard: BTreeSet<NodeId>,
     /// For how many ticks, in which term, this node has followed a leader that must leave.
     overstays: (u64, usize),
+    pub(crate) stall: Stall,
     timeout: Timeout,
     trust: Trust,
 }
@@ -114,6 +118,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             steer_due: false,
             unheard: BTreeSet::new(),
             overstays: (0, 0),
+            stall: Stall::default(),
             timeout: Timeout::new(config.seed, config.id, config.election_ticks),
             trust: Trust::default(),
             raw,
@@ -130,10 +135,13 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         self.reads.tick();
         self.steer_due = true;
         self.bar_who_overstays();
+        self.look_for_stalls();
         let raft = &self.raw.raft;
         if raft.state != StateRole::Leader {
-            // A tick can start an election, and a lone voter wins it in the same call. Both must wait for the disk.
-            if !guard::electable(&self.raw) || (guard::lone(&self.raw) && !guard::settled(&self.raw)) {
+            // A tick can start an election, and a lone voter wins it in the same call. Both must wait for the disk; and a
+            // disk that hangs has no vote to give.
+            let waits = self.is_stuck() || (guard::lone(&self.raw) && !guard::settled(&self.raw));
+            if waits || !guard::electable(&self.raw) {
                 return;
             }
             if raft.election_elapsed + 1 >= raft.randomized_election_timeout() {
@@ -149,6 +157,9 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         let kind = check::form(&message, self.config.id)?;
         self.trust.admit(&message, kind)?;
         guard::possible(&self.raw, &message, kind)?;
+        if kind == MessageType::MsgTimeoutNow && self.is_stuck() {
+            return Err(StepError::NotNow("its disk hangs"));
+        }
         self.unheard.remove(&message.from);
         let stepped = self.raw.step(message);
         self.settle();
@@ -292,7 +303,8 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         self.settle();
     }
 
-    /// A snapshot to this node was delivered, or not. Must be reported in any case: until then raft sends it nothing.
+    /// A snapshot to this node was delivered, or not. Until that is reported raft sends it nothing; after a while without
+    /// a word it is taken for delivered (`stall`).
     pub fn snapshot_sent(&mut self, id: NodeId, ok: bool) {
         let status = if ok { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
         self.raw.report_snapshot(id, status);
@@ -324,6 +336,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             first_index: raft.raft_log.first_index(),
             last_index: raft.raft_log.last_index(),
             persisted: raft.raft_log.persisted,
+            write_ms: (self.write_ticks() as u64).saturating_mul(self.config.tick_ms),
             pending_commands: self.pending.len(),
             pending_bytes: self.pending.bytes(),
             pending_reads: self.reads.len(),

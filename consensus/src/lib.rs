@@ -84,6 +84,7 @@ mod output;
 mod pending;
 mod poll;
 mod reads;
+mod stall;
 mod steer;
 mod timeout;
 mod traits;

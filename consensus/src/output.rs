@@ -94,6 +94,8 @@ pub struct Status {
     pub last_index: u64,
     /// Durable through this index.
     pub persisted: u64,
+    /// Milliseconds, counted in ticks, for which the oldest write has been under way; 0 if none is, or a snapshot's.
+    pub write_ms: u64,
     /// Commands that wait for a block.
     pub pending_commands: usize,
     /// Their bytes.
@@ -119,6 +121,6 @@ pub struct PeerProgress {
     pub next: u64,
     /// Heard of since the last quorum check.
     pub active: bool,
-    /// A snapshot is on its way: its outcome must be reported.
+    /// A snapshot is on its way, and its outcome was not reported.
     pub snapshot: bool,
 }

@@ -152,7 +152,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
                 self.handout.skip(index);
             }
             let last = entries.last().map(|e| e.index).or(place);
-            self.flights.push_back(Flight { number, last, voted, then: Vec::new() });
+            self.flights.push_back(Flight { number, last, voted, snapshot: place.is_some(), then: Vec::new() });
             let hard_state = std::mem::take(&mut self.unsaved).then(|| self.hard_state.clone());
             out.write = Some(Write { number, batch: LogBatch { entries, hard_state, snapshot }, after });
         } else if let Some(flight) = self.flights.back_mut() {

@@ -110,12 +110,11 @@ impl<L: Storage, P: Packer> Driver<L, P> {
     fn due(&self, conf: &ConfState) -> Option<Due> {
         let own = self.config.id;
         let standing = |node: NodeId| self.standings.get(&node).copied().unwrap_or_default();
-        if standing(own) == Standing::Out {
-            let heirs = conf.voters.iter().filter(|node| **node != own && standing(**node) != Standing::Out);
-            if let Some((_, node)) = heirs.filter_map(|node| Some((self.follows(*node)?, *node))).max() {
-                return Some(Due::HandOver(node));
-            }
-            // Nobody to hand over to yet: a learner may become one.
+        // Without anybody to hand over to yet it goes on: a learner may become one.
+        if standing(own) == Standing::Out
+            && let Some(node) = self.heir(conf)
+        {
+            return Some(Due::HandOver(node));
         }
         let members = || conf.voters.iter().chain(&conf.learners).copied();
         let remove = members().filter(|node| *node != own && standing(*node) == Standing::Out).min().map(Change::Remove);
@@ -127,6 +126,12 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         };
         let add = || self.standings.iter().find_map(wanted).map(Change::AddLearner);
         remove.or_else(promote).or_else(add).map(Due::Propose)
+    }
+
+    /// The voter that is furthest of those that follow this leader and may lead.
+    pub(crate) fn heir(&self, conf: &ConfState) -> Option<NodeId> {
+        let may = |node: &&NodeId| **node != self.config.id && self.standings.get(node) != Some(&Standing::Out);
+        conf.voters.iter().filter(may).filter_map(|node| Some((self.follows(*node)?, *node))).max().map(|(_, node)| node)
     }
 
     /// How far a node follows this leader; none if it does not.

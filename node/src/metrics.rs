@@ -35,6 +35,7 @@ pub struct Metrics {
     leader: IntGauge,
     commit: IntGauge,
     applied: IntGauge,
+    write_ms: IntGauge,
 }
 
 impl Metrics {
@@ -73,6 +74,7 @@ impl Metrics {
             leader: IntGauge::new("vermilion_raft_leader", "Raft id of the leader, 0 when there is none")?,
             commit: IntGauge::new("vermilion_raft_commit_index", "committed through")?,
             applied: IntGauge::new("vermilion_raft_applied_index", "applied through")?,
+            write_ms: IntGauge::new("vermilion_raft_write_milliseconds", "for how long the oldest write of the log has been under way")?,
             registry,
         };
         let r = &metrics.registry;
@@ -101,6 +103,7 @@ impl Metrics {
             &metrics.leader,
             &metrics.commit,
             &metrics.applied,
+            &metrics.write_ms,
         ] {
             r.register(Box::new(gauge.clone()))?;
         }
@@ -147,6 +150,7 @@ impl Metrics {
         self.leader.set(number(status.leader.unwrap_or(0)));
         self.commit.set(number(status.commit));
         self.applied.set(number(status.applied));
+        self.write_ms.set(number(status.write_ms));
         let mut out = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
         String::from_utf8(out).map_err(|e| prometheus::Error::Msg(e.to_string()))

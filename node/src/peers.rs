@@ -376,12 +376,12 @@ pub(crate) async fn whole<T>(
 
 impl Transport for Peers {
     fn send(&mut self, to: NodeId, messages: Vec<Message>) {
-        // A node that has left has no outbox, whatever Raft still wants to tell it.
-        let Ok(peer) = self.peer(to) else { return };
         let snapshot = messages.iter().any(is_snapshot);
-        let sent = peer.outbox.try_send(messages).is_ok();
-        // Never waits: when the driver's queue is full as well, Raft's own timeouts do the same.
-        if !sent {
+        // A node that has left, or to whose address nothing leads, has no outbox, whatever Raft still wants to tell it.
+        let peer = self.peer(to).ok();
+        let sent = peer.as_ref().is_some_and(|peer| peer.outbox.try_send(messages).is_ok());
+        // Never waits: when the relay is full as well, Raft's own time-outs do the same, and the driver's for a snapshot.
+        if !sent && peer.is_some() {
             let _ = self.0.events.try_send(Event::Unreachable(to));
         }
         if snapshot {
@@ -507,6 +507,16 @@ mod tests {
         let roster = Roster { nodes: silent.iter().map(node).collect(), ..Roster::default() };
         peers.follow(Arc::new(roster), &ConfState::default());
         peers
+    }
+
+    #[tokio::test]
+    async fn what_came_of_a_snapshot_is_told_where_there_is_nobody_to_send_it_to() {
+        let (events, told) = std::sync::mpsc::sync_channel(1);
+        let me = GenesisNode { raft_id: 1, ..Default::default() };
+        let mut peers = Peers::new(&me, [0; 32], BTreeMap::new(), events, tokio::runtime::Handle::current(), None);
+        let snapshot = Message { msg_type: raft::eraftpb::MessageType::MsgSnapshot as i32, ..Message::default() };
+        peers.send(9, vec![snapshot]);
+        assert!(matches!(told.try_recv(), Ok(Event::SnapshotSent(9, false))));
     }
 
     #[tokio::test]

@@ -30,6 +30,9 @@ const EVENTS: usize = 8192;
 /// How often an idle node looks whether log entries have grown too old.
 const TRIM: Duration = Duration::from_secs(60);
 
+/// A write of the log that takes so many milliseconds is told in the node's log.
+const SLOW_WRITE_MS: u64 = 1000;
+
 /// The wall clock, in Unix milliseconds.
 #[must_use]
 pub fn now_ms() -> u64 {
@@ -171,6 +174,7 @@ impl Runtime {
             applied,
             next_token: 0,
             tick: Duration::from_millis(parts.tick_ms),
+            disk_hangs: false,
         };
         let alarm = fatal.clone();
         threads.push(spawn("driver", &alarm, move || {
@@ -245,6 +249,7 @@ struct Loop<T: Transport> {
     applied: u64,
     next_token: u64,
     tick: Duration,
+    disk_hangs: bool,
 }
 
 impl<T: Transport> Loop<T> {
@@ -277,9 +282,21 @@ impl<T: Transport> Loop<T> {
                 // Late rather than twice.
                 next_tick = Instant::now() + self.tick;
                 self.forget_the_gone();
-                self.status.send_replace(self.driver.status());
+                let status = self.driver.status();
+                self.tell_of_disk(status.write_ms);
+                self.status.send_replace(status);
             }
             self.poll()?;
+        }
+    }
+
+    /// Says once that the disk hangs, and once that it does no more. What is done about it the driver knows.
+    fn tell_of_disk(&mut self, write_ms: u64) {
+        let hangs = write_ms >= SLOW_WRITE_MS;
+        match (std::mem::replace(&mut self.disk_hangs, hangs), hangs) {
+            (false, true) => tracing::warn!(write_ms, "the disk hangs on a write of the Raft log: no vote, no acknowledgement"),
+            (true, false) => tracing::info!("the disk completed the write that it hung on"),
+            _ => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! Start-up checks (design, invariant 6): does what the directory holds fit together?
 
-use crate::{StorageError, Store};
+use crate::{StorageError, Store, promise};
 
 /// What a start found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct StartReport {
     pub applied: u64,
     /// Entries beyond what is known to have been synced: normal after a power cut or kill.
     pub beyond_watermark: u64,
-    /// Whether there was a watermark at all (a copied directory may lack it).
+    /// Whether there was a watermark at all (a backup lacks it).
     pub watermark: bool,
 }
 
@@ -39,26 +39,7 @@ impl Store {
         let Some(mark) = self.watermark else {
             return Ok(StartReport { log: (first, last), applied, beyond_watermark: 0, watermark: false });
         };
-        if last < mark.last_index {
-            return Err(StorageError::damaged(format!(
-                "the Raft log was synced through {} but ends at {last}: entries that may have been acknowledged are gone",
-                mark.last_index
-            )));
-        }
-        if let Some(term) = self.log.term(mark.last_index)?
-            && term < mark.last_term
-        {
-            return Err(StorageError::damaged(format!(
-                "entry {} was synced in term {}, but the Raft log holds one of term {term}: entries that may have been acknowledged are gone",
-                mark.last_index, mark.last_term
-            )));
-        }
-        if hard.term < mark.term || hard.term == mark.term && mark.vote != 0 && hard.vote != mark.vote {
-            return Err(StorageError::damaged(format!(
-                "the hard state of term {} was synced, but that of term {} is found: a vote may be forgotten",
-                mark.term, hard.term
-            )));
-        }
+        promise::kept(&mark, last, self.log.term(mark.last_index)?, &hard)?;
         Ok(StartReport { log: (first, last), applied, beyond_watermark: last - mark.last_index, watermark: true })
     }
 }
@@ -109,7 +90,7 @@ mod tests {
         for (path, bytes) in before {
             std::fs::write(path, bytes).unwrap();
         }
-        let found = open().check().unwrap_err().to_string();
+        let found = Store::open(dir.path(), Mode::Node).err().unwrap().to_string();
         assert!(found.contains("entry 10 was synced in term 2, but the Raft log holds one of term 1"), "{found}");
     }
 }

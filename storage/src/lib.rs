@@ -10,7 +10,8 @@
 //!   it is made again from the log, which is truncated only behind a flush.
 //!
 //! [`watermark`] remembers outside RocksDB how far the log was synced, so that a start can tell a
-//! torn unsynced tail (nothing was promised) from damage (something that was promised is gone).
+//! torn unsynced tail (nothing was promised) from damage (something that was promised is gone), before
+//! anything is written (`promise`).
 
 mod backup;
 mod check;
@@ -20,6 +21,7 @@ mod entry;
 mod error;
 mod log;
 mod open;
+mod promise;
 mod read;
 mod rows;
 mod snapshot;

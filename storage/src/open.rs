@@ -3,6 +3,7 @@ use crate::{
     backup::is_backup,
     columns, entry,
     log::LogShared,
+    promise,
     watermark::{Watermark, WatermarkFile},
 };
 use rocksdb::{
@@ -41,34 +42,39 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the directory. Checks the format, not yet the content: see [`Store::check`].
+    /// Opens the directory. Checks the format and, for a node, that what was promised is there, before anything is written;
+    /// of the content no more: see [`Store::check`].
     pub fn open(dir: &Path, mode: Mode) -> Result<Self, StorageError> {
         let db_dir = dir.join("db");
         if mode == Mode::Node && is_backup(dir) {
             return Err(StorageError::Backup(dir.display().to_string()));
         }
         check_named(&db_dir)?;
-        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-        let mut options = Options::default();
-        options.create_if_missing(mode == Mode::Node);
-        options.create_missing_column_families(mode == Mode::Node);
-        options.set_paranoid_checks(true);
-        // Recover up to the first bad checksum; whether anything promised lay behind it, the watermark tells.
-        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-        options.set_track_and_verify_wals_in_manifest(true);
-        options.set_max_total_wal_size(WAL_BYTES);
-        options.set_max_background_jobs(2);
-        options.set_keep_log_file_num(4);
-        options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(WRITE_BUFFERS_BYTES, false));
-        // What applying writes is not in the write-ahead log: it is made again from the Raft log, which
-        // is. All columns reach the disk together, so that a crash finds them as of one moment.
-        options.set_atomic_flush(true);
+        // What was promised, before a database that is opened for writing takes away what is left of it.
+        let (file, watermark) = match mode {
+            Mode::Node => {
+                std::fs::create_dir_all(dir).map_err(|source| StorageError::Io { path: dir.display().to_string(), source })?;
+                let is_new = matches!(db_dir.join(CURRENT).try_exists(), Ok(false));
+                let (file, mark) = WatermarkFile::open(dir, is_new)?;
+                if is_new && mark.promises() {
+                    return Err(StorageError::damaged(format!(
+                        "the database is missing, but the Raft log was synced through {} in term {}",
+                        mark.last_index, mark.term
+                    )));
+                }
+                if mark.promises() {
+                    promise::look(&db_dir, &mark)?;
+                }
+                (Some(file), Some(mark))
+            }
+            Mode::ReadOnly => (None, WatermarkFile::peek(dir)),
+        };
+        let (options, cache) = (options(mode), Cache::new_lru_cache(BLOCK_CACHE_BYTES));
         let described = |names: &mut dyn Iterator<Item = &'static str>| -> Vec<_> {
             names.map(|name| ColumnFamilyDescriptor::new(name, column_options(name, &cache))).collect()
         };
         let db = match mode {
             Mode::Node => {
-                std::fs::create_dir_all(dir).map_err(|source| StorageError::Io { path: dir.display().to_string(), source })?;
                 DB::open_cf_descriptors(&options, &db_dir, described(&mut columns::ALL.into_iter())).map_err(|e| not_opened(dir, e))?
             }
             Mode::ReadOnly => {
@@ -79,22 +85,13 @@ impl Store {
             }
         };
         let db = Arc::new(db);
-        let (file, watermark) = match mode {
-            Mode::Node => {
-                let (file, found) = WatermarkFile::open(dir)?;
-                (Some(file), found)
-            }
-            Mode::ReadOnly => (None, WatermarkFile::peek(dir)),
-        };
         let log = Arc::new(LogShared::open(Arc::clone(&db), file)?);
         let store = Self { db, dir: dir.to_path_buf(), log, watermark, writing: Arc::default() };
-        match store.meta(columns::META_FORMAT)?.map(|bytes| entry::decode_numbers(&bytes)).transpose()?.as_deref() {
-            None if mode == Mode::Node => {
-                store.db.put_cf(store.column(columns::META)?, columns::META_FORMAT, entry::encode_numbers(&[u64::from(FORMAT)]))?;
+        if !reads_format(store.meta(columns::META_FORMAT)?)? {
+            if mode == Mode::ReadOnly {
+                return Err(StorageError::damaged("the directory's format is not stated"));
             }
-            Some([format]) if *format == u64::from(FORMAT) => {}
-            Some([format]) => return Err(StorageError::Format { found: *format as u32, read: FORMAT }),
-            _ => return Err(StorageError::damaged("the directory's format is not stated")),
+            store.db.put_cf(store.column(columns::META)?, columns::META_FORMAT, entry::encode_numbers(&[u64::from(FORMAT)]))?;
         }
         Ok(store)
     }
@@ -111,6 +108,35 @@ impl Store {
 
     pub(crate) fn meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         Ok(self.db.get_cf(self.column(columns::META)?, key)?)
+    }
+}
+
+/// The options of the database as a whole.
+pub(crate) fn options(mode: Mode) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(mode == Mode::Node);
+    options.create_missing_column_families(mode == Mode::Node);
+    options.set_paranoid_checks(true);
+    // Recover up to the first bad checksum; whether anything promised lay behind it, the watermark tells.
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_max_total_wal_size(WAL_BYTES);
+    options.set_max_background_jobs(2);
+    options.set_keep_log_file_num(4);
+    options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(WRITE_BUFFERS_BYTES, false));
+    // What applying writes is not in the write-ahead log: it is made again from the Raft log, which
+    // is. All columns reach the disk together, so that a crash finds them as of one moment.
+    options.set_atomic_flush(true);
+    options
+}
+
+/// Refuses a directory of a format that this version does not read; says whether it states one.
+pub(crate) fn reads_format(stated: Option<Vec<u8>>) -> Result<bool, StorageError> {
+    match stated.map(|bytes| entry::decode_numbers(&bytes)).transpose()?.as_deref() {
+        None => Ok(false),
+        Some([format]) if *format == u64::from(FORMAT) => Ok(true),
+        Some([format]) => Err(StorageError::Format { found: *format as u32, read: FORMAT }),
+        Some(_) => Err(StorageError::damaged("the directory's format is not stated")),
     }
 }
 

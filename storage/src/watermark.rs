@@ -6,9 +6,13 @@
 //! for less than was promised by a few writes), never newer. Only a log that becomes shorter, an old
 //! leader's tail cut off, is noted first, and that note is synced. So at start:
 //! log at or beyond the note → whatever was torn off had not been promised; log short of it → damage.
+//!
+//! The file is there before the database is, whole and on stable storage, and says that nothing was promised. So a database
+//! beside which it is missing, empty or does not read is damaged too: nobody knows what was promised.
 
 use crate::StorageError;
-use std::{fs::File, os::unix::fs::FileExt as _, path::Path};
+use std::fs::{File, TryLockError};
+use std::{io::ErrorKind, os::unix::fs::FileExt as _, path::Path};
 use vermilion_crypto::hash::{self, Context};
 
 const NAME: &str = "synced";
@@ -32,6 +36,11 @@ pub struct Watermark {
 }
 
 impl Watermark {
+    /// Whether anything was promised at all. Terms begin at 1, and there is no vote and no entry before.
+    pub(crate) fn promises(&self) -> bool {
+        self.term > 0 || self.last_index > 0
+    }
+
     fn encode(&self) -> [u8; SLOT] {
         let mut slot = [0; SLOT];
         for (n, number) in [self.count, self.last_index, self.last_term, self.term, self.vote].into_iter().enumerate() {
@@ -59,15 +68,35 @@ pub struct WatermarkFile {
 }
 
 impl WatermarkFile {
-    /// Opens or makes the file in `dir` and reads the newer whole slot.
-    pub fn open(dir: &Path) -> Result<(Self, Option<Watermark>), StorageError> {
-        let io = |source| StorageError::Io { path: NAME.into(), source };
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(dir.join(NAME)).map_err(io)?;
-        let found = Self::newest(&file).map_err(io)?;
-        if found.is_none() && file.metadata().map_err(io)?.len() > 0 {
-            return Err(StorageError::damaged(format!("the file {NAME} does not read: what was promised is not known")));
+    /// Opens the file in `dir` for the one process that runs on it, and reads the newer whole slot. `is_new` says that there
+    /// is no database yet: then a file that is missing is made.
+    pub fn open(dir: &Path, is_new: bool) -> Result<(Self, Watermark), StorageError> {
+        let unknown = |how| StorageError::damaged(format!("the file {NAME} {how}: what was promised is not known"));
+        let path = dir.join(NAME);
+        if is_new && !path.try_exists().map_err(io)? {
+            Self::make(dir).map_err(io)?;
         }
-        Ok((Self { file, last: found.unwrap_or_default() }, found))
+        let file = match File::options().read(true).write(true).open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(unknown("is missing")),
+            opened => opened.map_err(io)?,
+        };
+        // The database's own lock comes too late: what a node is writing just now would look like damage. Where the file
+        // system has no locks, there is that one.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(StorageError::InUse(dir.display().to_string()));
+        }
+        let found = Self::newest(&file).map_err(io)?.ok_or_else(|| unknown("does not read"))?;
+        Ok((Self { file, last: found }, found))
+    }
+
+    /// Makes the file, and puts it in place in one step: one that is cut short is never a kill's doing.
+    fn make(dir: &Path) -> std::io::Result<()> {
+        let new = dir.join(format!("{NAME}.new"));
+        let file = File::create(&new)?;
+        file.write_all_at(&[Watermark::default().encode(); 2].concat(), 0)?;
+        file.sync_all()?;
+        std::fs::rename(new, dir.join(NAME))?;
+        File::open(dir)?.sync_all()
     }
 
     /// Reads the newer whole slot of the file in `dir`, if there is one.
@@ -91,13 +120,17 @@ impl WatermarkFile {
     pub fn note(&mut self, last: (u64, u64), term: u64, vote: u64) -> Result<(), StorageError> {
         self.last = Watermark { count: self.last.count + 1, last_index: last.0, last_term: last.1, term, vote };
         let at = (self.last.count % 2) * SLOT as u64;
-        self.file.write_all_at(&self.last.encode(), at).map_err(|source| StorageError::Io { path: NAME.into(), source })
+        self.file.write_all_at(&self.last.encode(), at).map_err(io)
     }
 
     /// Puts the note on stable storage.
     pub fn sync(&self) -> Result<(), StorageError> {
-        self.file.sync_data().map_err(|source| StorageError::Io { path: NAME.into(), source })
+        self.file.sync_data().map_err(io)
     }
+}
+
+fn io(source: std::io::Error) -> StorageError {
+    StorageError::Io { path: NAME.into(), source }
 }
 
 #[cfg(test)]
@@ -108,8 +141,8 @@ mod tests {
     #[test]
     fn the_newer_whole_slot_counts() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut file, found) = WatermarkFile::open(dir.path()).unwrap();
-        assert_eq!(found, None);
+        let (mut file, found) = WatermarkFile::open(dir.path(), true).unwrap();
+        assert_eq!(found, Watermark::default());
         for n in 1..=5 {
             file.note((n * 10, 1), 1, 2).unwrap();
         }
@@ -119,9 +152,29 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_does_not_read_is_damage_and_not_no_file() {
+    fn a_file_that_is_missing_empty_or_garbled_is_damage_beside_a_database() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(NAME), [7; 2 * SLOT]).unwrap();
-        assert!(matches!(WatermarkFile::open(dir.path()), Err(StorageError::Damaged { .. })));
+        drop(WatermarkFile::open(dir.path(), true).unwrap());
+        let whole = std::fs::read(dir.path().join(NAME)).unwrap();
+        assert_eq!(whole.len(), 2 * SLOT);
+        for left in [Vec::new(), vec![7; 2 * SLOT], whole[..SLOT - 1].to_vec()] {
+            std::fs::write(dir.path().join(NAME), &left).unwrap();
+            for is_new in [false, true] {
+                assert!(matches!(WatermarkFile::open(dir.path(), is_new), Err(StorageError::Damaged { .. })), "{}", left.len());
+            }
+        }
+        std::fs::remove_file(dir.path().join(NAME)).unwrap();
+        let missing = WatermarkFile::open(dir.path(), false).unwrap_err().to_string();
+        assert!(missing.contains("synced is missing") && missing.contains("rebuild"), "{missing}");
+        assert!(!dir.path().join(NAME).exists());
+    }
+
+    #[test]
+    fn one_process_has_it_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = WatermarkFile::open(dir.path(), true).unwrap();
+        assert!(matches!(WatermarkFile::open(dir.path(), false), Err(StorageError::InUse(_))));
+        drop(first);
+        assert!(WatermarkFile::open(dir.path(), false).is_ok());
     }
 }

@@ -17,7 +17,7 @@ impl World {
         self.after(delay, Event::Chaos);
         let all: Vec<usize> = (0..self.nodes.len()).collect();
         let node = self.rng.pick(&all).unwrap_or(0);
-        match self.rng.range(0, 12) {
+        match self.rng.range(0, 14) {
             0..=2 => self.crash(node)?,
             // Whoever leads is the more interesting victim.
             3 => {
@@ -34,6 +34,11 @@ impl World {
                 }
             }
             9 | 10 => self.usurp()?,
+            11 => self.nodes[node].hangs_until = self.now + self.rng.range(100, 4_000),
+            12 => {
+                let until = self.now + self.rng.range(100, 4_000);
+                self.leader().into_iter().for_each(|leader| self.nodes[leader].hangs_until = until);
+            }
             _ => self.nodes[node].slowness = self.rng.range(2, 150),
         }
         Ok(())
@@ -85,6 +90,7 @@ impl World {
         self.blocked.clear();
         for node in 0..self.nodes.len() {
             self.nodes[node].slowness = 10;
+            self.nodes[node].hangs_until = 0;
             self.after(1, Event::Start { node });
         }
     }

@@ -12,6 +12,7 @@ mod members;
 mod node;
 mod oracle;
 mod rng;
+mod stalls;
 mod world;
 
 use node::Bug;

@@ -49,6 +49,8 @@ pub struct Node {
     pub reads: Vec<Read>,
     /// Milliseconds that a write takes at most, for now.
     pub slowness: u64,
+    /// Until then its disk completes nothing.
+    pub hangs_until: u64,
 }
 
 impl Node {
@@ -67,6 +69,7 @@ impl Node {
             waiters: BTreeMap::new(),
             reads: Vec::new(),
             slowness: 10,
+            hangs_until: 0,
         }
     }
 

@@ -73,6 +73,14 @@ enum Command {
     /// A leader proposes a change whether it is approved of or not: add, promote or remove.
     Propose(NodeId, String, NodeId),
     Status,
+    /// Lets ticks pass for all, with every disk at work but this node's, and says who leads and who is asked to.
+    Pass {
+        ticks: usize,
+        hung: NodeId,
+        /// Messages of this kind are lost.
+        #[arg(key)]
+        lost: Option<String>,
+    },
     /// Delivers, persists and applies until nothing moves, without a word.
     Settle,
 }
@@ -237,6 +245,31 @@ impl Group {
         Ok(())
     }
 
+    fn pass(&mut self, ticks: usize, hung: NodeId, lost: Option<&str>) -> Result<String, Box<dyn Error>> {
+        let ids = 1..=self.nodes.len() as NodeId;
+        let mut said = String::new();
+        for tick in 1..=ticks {
+            let mut all = String::new();
+            for id in ids.clone() {
+                self.node(id)?.driver.tick();
+                all += &self.poll(id)?;
+            }
+            for _ in 0..4 {
+                for id in ids.clone() {
+                    while id != hung && !self.node(id)?.writes.is_empty() {
+                        all += &self.persist(id)?;
+                    }
+                    all += &self.apply(id)?;
+                }
+                self.wire.retain(|m| decode(m).is_ok_and(|m| lost != Some(&format!("{:?}", m.get_msg_type()))));
+                all += &self.deliver(None)?;
+            }
+            let told = |line: &&str| line.contains(" in term ") || line.contains("MsgTimeoutNow");
+            all.lines().filter(told).for_each(|line| said += &format!("tick {tick}: {line}\n"));
+        }
+        Ok(said)
+    }
+
     fn status(&self) -> String {
         let mut said = String::new();
         for node in &self.nodes {
@@ -304,6 +337,7 @@ impl goldenscript::Runner for Group {
                 }
             }
             Command::Status => return Ok(self.status()),
+            Command::Pass { ticks, hung, lost } => return self.pass(*ticks, *hung, lost.as_deref()),
             Command::Settle => self.settle()?,
         }
         let mut said = String::new();
@@ -337,6 +371,11 @@ fn reads_and_transfer() {
 #[test]
 fn a_node_joins_and_another_leaves() {
     script("membership", 4);
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_gives_way() {
+    script("stall", 3);
 }
 
 /// Without a script: it is about what comes in the end.

@@ -237,6 +237,13 @@ fn write_ahead_log(home: &Path) -> PathBuf {
     logs.max_by_key(|p| std::fs::metadata(p).unwrap().len()).unwrap()
 }
 
+/// Every file of a node's database, if there is one, with what is in it.
+fn database(home: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let db = home.join("data").join("db");
+    let paths = if db.exists() { files(&db) } else { Vec::new() };
+    paths.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_does_not_vote_without_what_it_had_promised() {
     let stopped = Stopped::killed().await;
@@ -253,6 +260,11 @@ async fn a_node_does_not_vote_without_what_it_had_promised() {
         bytes[at..].fill(0);
         bytes
     });
+    let flipped = cut("flipped", &|mut bytes| {
+        let at = bytes.len() / 2;
+        bytes[at..at + 4].iter_mut().for_each(|byte| *byte = !*byte);
+        bytes
+    });
     let gone = stopped.copy("gone");
     std::fs::remove_file(write_ahead_log(&gone)).unwrap();
     let lost = |to: &str, lost: &str| {
@@ -261,19 +273,32 @@ async fn a_node_does_not_vote_without_what_it_had_promised() {
         std::fs::remove_file(file).unwrap();
         home
     };
-    for (what, home) in [
-        ("its write-ahead log cut in the middle", middle),
-        ("its write-ahead log empty", empty),
-        ("half zeros for its write-ahead log", torn),
-        ("no write-ahead log", gone),
-        ("no CURRENT", lost("current", "CURRENT")),
-        ("no manifest", lost("manifest", "MANIFEST")),
+    let no_database = stopped.copy("no-database");
+    std::fs::remove_dir_all(no_database.join("data").join("db")).unwrap();
+    let no_word = stopped.copy("no-word");
+    std::fs::write(no_word.join("data").join("synced"), "").unwrap();
+    // The last two are nothing that an audit looks for.
+    for (what, home, is_audited) in [
+        ("its write-ahead log cut in the middle", middle, true),
+        ("its write-ahead log empty", empty, true),
+        ("half zeros for its write-ahead log", torn, true),
+        ("flipped bytes in its write-ahead log", flipped, true),
+        ("no write-ahead log", gone, true),
+        ("no CURRENT", lost("current", "CURRENT"), true),
+        ("no manifest", lost("manifest", "MANIFEST"), true),
+        ("no database", no_database, false),
+        ("an empty watermark", no_word, false),
     ] {
+        let before = database(&home);
         match run_alone(&home).await {
             LoneRun::Ended { code: 70, said } => {
                 assert!(said.contains("damaged") && said.contains("rebuild"), "with {what}: {said}");
             }
             other => panic!("with {what} the node: {other:?}"),
+        }
+        assert!(database(&home) == before, "with {what} the start wrote over what is left");
+        if !is_audited {
+            continue;
         }
         let codes = findings(&[&home.join("data")], &stopped.ledger.trust());
         assert!(codes.is_ok_and(|codes| codes.contains(&"storage-check") || codes.contains(&"storage-damaged")), "with {what}");
