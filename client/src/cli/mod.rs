@@ -52,7 +52,8 @@ const AFTER: &str = "\
 Examples:
   vermilion --config client.toml licence issue --file rows.jsonl
   vermilion --config client.toml licence status 1.2.156.3005.2.…
-  vermilion --config client.toml use ID --case 2026-17 --purpose 开户 --item ITEM
+  vermilion --config client.toml use ID --item ITEM --case 2026-17 \\
+      --purpose 开户
   vermilion receipt check receipt.vmr --trust trust.json
 
 Exit codes: 0 yes, 1 no, 2 usage or configuration, 3 no node, outcome unknown
