@@ -116,6 +116,10 @@ impl Passphrase {
         }
         Ok(std::env::var(PASSPHRASE_VARIABLE).ok().map(|value| Zeroizing::new(value.into_bytes())))
     }
+
+    fn ask(&self, what: &str) -> Result<Zeroizing<Vec<u8>>, ClientError> {
+        (self.asked.ask)(what).unwrap_or_else(|| Err(no_terminal()))
+    }
 }
 
 fn no_terminal() -> ClientError {
@@ -172,6 +176,7 @@ pub struct OperatorKey {
     pub posts: Vec<String>,
     second: Option<KeySource>,
     path: PathBuf,
+    passphrase: Passphrase,
     certificate: Option<PathBuf>,
     opened: OnceLock<SigningKey>,
     second_opened: OnceLock<HeldKey>,
