@@ -63,6 +63,9 @@ impl Client {
             let prepared = draft.sign(self.ledger_id(), body, &unit.signers)?;
             match self.connection.submit(&prepared).await? {
                 Answer::Invalid if n + 1 < journal.generations().len() => {}
+                Answer::RefusedAtDoor { refusal, .. } if journal.sent_before(n) => {
+                    return Err(ClientError::Unknown { id: prepared.id, why: refusal.to_string() });
+                }
                 answer => return answer.accepted(),
             }
         }
