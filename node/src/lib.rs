@@ -8,6 +8,7 @@
 
 pub mod answers;
 pub mod apply;
+mod aside;
 pub mod backups;
 pub mod block;
 pub mod caller;

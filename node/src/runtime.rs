@@ -10,6 +10,7 @@
 //! ```
 
 use crate::apply::{Applier, ApplyError};
+use crate::aside::Aside;
 use crate::block::BlockPacker;
 use crate::catchup::CatchUp;
 use crate::clock::Clocks;
@@ -171,6 +172,7 @@ impl Runtime {
             applied,
             next_token: 0,
             tick: Duration::from_millis(parts.tick_ms),
+            aside: Aside::default(),
         };
         let alarm = fatal.clone();
         threads.push(spawn("driver", &alarm, move || {
@@ -245,6 +247,7 @@ struct Loop<T: Transport> {
     applied: u64,
     next_token: u64,
     tick: Duration,
+    aside: Aside,
 }
 
 impl<T: Transport> Loop<T> {
@@ -273,6 +276,7 @@ impl<T: Transport> Loop<T> {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             if Instant::now() >= next_tick {
+                self.give_way();
                 self.driver.tick();
                 // Late rather than twice.
                 next_tick = Instant::now() + self.tick;
@@ -372,6 +376,21 @@ impl<T: Transport> Loop<T> {
             if !output.more {
                 return Ok(());
             }
+        }
+    }
+
+    /// Leaves the lead to others, before a tick, if they drop what this node has yet to commit.
+    fn give_way(&mut self) {
+        let waits = self.driver.uncommitted_time();
+        let status = self.status.borrow();
+        let is_refused = waits.is_some_and(|time| self.clocks.is_refused(time.0, self.id, &status.voters, Instant::now()));
+        let (leader, commit) = (status.leader, status.commit);
+        drop(status);
+        if self.aside.tick(self.id, leader, commit, is_refused) {
+            if is_refused {
+                tracing::error!("this node's blocks lie ahead of the others' clocks, and are dropped: others shall lead. Check the clocks");
+            }
+            self.driver.stand_aside();
         }
     }
 
