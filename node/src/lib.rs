@@ -25,6 +25,7 @@ pub mod founding;
 pub mod gate;
 pub mod grpc;
 mod hashes;
+pub mod intake;
 pub mod join;
 pub mod keys;
 pub mod membership;
