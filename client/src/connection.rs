@@ -6,6 +6,7 @@
 //! and not answered is *unknown*, never failed: the same bytes go out again under the same id until
 //! there is an answer or patience ends.
 
+use crate::answer::{Hearing, NoAnswer, Settled, Turn};
 use crate::clock::{now_ms, until};
 use crate::command::Prepared;
 use crate::config::NodeEntry;
@@ -23,8 +24,9 @@ use tonic::{Request, Response, Status};
 use vermilion_crypto::{Digest, SigningKey, random};
 use vermilion_identity::RequestToken;
 use vermilion_proto::ledger_client::LedgerClient;
-use vermilion_proto::{CommandState, Genesis, ItemRefusal, Outcome, SubmitReply};
-use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_proto::{Genesis, SubmitReply};
+
+pub use crate::answer::{Answer, Recorded, refusal_of_number};
 
 /// The largest message either way: a submission of 8 MiB and its frame.
 const MAX_MESSAGE: usize = 9 << 20;
@@ -38,74 +40,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const TOKEN_AGE_MS: u64 = 20_000;
 /// What a handshake ends with that a node refuses for the certificate's sake: revoked, over, of a key that was revoked.
 const REFUSED_CERTIFICATE: [&str; 3] = ["CertificateRevoked", "CertificateExpired", "AccessDenied"];
-/// Answers "internal" or the like from all nodes, after which the answer is believed.
-const PASSING_TRIES: u32 = 6;
-
-/// A recorded command.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Recorded {
-    /// The command's id.
-    pub id: Digest,
-    /// Its record's number.
-    pub seq: u64,
-    /// Its block's time.
-    pub time_ms: u64,
-    /// Its record's hash.
-    pub record_hash: Vec<u8>,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-impl Recorded {
-    /// The record if the rules took the command, else their refusal.
-    pub fn accepted(self) -> Result<Self, ClientError> {
-        match self.outcome.code {
-            0 => Ok(self),
-            code => Err(ClientError::RefusedInRecord { refusal: refusal_of_number(code, String::new()), id: self.id, seq: self.seq }),
-        }
-    }
-}
-
-/// What became of a submission.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// It is recorded, for ever.
-    Recorded(Recorded),
-    /// The door refused it and nothing is recorded. Items are named where they were the cause.
-    RefusedAtDoor {
-        /// Why.
-        refusal: Refusal,
-        /// Which items, by position.
-        items: Vec<ItemRefusal>,
-    },
-    /// Its not-after passed without a record: it never will be recorded.
-    Invalid,
-}
-
-impl Answer {
-    /// The record, or the refusal of whoever refused.
-    pub fn recorded(self) -> Result<Recorded, ClientError> {
-        match self {
-            Self::Recorded(recorded) => Ok(recorded),
-            Self::RefusedAtDoor { refusal, .. } => Err(refusal.into()),
-            Self::Invalid => Err(Reason::Expired.into()),
-        }
-    }
-
-    /// The record of an accepted command.
-    pub fn accepted(self) -> Result<Recorded, ClientError> {
-        self.recorded()?.accepted()
-    }
-}
-
-/// A refusal from its number; a number of a later version keeps its digits in the detail.
-#[must_use]
-pub fn refusal_of_number(code: u32, detail: String) -> Refusal {
-    match Reason::from_number(code) {
-        Some(reason) => Refusal::new(reason, detail),
-        None => Refusal::new(Reason::NotYetHonoured, format!("reason {code} is of a later version {detail}").trim().to_owned()),
-    }
-}
 
 struct Link {
     name: String,
@@ -255,47 +189,33 @@ impl Connection {
     }
 
     /// Sends a command until it is answered or `patience` ends. Always the same bytes: whatever
-    /// became of an earlier sending, the answer is the one outcome of this id.
+    /// became of an earlier sending, the answer is the one outcome of this id. A refusal at a door is one only if no attempt
+    /// before it may have come through: of attempts before this call the caller knows.
     pub async fn submit_within(&self, prepared: &Prepared, patience: Duration) -> Result<Answer, ClientError> {
         let mut attempts = Attempts::new(patience);
-        let mut passing = 0;
+        let mut hearing = Hearing::default();
         let unit = self.inner.dialer.is_tls().then_some(prepared.unit.as_str());
         loop {
             let at = self.pick();
             let wire = self.wire(at, unit)?;
             self.inner.sent.store(true, Ordering::Relaxed);
-            let why = match exchange(&wire, prepared).await {
-                Ok(reply) => {
-                    self.note_leader(reply.leader_hint);
-                    match settle(prepared.id, reply) {
-                        Settled::Done(answer) => return Ok(answer),
-                        Settled::Passing(refusal) if passing >= PASSING_TRIES => {
-                            return Ok(Answer::RefusedAtDoor { refusal, items: Vec::new() });
-                        }
-                        Settled::Passing(refusal) => {
-                            passing += 1;
-                            self.turn_away(at);
-                            refusal.to_string()
-                        }
-                        Settled::Wait { why, after } => {
-                            if matches!(why, Reason::NoLeader | Reason::NoVaultKey) {
-                                self.turn_away(at);
-                            }
-                            if !attempts.pause_at_least(after).await {
-                                return Err(ClientError::Unknown { id: prepared.id, why: why.english().into() });
-                            }
-                            continue;
-                        }
+            let answer = exchange(&wire, prepared).await;
+            if let Ok(reply) = &answer {
+                self.note_leader(reply.leader_hint);
+            }
+            let (why, after) = match hearing.settle(prepared.id, answer) {
+                Settled::Done(answer) => return Ok(answer),
+                Settled::Again { why, after, turn } => {
+                    match turn {
+                        Turn::Stay => {}
+                        Turn::Elsewhere => self.turn_away(at),
+                        Turn::Rest if self.pass_over(&wire, unit, &why) => {}
+                        Turn::Rest => self.let_rest(at),
                     }
-                }
-                Err(why) => {
-                    if !self.pass_over(&wire, unit, &why) {
-                        self.let_rest(at);
-                    }
-                    why
+                    (why, after)
                 }
             };
-            if !attempts.pause().await {
+            if !attempts.pause_at_least(after).await {
                 return Err(ClientError::Unknown { id: prepared.id, why });
             }
         }
@@ -307,7 +227,8 @@ impl Connection {
         F: Fn(LedgerClient<Channel>) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        self.ask_over(None, call).await
+        // A question may be asked twice.
+        self.ask_over(None, &mut Hearing::default(), call).await
     }
 
     /// Asks one node alone, and shows another certificate where it refuses one.
@@ -329,17 +250,18 @@ impl Connection {
         }
     }
 
-    /// The same for a prepared command, over its unit's connection.
-    pub async fn ask_with<T, F, Fut>(&self, prepared: &Prepared, call: F) -> Result<T, ClientError>
+    /// The same for a prepared command, over its unit's connection. What it notes of attempts without an answer, `hearing`
+    /// keeps.
+    pub(crate) async fn ask_with<T, F, Fut>(&self, prepared: &Prepared, hearing: &mut Hearing, call: F) -> Result<T, ClientError>
     where
         F: Fn(LedgerClient<Channel>) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let unit = self.inner.dialer.is_tls().then_some(prepared.unit.as_str());
-        self.ask_over(unit, call).await
+        self.ask_over(unit, hearing, call).await
     }
 
-    async fn ask_over<T, F, Fut>(&self, unit: Option<&str>, call: F) -> Result<T, ClientError>
+    async fn ask_over<T, F, Fut>(&self, unit: Option<&str>, hearing: &mut Hearing, call: F) -> Result<T, ClientError>
     where
         F: Fn(LedgerClient<Channel>) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
@@ -356,6 +278,9 @@ impl Connection {
             };
             if !is_passing(&status) {
                 return Err(refusal_of(&status).map_or_else(|| ClientError::BadAnswer(status.message().to_owned()), ClientError::Refused));
+            }
+            if !never_left(&status) {
+                hearing.lost();
             }
             if refusal_of(&status).is_some() {
                 self.turn_away(at);
@@ -420,6 +345,11 @@ impl Connection {
         let _ = self.inner.preferred.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// The next time another node is asked than would be now.
+    pub(crate) fn ask_elsewhere(&self) {
+        self.turn_away(self.pick());
+    }
+
     /// The node does not answer.
     fn let_rest(&self, at: usize) {
         if let Some(link) = self.inner.links.get(at) {
@@ -445,10 +375,22 @@ pub fn whole_message(status: &Status) -> String {
     message
 }
 
+/// Whether the connection did not come up, so that nothing was sent over it.
+fn never_left(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
 /// One exchange; the error says in words why there was no answer.
-async fn exchange(wire: &Wire, prepared: &Prepared) -> Result<SubmitReply, String> {
-    let line = line(wire).await.map_err(|status| whole_message(&status))?;
-    line.exchange(prepared.submission.clone(), EXCHANGE).await.map_err(|lost| lost.to_string())
+async fn exchange(wire: &Wire, prepared: &Prepared) -> Result<SubmitReply, NoAnswer> {
+    let line = line(wire).await.map_err(|status| NoAnswer { why: whole_message(&status), sent: false })?;
+    line.exchange(prepared.submission.clone(), EXCHANGE).await.map_err(|lost| NoAnswer { why: lost.to_string(), sent: true })
 }
 
 /// The open stream to a node, opened once for all who want it.
@@ -469,44 +411,6 @@ async fn line(wire: &Wire) -> Result<Arc<SubmitLine>, Status> {
 
 fn client(wire: &Wire) -> LedgerClient<Channel> {
     LedgerClient::new(wire.channel.clone()).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
-}
-
-/// What a reply means for whoever sent.
-#[derive(Debug, PartialEq)]
-enum Settled {
-    Done(Answer),
-    /// Not known or not taken: the same again after a while.
-    Wait {
-        why: Reason,
-        after: Duration,
-    },
-    /// The node failed; another may not.
-    Passing(Refusal),
-}
-
-fn settle(id: Digest, reply: SubmitReply) -> Settled {
-    let wait = |why| Settled::Wait { why, after: Duration::from_millis(u64::from(reply.retry_after_ms)) };
-    match reply.state() {
-        CommandState::Committed => Settled::Done(Answer::Recorded(Recorded {
-            id,
-            seq: reply.seq,
-            time_ms: reply.time_ms,
-            record_hash: reply.record_hash,
-            outcome: reply.outcome.unwrap_or_default(),
-        })),
-        CommandState::Invalid => Settled::Done(Answer::Invalid),
-        CommandState::Busy => wait(Reason::from_number(reply.code).unwrap_or(Reason::Busy)),
-        CommandState::Pending => wait(Reason::Unknown),
-        // A stream's reply without a state is a refusal of the request's very form.
-        CommandState::Unknown if reply.code == 0 || reply.code == Reason::Unknown.number() => wait(Reason::Unknown),
-        CommandState::Unknown | CommandState::RefusedAtDoor => {
-            let refusal = refusal_of_number(reply.code, reply.detail);
-            match refusal.reason {
-                Reason::Internal => Settled::Passing(refusal),
-                _ => Settled::Done(Answer::RefusedAtDoor { refusal, items: reply.door_refused }),
-            }
-        }
-    }
 }
 
 /// Growing pauses until patience ends.
@@ -585,6 +489,8 @@ mod tests {
         );
         let asked = c.ask(|mut node| async move { node.cluster(vermilion_proto::ClusterRequest::default()).await }).await;
         assert!(matches!(asked, Err(ClientError::Unreachable(_))));
+        let status = c.client_of(0).unwrap().cluster(vermilion_proto::ClusterRequest::default()).await.unwrap_err();
+        assert!(never_left(&status) && !never_left(&Status::unavailable("no-leader: wait")), "{status:?}");
     }
 
     #[test]
@@ -600,20 +506,6 @@ mod tests {
         let cause = std::io::Error::other(std::io::Error::other("received fatal alert"));
         let said = whole_message(&Status::from_error(Box::new(cause)));
         assert_eq!(said.matches("received fatal alert").count(), 1, "{said}");
-    }
-
-    #[test]
-    fn replies_settle() {
-        let reply = |state: CommandState, code: u32| SubmitReply { state: state.into(), code, retry_after_ms: 200, ..Default::default() };
-        let settled = |state, code| settle([1; 32], reply(state, code));
-        assert!(matches!(settled(CommandState::Committed, 0), Settled::Done(Answer::Recorded(_))));
-        assert_eq!(settled(CommandState::Invalid, Reason::Expired.number()), Settled::Done(Answer::Invalid));
-        let busy = Settled::Wait { why: Reason::NoLeader, after: Duration::from_millis(200) };
-        assert_eq!(settled(CommandState::Busy, Reason::NoLeader.number()), busy);
-        assert!(matches!(settled(CommandState::Unknown, 115), Settled::Wait { why: Reason::Unknown, .. }));
-        assert!(matches!(settled(CommandState::RefusedAtDoor, Reason::Internal.number()), Settled::Passing(_)));
-        let Settled::Done(Answer::RefusedAtDoor { refusal, .. }) = settled(CommandState::RefusedAtDoor, 9999) else { panic!() };
-        assert!(refusal.detail.contains("9999"));
     }
 
     #[tokio::test]

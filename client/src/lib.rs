@@ -26,6 +26,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "this crate has the clock")]
 
+mod answer;
 pub mod audit;
 pub mod change;
 pub mod cli;

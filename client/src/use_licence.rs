@@ -4,10 +4,10 @@
 //! What comes back is checked against the digests in the licence's item. That the item is the one in
 //! the ledger is the node's word until a receipt proves it.
 
+use crate::answer::{Answer, Hearing, Recorded, Settled, Turn, refusal_of_number};
 use crate::client::Client;
 use crate::clock::{now_ms, until};
 use crate::command::{Draft, Prepared};
-use crate::connection::{Recorded, refusal_of_number};
 use crate::error::ClientError;
 use crate::signer::Signatory;
 use crate::vault::VaultSession;
@@ -185,15 +185,16 @@ impl UseDesk {
         let id = prepared.prepared.id;
         let until = until(connection.submit_patience);
         let request = SubmitRequest { tag: 0, submission: prepared.prepared.submission.clone() };
+        let mut hearing = Hearing::default();
         loop {
             let asked = connection
-                .ask_with(&prepared.prepared, |mut node| {
+                .ask_with(&prepared.prepared, &mut hearing, |mut node| {
                     let request = request.clone();
                     async move { node.r#use(request).await }
                 })
                 .await;
             let why = match asked {
-                Ok(UseReply { reply: Some(reply), contents }) => match outcome(id, reply) {
+                Ok(UseReply { reply: Some(reply), contents }) => match outcome(id, reply, &mut hearing) {
                     Outcome::Recorded(recorded) => {
                         let recorded = recorded.accepted()?;
                         let licences = contents.iter().map(|c| open(&id, prepared, c)).collect::<Result<Vec<_>, _>>()?;
@@ -202,10 +203,15 @@ impl UseDesk {
                     }
                     Outcome::Refused(error) => return Err(error),
                     Outcome::Again(why) => why,
+                    Outcome::Elsewhere(why) => {
+                        connection.ask_elsewhere();
+                        why
+                    }
                 },
                 Ok(UseReply { reply: None, .. }) => return Err(ClientError::BadAnswer("a use without its reply".into())),
                 // It may have been sent before the connection broke.
                 Err(ClientError::Unreachable(why)) => return Err(ClientError::Unknown { id, why }),
+                Err(error) if hearing.is_open() => return Err(ClientError::Unknown { id, why: error.to_string() }),
                 Err(error) => return Err(error),
             };
             if Instant::now() > until {
@@ -236,32 +242,30 @@ impl Client {
     }
 }
 
+#[derive(Debug)]
 enum Outcome {
     Recorded(Recorded),
     Refused(ClientError),
     Again(String),
+    Elsewhere(String),
 }
 
-fn outcome(id: Digest, reply: SubmitReply) -> Outcome {
-    let reason = Reason::from_number(reply.code);
-    match reply.state() {
-        // Recorded, but the node could not serve it: another may.
-        CommandState::Committed if matches!(reason, Some(Reason::NoVaultKey | Reason::Internal | Reason::Unknown)) => {
-            Outcome::Again(reply.detail)
-        }
-        CommandState::Committed if reply.code != 0 => Outcome::Refused(refusal_of_number(reply.code, reply.detail).into()),
-        CommandState::Committed => Outcome::Recorded(Recorded {
-            id,
-            seq: reply.seq,
-            time_ms: reply.time_ms,
-            record_hash: reply.record_hash,
-            outcome: reply.outcome.unwrap_or_default(),
-        }),
-        CommandState::RefusedAtDoor if reason != Some(Reason::Internal) => {
-            Outcome::Refused(refusal_of_number(reply.code, reply.detail).into())
-        }
-        CommandState::Invalid => Outcome::Refused(Reason::Expired.into()),
-        _ => Outcome::Again(reply.detail),
+/// What a use's answer means, after those that were heard before it.
+fn outcome(id: Digest, reply: SubmitReply, hearing: &mut Hearing) -> Outcome {
+    if reply.state() == CommandState::Committed && reply.code != 0 {
+        // Whatever keeps this node from serving it, it is recorded.
+        hearing.lost();
+        return match Reason::from_number(reply.code) {
+            Some(Reason::NoVaultKey | Reason::Internal | Reason::Unknown) => Outcome::Again(reply.detail),
+            _ => Outcome::Refused(refusal_of_number(reply.code, reply.detail).into()),
+        };
+    }
+    match hearing.settle(id, Ok(reply)) {
+        Settled::Done(Answer::Recorded(recorded)) => Outcome::Recorded(recorded),
+        Settled::Done(Answer::RefusedAtDoor { refusal, .. }) => Outcome::Refused(refusal.into()),
+        Settled::Done(Answer::Invalid) => Outcome::Refused(Reason::Expired.into()),
+        Settled::Again { why, turn: Turn::Stay, .. } => Outcome::Again(why),
+        Settled::Again { why, .. } => Outcome::Elsewhere(why),
     }
 }
 
@@ -362,6 +366,22 @@ mod tests {
         for request in personal {
             let error = desk().prepare(&request).err().unwrap();
             assert_eq!(error.refusal().map(|r| r.reason), Some(Reason::FieldForm));
+        }
+    }
+
+    #[test]
+    fn a_use_that_may_have_come_through_is_not_refused_at_a_door() {
+        let refused =
+            || SubmitReply { state: CommandState::RefusedAtDoor.into(), code: Reason::UnknownSigner.number(), ..Default::default() };
+        let mut hearing = Hearing::default();
+        assert!(matches!(outcome([1; 32], refused(), &mut hearing), Outcome::Refused(_)));
+        let without = SubmitReply { state: CommandState::Committed.into(), code: Reason::NoVaultKey.number(), ..Default::default() };
+        for open in [SubmitReply::default(), without] {
+            let mut hearing = Hearing::default();
+            assert!(matches!(outcome([1; 32], open, &mut hearing), Outcome::Again(_)));
+            assert!(matches!(outcome([1; 32], refused(), &mut hearing), Outcome::Elsewhere(_)) && hearing.is_open());
+            let recorded = SubmitReply { state: CommandState::Committed.into(), seq: 7, ..Default::default() };
+            assert!(matches!(outcome([1; 32], recorded, &mut hearing), Outcome::Recorded(Recorded { seq: 7, .. })));
         }
     }
 

@@ -1,5 +1,5 @@
 //! What a leader does about membership by itself: it lets nodes in, promotes them when they have caught up, and removes
-//! those that must leave, itself last.
+//! those that must leave, itself last. And how it leaves office when others must lead.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use raft::eraftpb::ConfState;
 use raft::{ProgressState, StateRole, Storage};
 
 use crate::driver::Driver;
-use crate::{Change, ConfChangeError, Fault, NodeId, Packer, Standing};
+use crate::{Change, ConfChangeError, Fault, Millis, NodeId, Packer, Standing};
 
 /// What is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +70,27 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         }
         self.settle();
         Ok(())
+    }
+
+    /// The time of the last block of this leader's log, while not everything in the log is committed.
+    pub fn uncommitted_time(&self) -> Option<Millis> {
+        let raft = &self.raw.raft;
+        let leading = self.leading.as_ref().filter(|leading| raft.state == StateRole::Leader && leading.term == raft.term)?;
+        (raft.raft_log.committed < raft.raft_log.last_index()).then_some(leading.tip.time)
+    }
+
+    /// Leads no more, and does not stand at the next [`tick`](Self::tick): called before each for as long as others shall go
+    /// first. It gives its vote as before, so it keeps nobody from leading whose log is as long as its own.
+    ///
+    /// For a leader whose blocks the others don't take. Leadership cannot be handed over then, because raft hands it only to
+    /// whoever has the whole log; those without the block elect one of themselves, and its log replaces the block.
+    pub fn stand_aside(&mut self) {
+        let raft = &mut self.raw.raft;
+        if raft.state != StateRole::Follower {
+            raft.become_follower(raft.term, raft::INVALID_ID);
+        }
+        raft.election_elapsed = 0;
+        self.settle();
     }
 
     /// The configuration in effect, its lists in order.

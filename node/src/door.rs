@@ -38,6 +38,11 @@ fn refused(id: &[u8], refusal: &Refusal) -> SubmitReply {
     }
 }
 
+/// Its not-after has passed by the blocks' time, without a record: there never will be one.
+fn invalid(id: &[u8]) -> SubmitReply {
+    SubmitReply { state: CommandState::Invalid.into(), ..refused(id, &Reason::Expired.into()) }
+}
+
 /// Runs work that grows with `bytes`: where it takes milliseconds, not on a thread that others wait
 /// for. Moving them to another thread costs more than small work does.
 pub fn beside_others<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
@@ -145,13 +150,10 @@ impl Node {
             Ok(None) => {}
             Err(refusal) => return Err(Box::new(refused(&id, &refusal))),
         }
-        if head.not_after_ms < now_ms() {
-            let mut reply = refused(&id, &Reason::Expired.into());
-            // Final only by the blocks' time: by this node's clock the command may still be under way.
-            if past {
-                reply.state = CommandState::Invalid.into();
-            }
-            return Err(Box::new(reply));
+        // For ever, because blocks' times never go back. By a clock nothing is: the command may lie in some node's log, in a
+        // block of an earlier time. One that is late by this node's clock goes on, and the time of the next block answers it.
+        if past {
+            return Err(Box::new(invalid(&id)));
         }
         let state = self.store.state();
         let unknown = |key: &[u8]| query::operator(&state, key).is_ok_and(|o| o.is_none());
@@ -285,11 +287,7 @@ impl Node {
                     _ => unknown(&id),
                 },
                 Ok(Fate::NotTaken) => busy(&id, Reason::NoLeader),
-                Ok(Fate::Expired) => {
-                    let mut reply = refused(&id, &Reason::Expired.into());
-                    reply.state = CommandState::Invalid.into();
-                    reply
-                }
+                Ok(Fate::Expired) => invalid(&id),
                 Err(_) => unknown(&id),
             },
             error = not_taken => match error {

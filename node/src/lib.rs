@@ -8,6 +8,7 @@
 
 pub mod answers;
 pub mod apply;
+mod aside;
 pub mod backups;
 pub mod block;
 pub mod caller;
@@ -25,6 +26,7 @@ pub mod founding;
 pub mod gate;
 pub mod grpc;
 mod hashes;
+pub mod intake;
 pub mod join;
 pub mod keys;
 pub mod membership;

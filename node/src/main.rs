@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tonic::service::interceptor::InterceptedService;
+use vermilion_node::caller;
 use vermilion_node::config::{Config, DEFAULT_REST_RATE, Log, Tls};
 use vermilion_node::enrolment::EnrolmentService;
 use vermilion_node::enrolment::applicant::Applicant;
 use vermilion_node::founding::{self, Addresses};
 use vermilion_node::grpc::LedgerService;
+use vermilion_node::intake::{Intake, MAX_REQUEST};
 use vermilion_node::join::{self, Step};
 use vermilion_node::keys::{NodeKeys, TlsKeys};
 use vermilion_node::node::{Node, Start, Started};
@@ -29,12 +32,19 @@ use zeroize::Zeroizing;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The largest request of a client, in bytes: a submission and its framing.
-const MAX_REQUEST: usize = 9 << 20;
 /// The largest request of an applicant, in bytes.
 const MAX_APPLICATION: usize = 64 << 10;
 /// Applications of one connection under way at once.
 const MAX_APPLICATIONS: u32 = 8;
+/// Requests of one connection under way at once, streams of submissions counting as one: tonic has no bound of its own.
+const MAX_REQUESTS: u32 = 256;
+/// Room for messages that are not whole yet, in bytes: of one unit, or of one address where nobody is known, and of all. Streams
+/// have as much again.
+const ROOM: (usize, usize) = (32 << 20, 256 << 20);
+/// The same of one node, whose largest message has 32 MiB, and of all nodes.
+const ROOM_OF_NODES: (usize, usize) = (64 << 20, 256 << 20);
+/// The same of applicants.
+const ROOM_OF_APPLICANTS: (usize, usize) = (1 << 20, 16 << 20);
 /// Open files that a node wants: two for each connection of three listeners, and the database's.
 const OPEN_FILES: u64 = 16_384;
 /// How long a stop waits for requests under way.
@@ -402,26 +412,27 @@ fn listener_ended(which: &str, ended: Result<Result<(), String>, tokio::task::Jo
 }
 
 async fn serve_grpc(address: String, node: Arc<Node>, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
+    let clients = LedgerServer::new(LedgerService(Arc::clone(&node)));
+    let clients = clients.max_decoding_message_size(MAX_REQUEST).max_encoding_message_size(MAX_REQUEST);
+    let peers = PeerServer::new(PeerService(Arc::clone(&node)));
+    let peers = peers.max_decoding_message_size(MAX_PEER_MESSAGE).max_encoding_message_size(MAX_PEER_MESSAGE);
+    // Who is no node is refused before anything that it sends is read.
+    let known = Arc::clone(&node);
+    let for_nodes = move |request: tonic::Request<()>| caller::peer(&known, &request).map(|_| request);
+    let peers = InterceptedService::new(peers, for_nodes);
     let server = tonic::transport::Server::builder()
         .tcp_nodelay(true)
-        .initial_stream_window_size(8 << 20)
-        .initial_connection_window_size(16 << 20)
+        // What of a connection is not read yet lies in memory: so much and no more.
+        .initial_stream_window_size(2 << 20)
+        .initial_connection_window_size(4 << 20)
+        .max_concurrent_streams(MAX_REQUESTS)
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
-        .add_service(
-            LedgerServer::new(LedgerService(Arc::clone(&node)))
-                .max_decoding_message_size(MAX_REQUEST)
-                .max_encoding_message_size(MAX_REQUEST),
-        )
-        .add_service(
-            PeerServer::new(PeerService(Arc::clone(&node)))
-                .max_decoding_message_size(MAX_PEER_MESSAGE)
-                .max_encoding_message_size(MAX_PEER_MESSAGE),
-        );
+        .add_service(Intake::new(clients, ROOM.0, ROOM.1))
+        .add_service(Intake::new(peers, ROOM_OF_NODES.0, ROOM_OF_NODES.1));
     let served = match &node.tls {
         None => {
             let limit = RateLimit::new(DEFAULT_REST_RATE, Arc::clone(&node));
-            let service = EnrolmentServer::new(EnrolmentService { node: Arc::clone(&node), limit });
-            let server = server.add_service(service.max_decoding_message_size(MAX_APPLICATION));
+            let server = server.add_service(enrolment(Arc::clone(&node), limit));
             server.serve_with_shutdown(address.parse().map_err(|e| format!("grpc: {e}"))?, stop).await
         }
         Some(tls) => {
@@ -452,6 +463,12 @@ async fn serve_rest(config: Config, node: Arc<Node>, stop: impl Future<Output = 
     served.map_err(|e| e.to_string())
 }
 
+/// What applicants ask.
+fn enrolment(node: Arc<Node>, limit: RateLimit) -> Intake<EnrolmentServer<EnrolmentService>> {
+    let service = EnrolmentServer::new(EnrolmentService { node, limit }).max_decoding_message_size(MAX_APPLICATION);
+    Intake::new(service, ROOM_OF_APPLICANTS.0, ROOM_OF_APPLICANTS.1)
+}
+
 /// The listener for applicants, where the configuration has one. Without it there is nothing to wait for.
 async fn serve_enrolment(config: Config, node: Arc<Node>, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
     let (Some(tls), Some(Tls { enrolment: Some(address), rest_rate, .. })) = (&node.tls, &config.tls) else {
@@ -461,7 +478,7 @@ async fn serve_enrolment(config: Config, node: Arc<Node>, stop: impl Future<Outp
     let server = tls.enrolment().map_err(|e| e.to_string())?;
     let listener = TlsListener::bind(address, server, Arc::clone(&tls.connections), false).await?;
     let limit = RateLimit::new(*rest_rate, Arc::clone(&node));
-    let service = EnrolmentServer::new(EnrolmentService { node: Arc::clone(&node), limit }).max_decoding_message_size(MAX_APPLICATION);
+    let service = enrolment(Arc::clone(&node), limit);
     let server = tonic::transport::Server::builder().max_concurrent_streams(MAX_APPLICATIONS).add_service(service);
     server.serve_with_incoming_shutdown(listener.into_stream(), stop).await.map_err(|e| e.to_string())
 }

@@ -10,6 +10,7 @@
 //! ```
 
 use crate::apply::{Applier, ApplyError};
+use crate::aside::Aside;
 use crate::block::BlockPacker;
 use crate::catchup::CatchUp;
 use crate::clock::Clocks;
@@ -175,6 +176,7 @@ impl Runtime {
             next_token: 0,
             tick: Duration::from_millis(parts.tick_ms),
             disk_hangs: false,
+            aside: Aside::default(),
         };
         let alarm = fatal.clone();
         threads.push(spawn("driver", &alarm, move || {
@@ -250,6 +252,7 @@ struct Loop<T: Transport> {
     next_token: u64,
     tick: Duration,
     disk_hangs: bool,
+    aside: Aside,
 }
 
 impl<T: Transport> Loop<T> {
@@ -278,6 +281,7 @@ impl<T: Transport> Loop<T> {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             if Instant::now() >= next_tick {
+                self.give_way();
                 self.driver.tick();
                 // Late rather than twice.
                 next_tick = Instant::now() + self.tick;
@@ -389,6 +393,21 @@ impl<T: Transport> Loop<T> {
             if !output.more {
                 return Ok(());
             }
+        }
+    }
+
+    /// Leaves the lead to others, before a tick, if they drop what this node has yet to commit.
+    fn give_way(&mut self) {
+        let waits = self.driver.uncommitted_time();
+        let status = self.status.borrow();
+        let is_refused = waits.is_some_and(|time| self.clocks.is_refused(time.0, self.id, &status.voters, Instant::now()));
+        let (leader, commit) = (status.leader, status.commit);
+        drop(status);
+        if self.aside.tick(self.id, leader, commit, is_refused) {
+            if is_refused {
+                tracing::error!("this node's blocks lie ahead of the others' clocks, and are dropped: others shall lead. Check the clocks");
+            }
+            self.driver.stand_aside();
         }
     }
 

@@ -170,6 +170,18 @@ impl<'a> Repeated<'a> {
     }
 }
 
+/// Shows the fields of a message in the order in which they stand in it, each with its number and, if it is one with a length, with
+/// what it holds. Nothing is decoded and nothing kept: to count what a decoder would make room for. Refuses what holds no
+/// fields, numbers that are not in their shortest form, and groups, which no message here has.
+pub fn walk<'a>(bytes: &'a [u8], mut see: impl FnMut(u64, Option<&'a [u8]>)) -> Result<(), CanonicalError> {
+    let mut fields = Fields(bytes);
+    while !fields.0.is_empty() {
+        let (number, value) = fields.any().ok_or_else(|| CanonicalError::Malformed("its fields cannot be told apart".into()))?;
+        see(number, value);
+    }
+    Ok(())
+}
+
 /// What is left of a message. A field is asked for in the order of numbers; one that is not there has
 /// its default. `None` means that the message is not canonical.
 struct Fields<'a>(&'a [u8]);
@@ -205,6 +217,24 @@ impl<'a> Fields<'a> {
             }
         }
         None
+    }
+
+    /// The next field, whichever it is.
+    fn any(&mut self) -> Option<(u64, Option<&'a [u8]>)> {
+        let tag = self.varint()?;
+        let length = match tag & 7 {
+            0 => {
+                self.varint()?;
+                return Some((tag >> 3, None));
+            }
+            1 => 8,
+            2 => usize::try_from(self.varint()?).ok()?,
+            5 => 4,
+            _ => return None,
+        };
+        let (value, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some((tag >> 3, (tag & 7 == u64::from(DELIMITED)).then_some(value)))
     }
 
     fn number(&mut self, field: u8) -> Option<u64> {
@@ -319,6 +349,12 @@ mod tests {
     }
 
     fn agree(bytes: &[u8]) -> Result<(), TestCaseError> {
+        let mut items = 0;
+        let walked = walk(bytes, |number, _| items += usize::from(number == 3));
+        if let Ok(message) = StoredRecord::decode(bytes) {
+            prop_assert!(walked.is_err() || items == message.items.len());
+            prop_assert!(walked.is_ok() || canonical::<StoredRecord>(bytes).is_err());
+        }
         match (StoredView::parse(bytes), canonical::<StoredRecord>(bytes)) {
             (Ok(view), Ok(message)) => {
                 prop_assert_eq!(
@@ -399,6 +435,19 @@ mod tests {
         #[test]
         fn any_bytes_are_taken_and_refused_alike(bytes in vec(prop_oneof![0u8..100, any::<u8>()], 0..60)) {
             agree(&bytes)?;
+        }
+    }
+
+    #[test]
+    fn a_walk_sees_every_field_and_decodes_none() {
+        let bytes =
+            [&[0x08, 7][..], &[0x12, 2, 0xff, 0xff], &[0x12, 0], &[0x1d, 1, 2, 3, 4], &[0x21, 1, 2, 3, 4, 5, 6, 7, 8], &[0x88, 1, 0]]
+                .concat();
+        let mut seen = Vec::new();
+        walk(&bytes, |number, value| seen.push((number, value))).unwrap();
+        assert_eq!(seen, [(1, None), (2, Some(&[0xff, 0xff][..])), (2, Some(&[])), (3, None), (4, None), (17, None)]);
+        for broken in [&[0x12, 3, 1, 2][..], &[0x12], &[0x0b], &[0x8a, 0x80, 0x00, 0], &[0x0f]] {
+            assert!(walk(broken, |_, _| {}).is_err(), "{broken:?}");
         }
     }
 

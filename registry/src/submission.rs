@@ -6,7 +6,7 @@ use crate::reason::{Reason, Refusal};
 use vermilion_crypto::{Digest, hash, sha256};
 use vermilion_identity::{EnvelopeError, Opened, Signed};
 use vermilion_proto::{
-    Beside, Bytes, CanonicalError, Command, Head, LicenceItem, Message as _, Submission, VaultWraps, body::Of, canonical, whole,
+    Beside, Bytes, CanonicalError, Command, Head, LicenceItem, Message as _, Submission, VaultWraps, body::Of, canonical, view::walk, whole,
 };
 
 /// The largest submission, in bytes: 1,000 licences of 8 KiB each with their content.
@@ -17,6 +17,8 @@ pub const MAX_ITEMS: usize = 1000;
 pub const MAX_ITEM: usize = 32 << 10;
 /// The largest ciphertext of one licence or of a command's texts, in bytes.
 pub const MAX_CIPHERTEXT: usize = 256 << 10;
+/// The largest `VaultWraps`, in bytes: 16 wraps and a key for each of the most items have less.
+const MAX_WRAPS: usize = 64 << 10;
 
 /// Bytes of a wrapped key: 32 and the tag of AES-256-GCM.
 const WRAPPED_KEY: usize = 48;
@@ -84,7 +86,11 @@ pub fn open_submission(bytes: &Bytes) -> Result<Submitted, Refusal> {
     if bytes.len() > MAX_SUBMISSION {
         return Err(Refusal::new(Reason::TooLarge, "the submission is larger than 8 MiB"));
     }
+    count_elements(bytes)?;
     let submission: Submission = whole(bytes)?;
+    if submission.beside.as_ref().is_some_and(|beside| beside.wraps.len() > MAX_WRAPS) {
+        return Err(Refusal::new(Reason::TooLarge, "the wrapped keys are larger than 64 KiB"));
+    }
     let opened = vermilion_identity::open(&submission.envelope)?;
     let beside = submission.beside.unwrap_or_default();
     if beside.text.len() > MAX_CIPHERTEXT {
@@ -96,6 +102,28 @@ pub fn open_submission(bytes: &Bytes) -> Result<Submitted, Refusal> {
     check_sealed(head(&opened.command)?, &items, &sealed)?;
     let (signed, checked) = checked(opened, submission.envelope, items, !sealed.wraps.is_empty())?;
     Ok(Submitted { signed, checked, sealed })
+}
+
+/// Refuses more items or ciphertexts than a command can have, before room is made for them: an empty one takes two bytes here and
+/// sixteen times as many when it is decoded.
+fn count_elements(bytes: &[u8]) -> Result<(), Refusal> {
+    let (mut items, mut ciphertexts) = (0, 0);
+    let mut walked = Ok(());
+    walk(bytes, |number, value| {
+        // A decoder joins them if there is more than one.
+        if let (2, Some(beside), Ok(())) = (number, value, &walked) {
+            walked = walk(beside, |number, _| match number {
+                1 => items += 1,
+                2 => ciphertexts += 1,
+                _ => {}
+            });
+        }
+    })?;
+    walked?;
+    if items > MAX_ITEMS || ciphertexts > MAX_ITEMS {
+        return Err(mismatch("the number of items or ciphertexts is more than 1,000"));
+    }
+    Ok(())
 }
 
 /// Opens a recorded command: envelope and items, without what the vault holds.
@@ -225,4 +253,34 @@ pub fn encode_submission(envelope: Bytes, items: Vec<Bytes>, sealed: Sealed) -> 
 #[must_use]
 pub fn submission_digest(bytes: &[u8]) -> Digest {
     hash::derive(&hash::CTX_ENVELOPE, &[bytes])
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn refused(submission: &[u8]) -> Refusal {
+        open_submission(&Bytes::copy_from_slice(submission)).unwrap_err()
+    }
+
+    #[test]
+    fn what_no_command_can_have_is_refused_before_there_is_room_for_it() {
+        let of = |items, ciphertexts| Beside {
+            items: vec![Bytes::new(); items],
+            ciphertexts: vec![Bytes::new(); ciphertexts],
+            ..Default::default()
+        };
+        let submission = |beside| Submission { envelope: Bytes::new(), beside: Some(beside) }.encode_to_vec();
+        for beside in [of(MAX_ITEMS + 1, 0), of(0, MAX_ITEMS + 1), of(2 << 20, 0)] {
+            let refusal = refused(&submission(beside));
+            assert!(refusal.reason == Reason::BesideMismatch && refusal.detail.contains("more than 1,000"), "{refusal:?}");
+        }
+        // Not by the sum of both, and not in several parts that a decoder joins.
+        assert_ne!(refused(&submission(of(MAX_ITEMS, MAX_ITEMS))).reason, Reason::BesideMismatch);
+        let halves = [submission(of(600, 0)), submission(of(600, 0))].concat();
+        assert!(refused(&halves).detail.contains("more than 1,000"));
+        let wraps = Beside { wraps: vec![0; MAX_WRAPS + 1].into(), ..Default::default() };
+        assert_eq!(refused(&submission(wraps)).reason, Reason::TooLarge);
+    }
 }

@@ -60,6 +60,8 @@ const fn most_items() -> usize {
 pub struct Journal {
     path: PathBuf,
     stored: Stored,
+    /// How many of the generations stood here already when it was opened.
+    earlier: usize,
 }
 
 impl Journal {
@@ -89,7 +91,8 @@ impl Journal {
             refused_at_door: BTreeMap::new(),
             details: BTreeMap::new(),
         };
-        let mut journal = Self { stored: begin_or_read(&path, &fresh)?, path };
+        let (stored, begun) = begin_or_read(&path, &fresh)?;
+        let mut journal = Self { path, earlier: if begun { 0 } else { stored.generations.len() }, stored };
         journal.check(&fresh)?;
         let last = journal.stored.generations.last().map_or(0, |g| g.not_after_ms);
         if last < now_ms.saturating_add(MARGIN_MS) {
@@ -114,6 +117,13 @@ impl Journal {
     #[must_use]
     pub fn generations(&self) -> &[Generation] {
         &self.stored.generations
+    }
+
+    /// Whether a command of this generation may have been sent before the journal was opened: then a door's refusal does not say
+    /// that it is recorded nowhere.
+    #[must_use]
+    pub fn sent_before(&self, generation: usize) -> bool {
+        generation < self.earlier
     }
 
     /// The types by which the file's items are made.
@@ -164,20 +174,20 @@ impl Journal {
 }
 
 /// Begins a journal, unless there is one: of two clients that begin at once, one begins and both
-/// use what it wrote.
-fn begin_or_read(path: &Path, fresh: &Stored) -> Result<Stored, ClientError> {
+/// use what it wrote. Says whether this one began it.
+fn begin_or_read(path: &Path, fresh: &Stored) -> Result<(Stored, bool), ClientError> {
     if !path.exists() {
         let new = write_beside(path, fresh)?;
         let linked = std::fs::hard_link(&new, path).and_then(|()| sync_folder(path));
         let _ = std::fs::remove_file(&new);
         match linked {
-            Ok(()) => return Ok(fresh.clone()),
+            Ok(()) => return Ok((fresh.clone(), true)),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(ClientError::file(path, e)),
         }
     }
     let text = std::fs::read_to_string(path).map_err(|e| ClientError::file(path, e))?;
-    serde_json::from_str(&text).map_err(|e| bad(path, &e.to_string()))
+    serde_json::from_str(&text).map(|stored| (stored, false)).map_err(|e| bad(path, &e.to_string()))
 }
 
 /// Writes a journal under a name of its own and syncs it.
@@ -250,6 +260,17 @@ mod tests {
         let two = open(LIFETIME_MS);
         assert_eq!((two.len(), two[1].not_after_ms), (2, 2 * LIFETIME_MS));
         assert_eq!(open(LIFETIME_MS + 1), two);
+    }
+
+    #[test]
+    fn what_an_earlier_call_may_have_sent_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let sent = |now, generation| Journal::open(folder.path(), &[1; 32], &[2; 32], now, &[], MAX_ITEMS).unwrap().sent_before(generation);
+        assert!(!sent(1_000, 0));
+        assert!(sent(1_001, 0));
+        // The generation that a call begins is new, those before it are not.
+        assert!(!sent(LIFETIME_MS, 1));
+        assert!(sent(LIFETIME_MS + 1, 0) && sent(LIFETIME_MS + 1, 1));
     }
 
     #[test]

@@ -318,6 +318,10 @@ async fn send(
                 }
                 return Ok(());
             }
+            // Sent before this call it may lie in some node's log, whatever a door says now.
+            Answer::RefusedAtDoor { refusal, items } if items.is_empty() && import.sent_before(generation) => {
+                return Err(ClientError::Unknown { id: prepared.id, why: refusal.to_string() });
+            }
             Answer::RefusedAtDoor { refusal, items } if items.is_empty() => return Err(refusal.into()),
             Answer::RefusedAtDoor { refusal, items } => {
                 let refused = refused_rows(&refusal, &items, &kept);
@@ -401,6 +405,10 @@ impl Import {
         let found = issuing_unit(&self.client, uscc, &self.rule).await?.map(Arc::new);
         units.insert(uscc.to_owned(), found.clone());
         Ok(found)
+    }
+
+    fn sent_before(&self, generation: usize) -> bool {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).sent_before(generation)
     }
 
     fn refused_before(&self, row: u64) -> Option<Refusal> {

@@ -74,7 +74,10 @@ impl Client {
             let body = Of::SupersedeLicence(SupersedeLicence { items_root, items_count });
             let prepared = draft.sign(self.ledger_id(), body, &unit.signers)?;
             match self.connection.submit(&prepared).await? {
-                Answer::Invalid if n + 1 < generations.len() => {}
+                Answer::Invalid if n + 1 < journal.generations().len() => {}
+                Answer::RefusedAtDoor { refusal, .. } if journal.sent_before(n) => {
+                    return Err(ClientError::Unknown { id: prepared.id, why: refusal.to_string() });
+                }
                 answer => {
                     let accepted = answer.accepted();
                     // What was refused stays so, and may be right later: the version before it may come.

@@ -407,3 +407,48 @@ fn a_learner_that_was_out_of_reach_gets_its_vote_though_nothing_new_is_written()
     }
     assert_eq!(group.node(1).unwrap().driver.status().voters, [1, 2, 3, 4]);
 }
+
+/// Without a script, for the same reason.
+#[test]
+fn a_leader_that_stands_aside_gives_way_to_those_without_its_block() {
+    let mut group = Group::new(3);
+    group.node(1).unwrap().driver.campaign();
+    group.settle().unwrap();
+    assert_eq!(group.node(1).unwrap().driver.uncommitted_time(), None);
+    // A block that the others' gates drop, however often it is sent.
+    group.node(1).unwrap().driver.submit(1, Bytes::from("early")).unwrap();
+    group.poll(1).unwrap();
+    group.persist(1).unwrap();
+    group.wire.clear();
+    assert_eq!(group.node(1).unwrap().driver.uncommitted_time(), Some(Millis(0)));
+    let early = group.node(1).unwrap().driver.status();
+    assert_eq!(group.node(1).unwrap().driver.transfer_leader(2), Ok(()), "which comes to nothing: node 2 lacks the block");
+    let mut ticks = 0;
+    let leader = loop {
+        ticks += 1;
+        assert!(ticks < 50, "nobody else leads");
+        group.node(1).unwrap().driver.stand_aside();
+        for id in 1..=3 {
+            group.node(id).unwrap().driver.tick();
+            group.poll(id).unwrap();
+        }
+        group.settle().unwrap();
+        if let Some(leader) = group.node(2).unwrap().driver.status().leader.filter(|leader| *leader != 1) {
+            break leader;
+        }
+    };
+    group.node(leader).unwrap().driver.submit(2, Bytes::from("good")).unwrap();
+    group.poll(leader).unwrap();
+    group.settle().unwrap();
+    let (one, other) = (group.node(1).unwrap().driver.status(), group.node(leader).unwrap().driver.status());
+    assert_eq!((one.leader, one.commit, one.last_index), (Some(leader), other.commit, other.last_index));
+    assert!(one.term > early.term && one.commit == early.last_index + 1);
+    let kept = raft::Storage::entries(
+        &group.node(1).unwrap().store,
+        early.last_index,
+        one.last_index + 1,
+        None,
+        raft::GetEntriesContext::empty(false),
+    );
+    assert_eq!(kept.unwrap().iter().map(|e| String::from_utf8_lossy(&e.data).into_owned()).collect::<Vec<_>>(), ["", "0|good"]);
+}

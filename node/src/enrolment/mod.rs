@@ -160,6 +160,7 @@ impl Node {
     /// Signs a command as this node, in the post of authority, and sees it recorded.
     async fn record_as_authority(&self, body: Of) -> Result<u64, Refusal> {
         let nonce: [u8; 16] = vermilion_crypto::random().map_err(|e| internal(&e))?;
+        let not_after_ms = self.ledger_time() + PATIENCE_MS;
         let signer = Signer {
             key_id: self.node_key.public().id().to_vec(),
             post: AUTHORITY_POST.into(),
@@ -171,7 +172,7 @@ impl Node {
             suite: SUITE_1,
             ledger_id: self.ledger_id.to_vec(),
             nonce: nonce.to_vec(),
-            not_after_ms: self.ledger_time() + PATIENCE_MS,
+            not_after_ms,
             signers: vec![signer],
             ..Default::default()
         };
@@ -187,6 +188,8 @@ impl Node {
                 }
                 (CommandState::Committed, Some(outcome)) => return refused(outcome.code),
                 (CommandState::RefusedAtDoor | CommandState::Invalid, _) => return refused(reply.code),
+                // Without a majority nobody ever says that it is too late.
+                _ if now_ms() > not_after_ms.saturating_add(PATIENCE_MS) => return Err(Reason::Unknown.into()),
                 // Busy, or not known: the same command once more, until it is recorded or too late.
                 _ => tokio::time::sleep(PAUSE).await,
             }

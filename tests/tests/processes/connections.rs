@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_stream::StreamExt as _;
+use tonic::client::GrpcService;
 use tonic::transport::{Channel, Endpoint};
 use vermilion_client::keyring::{Passphrase, read_secret};
 use vermilion_client::tls::Dialer;
@@ -15,7 +17,7 @@ use vermilion_identity::{AuthorityCertificate, AuthorityName, Certificate, Kind,
 use vermilion_proto::ledger_client::LedgerClient;
 use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{
-    CatchUpRequest, ClusterRequest, CommandState, CosignRequest, DiscloseRequest, EndorsementRequest, LedgerHead, Message as _,
+    Bytes, CatchUpRequest, ClusterRequest, CommandState, CosignRequest, DiscloseRequest, EndorsementRequest, LedgerHead, Message as _,
     PlaceRequest, RaftFrame, RecordHashesRequest, StateRequest, SubmitRequest,
 };
 use vermilion_registry::reason::Reason;
@@ -212,6 +214,53 @@ async fn a_certificate_is_good_for_its_own_unit_and_service() {
     // The command itself was in order.
     assert!(ledger.client.connection.submit(&prepared).await.unwrap().accepted().is_ok());
     assert!(matches!(nodes(&ledger, &names[0]).certificate().subject.kind, Kind::Node { raft_id: 1 }));
+}
+
+/// Begins a request: says how long its message is, sends so many bytes of it, and never ends it. What the node says to that.
+async fn half_sent(mut channel: Channel, method: &str, announced: u32, sent: usize) -> Option<String> {
+    let prefix = Bytes::from([&[0][..], &announced.to_be_bytes()].concat());
+    let parts = std::iter::once(prefix).chain(std::iter::repeat_n(Bytes::from_static(&[0; 1 << 14]), sent >> 14));
+    let body = axum::body::Body::from_stream(tokio_stream::iter(parts.map(Ok::<_, std::io::Error>)).chain(tokio_stream::pending()));
+    let request = axum::http::Request::post(format!("/vermilion.v1.{method}")).header("content-type", "application/grpc");
+    let request = request.header("te", "trailers").body(tonic::body::Body::new(body)).unwrap();
+    std::future::poll_fn(|cx| GrpcService::<tonic::body::Body>::poll_ready(&mut channel, cx)).await.unwrap();
+    let response = GrpcService::call(&mut channel, request).await.unwrap();
+    response.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_begun_and_not_ended_takes_no_memory() {
+    let ledger = Ledger::start().await;
+    let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
+    let (credential, _) = operators(&ledger, &unit, "user");
+    // Who is no node is refused before anything of its message is read.
+    let way = channel(&ledger, 0, Some(credential.clone()));
+    let refused = tokio::time::timeout(Duration::from_secs(1), half_sent(way, "Peer/CheckContent", 33_000_000, 0)).await;
+    assert_eq!(refused.expect("the node waits for a message that it will refuse").as_deref(), Some("7"));
+
+    // Who may hand in commands begins three of the largest at once, and no more.
+    let memory = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", ledger.nodes()[0].pid)).unwrap();
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<usize>().ok()).unwrap() << 10
+    };
+    let (before, way) = (memory(), channel(&ledger, 0, Some(credential)));
+    let begun: Vec<_> = (0..60).map(|_| tokio::spawn(half_sent(way.clone(), "Ledger/Use", 9_000_000, 8_000_000))).collect();
+    until("a busy node", async || (begun.iter().filter(|request| request.is_finished()).count() >= 57).then_some(())).await;
+    let more = memory().saturating_sub(before);
+    assert!(more < 150 << 20, "{more} bytes more");
+    // And keeps nobody else from anything.
+    let issuing = ledger.sample.unit_with_role("issuing-unit").unwrap().uscc.clone();
+    let issuer = vermilion_client::SingleIssuer::new(&ledger.client, &issuing).await.unwrap();
+    let row = vermilion_tests::Rows::fresh(ledger.dir(), &ledger.sample, 400).of_unit(&issuing).remove(0);
+    let tags = issuer.tags(&ledger.client, &row).await.unwrap();
+    assert!(ledger.client.connection.submit(&issuer.prepare(&row, &tags).unwrap()).await.unwrap().accepted().is_ok());
+    let (ended, open): (Vec<_>, Vec<_>) = begun.into_iter().partition(|request| request.is_finished());
+    open.iter().for_each(|request| request.abort());
+    let mut busy = 0;
+    for request in ended {
+        busy += usize::from(request.await.is_ok_and(|status| status.as_deref() == Some("14")));
+    }
+    assert!(busy >= 57, "{busy} were told that the node is busy");
 }
 
 #[tokio::test(flavor = "multi_thread")]

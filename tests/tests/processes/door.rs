@@ -236,10 +236,10 @@ async fn what_does_not_read_is_refused_with_its_reason() {
     for (what, submission, reason) in cases {
         desk.expect(what, &submission, Comes::Refused(reason)).await;
     }
-    // Invalid for ever once the ledger's time is past it, and refused before that.
+    // Invalid for ever once the ledger's time is past it: where it is not yet, the next block's is.
     desk.expect("a command long past its not-after", &changed(|h| h.not_after_ms = 1), Comes::Invalid).await;
     desk.expect("a command without a not-after", &changed(|h| h.not_after_ms = 0), Comes::Invalid).await;
-    desk.expect("a command just past its not-after", &changed(|h| h.not_after_ms = now_ms() - 1), Comes::Refused(Reason::Expired)).await;
+    desk.expect("a command just past its not-after", &changed(|h| h.not_after_ms = now_ms() - 1), Comes::Invalid).await;
     desk.expect("a command that may wait for ever", &changed(|h| h.not_after_ms = u64::MAX), Comes::Recorded(Reason::LifetimeTooLong))
         .await;
 

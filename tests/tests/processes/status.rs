@@ -41,23 +41,23 @@ async fn a_command_is_unknown_then_committed_for_ever_or_invalid_for_ever() {
     ledger.settled().await;
     assert_eq!(ledger.known(0, &refused).await.seq, reply.seq);
 
-    // Its not-after passes by the ledger's time, which only a record moves on.
+    // Its not-after passes by the ledger's time, which only a block moves on.
     let size = ledger.settled().await;
     let withheld = command(&ledger, "restore", now_ms() + 300).await;
     assert_eq!(ledger.known(0, &withheld).await.state(), CommandState::Unknown);
     until("the moment after the withheld command's not-after", async || (now_ms() > withheld.not_after_ms).then_some(())).await;
     assert_eq!(ledger.known(0, &withheld).await.state(), CommandState::Unknown, "a block of an earlier time may yet take it");
-    let early = ledger.send(0, withheld.submission.clone()).await;
-    assert_eq!((early.state(), early.code), (CommandState::RefusedAtDoor, Reason::Expired.number()));
-    let other = command(&ledger, "restore", soon).await;
-    assert!(ledger.send(0, other.submission).await.time_ms > withheld.not_after_ms);
-    ledger.settled().await;
+    // Sent late it is answered by such a block, and leaves no record.
     for node in 0..3 {
-        assert_eq!(ledger.known(node, &withheld).await.state(), CommandState::Invalid);
         let reply = ledger.send(node, withheld.submission.clone()).await;
         assert_eq!((reply.state(), reply.code), (CommandState::Invalid, Reason::Expired.number()));
+        assert_eq!(ledger.known(node, &withheld).await.state(), CommandState::Invalid);
     }
-    // The record that moved the time, and the commitment over it.
+    assert_eq!(ledger.settled().await, size);
+    let other = command(&ledger, "restore", soon).await;
+    assert!(ledger.send(0, other.submission).await.time_ms > withheld.not_after_ms);
+    assert_eq!(ledger.known(0, &withheld).await.state(), CommandState::Invalid);
+    // A record, and the commitment over it.
     assert_eq!(ledger.settled().await, size + 2);
 }
 

@@ -1,0 +1,84 @@
+//! When a leader gives way whose blocks the others hold for blocks from the future.
+//!
+//! Its own blocks follow the majority's clocks ([`crate::clock`]). But clocks may be set right, or nodes start anew, after a
+//! block was packed, and then it stands in the leader's log and in no other: as long as this node leads, and as long as the
+//! clocks have not come so far, nothing is committed. Those who drop it elect a leader without it, if they are as many as that
+//! takes and this node lets them: its own log is longer, so it would win every election that it stands in.
+
+/// Ticks without a commit after which a leader is stuck: the longest election time-out.
+const STUCK: u32 = 20;
+/// Ticks for which the others may go first: some election time-outs.
+const OTHERS_FIRST: u32 = 100;
+
+/// What a node knows of its own being stuck.
+#[derive(Debug, Default)]
+pub(crate) struct Aside {
+    /// The commit index at the last tick, and for how many ticks it has stood with a block that is refused behind it.
+    commit: u64,
+    stuck: u32,
+    /// For how many ticks more the others go first.
+    others_first: u32,
+}
+
+impl Aside {
+    /// Looks once a tick. `leader` is known to this node, `own`; `is_refused`: it leads, and the others refuse what it has yet
+    /// to commit. Whether it must leave the lead to others at this tick.
+    pub(crate) fn tick(&mut self, own: u64, leader: Option<u64>, commit: u64, is_refused: bool) -> bool {
+        if leader.is_some_and(|leader| leader != own) {
+            self.others_first = 0;
+        }
+        if let Some(left) = self.others_first.checked_sub(1) {
+            self.others_first = left;
+            return true;
+        }
+        if !is_refused || commit != self.commit {
+            (self.commit, self.stuck) = (commit, 0);
+            return false;
+        }
+        self.stuck += 1;
+        if self.stuck < STUCK {
+            return false;
+        }
+        *self = Self { commit, stuck: 0, others_first: OTHERS_FIRST };
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At which of so many ticks node 1 gives way, if each is as said.
+    fn gives_way(aside: &mut Aside, ticks: u32, tick: impl Fn(u32) -> (Option<u64>, u64, bool)) -> Vec<u32> {
+        let at = |n: &u32| {
+            let (leader, commit, is_refused) = tick(*n);
+            aside.tick(1, leader, commit, is_refused)
+        };
+        (1..=ticks).filter(at).collect()
+    }
+
+    #[test]
+    fn who_is_stuck_gives_way_until_another_leads() {
+        let mut aside = Aside::default();
+        let stuck = gives_way(&mut aside, 30, |n| if n <= STUCK + 1 { (Some(1), 7, true) } else { (None, 7, false) });
+        // The first tick but notes where the commit index stands.
+        assert_eq!(stuck.first(), Some(&(STUCK + 1)));
+        assert_eq!(stuck.last(), Some(&30));
+        assert!(gives_way(&mut aside, 30, |_| (Some(2), 9, false)).is_empty());
+    }
+
+    #[test]
+    fn nobody_elected_it_stands_again() {
+        let mut aside = Aside::default();
+        let stuck = gives_way(&mut aside, 300, |n| if n <= STUCK + 1 { (Some(1), 7, true) } else { (None, 7, false) });
+        assert_eq!(stuck.len() as u32, OTHERS_FIRST + 1);
+    }
+
+    #[test]
+    fn what_commits_or_is_not_refused_is_not_stuck() {
+        let mut aside = Aside::default();
+        assert!(gives_way(&mut aside, 300, |n| (Some(1), u64::from(n / 10), true)).is_empty());
+        assert!(gives_way(&mut aside, 300, |_| (Some(1), 7, false)).is_empty());
+        assert!(gives_way(&mut aside, 300, |n| (Some(1), 7, n % 10 != 0)).is_empty());
+    }
+}
