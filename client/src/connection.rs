@@ -177,9 +177,7 @@ impl Connection {
             return true;
         }
         let another = self.inner.dialer.pass_over(unit);
-        if another {
-            wires.retain(|(of, _), _| of != name);
-        }
+        wires.retain(|(of, _), _| of != name);
         another
     }
 
@@ -209,8 +207,10 @@ impl Connection {
                     match turn {
                         Turn::Stay => {}
                         Turn::Elsewhere => self.turn_away(at),
-                        Turn::Rest if self.pass_over(&wire, unit, &why) => {}
-                        Turn::Rest => self.let_rest(at),
+                        Turn::Rest => {
+                            self.pass_over(&wire, unit, &why);
+                            self.let_rest(at);
+                        }
                     }
                     (why, after)
                 }
@@ -284,7 +284,8 @@ impl Connection {
             }
             if refusal_of(&status).is_some() {
                 self.turn_away(at);
-            } else if !self.pass_over(&wire, unit, &whole_message(&status)) {
+            } else {
+                self.pass_over(&wire, unit, &whole_message(&status));
                 self.let_rest(at);
             }
             if !attempts.pause().await {

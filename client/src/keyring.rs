@@ -220,6 +220,11 @@ impl OperatorKey {
         self.certificate_refused.store(true, Ordering::Relaxed);
     }
 
+    /// Takes that back.
+    pub(crate) fn certificate_may_be_shown(&self) {
+        self.certificate_refused.store(false, Ordering::Relaxed);
+    }
+
     /// Whether its certificate may be shown, as far as is known.
     pub(crate) fn may_show(&self) -> bool {
         !self.is_passed_over() && !self.certificate_refused.load(Ordering::Relaxed)

@@ -374,7 +374,9 @@ impl Client {
         asked: &StatusQuestion<'_>,
     ) -> Result<StatusAnswer, ClientError> {
         let request = LicenceStatusRequest { use_command: use_command.to_vec(), ..asked.request(identifier) };
-        asked.answered(self.connection.licence_status(&request, Some(&self.asker(Some(unit))?)).await?)
+        let request = &request;
+        let ask = |asker: SigningKey| async move { self.connection.licence_status(request, Some(&asker)).await };
+        asked.answered(self.asking(Some(unit), ask).await?)
     }
 
     /// A licence's status under a node's signature, for a QR code: asked in the same way.

@@ -157,9 +157,12 @@ impl Dialer {
         let Some(path) = opened.get(name).and_then(|shown| shown.as_ref().map(|shown| shown.path.clone())) else { return false };
         ring.certified(None).filter(|(_, of)| *of == path).for_each(|(operator, _)| operator.certificate_is_refused());
         let another = ring.certified(unit).any(|(operator, _)| operator.may_show());
-        if another {
-            opened.remove(name);
+        if !another {
+            // One node may refuse what others take, its clock being wrong or its state behind: all are shown again, from the
+            // first on.
+            ring.certified(unit).for_each(|(operator, _)| operator.certificate_may_be_shown());
         }
+        opened.remove(name);
         another
     }
 

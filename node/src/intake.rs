@@ -42,6 +42,8 @@ const MAX_OF_NODE: usize = 1 << 20;
 const MAX_QUESTION: usize = 64 << 10;
 /// How long a message may take that has begun, and a request that is one message.
 const WHOLE: Duration = Duration::from_secs(20);
+/// The same of Raft's messages: a block of 8 MiB comes over a slow line between districts too.
+const WHOLE_BLOCK: Duration = Duration::from_secs(180);
 /// Senders that are remembered before those are forgotten who send nothing.
 const SENDERS: usize = 256;
 /// What stands before each message: whether it is compressed, and its length.
@@ -131,9 +133,10 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for Intake<S> {
 
     fn call(&mut self, request: Request<Body>) -> S::Future {
         let (most, streams) = of_method(request.uri().path());
+        let within = if most == MAX_PEER_MESSAGE { WHOLE_BLOCK } else { WHOLE };
         let rooms = if streams { &self.streams } else { &self.requests };
         let (room, all) = (rooms.of(Sender::of(&request)), Arc::clone(&rooms.all));
-        self.inner.call(request.map(|body| Body::new(Metered::new(body, Limits { most, streams, within: WHOLE, room, all }))))
+        self.inner.call(request.map(|body| Body::new(Metered::new(body, Limits { most, streams, within, room, all }))))
     }
 }
 

@@ -261,7 +261,8 @@ fn moment(name: &str, text: &str) -> Result<u64, Refusal> {
     if text.is_empty() {
         return Ok(0);
     }
-    let form = || Refusal::new(Reason::FieldForm, format!("{name} is no moment since 1970: write 2026-03-01 or 2026-03-01T09:00:00+08:00"));
+    let form =
+        || Refusal::new(Reason::FieldForm, format!("{name} is no moment since 1970: write 2026-03-01 or 2026-03-01T09:00:00%2B08:00"));
     // The first millisecond of 1970 is not "now".
     past(name, dates::moment_ms(text).ok_or_else(form)?.max(1), now_ms())
 }

@@ -415,7 +415,8 @@ impl WitnessOffice {
                 held = Some(point);
                 continue;
             }
-            let note = match self.own(&point) {
+            // It waits for the disk: another thread does meanwhile what this one would.
+            let note = match tokio::task::block_in_place(|| self.own(&point)) {
                 Ok(note) => note,
                 Err(why) => {
                     let _ = self.fatal.send(FatalStop(format!("the checkpoint of {} records could not be made: {why}", point.size)));

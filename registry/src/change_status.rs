@@ -51,8 +51,10 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
         Some(b'+' | b'-') => next.flags = changed_flags(&body.to, old.flags)?,
         _ => {
             let to = check_transition(view, head, before, &body.to)?;
-            if to == State::TransferredOut {
-                check_not_frozen_by_court(head, old.flags, "transferred")?;
+            // What is struck off or declared void while it is in force can be issued anew, to somebody else.
+            let leaves = matches!(to, State::TransferredOut) || (before.is_in_force() && matches!(to, State::Cancelled | State::Void));
+            if leaves {
+                check_not_frozen_by_court(head, old.flags, "transferred, or ended")?;
             }
             next.state = u32::from(to.number());
             next.state_before = old.state;
@@ -80,10 +82,11 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
 }
 
 /// Nothing holds of a licence before the days on which it was issued and began: that it never was is an
-/// annulment's to say (撤销, 行政许可法第六十九条). Of a licence whose day of issue is unknown nobody can tell.
+/// annulment's to say (撤销, 行政许可法第六十九条). Of a licence whose day of issue is unknown nobody can tell; and a
+/// later version's days are not the licence's, which held before.
 fn is_too_early(body: &ChangeStatus, of: &LicenceState) -> bool {
     let first = of.issued_on.min(of.effective_from);
-    body.effective_ms != 0 && body.to != State::Annulled.name() && days::of(body.effective_ms) < first
+    body.effective_ms != 0 && of.version == 1 && body.to != State::Annulled.name() && days::of(body.effective_ms) < first
 }
 
 fn changed_flags(to: &str, flags: u32) -> Result<u32, Stop> {

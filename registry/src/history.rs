@@ -54,7 +54,7 @@ pub fn deciding(changes: &[StatusChange], at_ms: u64, known_ms: u64) -> Option<&
     let of_state = || changes.iter().zip(before.clone()).filter(|(c, before)| before.is_none_or(|b| b.state != c.state)).map(|(c, _)| c);
     let known = || of_state().filter(|c| c.recorded_ms <= known_ms);
     let in_effect = |c: &&StatusChange| c.effective_ms <= at_ms || c.state == annulled;
-    // The issue takes effect by the licence's own dates, which `state_at` applies.
+    // The issue takes effect by the licence's own dates, which [`crate::query::status_at`] applies.
     known().filter(in_effect).last().or_else(|| known().next())
 }
 

@@ -309,6 +309,8 @@ pub fn status_at(kv: &dyn Kv, named: &Named, at_ms: u64, known_ms: u64, now_ms: 
 #[must_use]
 pub fn public(mut answer: StatusAnswer) -> StatusAnswer {
     answer.flags.retain(|name| Flag::from_name(name).is_some_and(Flag::is_public));
+    // A flag moves it too.
+    answer.changed_seq = 0;
     answer
 }
 

@@ -106,6 +106,12 @@ impl State {
         Self::ALL.into_iter().find(|s| s.name() == name)
     }
 
+    /// Whether nothing has ended it: it is valid, or kept from use for a time.
+    #[must_use]
+    pub fn is_in_force(self) -> bool {
+        self == Self::Valid || self.is_suspended()
+    }
+
     /// Whether the licence is in force for a time only kept from use: it may come back.
     #[must_use]
     pub fn is_suspended(self) -> bool {

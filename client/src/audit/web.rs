@@ -26,6 +26,10 @@ const ANSWER: Duration = Duration::from_secs(20);
 /// The largest answer, in bytes: a bundle of 256 leaves has 38 KiB, a note with signatures less.
 const MAX_ANSWER: usize = 256 << 10;
 
+/// How often a node that answers "too many questions" is asked the same again.
+const BUSY_TRIES: u32 = 20;
+/// How long after, as its answer says (RFC 9110 section 10.2.3).
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// What the HTTP client says of an answer that begins otherwise: TLS ends what is no handshake with an alert.
 const NO_HTTP: &str = "invalid HTTP version";
 const TRY_TLS: &str = "the listener may speak TLS, try https://";
@@ -97,11 +101,17 @@ impl Web {
     /// What stands at a path; `None` if nothing does (404).
     pub async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
         let uri = format!("{}/{path}", self.base);
-        let request = Request::get(&uri).body(Full::default()).map_err(|e| e.to_string())?;
-        match self.ask(request).await.map_err(|why| format!("{uri}: {why}"))? {
-            (200, body) => Ok(Some(body)),
-            (404, _) => Ok(None),
-            (status, _) => Err(format!("{uri}: status {status}")),
+        let mut patience = BUSY_TRIES;
+        loop {
+            let request = Request::get(&uri).body(Full::default()).map_err(|e| e.to_string())?;
+            match self.ask(request).await.map_err(|why| format!("{uri}: {why}"))? {
+                (200, body) => return Ok(Some(body)),
+                (404, _) => return Ok(None),
+                // A node answers strangers so many questions a second: a tree of many tiles takes longer, and is no fault.
+                (429, _) if patience > 0 => patience -= 1,
+                (status, _) => return Err(format!("{uri}: status {status}")),
+            }
+            tokio::time::sleep(BUSY_PAUSE).await;
         }
     }
 

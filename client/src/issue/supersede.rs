@@ -79,9 +79,11 @@ impl Client {
                     return Err(ClientError::Unknown { id: prepared.id, why: refusal.to_string() });
                 }
                 answer => {
+                    // What a door refused was never sent on, and what a record refused stays so, and may be right later: the version
+                    // before it may come.
+                    let at_door = matches!(answer, Answer::RefusedAtDoor { .. });
                     let accepted = answer.accepted();
-                    // What was refused stays so, and may be right later: the version before it may come.
-                    if matches!(accepted, Err(ClientError::RefusedInRecord { .. })) {
+                    if at_door || matches!(accepted, Err(ClientError::RefusedInRecord { .. })) {
                         journal.forget()?;
                     }
                     return accepted;

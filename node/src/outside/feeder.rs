@@ -72,10 +72,13 @@ impl Feeder {
                         tracing::warn!(witness = name, size, code = error.code(), %error, "an outside witness did not cosign");
                     } else {
                         tracing::error!(witness = name, size, code = error.code(), %error, "an outside witness refuses the checkpoint");
-                        pause = LONGEST_PAUSE;
+                        // Once somebody has mended it, what passes by itself is asked again soon.
+                        pause = FIRST_PAUSE;
                     }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    tokio::time::sleep(if error.may_pass() { pause } else { LONGEST_PAUSE }).await;
+                    if error.may_pass() {
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
                 }
             }
         }

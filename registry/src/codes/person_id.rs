@@ -10,6 +10,9 @@
 use super::{check, citizen_id, dates, division};
 use time::Date;
 
+/// Of numbers written in groups those count whose bearer was born before this year: a division, a day and a
+/// running number, with dashes between them, are a file's reference, and its day is a late one.
+const GROUPED_BEFORE: i32 = 2010;
 /// The first digit of a card's number.
 const FOREIGNER: char = '9';
 /// Both kinds have as many characters.
@@ -24,7 +27,12 @@ pub fn is_valid(number: &str) -> bool {
 /// Whether a number passes and is of somebody who was born by a day.
 #[must_use]
 pub fn is_born_by(number: &str, day: Date) -> bool {
-    citizen_id::birth(number).or_else(|| card_birth(number)).is_some_and(|birth| birth <= day)
+    birth(number).is_some_and(|birth| birth <= day)
+}
+
+/// The birth date of a number that passes.
+fn birth(number: &str) -> Option<Date> {
+    citizen_id::birth(number).or_else(|| card_birth(number))
 }
 
 /// The birth date of a residence card's number that passes.
@@ -42,7 +50,7 @@ fn card_birth(number: &str) -> Option<Date> {
 
 /// Whether a number that passes stands in a text, by itself: no letter or digit touches it, so that a code
 /// in which such digits happen to follow each other is no person's number. It may be written in groups,
-/// with any punctuation or blanks of ASCII between them, in wide forms, and with a small `x`.
+/// with any punctuation of ASCII or blanks between them, in wide forms, and with a small `x`.
 ///
 /// Letters and digits are those of ASCII and their wide forms, whatever a later Unicode calls one: apply asks.
 #[must_use]
@@ -71,22 +79,24 @@ pub fn stands_in(text: &str) -> bool {
 
 /// Whether the first of the groups, or the first few of them together, are a number that passes.
 fn begins_with_number(groups: &[Option<String>]) -> bool {
-    let mut number = String::new();
+    let (mut number, mut count) = (String::new(), 0);
     for group in groups.iter().map_while(Option::as_ref) {
         number.push_str(group);
+        count += 1;
         if number.len() >= LENGTH {
             break;
         }
     }
-    is_valid(&number)
+    let is_early = || birth(&number).is_some_and(|birth| birth.year() < GROUPED_BEFORE);
+    if count == 1 { is_valid(&number) } else { is_early() }
 }
 
 /// A character of ASCII as it is, a wide form as what it is the form of; `x` is the check character's other
 /// spelling. `None` for any other.
 fn plain(c: char) -> Option<char> {
     let plain = match c {
-        '\u{3000}' | '\u{a0}' => ' ',
-        '\u{2010}'..='\u{2015}' => '-',
+        '\u{3000}' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' => ' ',
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => '-',
         '！'..='～' => char::from_u32(u32::from(c) - 0xfee0)?,
         c if c.is_ascii() => c,
         _ => return None,
@@ -144,6 +154,8 @@ mod tests {
             "item-01/440303188001010011/2",
             "ITEM 440303 18800101 0011 2026",
             "1.440303.18800101.0011",
+            "440303\u{2003}18800101\u{202f}0011",
+            "440303\u{2212}18800101\u{2212}0011",
         ] {
             assert!(stands_in(text), "{text}");
         }
@@ -167,6 +179,11 @@ mod tests {
             "440303张18800101三0011",
             "为个人开立账户",
             "2026-11-22 20261122 0001",
+            // References of files: division, day, running number.
+            "440300-20180419-0014",
+            "440300-20180419-0022",
+            "440300-20261122-0007",
+            "440300-20261122-0015",
         ] {
             assert!(!stands_in(text), "{text}");
         }
