@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use raft::{INVALID_ID, ProgressState, StateRole, Storage};
+use raft::{ProgressState, StateRole, Storage};
 
 use crate::driver::Driver;
 use crate::{NodeId, Packer};
@@ -57,14 +57,13 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             return;
         }
         if self.write_ticks() >= STEPS_DOWN * self.config.election_ticks {
-            let term = raft.term;
-            self.raw.raft.become_follower(term, INVALID_ID);
+            self.stand_aside();
         } else if raft.lead_transferee.is_none()
             && let Some(heir) = self.heir(&self.conf_state())
         {
             self.raw.transfer_leader(heir);
+            self.settle();
         }
-        self.settle();
     }
 
     /// Raft sends nothing to a node that is sent a snapshot, until it hears what came of it. A transport can lose that word,

@@ -49,13 +49,16 @@ const SENDERS: usize = 256;
 /// What stands before each message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
+/// The stream of Raft's messages.
+const RAFT: &str = "/vermilion.v1.Peer/Raft";
+
 /// The longest message of a method, and whether it takes one after the other for as long as the caller likes.
 fn of_method(path: &str) -> (usize, bool) {
     match path {
         "/vermilion.v1.Ledger/Submit" | "/vermilion.v1.Ledger/Use" | "/vermilion.v1.Peer/CheckContent" => (MAX_REQUEST, false),
         "/vermilion.v1.Ledger/SubmitStream" | "/vermilion.v1.Peer/Forward" => (MAX_REQUEST, true),
         "/vermilion.v1.Ledger/Tags" => (MAX_TAGS, false),
-        "/vermilion.v1.Peer/Raft" => (MAX_PEER_MESSAGE, true),
+        RAFT => (MAX_PEER_MESSAGE, true),
         _ if path.starts_with("/vermilion.v1.Peer/") => (MAX_OF_NODE, false),
         _ => (MAX_QUESTION, false),
     }
@@ -133,7 +136,7 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for Intake<S> {
 
     fn call(&mut self, request: Request<Body>) -> S::Future {
         let (most, streams) = of_method(request.uri().path());
-        let within = if most == MAX_PEER_MESSAGE { WHOLE_BLOCK } else { WHOLE };
+        let within = if request.uri().path() == RAFT { WHOLE_BLOCK } else { WHOLE };
         let rooms = if streams { &self.streams } else { &self.requests };
         let (room, all) = (rooms.of(Sender::of(&request)), Arc::clone(&rooms.all));
         self.inner.call(request.map(|body| Body::new(Metered::new(body, Limits { most, streams, within, room, all }))))

@@ -9,14 +9,17 @@
 //!                └────────┘ ◀───── └────────┘ persisted, applied
 //! ```
 
-use crate::apply::{Applier, ApplyError};
+mod applying;
+
+use crate::apply::Applier;
 use crate::aside::Aside;
 use crate::block::BlockPacker;
 use crate::catchup::CatchUp;
 use crate::clock::Clocks;
 use crate::membership::Roster;
 use crate::metrics::Metrics;
-use raft::eraftpb::{Entry, Message, MessageType, Snapshot};
+use applying::{ApplierTask, Tail};
+use raft::eraftpb::{Message, MessageType};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -27,9 +30,6 @@ use vermilion_storage::{LogHandle, LogStore, Store, Truncation};
 
 /// Events that wait for the driver: beyond, connections wait, which slows their peers down.
 const EVENTS: usize = 8192;
-
-/// How often an idle node looks whether log entries have grown too old.
-const TRIM: Duration = Duration::from_secs(60);
 
 /// A write of the log that takes so many milliseconds is told in the node's log.
 const SLOW_WRITE_MS: u64 = 1000;
@@ -86,11 +86,6 @@ pub enum Event {
 /// Something that stops the node.
 #[derive(Debug)]
 pub struct FatalStop(pub String);
-
-enum ApplierTask {
-    Entries(Vec<Entry>),
-    Install(Snapshot, Sender<Result<(Applied, Arc<Roster>), ApplyError>>),
-}
 
 /// The handles of the running threads.
 pub struct Runtime {
@@ -157,8 +152,7 @@ impl Runtime {
         let (store, policy, seconds, catch_up, metrics) =
             (parts.store.clone(), parts.truncation, parts.tail_seconds, parts.catch_up, Arc::clone(&parts.metrics));
         threads.push(spawn("applier", &parts.fatal, move || {
-            let tail = Tail { store, policy, seconds, since: Instant::now(), marks: std::collections::VecDeque::new() };
-            run_applier(applier, task_queue, back, tail, catch_up, metrics, fatal_a);
+            applying::run(applier, task_queue, back, Tail::new(store, policy, seconds), catch_up, metrics, fatal_a);
         })?);
         let mut looped = Loop {
             id: parts.id,
@@ -475,95 +469,6 @@ fn writer<T: Transport>(
             && events.send(Event::Applied { applied, changes: Vec::new(), roster: Some(roster) }).is_err()
         {
             return;
-        }
-    }
-}
-
-/// Keeps the log's tail within its bounds.
-struct Tail {
-    store: Store,
-    policy: Truncation,
-    seconds: u64,
-    /// The steady clock counts: the other one may jump, and then nothing would grow old for as long.
-    since: Instant,
-    /// Applied index by seconds since then, oldest first, one for each minute.
-    marks: std::collections::VecDeque<(u64, u64)>,
-}
-
-impl Tail {
-    fn trim(&mut self, applied: u64) -> Result<(), ApplyError> {
-        let now_s = self.since.elapsed().as_secs();
-        if self.marks.back().is_none_or(|(time, _)| now_s >= time + 60) {
-            self.marks.push_back((now_s, applied));
-        }
-        let mut policy = self.policy;
-        while let Some((time, index)) = self.marks.front() {
-            if now_s < time + self.seconds {
-                break;
-            }
-            policy = Truncation { keep_entries: policy.keep_entries.min(applied - index), step: 1, ..policy };
-            self.marks.pop_front();
-        }
-        self.store.truncate_log(applied, policy)?;
-        Ok(())
-    }
-}
-
-fn run_applier(
-    mut applier: Applier,
-    queue: Receiver<ApplierTask>,
-    events: SyncSender<Event>,
-    mut tail: Tail,
-    catch_up: CatchUp,
-    metrics: Arc<Metrics>,
-    fatal: tokio::sync::mpsc::UnboundedSender<FatalStop>,
-) {
-    loop {
-        let task = match queue.recv_timeout(TRIM) {
-            Ok(task) => task,
-            // Entries grow old on an idle node too.
-            Err(RecvTimeoutError::Timeout) => {
-                let trimmed = tail.store.applied().map_err(ApplyError::from).and_then(|(index, _)| tail.trim(index));
-                if let Err(error) = trimmed {
-                    let _ = fatal.send(FatalStop(error.to_string()));
-                    return;
-                }
-                continue;
-            }
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        match task {
-            ApplierTask::Entries(entries) => {
-                let started = Instant::now();
-                match applier.apply(entries) {
-                    Ok(progress) => {
-                        metrics.applied(progress.records, started.elapsed(), applier.head().size);
-                        let index = progress.applied.index;
-                        let roster = progress.group_changed.then(|| Arc::clone(applier.roster()));
-                        if let Some(roster) = &roster {
-                            (catch_up.follow)(roster, applier.group());
-                        }
-                        if events.send(Event::Applied { applied: progress.applied, changes: progress.changes, roster }).is_err() {
-                            return;
-                        }
-                        if let Err(error) = tail.trim(index) {
-                            let _ = fatal.send(FatalStop(error.to_string()));
-                            return;
-                        }
-                    }
-                    Err(error) => {
-                        let _ = fatal.send(FatalStop(error.to_string()));
-                        return;
-                    }
-                }
-            }
-            ApplierTask::Install(snapshot, done) => {
-                let installed = catch_up.install(&mut applier, &tail.store, &snapshot);
-                let result = installed.map(|applied| (applied, Arc::clone(applier.roster())));
-                if done.send(result).is_err() {
-                    return;
-                }
-            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! keys and codes, and one block for each command.
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod bent;
 pub mod identity;
 pub mod licences;
 pub mod script;
