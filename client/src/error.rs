@@ -76,6 +76,16 @@ pub enum ClientError {
         /// Its record's number.
         seq: u64,
     },
+    /// What was asked for failed, after the command that it goes with was recorded and taken: that stands.
+    #[error("{why}; on record all the same: record {seq}, command {id}", id = hex::encode(.id))]
+    OnRecord {
+        /// What failed.
+        why: Box<ClientError>,
+        /// The command.
+        id: Digest,
+        /// Its record's number.
+        seq: u64,
+    },
     /// A node answered something that does not hold together.
     #[error("a node's answer does not hold: {0}")]
     BadAnswer(String),
@@ -123,8 +133,15 @@ impl ClientError {
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) | Self::RefusedInRecord { refusal, .. } => Some(refusal),
+            Self::OnRecord { why, .. } => why.refusal(),
             _ => None,
         }
+    }
+
+    /// The same, with the record of the command that it came after.
+    #[must_use]
+    pub fn on_record(self, id: Digest, seq: u64) -> Self {
+        Self::OnRecord { why: Box::new(self), id, seq }
     }
 
     /// The same, a refusal with what it is about before its detail.
@@ -147,7 +164,7 @@ impl ClientError {
     #[must_use]
     pub fn command(&self) -> Option<&Digest> {
         match self {
-            Self::Unknown { id, .. } | Self::RefusedInRecord { id, .. } => Some(id),
+            Self::Unknown { id, .. } | Self::RefusedInRecord { id, .. } | Self::OnRecord { id, .. } => Some(id),
             _ => None,
         }
     }
@@ -156,7 +173,7 @@ impl ClientError {
     #[must_use]
     pub fn seq(&self) -> Option<u64> {
         match self {
-            Self::RefusedInRecord { seq, .. } => Some(*seq),
+            Self::RefusedInRecord { seq, .. } | Self::OnRecord { seq, .. } => Some(*seq),
             _ => None,
         }
     }
@@ -168,6 +185,7 @@ impl ClientError {
             Self::Config { .. } | Self::File { .. } | Self::Usage(_) | Self::Crypto(_) => Exit::Usage,
             Self::Unreachable(_) | Self::Unknown { .. } | Self::BadAnswer(_) | Self::Unwritten => Exit::Unreachable,
             Self::Interrupted => Exit::Interrupted,
+            Self::OnRecord { why, .. } => why.exit(),
             // What passes by itself is no refusal: the same may be asked again.
             Self::Refused(refusal) if refusal.reason.is_passing() => Exit::Unreachable,
             Self::Refused(_) | Self::RefusedInRecord { .. } => Exit::Refused,
@@ -184,6 +202,7 @@ impl ClientError {
             Self::Unreachable(_) => "unreachable",
             Self::Unknown { .. } => "unknown",
             Self::Refused(refusal) | Self::RefusedInRecord { refusal, .. } => refusal.reason.name(),
+            Self::OnRecord { why, .. } => why.code(),
             Self::BadAnswer(_) => "bad-answer",
             Self::Unwritten => "unwritten",
             Self::Interrupted => "interrupted",
