@@ -22,7 +22,7 @@ pub struct WatchArgs {
     /// Seconds between two rounds, at most a year
     #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "watch", value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     pub interval: u64,
-    /// Seconds after which a node that stays behind, or cannot be asked, is stalled, at most a year
+    /// Seconds after which a node that stays behind, or cannot be asked, is stalled, and one that is not ready is told of, at most a year
     #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "watch", value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     pub stall: u64,
     /// End after so many rounds
