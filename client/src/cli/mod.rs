@@ -313,11 +313,6 @@ mod tests {
     }
 
     #[test]
-    fn every_command_shows_an_example_that_it_takes() {
-        assert_eq!(examples::amiss(&Cli::command()).join("\n"), "");
-    }
-
-    #[test]
     fn an_error_of_usage_is_one_sentence() {
         for (line, word) in [
             ("vermilion licence issue --json", "--file <FILE>"),
