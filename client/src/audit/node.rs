@@ -28,6 +28,7 @@ pub type MakeToken = Box<dyn Fn(&[u8], &str) -> Option<String> + Send + Sync>;
 /// [`super::audit`] does. How far it goes is fixed when it connects; the node may grow meanwhile.
 pub struct NodeSource {
     name: String,
+    raft_id: u64,
     handle: Handle,
     client: LedgerClient<Channel>,
     token: Option<MakeToken>,
@@ -41,16 +42,23 @@ fn unreachable(status: &Status) -> ReadError {
 
 impl NodeSource {
     /// Connects to `host:port` or a URL and asks how far the node is: over TLS by the dialer of a
-    /// configuration, without TLS if there is none.
+    /// configuration, without TLS if there is none. Over TLS it then speaks to who it says it is alone: its
+    /// certificate must be that node's.
     pub async fn connect(address: &str, dialer: Option<&Dialer>, token: Option<MakeToken>) -> Result<Self, ReadError> {
         let fail = |error: tonic::transport::Error| ReadError::Unreachable(format!("cannot connect: {error}"));
         let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
         let endpoint = Endpoint::from_shared(url).map_err(fail)?.connect_timeout(CONNECT);
-        let channel = match dialer {
-            None => endpoint.connect().await.map_err(fail)?,
-            Some(dialer) => dialer.channel(&endpoint, None, None).map_err(|e| ReadError::Unreachable(e.to_string()))?,
-        };
-        Self::over(address, channel, token).await
+        let Some(dialer) = dialer else { return Self::over(address, endpoint.connect().await.map_err(fail)?, token).await };
+        let dialled = |expected| dialer.channel(&endpoint, None, expected).map_err(|e| ReadError::Unreachable(e.to_string()));
+        let mut source = Self::over(address, dialled(None)?, token).await?;
+        source.client = LedgerClient::new(dialled(Some(source.raft_id))?).max_decoding_message_size(MAX_MESSAGE);
+        Ok(source)
+    }
+
+    /// The node's Raft id: what it says of itself, and over TLS its certificate.
+    #[must_use]
+    pub fn raft_id(&self) -> u64 {
+        self.raft_id
     }
 
     /// The same over a channel that is there already.
@@ -63,7 +71,7 @@ impl NodeSource {
             return Err(ReadError::Unreachable("the node says nothing of itself".into()));
         };
         let name = if status.name.is_empty() { name.to_owned() } else { status.name };
-        Ok(Self { name, handle: Handle::current(), client, token, ledger_id: reply.ledger_id, size: status.size })
+        Ok(Self { name, raft_id: status.id, handle: Handle::current(), client, token, ledger_id: reply.ledger_id, size: status.size })
     }
 
     /// A request with this asker's token.

@@ -3,7 +3,9 @@
 use super::sample::{Sample, note, note_by};
 use super::served::Served;
 use crate::audit::cli::{complaint, run_to};
-use crate::audit::{AuditArgs, CANNOT_READ, CLEAN, FOUND, Kind, TrustFile, USAGE, Watch, WatchArgs, Web, audit_tiles, metrics, run};
+use crate::audit::{
+    Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, Kind, TrustFile, USAGE, Watch, WatchArgs, Web, audit_tiles, metrics, run,
+};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -487,6 +489,11 @@ async fn errors_for_scripts_are_objects_and_leave_standard_output_alone() {
         let twice = AuditArgs { data_dirs: vec![dir.clone(), again.clone()], ..AuditArgs::default() };
         assert_eq!(run_to(twice, true, None, &mut out).await, USAGE, "one directory would be two sources that agree");
     }
+    let access = Access { nodes: vec![("city".into(), "127.0.0.1:1".into())], ..Access::default() };
+    for again in ["city", "127.0.0.1:1"] {
+        let twice = AuditArgs { nodes: Some(vec!["127.0.0.1:1".into(), again.into()]), ..AuditArgs::default() };
+        assert_eq!(run_to(twice, true, Some(access.clone()), &mut out).await, USAGE, "one node would be two that agree");
+    }
     let missing = AuditArgs { data_dirs: vec!["/nonexistent".into()], ..AuditArgs::default() };
     assert_eq!(run_to(missing, true, None, &mut out).await, CANNOT_READ);
     assert_eq!(run_to(AuditArgs::default(), true, None, &mut out).await, USAGE);
@@ -508,5 +515,7 @@ async fn the_command_ends_with_the_alarm_and_posts_it() {
     assert_eq!((alarm["alarm"].as_str(), alarm["grave"].as_bool()), (Some("rollback"), Some(true)));
     let figures = folder.path().join("watch.prom");
     assert!(std::fs::read_to_string(figures).unwrap().contains("vermilion_watch_alarms_total{kind=\"rollback\"} 1"));
-    assert_eq!(run(AuditArgs { trust: None, ..args }, true, None).await, USAGE);
+    assert_eq!(run(AuditArgs { trust: None, ..args.clone() }, true, None).await, USAGE);
+    let tiles = vec![served.base.clone(), format!("{}/", served.base)];
+    assert_eq!(run(AuditArgs { tiles, ..args }, true, None).await, USAGE, "one place would be two that agree");
 }
