@@ -313,6 +313,19 @@ mod tests {
     }
 
     #[test]
+    fn both_readmes_show_the_same_commands_and_paths() {
+        let said = |name: &str| -> Vec<String> {
+            let page = std::fs::read_to_string(format!("../{name}")).unwrap();
+            let calls = page.lines().filter(|line| ["vermilion", "make "].iter().any(|program| line.starts_with(program)));
+            let calls = calls.map(|line| line.split(" # ").next().unwrap_or_default().trim_end().to_owned());
+            let paths = page.split('`').filter(|code| code.starts_with('/')).map(str::to_owned);
+            calls.chain(paths).collect()
+        };
+        assert!(said("README.md").len() > 100);
+        assert_eq!(said("README.md"), said("README.zh-CN.md"));
+    }
+
+    #[test]
     fn an_error_of_usage_is_one_sentence() {
         for (line, word) in [
             ("vermilion licence issue --json", "--file <FILE>"),
