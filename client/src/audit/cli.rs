@@ -77,7 +77,7 @@ pub struct Access {
     pub state_dir: Option<PathBuf>,
     /// The genesis payload's file: what is audited must begin with it.
     pub genesis: Option<PathBuf>,
-    /// Makes request tokens of a registered operator, from ledger id and name of the request.
+    /// Makes request tokens of registered operators.
     pub token: Option<Arc<MakeToken>>,
     /// Makes the connections.
     pub dialer: Option<crate::tls::Dialer>,
@@ -206,7 +206,7 @@ async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options)
     }
     let mut met: BTreeMap<u64, String> = BTreeMap::new();
     for address in addresses {
-        let token = access.token.clone().map(|token| -> MakeToken { Box::new(move |id, what| token(id, what)) });
+        let token = access.token.clone().map(|token| -> MakeToken { Box::new(move |id, what, key| token(id, what, key)) });
         let node = NodeSource::connect(&address, access.dialer.as_ref(), token)
             .await
             .map_err(|error| (CANNOT_READ, format!("{address}: {error}")))?;
