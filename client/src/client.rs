@@ -111,10 +111,14 @@ impl Client {
         self.inner.keyring.operators().iter().any(|o| o.unit == unit)
     }
 
+    /// The first that others have not been put before, of those who may ask; else the first of them.
+    fn first_of(&self, may: impl Fn(&OperatorKey) -> bool) -> Option<&OperatorKey> {
+        let all = || self.inner.keyring.operators().iter().filter(|o| may(o));
+        all().find(|o| !o.is_passed_over()).or_else(|| all().next())
+    }
+
     fn first_asker(&self, unit: Option<&str>) -> Result<&OperatorKey, ClientError> {
-        let of_unit = || self.inner.keyring.operators().iter().filter(|o| unit.is_none_or(|u| o.unit == u));
-        let found = of_unit().find(|o| !o.is_passed_over()).or_else(|| of_unit().next());
-        found.ok_or_else(|| match unit {
+        self.first_of(|o| unit.is_none_or(|u| o.unit == u)).ok_or_else(|| match unit {
             Some(unit) => ClientError::config("operators", format!("there is no key of unit {unit}")),
             None => ClientError::config("operators", "there is no operator's key, and this question is for registered operators"),
         })
@@ -127,13 +131,43 @@ impl Client {
         F: Fn(SigningKey) -> Fut,
         Fut: Future<Output = Result<T, ClientError>>,
     {
+        self.asking_with(|| self.first_asker(unit), question).await
+    }
+
+    /// The same of control of the nodes, which is the city's managing unit's, in a post that may.
+    pub async fn controlling<T, F, Fut>(&self, question: F) -> Result<T, ClientError>
+    where
+        F: Fn(SigningKey) -> Fut,
+        Fut: Future<Output = Result<T, ClientError>>,
+    {
+        self.asking_with(|| self.in_post(CONTROL_POSTS), question).await
+    }
+
+    /// The same of the nodes' trails.
+    pub async fn reading_trails<T, F, Fut>(&self, question: F) -> Result<T, ClientError>
+    where
+        F: Fn(SigningKey) -> Fut,
+        Fut: Future<Output = Result<T, ClientError>>,
+    {
+        self.asking_with(|| self.in_post(TRAIL_POSTS), question).await
+    }
+
+    async fn asking_with<'a, T, F, Fut>(
+        &'a self,
+        first: impl Fn() -> Result<&'a OperatorKey, ClientError>,
+        question: F,
+    ) -> Result<T, ClientError>
+    where
+        F: Fn(SigningKey) -> Fut,
+        Fut: Future<Output = Result<T, ClientError>>,
+    {
         loop {
-            let operator = self.first_asker(unit)?;
+            let operator = first()?;
             match question(self.inner.keyring.open(operator)?).await {
                 Err(error) if error.is_of_the_key() => {
                     operator.pass_over();
                     // With none left the answer stands, of this file.
-                    if self.first_asker(unit)?.is_passed_over() {
+                    if first()?.is_passed_over() {
                         return Err(error.about(&operator.file().display().to_string()));
                     }
                 }
@@ -177,20 +211,20 @@ impl Client {
 
     /// The key that controls nodes: of the city's managing unit, in a post that may.
     pub fn controller(&self) -> Result<SigningKey, ClientError> {
-        self.in_post(CONTROL_POSTS)
+        self.inner.keyring.open(self.in_post(CONTROL_POSTS)?)
     }
 
     /// The key that reads the nodes' trails: of the city's managing unit, in audit administration.
     pub fn trail_reader(&self) -> Result<SigningKey, ClientError> {
-        self.in_post(TRAIL_POSTS)
+        self.inner.keyring.open(self.in_post(TRAIL_POSTS)?)
     }
 
-    fn in_post(&self, posts: &[&str]) -> Result<SigningKey, ClientError> {
+    fn in_post(&self, posts: &[&str]) -> Result<&OperatorKey, ClientError> {
         let city = self.managing_unit();
-        let may = |o: &&OperatorKey| o.unit == city && o.posts.iter().any(|p| posts.contains(&p.as_str()));
-        let found = self.inner.keyring.operators().iter().find(may);
-        let why = || ClientError::config("operators", format!("there is no key of unit {city} in one of the posts {}", posts.join(", ")));
-        self.inner.keyring.open(found.ok_or_else(why)?)
+        let found = self.first_of(|o| o.unit == city && o.posts.iter().any(|p| posts.contains(&p.as_str())));
+        found.ok_or_else(|| {
+            ClientError::config("operators", format!("there is no key of unit {city} in one of the posts {}", posts.join(", ")))
+        })
     }
 
     /// The value of a policy that is in force now; none if the ledger has no such entry.
@@ -256,5 +290,67 @@ impl Client {
     pub async fn carry_out(&self, kind: Kind, draft: Draft, body: Of) -> Result<Recorded, ClientError> {
         let prepared = self.prepare(kind, draft, body).await?;
         self.connection.submit(&prepared).await?.accepted()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::{NodeEntry, OperatorEntry};
+    use crate::keyring::write_secret;
+    use vermilion_proto::{Body, Command, Message as _, RegisterUnit, Unit};
+    use vermilion_registry::authorisation::KEY_NOT_IN_FORCE;
+    use vermilion_registry::reason::{Reason, Refusal};
+
+    /// A client with these operators of the city, each with a key of its own: posts in the order of the file.
+    fn client(folder: &Path, posts: &[&str]) -> Client {
+        let city = Unit { uscc: "CITY".into(), ..Unit::default() };
+        let genesis = Genesis { managing_unit: Some(RegisterUnit { unit: Some(city) }), ..Genesis::default() };
+        let payload = Command { head: None, body: Some(Body { of: Some(Of::Genesis(genesis)) }) }.encode_to_vec();
+        std::fs::write(folder.join("genesis.bin"), &payload).unwrap();
+        let operator = |(n, post): (usize, &&str)| {
+            let key = folder.join(format!("{n}.pem"));
+            write_secret(&key, &[n as u8 + 1; 32], None).unwrap();
+            OperatorEntry {
+                unit: "CITY".into(),
+                name: String::new(),
+                posts: vec![(*post).to_owned()],
+                key,
+                passphrase_file: None,
+                certificate: None,
+                second_key: None,
+            }
+        };
+        let config = Config {
+            ledger_id: hex::encode(ledger_id(&payload)),
+            genesis: folder.join("genesis.bin"),
+            trust: None,
+            state_dir: None,
+            passphrase_file: None,
+            enrolment: Vec::new(),
+            accept_expired_until_ms: 0,
+            nodes: vec![NodeEntry { name: "city".into(), grpc: "127.0.0.1:1".into(), http: String::new() }],
+            units: Vec::new(),
+            operators: posts.iter().enumerate().map(operator).collect(),
+        };
+        Client::new(config).unwrap()
+    }
+
+    #[tokio::test]
+    async fn questions_of_control_and_trail_go_on_to_the_next_key_that_may() {
+        let folder = tempfile::tempdir().unwrap();
+        let (control, trail) = (CONTROL_POSTS[0], TRAIL_POSTS[0]);
+        let client = client(folder.path(), &["maker", control, trail, control, trail]);
+        let key = |n: u8| SigningKey::from_seed(&[n + 1; 32]).public();
+        let not_in_force = || ClientError::from(Refusal::new(Reason::NotAuthorised, KEY_NOT_IN_FORCE));
+        let unless =
+            |good: u8| move |asker: SigningKey| async move { if asker.public() == key(good) { Ok(good) } else { Err(not_in_force()) } };
+        assert_eq!(client.controlling(unless(3)).await.unwrap(), 3);
+        assert_eq!(client.reading_trails(unless(4)).await.unwrap(), 4);
+        assert_eq!(client.controller().unwrap().public(), key(3), "the other is passed over from then on");
+        // With none left the answer is of the last key's file.
+        let refused = client.controlling(unless(9)).await.unwrap_err();
+        assert!(refused.is_of_the_key() || refused.to_string().contains("3.pem"), "{refused}");
     }
 }

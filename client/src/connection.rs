@@ -38,8 +38,6 @@ const REST_MS: u64 = 2_000;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a request token is used again: well within its minute.
 const TOKEN_AGE_MS: u64 = 20_000;
-/// What a handshake ends with that a node refuses for the certificate's sake: revoked, over, of a key that was revoked.
-const REFUSED_CERTIFICATE: [&str; 3] = ["CertificateRevoked", "CertificateExpired", "AccessDenied"];
 
 struct Link {
     name: String,
@@ -167,7 +165,7 @@ impl Connection {
     /// Where a node refused the certificate that a connection shows, and another of the unit is here, that one is shown from now
     /// on, to every node.
     fn pass_over(&self, wire: &Arc<Wire>, unit: Option<&str>, why: &str) -> bool {
-        if !self.inner.dialer.is_tls() || !REFUSED_CERTIFICATE.iter().any(|alert| why.contains(alert)) {
+        if !self.inner.dialer.is_refused(why) {
             return false;
         }
         let name = unit.unwrap_or_default();

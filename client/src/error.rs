@@ -76,6 +76,16 @@ pub enum ClientError {
         /// Its record's number.
         seq: u64,
     },
+    /// What was asked for failed, after the command that it goes with was recorded and taken: that stands.
+    #[error("{why}; on record all the same: record {seq}, command {id}", id = hex::encode(.id))]
+    OnRecord {
+        /// What failed.
+        why: Box<ClientError>,
+        /// The command.
+        id: Digest,
+        /// Its record's number.
+        seq: u64,
+    },
     /// A node answered something that does not hold together.
     #[error("a node's answer does not hold: {0}")]
     BadAnswer(String),
@@ -123,8 +133,15 @@ impl ClientError {
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) | Self::RefusedInRecord { refusal, .. } => Some(refusal),
+            Self::OnRecord { why, .. } => why.refusal(),
             _ => None,
         }
+    }
+
+    /// The same, with the record of the command that it came after.
+    #[must_use]
+    pub fn on_record(self, id: Digest, seq: u64) -> Self {
+        Self::OnRecord { why: Box::new(self), id, seq }
     }
 
     /// The same, a refusal with what it is about before its detail.
@@ -147,7 +164,7 @@ impl ClientError {
     #[must_use]
     pub fn command(&self) -> Option<&Digest> {
         match self {
-            Self::Unknown { id, .. } | Self::RefusedInRecord { id, .. } => Some(id),
+            Self::Unknown { id, .. } | Self::RefusedInRecord { id, .. } | Self::OnRecord { id, .. } => Some(id),
             _ => None,
         }
     }
@@ -156,7 +173,7 @@ impl ClientError {
     #[must_use]
     pub fn seq(&self) -> Option<u64> {
         match self {
-            Self::RefusedInRecord { seq, .. } => Some(*seq),
+            Self::RefusedInRecord { seq, .. } | Self::OnRecord { seq, .. } => Some(*seq),
             _ => None,
         }
     }
@@ -165,31 +182,49 @@ impl ClientError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config { .. } | Self::File { .. } | Self::Usage(_) | Self::Crypto(_) => Exit::Usage,
-            Self::Unreachable(_) | Self::Unknown { .. } | Self::BadAnswer(_) | Self::Unwritten => Exit::Unreachable,
-            Self::Interrupted => Exit::Interrupted,
             // What passes by itself is no refusal: the same may be asked again.
             Self::Refused(refusal) if refusal.reason.is_passing() => Exit::Unreachable,
-            Self::Refused(_) | Self::RefusedInRecord { .. } => Exit::Refused,
+            Self::OnRecord { why, .. } => why.exit(),
+            other => other.kind().map_or(Exit::Refused, |(_, exit)| exit),
         }
     }
 
     /// A code for scripts: the reason's name, or the kind of error.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::Config { .. } => "configuration",
-            Self::File { .. } => "file",
-            Self::Usage(_) => "usage",
-            Self::Unreachable(_) => "unreachable",
-            Self::Unknown { .. } => "unknown",
-            Self::Refused(refusal) | Self::RefusedInRecord { refusal, .. } => refusal.reason.name(),
-            Self::BadAnswer(_) => "bad-answer",
-            Self::Unwritten => "unwritten",
-            Self::Interrupted => "interrupted",
-            Self::Crypto(_) => "crypto",
-        }
+        self.kind().map(|(code, _)| code).or(self.refusal().map(|refusal| refusal.reason.name())).unwrap_or_default()
     }
+}
+
+/// The kinds of errors beside refusals, in one list: with an error that is left out it does not compile.
+macro_rules! kinds {
+    ($($kind:pat => ($code:literal, $exit:ident),)*) => {
+        /// Every code for scripts that is no reason's name, and how the command ends with it.
+        pub const KINDS: &[(&str, Exit)] = &[$(($code, Exit::$exit)),*];
+
+        impl ClientError {
+            /// Code and exit code; none of a refusal, which has its reason's.
+            fn kind(&self) -> Option<(&'static str, Exit)> {
+                match self {
+                    $($kind => Some(($code, Exit::$exit)),)*
+                    ClientError::OnRecord { why, .. } => why.kind(),
+                    ClientError::Refused(_) | ClientError::RefusedInRecord { .. } => None,
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    ClientError::Usage(_) => ("usage", Usage),
+    ClientError::Config { .. } => ("configuration", Usage),
+    ClientError::File { .. } => ("file", Usage),
+    ClientError::Crypto(_) => ("crypto", Usage),
+    ClientError::Unreachable(_) => ("unreachable", Unreachable),
+    ClientError::Unknown { .. } => ("unknown", Unreachable),
+    ClientError::BadAnswer(_) => ("bad-answer", Unreachable),
+    ClientError::Unwritten => ("unwritten", Unreachable),
+    ClientError::Interrupted => ("interrupted", Interrupted),
 }
 
 /// The reason of a stable name.
@@ -236,19 +271,8 @@ mod tests {
     #[test]
     fn the_page_lists_every_kind_of_error() {
         let page = std::fs::read_to_string("../docs/formats.md").unwrap();
-        let (path, source) = (PathBuf::from("f"), std::io::Error::other("x"));
-        for error in [
-            ClientError::config("key", "why"),
-            ClientError::File { path, source },
-            ClientError::Usage("x".into()),
-            ClientError::Crypto(CryptoError::BadKey),
-            ClientError::Unreachable("x".into()),
-            ClientError::Unknown { id: [7; 32], why: "x".into() },
-            ClientError::BadAnswer("x".into()),
-            ClientError::Unwritten,
-            ClientError::Interrupted,
-        ] {
-            let line = format!("\n| `{}` | {} |", error.code(), error.exit() as u8);
+        for (code, exit) in KINDS {
+            let line = format!("\n| `{code}` | {} |", *exit as u8);
             assert!(page.contains(&line), "docs/formats.md lacks:{line}");
         }
     }

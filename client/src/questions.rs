@@ -163,13 +163,15 @@ impl Connection {
         let action = if distrusted { "distrust" } else { "trust" };
         let mut heard = Vec::new();
         for (at, name) in self.names().enumerate() {
-            let mut node = self.client_of(at)?;
-            let what = format!("control {action} {raft_id}");
-            let request = self.signed(asker, &what, ControlRequest { action: action.to_owned(), node: raft_id })?;
-            match tokio::time::timeout(self.ask_patience, node.control(request)).await {
-                Ok(Ok(_)) => heard.push(name.to_owned()),
-                Ok(Err(status)) if !is_passing(&status) => return Err(refused(&status)),
-                Ok(Err(_)) | Err(_) => {}
+            let control = ControlRequest { action: action.to_owned(), node: raft_id };
+            let asked = self.ask_one(at, self.ask_patience, |mut node| {
+                let request = self.signed(asker, &format!("control {action} {raft_id}"), control.clone());
+                async move { node.control(request.map_err(|e| bad_request(&e))?).await }
+            });
+            match asked.await? {
+                Ok(_) => heard.push(name.to_owned()),
+                Err(status) if !is_passing(&status) => return Err(refused(&status)),
+                Err(_) => {}
             }
         }
         Ok(heard)
@@ -177,22 +179,22 @@ impl Connection {
 
     /// Has a node of the configuration copy its data directory into its folder for backups; where the copy lies there.
     pub async fn backup(&self, asker: &SigningKey, node: usize, raft_id: u64) -> Result<String, ClientError> {
-        let mut node = self.client_of(node)?;
-        let what = format!("control backup {raft_id}");
-        let request = self.signed(asker, &what, ControlRequest { action: "backup".into(), node: raft_id })?;
+        let control = ControlRequest { action: "backup".into(), node: raft_id };
         // It takes as long as the node needs to put on the disk what it has in memory.
-        node.control(request).await.map(|reply| reply.into_inner().folder).map_err(|status| refused(&status))
+        let asked = self.ask_one(node, Duration::from_secs(clock::LONGEST_WAIT_S), |mut node| {
+            let request = self.signed(asker, &format!("control backup {raft_id}"), control.clone());
+            async move { node.control(request.map_err(|e| bad_request(&e))?).await }
+        });
+        asked.await?.map(|reply| reply.folder).map_err(|status| refused(&status))
     }
 
     /// The lines of a node's trail from a number on; the node by its place in the configuration.
     pub async fn trail(&self, asker: &SigningKey, node: usize, from: u64) -> Result<Vec<String>, ClientError> {
-        let mut node = self.client_of(node)?;
-        let request = self.signed(asker, "trail", TrailRequest { from })?;
-        match tokio::time::timeout(self.ask_patience, node.trail(request)).await {
-            Ok(Ok(reply)) => Ok(reply.into_inner().lines),
-            Ok(Err(status)) => Err(refused(&status)),
-            Err(_) => Err(ClientError::Unreachable("no answer in time".into())),
-        }
+        let asked = self.ask_one(node, self.ask_patience, |mut node| {
+            let request = self.signed(asker, "trail", TrailRequest { from });
+            async move { node.trail(request.map_err(|e| bad_request(&e))?).await }
+        });
+        asked.await?.map(|reply| reply.lines).map_err(|status| refused(&status))
     }
 
     /// How a receipt is asked for now: a node may wait for what is left of patience, and of what the request lets it.
@@ -414,9 +416,12 @@ impl Client {
     pub(crate) async fn is_really_invalid(&self, prepared: &crate::command::Prepared) -> Result<Option<Answer>, ClientError> {
         let request = CommandStatusRequest { command_id: prepared.id.to_vec(), not_after_ms: 0 };
         for at in 0..self.connection.names().count() {
-            let mut node = self.connection.client_of(at)?;
-            let Ok(Ok(reply)) = tokio::time::timeout(Duration::from_secs(5), node.command_status(request.clone())).await else { continue };
-            if reply.into_inner().state() == CommandState::Committed {
+            let ask = |mut node: LedgerClient<Channel>| {
+                let request = request.clone();
+                async move { node.command_status(request).await }
+            };
+            let Ok(reply) = self.connection.ask_one(at, Duration::from_secs(5), ask).await? else { continue };
+            if reply.state() == CommandState::Committed {
                 return self.connection.submit(prepared).await.map(Some);
             }
         }

@@ -28,6 +28,8 @@ use vermilion_registry::founding::Founding;
 const H2: &[u8] = b"h2";
 /// ALPN of REST.
 const HTTP1: &[u8] = b"http/1.1";
+/// What a handshake ends with that a node refuses for the certificate's sake: revoked, over, of a key that was revoked.
+const REFUSED_CERTIFICATE: [&str; 3] = ["CertificateRevoked", "CertificateExpired", "AccessDenied"];
 
 struct Authority {
     issuing: AuthorityCertificate,
@@ -147,6 +149,11 @@ impl Dialer {
         let slot = found.as_ref().map(|shown| Arc::clone(&shown.slot));
         opened.insert(name, found);
         Ok(slot)
+    }
+
+    /// Whether a node says, in the words of a failed call, that it refuses the certificate that was shown.
+    pub(crate) fn is_refused(&self, why: &str) -> bool {
+        self.is_tls() && REFUSED_CERTIFICATE.iter().any(|alert| why.contains(alert))
     }
 
     /// Shows another certificate in the place of the one that was shown for this unit and that nodes refuse, if there is one.

@@ -179,13 +179,14 @@ impl UseDesk {
     }
 
     /// Sends a use until it is answered, and opens what it was granted. A use that the rules refuse
-    /// is an error with its reason; the record stands all the same.
+    /// is an error with its reason; the record stands all the same, and so if what comes back does not hold.
     pub async fn send(&self, client: &Client, prepared: &PreparedUse) -> Result<UseAnswer, ClientError> {
         let connection = &client.connection;
         let id = prepared.prepared.id;
         let until = until(connection.submit_patience);
         let request = SubmitRequest { tag: 0, submission: prepared.prepared.submission.clone() };
         let mut hearing = Hearing::default();
+        let mut stands = None;
         loop {
             let asked = connection
                 .ask_with(&prepared.prepared, &mut hearing, |mut node| {
@@ -197,11 +198,16 @@ impl UseDesk {
                 Ok(UseReply { reply: Some(reply), contents }) => match outcome(id, reply, &mut hearing) {
                     Outcome::Recorded(recorded) => {
                         let recorded = recorded.accepted()?;
-                        let licences = contents.iter().map(|c| open(&id, prepared, c)).collect::<Result<Vec<_>, _>>()?;
-                        each_once(prepared, &licences)?;
+                        let opened = contents.iter().map(|c| open(&id, prepared, c)).collect::<Result<Vec<_>, _>>();
+                        let licences = opened.and_then(|licences| each_once(prepared, &licences).map(|()| licences));
+                        let licences = licences.map_err(|error| error.on_record(id, recorded.seq))?;
                         return Ok(UseAnswer { recorded, licences });
                     }
                     Outcome::Refused(error) => return Err(error),
+                    Outcome::Unserved { seq, why } => {
+                        stands = Some(seq);
+                        why
+                    }
                     Outcome::Again(why) => why,
                     Outcome::Elsewhere(why) => {
                         connection.ask_elsewhere();
@@ -215,7 +221,10 @@ impl UseDesk {
                 Err(error) => return Err(error),
             };
             if Instant::now() > until {
-                return Err(ClientError::Unknown { id, why });
+                return Err(match stands {
+                    Some(seq) => ClientError::Unreachable(why).on_record(id, seq),
+                    None => ClientError::Unknown { id, why },
+                });
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -246,6 +255,11 @@ impl Client {
 enum Outcome {
     Recorded(Recorded),
     Refused(ClientError),
+    /// It is recorded, and whoever was asked cannot serve it now.
+    Unserved {
+        seq: u64,
+        why: String,
+    },
     Again(String),
     Elsewhere(String),
 }
@@ -256,8 +270,8 @@ fn outcome(id: Digest, reply: SubmitReply, hearing: &mut Hearing) -> Outcome {
         // Whatever keeps this node from serving it, it is recorded.
         hearing.lost();
         return match Reason::from_number(reply.code) {
-            Some(Reason::NoVaultKey | Reason::Internal | Reason::Unknown) => Outcome::Again(reply.detail),
-            _ => Outcome::Refused(refusal_of_number(reply.code, reply.detail).into()),
+            Some(Reason::NoVaultKey | Reason::Internal | Reason::Unknown) => Outcome::Unserved { seq: reply.seq, why: reply.detail },
+            _ => Outcome::Refused(ClientError::from(refusal_of_number(reply.code, reply.detail)).on_record(id, reply.seq)),
         };
     }
     match hearing.settle(id, Ok(reply)) {
@@ -375,14 +389,23 @@ mod tests {
             || SubmitReply { state: CommandState::RefusedAtDoor.into(), code: Reason::UnknownSigner.number(), ..Default::default() };
         let mut hearing = Hearing::default();
         assert!(matches!(outcome([1; 32], refused(), &mut hearing), Outcome::Refused(_)));
-        let without = SubmitReply { state: CommandState::Committed.into(), code: Reason::NoVaultKey.number(), ..Default::default() };
-        for open in [SubmitReply::default(), without] {
+        let without =
+            |code: Reason| SubmitReply { state: CommandState::Committed.into(), code: code.number(), seq: 7, ..Default::default() };
+        for open in [SubmitReply::default(), without(Reason::NoVaultKey)] {
             let mut hearing = Hearing::default();
-            assert!(matches!(outcome([1; 32], open, &mut hearing), Outcome::Again(_)));
+            assert!(matches!(outcome([1; 32], open, &mut hearing), Outcome::Again(_) | Outcome::Unserved { seq: 7, .. }));
             assert!(matches!(outcome([1; 32], refused(), &mut hearing), Outcome::Elsewhere(_)) && hearing.is_open());
             let recorded = SubmitReply { state: CommandState::Committed.into(), seq: 7, ..Default::default() };
             assert!(matches!(outcome([1; 32], recorded, &mut hearing), Outcome::Recorded(Recorded { seq: 7, .. })));
         }
+    }
+
+    #[test]
+    fn what_keeps_a_recorded_use_from_being_served_is_said_with_its_record() {
+        let reply =
+            SubmitReply { state: CommandState::Committed.into(), code: Reason::ContentErased.number(), seq: 7, ..Default::default() };
+        let Outcome::Refused(error) = outcome([1; 32], reply, &mut Hearing::default()) else { panic!() };
+        assert_eq!((error.command(), error.seq(), error.code()), (Some(&[1; 32]), Some(7), Reason::ContentErased.name()));
     }
 
     #[test]

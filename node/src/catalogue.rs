@@ -14,6 +14,7 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 use vermilion_proto::{FieldRule, Implementation, LicenceType, TypeState};
 use vermilion_registry::authorisation::Question;
+use vermilion_registry::content::Word as _;
 use vermilion_registry::query;
 use vermilion_registry::reason::{Reason, Refusal};
 
@@ -107,11 +108,6 @@ pub struct Field {
     disclosed_by_default: bool,
 }
 
-/// An enumeration's word, as it stands in a catalogue file.
-fn word(name: &str, prefix: &str) -> String {
-    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
-}
-
 fn entry(of: &LicenceType, implementations: Vec<Implementation>) -> TypeEntry {
     let issuer = |i: Implementation| Issuer { unit: i.unit, area: i.area, own_code: i.own_code, seal_id: i.seal_id };
     TypeEntry {
@@ -120,7 +116,7 @@ fn entry(of: &LicenceType, implementations: Vec<Implementation>) -> TypeEntry {
         name_zh: of.name_zh.clone(),
         name_en: of.name_en.clone(),
         kind: of.kind.clone(),
-        public_status: word(of.public_status().as_str_name(), "PUBLIC_STATUS_"),
+        public_status: of.public_status().word().to_owned(),
         issuers: implementations.into_iter().map(issuer).collect(),
     }
 }
@@ -130,11 +126,11 @@ fn details(state: TypeState) -> TypeDetails {
     let entry = entry(&of, state.implementations);
     let field = |rule: &FieldRule| Field {
         name: rule.name.clone(),
-        class: word(rule.class().as_str_name(), "FIELD_CLASS_"),
+        class: rule.class().word().to_owned(),
         disclosed_by_default: rule.disclosed_by_default,
     };
     let fields = of.base_fields.iter().chain(&of.fields).map(field).collect();
-    let identifier_class = word(of.identifier_class().as_str_name(), "IDENTIFIER_CLASS_");
+    let identifier_class = of.identifier_class().word().to_owned();
     let decision = of.sharing.unwrap_or_default();
     TypeDetails {
         entry,
@@ -151,7 +147,7 @@ fn details(state: TypeState) -> TypeDetails {
         validity_years: of.validity_years,
         retention_years: of.retention_years,
         sharing: SharingDetails {
-            sharing: word(decision.sharing().as_str_name(), "SHARING_"),
+            sharing: decision.sharing().word().to_owned(),
             legal_basis: decision.legal_basis,
             scope: decision.scope,
             modes: decision.modes,

@@ -6,14 +6,13 @@ use crate::config::{Config, ConfigError, Tls};
 use crate::enrolment::{applicant, handout};
 use crate::keys::{TlsKeys, own_or_new, read_own, write_whole};
 use crate::start;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use vermilion_crypto::{Digest, LookupKey, PublicKey, SigningKey, VaultSecretKey};
 use vermilion_identity::founding::{FOUNDING_VERSION, Founder};
 use vermilion_identity::sealed_key::{Addressee, ISSUING, LEDGER, LOOKUP, Secret, VAULT};
 use vermilion_identity::{Kind, Signer};
 use vermilion_proto::{FoundingNode, FoundingPackage, Genesis, GenesisNode, SealedKey, canonical};
-use vermilion_registry::address::is_host_port;
+use vermilion_registry::address;
 use vermilion_registry::codes::division;
 use vermilion_registry::founding::Founding;
 use vermilion_registry::{ledger_id, pinned};
@@ -37,13 +36,8 @@ impl Addresses {
     fn check(&self) -> Result<(), ConfigError> {
         let enrolment = Some(&self.enrolment).filter(|address| !address.is_empty());
         let given = [("--address", Some(&self.peer)), ("--rest", Some(&self.rest)), ("--enrolment", enrolment)];
-        for (key, address) in given.into_iter().filter_map(|(key, address)| Some((key, address?))) {
-            if !is_host_port(address) {
-                return Err(value(key, format!("{address:?} is no address: write host:port")));
-            }
-            if address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified()) {
-                return Err(value(key, format!("at {address} this node listens, and nobody reaches it: say where it is reached")));
-            }
+        for (key, text) in given.into_iter().filter_map(|(key, text)| Some((key, text?))) {
+            address::check(text).map_err(|unfit| value(key, format!("{text:?} {unfit}")))?;
         }
         Ok(())
     }

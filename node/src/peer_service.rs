@@ -162,7 +162,7 @@ impl Peer for PeerService {
         caller::check_from(&self.0, caller::peer(&self.0, &request)?.as_deref(), request.get_ref().from)?;
         let CosignRequest { from, note } = request.into_inner();
         self.present(from)?;
-        let note = tokio::task::block_in_place(|| self.0.witness.take(&note)).map_err(Status::invalid_argument)?;
+        let note = self.0.witness.take_in(note).await.map_err(Status::invalid_argument)?;
         Ok(Response::new(CosignReply { note }))
     }
 

@@ -271,10 +271,11 @@ impl WitnessOffice {
         Ok(SignedNote::new(&checkpoint.body(), lines)?.to_bytes())
     }
 
-    /// Takes a note in, of this node or another, and returns the note with all that is known of it.
+    /// Takes a note in, of this node or another, and returns the note with all that is known of it. It may wait for the disk:
+    /// tasks [have it done](Self::take_in).
     ///
     /// A conflict stops the node: it can no longer tell which history is the ledger's.
-    pub fn take(&self, note: &[u8]) -> Result<Vec<u8>, String> {
+    fn take(&self, note: &[u8]) -> Result<Vec<u8>, String> {
         if note.len() > MAX_NOTE {
             return Err("the note is too long".into());
         }
@@ -343,12 +344,19 @@ impl WitnessOffice {
         why
     }
 
+    /// Takes a note in on a thread that may wait: for the disk, or for one who syncs this node's own cosignature. A task that
+    /// waited so would keep others from their turn.
+    pub async fn take_in(self: &Arc<Self>, note: Vec<u8>) -> Result<Vec<u8>, String> {
+        let office = Arc::clone(self);
+        tokio::task::spawn_blocking(move || office.take(&note)).await.map_err(|e| e.to_string())?
+    }
+
     /// Adds an outside witness' cosignature to the checkpoint of this size. Returns the whole note.
-    pub fn add_outside(&self, size: u64, line: SignatureLine) -> Result<Vec<u8>, String> {
+    pub async fn add_outside(self: &Arc<Self>, size: u64, line: SignatureLine) -> Result<Vec<u8>, String> {
         let known = self.store.checkpoint(size).map_err(|e| e.to_string())?.ok_or("there is no such checkpoint")?;
         let mut note = SignedNote::parse(&known).map_err(|e| e.to_string())?;
         note.add(line).map_err(|e| e.to_string())?;
-        self.take(&note.to_bytes())
+        self.take_in(note.to_bytes()).await
     }
 
     /// This node's own point at a commitment record: signed, merged with what others sent before.
@@ -440,7 +448,7 @@ impl WitnessOffice {
             tokio::spawn(async move {
                 match peers.cosign(peer, CosignRequest { from: id, note }).await {
                     Ok(reply) => {
-                        if let Err(why) = office.take(&reply.note) {
+                        if let Err(why) = office.take_in(reply.note).await {
                             tracing::warn!(peer, why, "a peer's note was not taken");
                         }
                     }

@@ -4,7 +4,7 @@
 //!
 //! The payload is a canonical `Command` whose head carries format version and suite alone.
 
-use crate::address::is_host_port;
+use crate::address;
 use crate::authority::{MANAGING_CITY, has_role};
 use crate::certificates;
 use crate::codes::{dates, division};
@@ -84,7 +84,7 @@ fn check_keys(genesis: &Genesis) -> Result<(), Refusal> {
             return Err(Refusal::new(Reason::Area, format!("district of node {}", node.raft_id)));
         }
         // None is an address that every configuration says for itself ([peers]).
-        if !node.peer_address.is_empty() && !is_host_port(&node.peer_address) {
+        if !node.peer_address.is_empty() && address::check(&node.peer_address).is_err() {
             return Err(ill_formed(&format!("peer_address of node {}", node.raft_id)));
         }
     }

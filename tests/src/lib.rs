@@ -1,5 +1,5 @@
 //! What tests of whole ledgers share: a [`Ledger`] of real processes, what lies on its disks
-//! ([`disk`]), its REST side ([`http`]), an outside witness ([`witness`]), and a search for many values
+//! ([`disk`]), its REST side ([`http`]), an outside witness ([`witness`], [`over_tls`]), and a search for many values
 //! at once ([`needles`]).
 //!
 //! The tests themselves are in `tests/processes`. They run the `vermiliond` and `vermilion` that lie
@@ -16,6 +16,7 @@ pub mod disk;
 pub mod http;
 mod ledger;
 pub mod needles;
+pub mod over_tls;
 mod rows;
 mod wait;
 pub mod witness;

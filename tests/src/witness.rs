@@ -1,21 +1,17 @@
 //! A small honest outside witness (C2SP tlog-witness), for ledgers of test: in the clear, or over TLS with a certificate
 //! that the `openssl` program made.
 
+use crate::over_tls::{OverTls, certified};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use rustls::{ServerConfig, crypto::ring, version::TLS13};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio::net::TcpListener;
 use vermilion_crypto::{PublicKey, SigningKey};
 use vermilion_ledger::{Checkpoint, Digest, KeyKind, SignedNote, VerifierKey, check_consistency, cosign, empty_root, key_id};
 
@@ -48,7 +44,7 @@ impl HonestWitness {
 
     /// The same, to be asked over https.
     pub async fn bind_over_tls() -> Self {
-        Self { certified: Some(certified()), ..Self::bind().await }
+        Self { certified: Some(certified("IP:127.0.0.1")), ..Self::bind().await }
     }
 
     /// The table of a node's configuration that names it.
@@ -73,9 +69,12 @@ impl HonestWitness {
         *self.log.lock().unwrap() = Some(Log { ledger, key: self.key.clone(), seen: (0, empty_root()), asked: Vec::new() });
         let router = Router::new().route("/add-checkpoint", post(add_checkpoint)).with_state(Arc::clone(&self.log));
         let tcp = self.listener.take().expect("it is open already");
-        match self.certified.as_ref().map(|dir| acceptor(dir.path())) {
+        match self.certified.as_ref() {
             None => tokio::spawn(async move { axum::serve(tcp, router).await.unwrap() }),
-            Some(tls) => tokio::spawn(async move { axum::serve(OverTls { tcp, tls }, router).await.unwrap() }),
+            Some(dir) => {
+                let listener = OverTls::new(tcp, dir.path());
+                tokio::spawn(async move { axum::serve(listener, router).await.unwrap() })
+            }
         };
     }
 
@@ -89,54 +88,6 @@ impl HonestWitness {
     #[must_use]
     pub fn asked(&self) -> Vec<u64> {
         self.log.lock().unwrap().as_ref().map_or_else(Vec::new, |log| log.asked.clone())
-    }
-}
-
-/// A folder with an authority (`ca.pem`), and a certificate for 127.0.0.1 under it (`witness.pem`, `key.pem`).
-fn certified() -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for more in [
-        "-subj /CN=authority -keyout ca-key.pem -out ca.pem",
-        "-subj /CN=witness -CA ca.pem -CAkey ca-key.pem -keyout key.pem -out witness.pem \
-         -addext basicConstraints=CA:FALSE -addext subjectAltName=IP:127.0.0.1",
-    ] {
-        let arguments = format!("req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256 {more}");
-        let made = Command::new("openssl").args(arguments.split(' ')).current_dir(dir.path()).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    }
-    dir
-}
-
-fn acceptor(certified: &Path) -> TlsAcceptor {
-    let read = |name: &str| std::fs::read(certified.join(name)).unwrap();
-    let chain = CertificateDer::pem_slice_iter(&read("witness.pem")).collect::<Result<Vec<_>, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_slice(&read("key.pem")).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(&[&TLS13]).unwrap();
-    TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()))
-}
-
-/// A listener whose clients speak TLS.
-struct OverTls {
-    tcp: TcpListener,
-    tls: TlsAcceptor,
-}
-
-impl axum::serve::Listener for OverTls {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
-        loop {
-            let (stream, address) = self.tcp.accept().await.unwrap();
-            // Some went away before the witness opened.
-            if let Ok(stream) = self.tls.accept(stream).await {
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.tcp.local_addr()
     }
 }
 

@@ -18,11 +18,13 @@ pub enum Kind {
     Divergence,
     /// A node cannot be asked, or what it shows cannot be proved, or it stays behind.
     Stalled,
+    /// A node says that it is not ready to serve what would prove its checkpoint, as while it fetches its history.
+    NotReady,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 4] = [Self::Fork, Self::Rollback, Self::Divergence, Self::Stalled];
+    pub const ALL: [Kind; 5] = [Self::Fork, Self::Rollback, Self::Divergence, Self::Stalled, Self::NotReady];
 
     /// The stable name.
     #[must_use]
@@ -32,6 +34,7 @@ impl Kind {
             Self::Rollback => "rollback",
             Self::Divergence => "divergence",
             Self::Stalled => "stalled",
+            Self::NotReady => "not-ready",
         }
     }
 
@@ -43,13 +46,14 @@ impl Kind {
             Self::Rollback => "回滚",
             Self::Divergence => "偏离",
             Self::Stalled => "停滞",
+            Self::NotReady => "未就绪",
         }
     }
 
     /// Whether it says that somebody lied or lost history, and not only that a node is slow.
     #[must_use]
     pub fn is_grave(self) -> bool {
-        self != Self::Stalled
+        !matches!(self, Self::Stalled | Self::NotReady)
     }
 }
 

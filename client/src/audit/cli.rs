@@ -11,7 +11,7 @@ use crate::visible::{json_line, one_line};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ pub struct Access {
     pub state_dir: Option<PathBuf>,
     /// The genesis payload's file: what is audited must begin with it.
     pub genesis: Option<PathBuf>,
-    /// Makes request tokens of a registered operator, from ledger id and name of the request.
+    /// Makes request tokens of registered operators.
     pub token: Option<Arc<MakeToken>>,
     /// Makes the connections.
     pub dialer: Option<crate::tls::Dialer>,
@@ -186,6 +186,9 @@ async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options)
     if args.data_dirs.is_empty() && addresses.is_empty() {
         return Err(usage("name a data directory (--data-dir) or a node (--node)".into()));
     }
+    if let Some(address) = said_twice(&addresses) {
+        return Err(usage(format!("{address}: this node is named twice: it would agree with itself")));
+    }
     if let Some(dir) = named_twice(&args.data_dirs) {
         return Err(usage(format!("{}: this directory is named twice: it would agree with itself", dir.display())));
     }
@@ -201,11 +204,15 @@ async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options)
             Err(ReadError::Unreachable(why)) => return Err((CANNOT_READ, format!("{}: {why}", dir.display()))),
         }
     }
+    let mut met: BTreeMap<u64, String> = BTreeMap::new();
     for address in addresses {
-        let token = access.token.clone().map(|token| -> MakeToken { Box::new(move |id, what| token(id, what)) });
+        let token = access.token.clone().map(|token| -> MakeToken { Box::new(move |id, what, key| token(id, what, key)) });
         let node = NodeSource::connect(&address, access.dialer.as_ref(), token)
             .await
             .map_err(|error| (CANNOT_READ, format!("{address}: {error}")))?;
+        if let Some(before) = met.insert(node.raft_id(), address.clone()) {
+            return Err(usage(format!("{before} and {address} are both node {}: it would agree with itself", node.name())));
+        }
         sources.push(Box::new(node));
     }
     Ok((
@@ -219,6 +226,11 @@ fn named_twice(dirs: &[PathBuf]) -> Option<&Path> {
     let mut seen = BTreeSet::new();
     let again = |dir: &&PathBuf| std::fs::metadata(dir).is_ok_and(|of| !seen.insert((of.dev(), of.ino())));
     dirs.iter().find(again).map(PathBuf::as_path)
+}
+
+/// The first that was said before.
+pub(super) fn said_twice(said: &[String]) -> Option<&String> {
+    said.iter().enumerate().find(|(n, again)| said.iter().take(*n).any(|before| before == *again)).map(|(_, again)| again)
 }
 
 /// The nodes' addresses: those given, or, given none, those of the configuration.

@@ -33,6 +33,7 @@ mod link;
 mod memory;
 mod node;
 mod pipeline;
+mod proved;
 mod replay;
 mod report;
 mod resume;

@@ -6,16 +6,16 @@
 //! In memory stay the tree's right edge and [`AHEAD`] bundles under way, of at most 38 KiB each.
 
 use super::finding::{Code, Findings};
-use super::web::Web;
+use super::web::{Unanswered, Web};
 use super::{Advance, CannotRead, Report, Stage};
 use std::collections::VecDeque;
 use std::time::Instant;
 use tokio::task::JoinHandle;
 use vermilion_crypto::Digest;
-use vermilion_ledger::{FullTile, Leaf, TILE_LEN, TILE_WIDTH, TileStore, Tree, Trust, leaf_hash, tile_path, verify};
+use vermilion_ledger::{FullTile, Leaf, TILE_WIDTH, Tree, Trust, leaf_hash, tile_path, verify};
 
 /// A bundle that was asked for, under way: `None` if the server has none.
-type Answer = JoinHandle<Result<Option<Vec<u8>>, String>>;
+type Answer = JoinHandle<Result<Option<Vec<u8>>, Unanswered>>;
 
 /// Bundles that are asked for ahead.
 const AHEAD: u64 = 32;
@@ -42,7 +42,7 @@ fn leaves(mut bundle: &[u8], count: usize) -> Option<Vec<&[u8]>> {
 
 /// Asks for the part of a tile or bundle that holds `width` entries. Once the full one is there, a
 /// server need not have the partial one any longer; what is beyond `width` is the caller's to cut off.
-async fn part(web: &Web, partial: String, full: String, width: usize) -> Result<Option<Vec<u8>>, String> {
+async fn part(web: &Web, partial: String, full: String, width: usize) -> Result<Option<Vec<u8>>, Unanswered> {
     if width < TILE_WIDTH
         && let Some(bytes) = web.get(&partial).await?
     {
@@ -52,36 +52,9 @@ async fn part(web: &Web, partial: String, full: String, width: usize) -> Result<
 }
 
 /// The first `width` hashes of a tile; `None` if it is not served, or does not hold as many.
-pub async fn hashes(web: &Web, level: u8, index: u64, width: usize) -> Result<Option<Vec<Digest>>, String> {
+pub async fn hashes(web: &Web, level: u8, index: u64, width: usize) -> Result<Option<Vec<Digest>>, Unanswered> {
     let bytes = part(web, tile_path(level, index, width), tile_path(level, index, TILE_WIDTH), width).await?;
     Ok(bytes.and_then(|bytes| Some(bytes.get(..width * 32)?.as_chunks::<32>().0.to_vec())))
-}
-
-/// Full tiles, asked for one by one; from threads outside of the runtime.
-pub struct WebTiles {
-    web: Web,
-    handle: tokio::runtime::Handle,
-}
-
-impl WebTiles {
-    /// Those of a place.
-    #[must_use]
-    pub fn new(web: Web, handle: tokio::runtime::Handle) -> Self {
-        Self { web, handle }
-    }
-}
-
-/// A tile that could not be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NoTile(pub String);
-
-impl TileStore for WebTiles {
-    type Error = NoTile;
-    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, NoTile> {
-        let bytes = self.handle.block_on(self.web.get(&tile_path(level, index, TILE_WIDTH))).map_err(NoTile)?;
-        Ok(bytes.filter(|bytes| bytes.len() == TILE_LEN))
-    }
 }
 
 struct Walk<'a> {
@@ -97,7 +70,7 @@ pub async fn audit_tiles(web: &Web, trust: &Trust, advance: &Advance<'_>) -> Res
     let begun = Instant::now();
     let url = web.base();
     let cannot = |why: String| CannotRead { source_name: url.to_owned(), why };
-    let note = web.get("checkpoint").await.map_err(cannot)?.ok_or_else(|| cannot("there is no checkpoint".into()))?;
+    let note = web.get("checkpoint").await.map_err(|e| cannot(e.into()))?.ok_or_else(|| cannot("there is no checkpoint".into()))?;
     let mut walk = Walk { web, tree: Tree::new(), time_ms: 0, commitments: 0, findings: Findings::of(url) };
     let mut report = Report { trust_given: true, ledger_id: hex::encode(trust.settings().ledger_id), ..Report::default() };
     match verify(&note, trust) {

@@ -8,20 +8,22 @@
 //! One below the quorum is compared like any other, and nothing is compared with it but its own size.
 //!
 //! Each node's own tiles must prove what it shows. That others' tiles have proved the same is no word of its own: who shows a
-//! good checkpoint may serve another tree beside it, or none.
+//! good checkpoint may serve another tree beside it, or none. Full tiles never change, so those that it served and that were
+//! proved are not asked of it again. A node that says that it is not ready to serve them (503) is given the same time as one
+//! that stays behind; then it is said what it says.
 //!
 //! In memory, and kept on disk for the next start: the newest checkpoint that was proved, and the last
-//! one of each node; besides, in memory alone, the newest [`KNOWN`] sizes with their checkpoints.
+//! one of each node; besides, in memory alone, the newest [`KNOWN`] sizes with their checkpoints, and of each node's tiles
+//! the right edge ([`OwnTiles`]).
 
 use super::alarm::{Alarm, Kind, Standing, write_whole};
-use super::tiles::{WebTiles, hashes};
+use super::proved::{Continues, OwnTiles};
 use super::web::Web;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::runtime::Handle;
 use vermilion_crypto::{Digest, sha256};
-use vermilion_ledger::{TILE_WIDTH, Tree, Trust, check_consistency, verify};
+use vermilion_ledger::{Trust, verify};
 
 /// Sizes whose checkpoints are remembered, so that another for the same size is noticed.
 const KNOWN: usize = 4096;
@@ -52,24 +54,16 @@ impl Point {
         let quorum = verified.check_quorum(trust).is_ok();
         Ok(Self { size: verified.size, root: verified.root, note, quorum, settled: false })
     }
-}
 
-/// What the hashes say of an older and a newer checkpoint.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Continues {
-    Yes,
-    /// The tiles prove that the newer tree began with another root.
-    No,
-    /// The tiles that are served do not give the newer root, or prove nothing of it.
-    OtherTiles,
-    /// It could not be found out.
-    Unknown(String),
+    fn tree(&self) -> (u64, Digest) {
+        (self.size, self.root)
+    }
 }
 
 /// A node that is followed.
 struct Node {
     name: String,
-    web: Web,
+    tiles: OwnTiles,
     last: Option<Point>,
     /// The largest size that the tiles which it serves itself have proved, since this start; 0 before the first.
     proved: u64,
@@ -106,7 +100,8 @@ impl Watch {
         for (name, web) in nodes {
             let last = kept(&folder.join(file_of(&name)), &trust)?;
             known.extend(last.iter().map(|point| (point.size, point.clone())));
-            followed.push(Node { name, web, last, proved: 0, ahead: None, well_ms: now_ms, up: false, standing: BTreeSet::new() });
+            let tiles = OwnTiles::new(web);
+            followed.push(Node { name, tiles, last, proved: 0, ahead: None, well_ms: now_ms, up: false, standing: BTreeSet::new() });
         }
         known.extend(newest.iter().map(|point| (point.size, point.clone())));
         let stall_ms = u64::try_from(stall.as_millis()).unwrap_or(u64::MAX);
@@ -137,8 +132,8 @@ impl Watch {
             .nodes
             .iter()
             .map(|node| {
-                let web = node.web.clone();
-                tokio::spawn(async move { web.get("checkpoint").await })
+                let web = node.tiles.web().clone();
+                tokio::spawn(async move { web.get("checkpoint").await.map_err(String::from) })
             })
             .collect();
         let mut alarms = Vec::new();
@@ -202,7 +197,7 @@ impl Watch {
             return self.by_own_tiles(node, point).await;
         }
         let longer = newest.size < point.size;
-        let found = if longer { continues(&node.web, newest, point).await } else { self.is_beginning(point, newest).await };
+        let found = if longer { node.tiles.continue_to(newest.tree(), point.tree()).await } else { self.is_beginning(point, newest).await };
         match found {
             Continues::Yes => {
                 point.settled = point.quorum || !longer;
@@ -211,6 +206,7 @@ impl Watch {
             Continues::No if longer => Some(Shown::Fork(newest.clone(), point.clone())),
             Continues::No => Some(Shown::Fork(point.clone(), newest.clone())),
             Continues::OtherTiles => Some(Shown::OtherTiles(point.clone())),
+            Continues::NotYet(why) => Some(Shown::NotYet(why)),
             Continues::Unknown(why) => Some(Shown::Nothing(why)),
         }
     }
@@ -222,10 +218,11 @@ impl Watch {
             return None;
         }
         let before = self.known.range(..point.size).rev().map(|(_, known)| known).find(|known| known.settled).unwrap_or(point);
-        match continues(&node.web, before, point).await {
+        match node.tiles.continue_to(before.tree(), point.tree()).await {
             Continues::Yes => None,
             Continues::No => Some(Shown::Fork(before.clone(), point.clone())),
             Continues::OtherTiles => Some(Shown::OtherTiles(point.clone())),
+            Continues::NotYet(why) => Some(Shown::NotYet(why)),
             Continues::Unknown(why) => Some(Shown::Nothing(why)),
         }
     }
@@ -235,11 +232,11 @@ impl Watch {
     async fn is_beginning(&self, point: &Point, newest: &Point) -> Continues {
         let mut found = Continues::Unknown("no node serves the newer tree".into());
         for other in self.nodes.iter().filter(|other| other.last.as_ref().is_some_and(|last| last.size >= newest.size)) {
-            match continues(&other.web, point, newest).await {
+            match other.tiles.continue_to(point.tree(), newest.tree()).await {
                 proved @ (Continues::Yes | Continues::No) => return proved,
                 // That speaks against the one that serves them, not against this checkpoint.
                 Continues::OtherTiles => found = Continues::Unknown(format!("the tiles of {} do not give the newer tree", other.name)),
-                unknown @ Continues::Unknown(_) => found = unknown,
+                Continues::NotYet(why) | Continues::Unknown(why) => found = Continues::Unknown(why),
             }
         }
         found
@@ -288,7 +285,7 @@ impl Watch {
         // The quorum went on after the time was over, and still has not come to what this node showed.
         let passed = node.ahead.filter(|(size, since)| *size > newest && self.moved_ms >= since.saturating_add(self.stall_ms));
         match shown {
-            Shown::Well | Shown::Nothing(_) if passed.is_some() => {
+            Shown::Well | Shown::NotYet(_) | Shown::Nothing(_) if passed.is_some() => {
                 let size = passed.map_or(0, |(size, _)| size);
                 let (en, zh) = (
                     format!("The node shows {size} records without the quorum, which went on to {newest} and did not come there in time."),
@@ -307,7 +304,14 @@ impl Watch {
                 let en = format!("The node cannot be asked, or what it shows cannot be proved: {why}.");
                 now.insert(Kind::Stalled, (en, "节点无法应答，或其所示无法证明。".into(), None));
             }
-            Shown::Well | Shown::Nothing(_) => {}
+            Shown::NotYet(why) if late => {
+                let (en, zh) = (
+                    format!("The node answers, and says that it is not ready yet; nothing that it shows can be proved so far: {why}."),
+                    "节点有应答，但自称尚未就绪（正在补齐历史或执行日志），其所示至今无法证明。".into(),
+                );
+                now.insert(Kind::NotReady, (en, zh, None));
+            }
+            Shown::Well | Shown::NotYet(_) | Shown::Nothing(_) => {}
             Shown::NotSigned(why) => {
                 let en = format!("The node shows a checkpoint that is not one of this ledger's: {why}.");
                 now.insert(Kind::Divergence, (en, "节点所示检查点并非本账本有效签署的检查点。".into(), None));
@@ -344,6 +348,8 @@ impl Watch {
 /// What a node showed.
 enum Shown {
     Well,
+    /// It says itself that it cannot serve what would prove its checkpoint.
+    NotYet(String),
     Nothing(String),
     NotSigned(String),
     OtherTiles(Point),
@@ -367,37 +373,4 @@ fn kept(path: &Path, trust: &Trust) -> Result<Option<Point>, String> {
     }
     let note = std::fs::read(path).map_err(|e| say(e.to_string()))?;
     Point::of(note, trust).map(Some).map_err(say)
-}
-
-/// Whether the older checkpoint's tree is the beginning of the newer one's, by the tiles of a place
-/// that serves the newer tree. Tiles are anybody's word, and not all of them are read to make the newer
-/// root. So they must first prove which root the newer tree had at the older size: there is only one for
-/// which a proof holds. If it does not hold, the tiles are wrong, whatever the older checkpoint says.
-async fn continues(web: &Web, old: &Point, new: &Point) -> Continues {
-    let width = usize::try_from(new.size % TILE_WIDTH as u64).unwrap_or_default();
-    let tail = match width {
-        0 => Ok(Some(Vec::new())),
-        width => hashes(web, 0, new.size / TILE_WIDTH as u64, width).await,
-    };
-    let tail = match tail {
-        Ok(Some(tail)) => tail,
-        Ok(None) => return Continues::Unknown("the last tile is not served".into()),
-        Err(why) => return Continues::Unknown(why),
-    };
-    let tiles = WebTiles::new(web.clone(), Handle::current());
-    let (old, new) = ((old.size, old.root), (new.size, new.root));
-    let proved = tokio::task::spawn_blocking(move || {
-        let tree = Tree::rebuild(new.0, &tiles, &tail).map_err(|e| e.to_string())?;
-        if tree.root() != new.1 {
-            return Ok(Continues::OtherTiles);
-        }
-        let begun = tree.root_at(&tiles, old.0).map_err(|e| e.to_string())?;
-        let proof = tree.consistency(&tiles, old.0, new.0).map_err(|e| e.to_string())?;
-        Ok::<_, String>(match check_consistency(old.0, &begun, new.0, &new.1, &proof) {
-            Err(_) => Continues::OtherTiles,
-            Ok(()) if begun == old.1 => Continues::Yes,
-            Ok(()) => Continues::No,
-        })
-    });
-    proved.await.map_err(|e| e.to_string()).and_then(|proved| proved).unwrap_or_else(Continues::Unknown)
 }

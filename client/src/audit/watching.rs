@@ -1,7 +1,7 @@
 //! `vermilion audit --watch`: from arguments to rounds, alarms told everywhere, and an exit code.
 
 use super::alarm::{Alarm, Kind, metrics, write_whole};
-use super::cli::{Vouched, complain, fail, line, trusted, unwritten, vouched};
+use super::cli::{Vouched, complain, fail, line, said_twice, trusted, unwritten, vouched};
 use super::watch::Watch;
 use super::web::{Believed, Web};
 use super::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE};
@@ -22,7 +22,7 @@ pub struct WatchArgs {
     /// Seconds between two rounds, at most a year
     #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "watch", value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     pub interval: u64,
-    /// Seconds after which a node that stays behind, or cannot be asked, is stalled, at most a year
+    /// Seconds after which a node that stays behind, or cannot be asked, is stalled, and one that is not ready is told of, at most a year
     #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "watch", value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     pub stall: u64,
     /// End after so many rounds
@@ -138,6 +138,10 @@ fn places(args: &AuditArgs, access: &Access, vouched: &Vouched) -> Result<Vec<(S
         for (name, http) in &access.http {
             out.push((name.clone(), place(name, http)?));
         }
+    }
+    let bases: Vec<String> = out.iter().map(|(_, web)| web.base().to_owned()).collect();
+    if let Some(base) = said_twice(&bases) {
+        return Err(format!("{base}: this place is named twice: it would be two that agree"));
     }
     if out.is_empty() {
         return Err("name places of tiles (--tiles), or a configuration whose nodes have REST addresses".into());

@@ -33,6 +33,23 @@ const BUSY_PAUSE: Duration = Duration::from_secs(1);
 const NO_HTTP: &str = "invalid HTTP version";
 const TRY_TLS: &str = "the listener may speak TLS, try https://";
 
+/// Why a question over HTTP has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// The place says that it cannot answer yet, and may later (503).
+    #[error("{0}: status 503")]
+    NotYet(String),
+    /// It could not be asked, or what it answers is none.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<Unanswered> for String {
+    fn from(why: Unanswered) -> Self {
+        why.to_string()
+    }
+}
+
 /// Under whose certificates a place is believed.
 #[derive(Clone, Debug)]
 pub struct Believed {
@@ -98,17 +115,19 @@ impl Web {
     }
 
     /// What stands at a path; `None` if nothing does (404).
-    pub async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
+    pub async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, Unanswered> {
         let uri = format!("{}/{path}", self.base);
+        let failed = |why: String| Unanswered::Failed(format!("{uri}: {why}"));
         let mut patience = BUSY_TRIES;
         loop {
-            let request = Request::get(&uri).body(Full::default()).map_err(|e| e.to_string())?;
-            match self.ask(request).await.map_err(|why| format!("{uri}: {why}"))? {
+            let request = Request::get(&uri).body(Full::default()).map_err(|e| failed(e.to_string()))?;
+            match self.ask(request).await.map_err(failed)? {
                 (200, body) => return Ok(Some(body)),
                 (404, _) => return Ok(None),
                 // A node answers strangers so many questions a second: a tree of many tiles takes longer, and is no fault.
                 (429, _) if patience > 0 => patience -= 1,
-                (status, _) => return Err(format!("{uri}: status {status}")),
+                (503, _) => return Err(Unanswered::NotYet(uri)),
+                (status, _) => return Err(failed(format!("status {status}"))),
             }
             tokio::time::sleep(BUSY_PAUSE).await;
         }
@@ -275,7 +294,7 @@ mod tests {
         assert!(Web::new(&base).is_err_and(|why| why.contains("--ca")));
         // In the clear nobody is understood there, and what to do is said.
         let why = Web::new(&base.replace("https", "http")).unwrap().get("checkpoint").await.unwrap_err();
-        assert!(why.contains(TRY_TLS), "{why}");
+        assert!(why.to_string().contains(TRY_TLS), "{why}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use vermilion_crypto::sha256;
 use vermilion_proto::{AdmissionState, ApplyAdmission, GenesisNode, TestReport};
-use vermilion_registry::address::is_host_port;
+use vermilion_registry::address;
 use vermilion_registry::admission::{GRADES, State};
 use vermilion_registry::codes::dates;
 use vermilion_registry::reason::Reason;
@@ -193,9 +193,8 @@ impl Node {
         };
         node.peer_address = self.address.unwrap_or_default();
         // Refused by the ledger it would stand in a record.
-        if !is_host_port(&node.peer_address) {
-            return Err(ClientError::Usage(format!("--address: {:?} is no address: write host:port", node.peer_address)));
-        }
+        let said = &node.peer_address;
+        address::check(said).map_err(|unfit| ClientError::Usage(format!("--address: {said:?} {unfit}")))?;
         Ok(Some(node))
     }
 }
@@ -272,4 +271,32 @@ fn admissions_table(states: &[AdmissionState]) -> String {
         &["节点或系统 subject", "单位 unit", "编号 id", "状态 state", "接入 access", "时间 time"],
         &states.iter().map(row).collect::<Vec<_>>(),
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_at_which_nobody_is_reached_is_refused_before_anything_is_sent() {
+        let of = |address: &str| {
+            let key = Some("11".repeat(32));
+            let node = Node {
+                id: Some(4),
+                node_key: key.clone(),
+                cosigning_key: key,
+                district: Some("440305".into()),
+                address: Some(address.into()),
+                city: false,
+            };
+            node.of("node/nanshan").map(|node| node.unwrap().peer_address)
+        };
+        assert_eq!(of("nanshan.example:7001").unwrap(), "nanshan.example:7001");
+        for bad in ["0.0.0.0:7001", "[::]:7001", "nanshan.example", "10.1.0.300:7001"] {
+            let refused = of(bad).unwrap_err();
+            assert_eq!(refused.exit(), Exit::Usage);
+            assert!(refused.to_string().contains("--address"), "{refused}");
+        }
+    }
 }

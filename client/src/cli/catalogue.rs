@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use vermilion_proto::{FieldRule, Implementation, PolicyEntry, TypeState, Unit, UnitState};
 use vermilion_registry::authority::{ISSUING, MANAGING_CITY, has_role};
-use vermilion_registry::content::{CatalogueEntry, types_from_catalogue};
+use vermilion_registry::content::{CatalogueEntry, Word as _, types_from_catalogue};
 use vermilion_registry::policy::PROFILE;
 use vermilion_registry::reason::Reason;
 
@@ -181,14 +181,13 @@ fn type_json(state: &TypeState, whole: bool) -> Value {
     let of = state.r#type.clone().unwrap_or_default();
     let mut out = json!({
         "code": of.code, "version": of.version, "name": of.name_zh, "name_en": of.name_en, "kind": of.kind,
-        "identifier_class": of.identifier_class().as_str_name(), "public_status": of.public_status().as_str_name(),
+        "identifier_class": of.identifier_class().word(), "public_status": of.public_status().word(),
         "issuers": state.implementations.iter().map(|i| &i.unit).collect::<Vec<_>>(), "published_seq": state.published_seq,
     });
     if whole && let Some(members) = out.as_object_mut() {
         let fields = of.base_fields.iter().chain(&of.fields);
-        let fields: Vec<Value> = fields
-            .map(|f| json!({ "name": f.name, "class": f.class().as_str_name(), "disclosed_by_default": f.disclosed_by_default }))
-            .collect();
+        let fields: Vec<Value> =
+            fields.map(|f| json!({ "name": f.name, "class": f.class().word(), "disclosed_by_default": f.disclosed_by_default })).collect();
         let issuer = |i: &Implementation| json!({ "unit": i.unit, "area": i.area, "own_code": i.own_code, "seal_id": i.seal_id });
         members.insert("implementations".into(), state.implementations.iter().map(issuer).collect());
         members.insert("defining_authority".into(), json!(of.defining_authority));
@@ -202,7 +201,7 @@ fn type_json(state: &TypeState, whole: bool) -> Value {
         members.insert("validity_years".into(), json!(of.validity_years));
         members.insert("retention_years".into(), json!(of.retention_years));
         if let Some(sharing) = &of.sharing {
-            let decision = json!({ "sharing": sharing.sharing().as_str_name(), "legal_basis": sharing.legal_basis, "scope": sharing.scope, "modes": sharing.modes });
+            let decision = json!({ "sharing": sharing.sharing().word(), "legal_basis": sharing.legal_basis, "scope": sharing.scope, "modes": sharing.modes });
             members.insert("sharing".into(), decision);
         }
         members.insert("schema".into(), serde_json::from_str(&of.content_schema).unwrap_or(Value::Null));
@@ -226,9 +225,9 @@ fn type_text(state: &TypeState) -> String {
         ("关联事项 service items   ", of.service_items.join(", ")),
         ("持证主体类别 holders     ", of.holder_categories.join(", ")),
         ("主体代码类型 code types  ", of.holder_code_types.join(", ")),
-        ("标识类别 identifiers     ", of.identifier_class().as_str_name().to_owned()),
-        ("状态公开 public status   ", of.public_status().as_str_name().to_owned()),
-        ("共享方式 sharing         ", [sharing.sharing().as_str_name(), sharing.legal_basis.as_str()].join(" ")),
+        ("标识类别 identifiers     ", of.identifier_class().word().to_owned()),
+        ("状态公开 public status   ", of.public_status().word().to_owned()),
+        ("共享方式 sharing         ", [sharing.sharing().word(), sharing.legal_basis.as_str()].join(" ")),
         ("共享范围 shared with     ", sharing.scope.iter().chain(&sharing.modes).cloned().collect::<Vec<_>>().join(", ")),
         ("有效期限 years of term   ", years(of.validity_years)),
         ("保管期限 years kept      ", years(of.retention_years)),
@@ -242,7 +241,7 @@ fn type_text(state: &TypeState) -> String {
     out += &table(&["签发单位 issuer", "区划 area", "目录实施码 own code", "印章 seal"], &issuers);
     let field = |f: &FieldRule| {
         let by_default = if f.disclosed_by_default { "默认提供 by default" } else { "" };
-        vec![f.name.clone(), f.class().as_str_name().to_owned(), by_default.to_owned()]
+        vec![f.name.clone(), f.class().word().to_owned(), by_default.to_owned()]
     };
     let fields: Vec<_> = of.base_fields.iter().chain(&of.fields).map(field).collect();
     out += "\n";
@@ -279,7 +278,7 @@ pub async fn run_policy(context: &Context, verb: PolicyVerb) -> Result<Exit, Cli
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vermilion_proto::LicenceType;
+    use vermilion_proto::{FieldClass, IdentifierClass, LicenceType, PublicStatus, Sharing, SharingDecision};
 
     #[test]
     fn a_refused_type_names_the_units_that_it_is_about() {
@@ -302,6 +301,10 @@ mod tests {
             face_template: "T1".into(),
             service_items: vec!["s1".into(), "s2".into()],
             content_schema: "{}".into(),
+            identifier_class: IdentifierClass::Personal.into(),
+            public_status: PublicStatus::Challenge.into(),
+            fields: vec![FieldRule { name: "site".into(), class: FieldClass::Government.into(), ..FieldRule::default() }],
+            sharing: Some(SharingDecision { sharing: Sharing::Conditional.into(), ..SharingDecision::default() }),
             ..LicenceType::default()
         };
         let implementations = vec![Implementation { unit: "u".into(), area: "440305".into(), own_code: "K1".into(), seal_id: "S1".into() }];
@@ -315,5 +318,11 @@ mod tests {
             (&value["application_scope"], &value["implementations"][0]["seal_id"]),
             (&"全国通用\n  状态 forged".into(), &"S1".into())
         );
+        // With the words of a catalogue file, as over REST.
+        for said in ["personal", "challenge", "government", "conditional"] {
+            assert!(text.contains(said) && !text.contains("_CLASS_"), "{said} is not in {text}");
+        }
+        let words = [&value["identifier_class"], &value["public_status"], &value["fields"][0]["class"], &value["sharing"]["sharing"]];
+        assert_eq!(words, ["personal", "challenge", "government", "conditional"]);
     }
 }

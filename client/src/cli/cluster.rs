@@ -94,8 +94,8 @@ pub async fn run_cluster(context: &Context, verb: ClusterVerb) -> Result<Exit, C
         }
         ClusterVerb::Transfer { to } => {
             let node = id_of(&client, &to).await?;
-            let asker = client.controller()?;
-            client.connection.control(&asker, "transfer", node).await?;
+            let connection = &client.connection;
+            client.controlling(|asker| async move { connection.control(&asker, "transfer", node).await }).await?;
             for _ in 0..50 {
                 if client.connection.cluster().await.is_ok_and(|c| c.leader == to) {
                     context.out.answer(&json!({ "leader": to }), || format!("主节点 leader: {to}"));
@@ -122,7 +122,8 @@ async fn id_of(client: &Client, name: &str) -> Result<u64, ClientError> {
 
 async fn distrust(context: &Context, client: &Client, name: &str, distrusted: bool) -> Result<Exit, ClientError> {
     let node = id_of(client, name).await?;
-    let heard = client.connection.distrust(&client.controller()?, node, distrusted).await?;
+    let connection = &client.connection;
+    let heard = client.controlling(|asker| async move { connection.distrust(&asker, node, distrusted).await }).await?;
     let word = if distrusted { "不信任 distrusted" } else { "恢复信任 trusted" };
     context.out.answer(&json!({ "node": name, "distrusted": distrusted, "by": heard }), || format!("{name} {word}: {}", heard.join(", ")));
     Ok(if heard.is_empty() { Exit::Unreachable } else { Exit::Yes })
@@ -132,7 +133,8 @@ async fn backup(context: &Context, client: &Client, name: &str) -> Result<Exit, 
     let at = client.connection.names().position(|n| n == name);
     let at = at.ok_or_else(|| ClientError::Usage(format!("the configuration has no node {name}")))?;
     let raft_id = id_of(client, name).await?;
-    let folder = client.connection.backup(&client.controller()?, at, raft_id).await?;
+    let connection = &client.connection;
+    let folder = client.controlling(|asker| async move { connection.backup(&asker, at, raft_id).await }).await?;
     context.out.answer(&json!({ "node": name, "folder": folder }), || format!("{name} 已备份 backed up: {}", one_line(&folder)));
     Ok(Exit::Yes)
 }
@@ -141,11 +143,11 @@ async fn backup(context: &Context, client: &Client, name: &str) -> Result<Exit, 
 async fn trail(context: &Context, client: &Client, name: &str, from: u64) -> Result<Exit, ClientError> {
     let node = client.connection.names().position(|n| n == name);
     let node = node.ok_or_else(|| ClientError::Usage(format!("the configuration has no node {name}")))?;
-    let asker = client.trail_reader()?;
+    let connection = &client.connection;
     // The line before the first is read for its chain alone.
     let (mut next, mut chain) = (from.saturating_sub(1), (from == 0).then_some([0; 32]));
     loop {
-        let lines = client.connection.trail(&asker, node, next).await?;
+        let lines = client.reading_trails(|asker| async move { connection.trail(&asker, node, next).await }).await?;
         if lines.is_empty() {
             return Ok(Exit::Yes);
         }

@@ -1,14 +1,15 @@
-//! What the examples in a command's help must be, for tests: there for every command, in lines that no terminal breaks,
-//! and such that the command takes them. The tests of `vermiliond` and `vermilion-testnet` take this file in, too.
+//! What the examples in a command's help must be: there for every command, in lines that no terminal breaks, and such that
+//! the command takes them. The tests of `vermiliond` and `vermilion-testnet` take this file in, too, beside a `Cli` of their own.
 
-use clap::{ArgMatches, Command};
+use super::Cli;
+use clap::{ArgMatches, Command, CommandFactory as _};
 
 /// The widest line, in columns. Help is wrapped at the terminal's width, which is 80 at times, and what is broken in two
 /// does not run when it is copied.
 const WIDEST: usize = 79;
 
 /// What is amiss with the help of a command and of those below it; an entry each.
-pub fn amiss(root: &Command) -> Vec<String> {
+fn amiss(root: &Command) -> Vec<String> {
     let mut out = Vec::new();
     look(root, root, root.get_name(), &mut out);
     out
@@ -64,6 +65,11 @@ fn called(path: &str, matches: &ArgMatches) -> String {
         Some((below, matches)) => called(&format!("{path} {below}"), matches),
         None => path.to_owned(),
     }
+}
+
+#[test]
+fn every_command_shows_an_example_that_it_takes() {
+    assert_eq!(amiss(&Cli::command()).join("\n"), "");
 }
 
 #[test]

@@ -40,6 +40,7 @@ use crate::client::Client;
 use crate::clock::LONGEST_WAIT_S;
 use crate::config::Config;
 use crate::error::{ClientError, Exit};
+use crate::keyring::OperatorKey;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use output::Out;
@@ -292,10 +293,11 @@ fn access(path: &std::path::Path) -> Result<audit::Access, ClientError> {
     let read = read.ok_or_else(|| ClientError::config("genesis", "the file is no genesis payload"))?;
     let dialer = Some(crate::tls::Dialer::new(&read, Some(Arc::clone(&keyring)))?);
     let managing = read.managing_unit.as_ref().and_then(|r| r.unit.as_ref()).map(|u| u.uscc.clone()).unwrap_or_default();
-    let make: audit::MakeToken = Box::new(move |ledger_id, what| {
+    let make: audit::MakeToken = Box::new(move |ledger_id, what, at| {
         // Records are for who manages the city, or audits it: of this keyring's, whoever is likeliest to be.
-        let operators = keyring.operators();
-        let key = keyring.open(operators.iter().find(|o| o.unit == managing).or(operators.first())?).ok()?;
+        let operators = || keyring.operators().iter();
+        let of_city = |operator: &&OperatorKey| operator.unit == managing;
+        let key = keyring.open(operators().filter(of_city).chain(operators().filter(|o| !of_city(o))).nth(at)?).ok()?;
         Some(vermilion_identity::RequestToken::make(&key, ledger_id, what, crate::clock::now_ms()))
     });
     Ok(audit::Access { nodes, http, trust, state_dir, genesis, token: Some(Arc::new(make)), dialer })
@@ -313,8 +315,16 @@ mod tests {
     }
 
     #[test]
-    fn every_command_shows_an_example_that_it_takes() {
-        assert_eq!(examples::amiss(&Cli::command()).join("\n"), "");
+    fn both_readmes_show_the_same_commands_and_paths() {
+        let said = |name: &str| -> Vec<String> {
+            let page = std::fs::read_to_string(format!("../{name}")).unwrap();
+            let calls = page.lines().filter(|line| ["vermilion", "make "].iter().any(|program| line.starts_with(program)));
+            let calls = calls.map(|line| line.split(" # ").next().unwrap_or_default().trim_end().to_owned());
+            let paths = page.split('`').filter(|code| code.starts_with('/')).map(str::to_owned);
+            calls.chain(paths).collect()
+        };
+        assert!(said("README.md").len() > 100);
+        assert_eq!(said("README.md"), said("README.zh-CN.md"));
     }
 
     #[test]

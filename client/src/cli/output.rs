@@ -250,6 +250,12 @@ mod tests {
         let refusal = vermilion_registry::reason::Reason::UnitSuspended.into();
         let value = error_json(&ClientError::RefusedInRecord { refusal, id: [7; 32], seq: 12 });
         assert_eq!((&value["error"], &value["seq"], &value["command"]), (&"unit-suspended".into(), &12.into(), &"07".repeat(32).into()));
+        // What failed after it keeps its own name and exit code.
+        let failed = ClientError::Unreachable("a\nb".into()).on_record([7; 32], 12);
+        let value = error_json(&failed);
+        assert_eq!((&value["error"], &value["seq"], &value["command"]), (&"unreachable".into(), &12.into(), &"07".repeat(32).into()));
+        let said = format!("no node answers: a\\u{{a}}b; on record all the same: record 12, command {}", "07".repeat(32));
+        assert_eq!((error_text(&failed), failed.exit()), (said, Exit::Unreachable));
         let value = error_json(&ClientError::Usage("x".into()));
         assert_eq!(value.as_object().map(serde_json::Map::len), Some(2));
     }

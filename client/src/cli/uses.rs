@@ -242,7 +242,9 @@ pub async fn run_verify(context: &Context, args: VerifyArgs) -> Result<Exit, Cli
             let mut status = answer.licences.first().map_or_else(|| answered(VERIFY_NO_RECORD), |l| l.status.clone());
             // The use is on record and opens the status: of the moment asked about, too.
             if !answer.licences.is_empty() && (asked.at_ms, asked.known_ms) != (0, 0) {
-                status = client.status_by_use(&unit, identifier, &answer.recorded.id, &asked).await?;
+                let recorded = &answer.recorded;
+                let then = client.status_by_use(&unit, identifier, &recorded.id, &asked).await;
+                status = then.map_err(|error| error.on_record(recorded.id, recorded.seq))?;
             }
             Ok(verified(context, identifier, &status, Some(recorded_json(&answer.recorded))))
         }

@@ -25,7 +25,7 @@ use vermilion_proto::{
     AddOperator, Body, CalendarYear, Command, FoundingNode, FoundingOperator, FoundingPackage, Genesis, GenesisNode, Head, Message as _,
     PolicyEntry, RegisterUnit, Unit, VaultKey, body::Of,
 };
-use vermilion_registry::address::is_host_port;
+use vermilion_registry::address;
 use vermilion_registry::authority::MANAGING_CITY;
 use vermilion_registry::custody::SECOND_KEY;
 use vermilion_registry::kv::Memory;
@@ -104,11 +104,10 @@ fn operator_request(path: &Path) -> Result<(FoundingOperator, String), ClientErr
 /// Where a node says that it is reached: the genesis and everybody's configuration keep it.
 fn check_addresses(node: &FoundingNode) -> Result<(), ClientError> {
     let enrolment = Some(&node.enrolment_address).filter(|address| !address.is_empty());
-    let bad = [Some(&node.peer_address), Some(&node.rest_address), enrolment].into_iter().flatten().find(|a| !is_host_port(a));
-    match bad {
-        None => Ok(()),
-        Some(bad) => Err(ClientError::config(&node.name, format!("{bad:?} is no address: its request must say host:port"))),
+    for said in [Some(&node.peer_address), Some(&node.rest_address), enrolment].into_iter().flatten() {
+        address::check(said).map_err(|unfit| ClientError::config(&node.name, format!("its request says {said:?}, which {unfit}")))?;
     }
+    Ok(())
 }
 
 impl Authority {

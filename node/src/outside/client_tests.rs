@@ -1,21 +1,20 @@
 //! Against witnesses over real sockets: an honest one, as small as the specification allows, and
 //! several that are not. The certificates of those that speak TLS are made by the `openssl` program.
 
+#[path = "../../../tests/src/over_tls.rs"]
+mod over_tls;
+
 use super::*;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::post;
 use axum::{Router, http::StatusCode};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use rustls::{ServerConfig, crypto::ring, version::TLS13};
-use std::net::SocketAddr;
+use over_tls::{OverTls, certified};
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio::net::TcpListener;
 use vermilion_crypto::SigningKey;
 use vermilion_ledger::{Checkpoint, KeyKind, TileStore, Tree, check_consistency, cosign, empty_root, key_id, leaf_hash, make_checkpoint};
 
@@ -97,55 +96,11 @@ async fn honest() -> (Arc<Honest>, String) {
     (me, serve(router).await)
 }
 
-/// A folder with an authority (`ca.pem`), and a certificate for these names under it (`witness.pem`, `key.pem`).
-fn certified(names: &str) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let openssl = |more: &str| {
-        let arguments = format!("req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256 {more}");
-        let made = Command::new("openssl").args(arguments.split(' ')).current_dir(dir.path()).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    };
-    openssl("-subj /CN=authority -keyout ca-key.pem -out ca.pem");
-    let signed = "-subj /CN=witness -CA ca.pem -CAkey ca-key.pem -addext basicConstraints=CA:FALSE";
-    openssl(&format!("{signed} -addext subjectAltName={names} -keyout key.pem -out witness.pem"));
-    dir
-}
-
-/// A listener whose clients speak TLS.
-struct OverTls {
-    tcp: TcpListener,
-    tls: TlsAcceptor,
-}
-
-impl axum::serve::Listener for OverTls {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
-        loop {
-            let (stream, address) = self.tcp.accept().await.unwrap();
-            // A client that does not believe the certificate goes away.
-            if let Ok(stream) = self.tls.accept(stream).await {
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.tcp.local_addr()
-    }
-}
-
 /// Serves a router at 127.0.0.1 over TLS, with the certificate in this folder.
 async fn serve_over_tls(router: Router, certified: &TempDir) -> String {
-    let read = |name: &str| std::fs::read(certified.path().join(name)).unwrap();
-    let chain = CertificateDer::pem_slice_iter(&read("witness.pem")).collect::<Result<Vec<_>, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_slice(&read("key.pem")).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(&[&TLS13]).unwrap();
-    let config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap();
-    let listener = OverTls { tcp, tls: TlsAcceptor::from(Arc::new(config)) };
+    let listener = OverTls::new(tcp, certified.path());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     format!("https://{address}/w1/")
 }

@@ -94,7 +94,7 @@ impl Feeder {
         }
         let prove = |old: u64| tree.consistency(&self.store, old, size).map_err(|e| e.to_string());
         let line = self.client.cosign(at, size, &note, now_ms() / 1000, prove).await?;
-        let whole = self.office.add_outside(size, line).map_err(|e| local(&e))?;
+        let whole = self.office.add_outside(size, line).await.map_err(|e| local(&e))?;
         self.store.put_outside(&self.key, size).map_err(|e| local(&e))?;
         self.office.show(self.id, &self.peers, &whole);
         Ok(())

@@ -64,8 +64,8 @@ fn signed(office: &WitnessOffice) -> u64 {
     *office.watch_signed().borrow()
 }
 
-#[test]
-fn what_waits_for_its_outside_witness_waits_for_it_after_a_start_too() {
+#[tokio::test]
+async fn what_waits_for_its_outside_witness_waits_for_it_after_a_start_too() {
     let (_folder, store) = store();
     store.put_checkpoint(10, &note(10, &[1, 2, 3])).unwrap();
     store.put_published(10).unwrap();
@@ -75,11 +75,11 @@ fn what_waits_for_its_outside_witness_waits_for_it_after_a_start_too() {
     // The ledger key's signature of the last has not come yet.
     let unsigned = SignedNote::new(&checkpoint(16).body(), vec![line(16, &format!("{ORIGIN}/n1"), 1)]).unwrap();
     store.put_checkpoint(16, &unsigned.to_bytes()).unwrap();
-    let (closed, _) = office(&store, 1);
+    let closed = Arc::new(office(&store, 1).0);
     assert_eq!((signed(&closed), closed.published_size(), *closed.watch().borrow()), (14, Some(10), 16));
     assert!(closed.shown(14).unwrap().is_none() && closed.newest_quorate(11).unwrap().is_none());
     assert_eq!(closed.newest().unwrap().map(|(size, _)| size), Some(10));
-    closed.add_outside(14, line(14, OUTSIDE, 20)).unwrap();
+    closed.add_outside(14, line(14, OUTSIDE, 20)).await.unwrap();
     assert_eq!(closed.published_size(), Some(14));
     assert_eq!((closed.shown(14).unwrap().is_some(), closed.newest_quorate(11).unwrap().map(|(size, _)| size)), (true, Some(14)));
 
@@ -119,4 +119,38 @@ fn the_newest_with_the_quorum_is_known_though_nobody_asked_and_many_without_it_f
     // What is not applied again yet proves nothing.
     again.edge.show(&RightEdge::default());
     assert_eq!(newest(&again, 1), None);
+}
+
+#[tokio::test]
+async fn who_takes_a_note_in_keeps_no_task_from_its_turn_while_the_disk_is_waited_for() {
+    let (_folder, store) = store();
+    store.put_checkpoint(10, &note(10, &[1])).unwrap();
+    let office = Arc::new(office(&store, 1).0);
+    let (held, waits) = (Arc::clone(&office), Arc::new(std::sync::Barrier::new(2)));
+    let (begun, released) = (Arc::clone(&waits), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let done = Arc::clone(&released);
+    // As while this node's own cosignature is synced.
+    let syncing = std::thread::spawn(move || {
+        let _one = held.merging.lock().unwrap();
+        begun.wait();
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        done.store(true, Ordering::SeqCst);
+    });
+    waits.wait();
+    let of_a_peer = tokio::spawn({
+        let office = Arc::clone(&office);
+        async move { office.take_in(note(10, &[2])).await }
+    });
+    let of_outside = tokio::spawn({
+        let office = Arc::clone(&office);
+        async move { office.add_outside(10, line(10, OUTSIDE, 20)).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert!(!released.load(Ordering::SeqCst), "this task had its turn while the others waited");
+    let (peer, outside) = (of_a_peer.await.unwrap().unwrap(), of_outside.await.unwrap().unwrap());
+    syncing.join().unwrap();
+    let whole = store.checkpoint(10).unwrap().unwrap();
+    assert!(whole == peer || whole == outside, "neither lost the other's line");
+    let verified = verify(&whole, &office.trust()).unwrap();
+    assert_eq!((verified.cosigners.len(), verified.outside.len()), (2, 1));
 }

@@ -1,6 +1,6 @@
 //! What is particular to nodes: names, ids and keys that are nobody else's, now or ever.
 
-use crate::address::is_host_port;
+use crate::address;
 use crate::authority::{MANAGING_CITY, has_role};
 use crate::codes::division;
 use crate::decision::View;
@@ -23,7 +23,7 @@ pub(super) fn check(view: &View<'_>, acting: &Unit, subject: &str, node: &Genesi
     if subject != subject_of(&node.name) {
         return refuse(Reason::FieldForm, "node.name is not that of the subject");
     }
-    if node.raft_id == 0 || !is_host_port(&node.peer_address) {
+    if node.raft_id == 0 || address::check(&node.peer_address).is_err() {
         return refuse(Reason::FieldForm, "node.raft_id or node.peer_address");
     }
     if division::area(&node.district).is_none() {

@@ -1,6 +1,7 @@
 //! Reads a catalogue file: the licence types of regulation 002 article 9, with the units that may
 //! issue each, under the element names of GB/T 36902-2018.
 
+use super::words::Word;
 use crate::catalogue::{MAX_LIST, MAX_NAME, MAX_TEXT};
 use crate::reason::{Reason, Refusal};
 use crate::text::is_unclear;
@@ -100,7 +101,7 @@ fn convert(entry: Entry) -> Result<CatalogueEntry, Refusal> {
         return Err(invalid("disclosedByDefault names a field without a class"));
     }
     let sharing = SharingDecision {
-        sharing: sharing(&entry.sharing)?.into(),
+        sharing: of_word::<Sharing>("sharing", &entry.sharing)?.into(),
         legal_basis: entry.sharing_basis.unwrap_or_default(),
         scope: entry.sharing_scope,
         modes: entry.sharing_modes,
@@ -122,13 +123,13 @@ fn convert(entry: Entry) -> Result<CatalogueEntry, Refusal> {
         application_scope: entry.application_scope,
         face_template: entry.face_template,
         service_items: entry.service_items,
-        identifier_class: identifier_class(&entry.identifier_class)?.into(),
+        identifier_class: of_word::<IdentifierClass>("identifierClass", &entry.identifier_class)?.into(),
         content_schema: entry.data_schema.to_string(),
         fields,
         base_fields,
         validity_years: entry.validity_years.unwrap_or(0),
         retention_years: entry.retention_years,
-        public_status: public_status(&entry.public_status)?.into(),
+        public_status: of_word::<PublicStatus>("publicStatus", &entry.public_status)?.into(),
         sharing: Some(sharing),
     };
     let issuers = entry.issuers.into_iter().map(issuer).collect::<Result<_, _>>()?;
@@ -166,48 +167,17 @@ fn rules(
     disclosed: impl Fn(&str, FieldClass) -> bool,
 ) -> Result<Vec<FieldRule>, Refusal> {
     let rule = |(name, class): (&String, &Value)| {
-        let class = field_class(class.as_str().unwrap_or_default())?;
+        let class = of_word::<FieldClass>("a field's class", class.as_str().unwrap_or_default())?;
         let mask = masks.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         Ok(FieldRule { name: name.clone(), class: class.into(), disclosed_by_default: disclosed(name, class), mask })
     };
     classes.iter().map(rule).collect()
 }
 
-fn field_class(word: &str) -> Result<FieldClass, Refusal> {
-    Ok(match word {
-        "public" => FieldClass::Public,
-        "government" => FieldClass::Government,
-        "commercial" => FieldClass::Commercial,
-        "personal" => FieldClass::Personal,
-        "sensitive" => FieldClass::Sensitive,
-        _ => return Err(invalid("a field's class is not known")),
-    })
-}
-
-fn identifier_class(word: &str) -> Result<IdentifierClass, Refusal> {
-    Ok(match word {
-        "public" => IdentifierClass::Public,
-        "personal" => IdentifierClass::Personal,
-        _ => return Err(invalid("identifierClass is not public or personal")),
-    })
-}
-
-fn public_status(word: &str) -> Result<PublicStatus, Refusal> {
-    Ok(match word {
-        "closed" => PublicStatus::Closed,
-        "challenge" => PublicStatus::Challenge,
-        "open" => PublicStatus::Open,
-        _ => return Err(invalid("publicStatus is not closed, challenge or open")),
-    })
-}
-
-fn sharing(word: &str) -> Result<Sharing, Refusal> {
-    Ok(match word {
-        "unconditional" => Sharing::Unconditional,
-        "conditional" => Sharing::Conditional,
-        "none" => Sharing::None,
-        _ => return Err(invalid("sharing is not unconditional, conditional or none")),
-    })
+/// What a word of the file stands for; the refusal names those that there are.
+fn of_word<T: Word>(what: &str, word: &str) -> Result<T, Refusal> {
+    let known = || T::WORDS.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
+    T::of_word(word).ok_or_else(|| invalid(format!("{what} is none of {}", known())))
 }
 
 fn invalid(detail: impl Into<String>) -> Refusal {

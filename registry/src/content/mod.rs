@@ -21,6 +21,7 @@ mod row;
 mod schema;
 mod texts;
 mod type_rules;
+mod words;
 
 pub use catalogue::{CatalogueEntry, types_from_catalogue};
 pub use check::check_row;
@@ -30,6 +31,7 @@ pub use item::{RowSecrets, RowTags, TagInput, build_item, tag_inputs};
 pub use row::{BASE_FIELDS, Holder, MAX_ROW, Row, RowOrigin, base, parse_row};
 pub use texts::{Texts, build_texts, check_texts};
 pub use type_rules::TypeRules;
+pub use words::Word;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -164,9 +164,13 @@ async fn a_watch_stays_over_a_ledger_that_grows_and_ends_at_a_node_that_went_bac
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_takes_no_founder_for_another() {
+async fn a_watch_takes_no_founder_for_another_and_an_audit_no_node_for_two() {
     let ledger = Ledger::start().await;
     ledger.settled().await;
+    let address = ledger.node(&ledger.names()[0]).grpc.clone();
+    let alias = address.replace("127.0.0.1", "localhost");
+    let (code, out, err) = run(ledger.dir(), &format!("vermilion --config client.toml audit --node {address} {alias}"));
+    assert!(code == 2 && err.contains("agree with itself"), "{code} {out}{err}");
     // Two of them stand in each other's place. What they show is the ledger's, and none of it is their own.
     let folder = ledger.dir();
     let mut config = Config::parse(&std::fs::read_to_string(folder.join("client.toml")).unwrap(), folder).unwrap();

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio_stream::StreamExt as _;
 use tonic::client::GrpcService;
 use tonic::transport::{Channel, Endpoint};
-use vermilion_client::keyring::{Passphrase, read_secret};
+use vermilion_client::config::OperatorEntry;
+use vermilion_client::keyring::{Passphrase, read_secret, write_secret};
 use vermilion_client::tls::Dialer;
 use vermilion_consensus::{ConfState, Message, MessageType};
 use vermilion_crypto::SigningKey;
@@ -21,7 +22,7 @@ use vermilion_proto::{
     PlaceRequest, RaftFrame, RecordHashesRequest, StateRequest, SubmitRequest,
 };
 use vermilion_registry::reason::Reason;
-use vermilion_tests::{Ledger, http, until};
+use vermilion_tests::{Ledger, http, run, until};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -211,6 +212,7 @@ async fn a_certificate_is_good_for_its_own_unit_and_service() {
     let config = ledger.dir().join("client.toml").display().to_string();
     let (code, shown, error) = ledger.vermilion(&["--config", &config, "cluster", "trail", "city"]);
     assert!(code == 0 && shown.lines().count() > lines.len() && shown.contains("audit-trail: post-not-held"), "{error}{shown}");
+    keys_that_the_ledger_does_not_know_are_no_hindrance(&ledger);
     // The command itself was in order.
     assert!(ledger.client.connection.submit(&prepared).await.unwrap().accepted().is_ok());
     assert!(matches!(nodes(&ledger, &names[0]).certificate().subject.kind, Kind::Node { raft_id: 1 }));
@@ -485,4 +487,20 @@ async fn a_stolen_node_strands_nobody_with_a_snapshot() {
     ledger.settled().await;
     ledger.stop_all();
     ledger.audit(&ledger.data_dirs()).assert_clean();
+}
+
+/// One in the place of each good key of the city: the next is asked with.
+fn keys_that_the_ledger_does_not_know_are_no_hindrance(ledger: &Ledger) {
+    let mut config = ledger.client.config().clone();
+    let city = ledger.client.managing_unit();
+    let strange =
+        |of: &OperatorEntry| OperatorEntry { key: ledger.dir().join("strange.pem"), certificate: None, second_key: None, ..of.clone() };
+    let before: Vec<OperatorEntry> = config.operators.iter().filter(|of| of.unit == city).map(strange).collect();
+    write_secret(&ledger.dir().join("strange.pem"), &[77; 32], None).unwrap();
+    config.operators.splice(0..0, before);
+    std::fs::write(ledger.dir().join("strange.toml"), config.to_toml().unwrap()).unwrap();
+    for line in ["cluster trail city", "cluster backup city", "cluster trust city", "audit --node city"] {
+        let (code, out, err) = run(ledger.dir(), &format!("vermilion --config strange.toml {line}"));
+        assert_eq!(code, 0, "{line}: {out}{err}");
+    }
 }

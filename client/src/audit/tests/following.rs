@@ -3,7 +3,9 @@
 use super::sample::{Sample, note, note_by};
 use super::served::Served;
 use crate::audit::cli::{complaint, run_to};
-use crate::audit::{AuditArgs, CANNOT_READ, CLEAN, FOUND, Kind, TrustFile, USAGE, Watch, WatchArgs, Web, audit_tiles, metrics, run};
+use crate::audit::{
+    Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, Kind, TrustFile, USAGE, Watch, WatchArgs, Web, audit_tiles, metrics, run,
+};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -241,9 +243,14 @@ async fn what_nobody_signed_or_no_tiles_give_diverges() {
 
 /// Serves the tiles of a tree at some sizes, the last one the largest; answers the roots.
 fn serve_tree(served: &Served, sizes: &[u64]) -> Vec<[u8; 32]> {
+    serve_other_tree(served, sizes, u64::MAX)
+}
+
+/// The same of a tree that is another from a leaf on.
+fn serve_other_tree(served: &Served, sizes: &[u64], from: u64) -> Vec<[u8; 32]> {
     let (mut tree, mut roots) = (Tree::new(), Vec::new());
     for n in 0..*sizes.last().unwrap() {
-        for tile in tree.append(leaf_hash(&n.to_be_bytes())) {
+        for tile in tree.append(leaf_hash(&if n < from { n } else { !n }.to_be_bytes())) {
             served.put(&tile_path(tile.level, tile.index, 256), tile.bytes);
         }
         if sizes.contains(&tree.size()) {
@@ -288,6 +295,51 @@ async fn tiles_that_spoil_a_proof_speak_against_who_serves_them() {
     // A perfect tree's root stands for itself in a proof: another one is a fork all the same.
     c.put("checkpoint", note(64, [7; 32], &[1, 2, 3]));
     assert_eq!(kinds(&mut watch, 6).await, [(Kind::Fork, "node-2".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_tile_that_was_proved_is_not_asked_for_again() {
+    let (sample, a) = (Sample::busy(), Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let sizes = [300, 400, 700, 800];
+    let roots = serve_tree(&a, &sizes);
+    let mut watch = watch(&[&a], &sample, folder.path());
+    let show = |at: usize| a.put("checkpoint", note(sizes[at], roots[at], &[1, 2, 3]));
+    for at in [0, 1, 2] {
+        show(at);
+        assert_eq!((kinds(&mut watch, at as u64).await, watch.size()), (vec![], sizes[at]));
+    }
+    let asked = |path: &str| a.asked.lock().unwrap().iter().filter(|asked| *asked == path).count();
+    assert_eq!((asked("tile/0/000"), asked("tile/0/001")), (1, 1));
+    // One that was proved under a root of which a stolen key alone says that it is the ledger's, speaks against nobody.
+    let forged = serve_other_tree(&a, &[750, 790], 710)[0];
+    a.put("checkpoint", note(750, forged, &[1]));
+    assert_eq!((kinds(&mut watch, 3).await, watch.size()), (vec![], 700));
+    let forged = serve_other_tree(&a, &[790], 710)[0];
+    a.put("checkpoint", note(790, forged, &[1]));
+    assert_eq!((kinds(&mut watch, 4).await, watch.size()), (vec![], 700));
+    serve_tree(&a, &sizes);
+    show(3);
+    assert_eq!((kinds(&mut watch, 5).await, watch.size()), (vec![], 800));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_says_that_it_is_not_ready_is_not_stalled_and_is_told_of_in_time() {
+    let (sample, a, newcomer) = (grown(), Served::start().await, Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    a.publish(&sample, 303);
+    newcomer.publish(&sample, 303);
+    let not_yet = || newcomer.not_yet.lock().unwrap();
+    not_yet().insert("tile/0/000".into());
+    let mut watch = watch(&[&a, &newcomer], &sample, folder.path());
+    assert_eq!((kinds(&mut watch, 1).await, kinds(&mut watch, 59).await), (vec![], vec![]));
+    assert_eq!(kinds(&mut watch, 60).await, [(Kind::NotReady, "node-1".to_owned())]);
+    assert!(watch.standing()["node-1"].up && !Kind::NotReady.is_grave());
+    // That it has no checkpoint to show yet, either, is another matter.
+    not_yet().insert("checkpoint".into());
+    assert_eq!(kinds(&mut watch, 61).await, [(Kind::Stalled, "node-1".to_owned())]);
+    not_yet().clear();
+    assert_eq!((kinds(&mut watch, 62).await, watch.standing()["node-1"].alarms.len()), (vec![], 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -437,6 +489,11 @@ async fn errors_for_scripts_are_objects_and_leave_standard_output_alone() {
         let twice = AuditArgs { data_dirs: vec![dir.clone(), again.clone()], ..AuditArgs::default() };
         assert_eq!(run_to(twice, true, None, &mut out).await, USAGE, "one directory would be two sources that agree");
     }
+    let access = Access { nodes: vec![("city".into(), "127.0.0.1:1".into())], ..Access::default() };
+    for again in ["city", "127.0.0.1:1"] {
+        let twice = AuditArgs { nodes: Some(vec!["127.0.0.1:1".into(), again.into()]), ..AuditArgs::default() };
+        assert_eq!(run_to(twice, true, Some(access.clone()), &mut out).await, USAGE, "one node would be two that agree");
+    }
     let missing = AuditArgs { data_dirs: vec!["/nonexistent".into()], ..AuditArgs::default() };
     assert_eq!(run_to(missing, true, None, &mut out).await, CANNOT_READ);
     assert_eq!(run_to(AuditArgs::default(), true, None, &mut out).await, USAGE);
@@ -458,5 +515,7 @@ async fn the_command_ends_with_the_alarm_and_posts_it() {
     assert_eq!((alarm["alarm"].as_str(), alarm["grave"].as_bool()), (Some("rollback"), Some(true)));
     let figures = folder.path().join("watch.prom");
     assert!(std::fs::read_to_string(figures).unwrap().contains("vermilion_watch_alarms_total{kind=\"rollback\"} 1"));
-    assert_eq!(run(AuditArgs { trust: None, ..args }, true, None).await, USAGE);
+    assert_eq!(run(AuditArgs { trust: None, ..args.clone() }, true, None).await, USAGE);
+    let tiles = vec![served.base.clone(), format!("{}/", served.base)];
+    assert_eq!(run(AuditArgs { tiles, ..args }, true, None).await, USAGE, "one place would be two that agree");
 }

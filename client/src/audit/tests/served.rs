@@ -1,7 +1,7 @@
 //! A place that serves tiles, in this process: it answers what it was given, and notes what was posted.
 
 use super::sample::Sample;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -13,6 +13,10 @@ pub struct Served {
     pub base: String,
     pub files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     pub posted: Arc<Mutex<Vec<String>>>,
+    /// Paths of which it says that it cannot serve them yet.
+    pub not_yet: Arc<Mutex<BTreeSet<String>>>,
+    /// What was asked for.
+    pub asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Served {
@@ -48,7 +52,12 @@ impl Served {
                     } else {
                         serving.files.lock().unwrap().get(&path).cloned()
                     };
-                    let status = if found.is_some() { "200 OK" } else { "404 Not Found" };
+                    let status = match found {
+                        _ if serving.not_yet.lock().unwrap().contains(&path) => "503 Service Unavailable",
+                        Some(_) => "200 OK",
+                        None => "404 Not Found",
+                    };
+                    serving.asked.lock().unwrap().push(path);
                     let body = found.unwrap_or_default();
                     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
                     let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
