@@ -1,6 +1,5 @@
 //! Applies committed entries: blocks become records, tiles, state and vault content, in one batch.
 
-use crate::block::OpenBlock;
 use crate::edge::{self, Edge, RightEdge};
 use crate::gate::VerifiedCache;
 use crate::membership::{self, Proposal, Roster};
@@ -14,6 +13,7 @@ use vermilion_consensus::{Applied, Change, ConfState, Millis, Tip, reachable};
 use vermilion_crypto::Digest;
 use vermilion_proto::{LedgerHead, Message as _, StoredRecord};
 use vermilion_registry::Checked;
+use vermilion_registry::sealed_block::{OpenBlock, open_block};
 use vermilion_registry::submission::{Sealed, open_submission, submission_digest};
 use vermilion_registry::{BlockEffects, BlockInput, CommandResult, VoidReason};
 use vermilion_registry::{Registry, keys, query, stored, value};
@@ -214,8 +214,7 @@ impl Applier {
             } else if entry.data.is_empty() {
                 self.store.commit(&Commit { applied: at, manifest: self.head.encode_to_vec(), ..Default::default() })?;
             } else {
-                let block =
-                    crate::block::open_block(&std::mem::take(&mut entry.data).into()).map_err(|refusal| unread(refusal.to_string()))?;
+                let block = open_block(&std::mem::take(&mut entry.data).into()).map_err(|refusal| unread(refusal.to_string()))?;
                 self.apply_block(at, block)?;
             }
         }

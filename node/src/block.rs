@@ -1,60 +1,10 @@
-//! Blocks: how this node packs and signs them, and how it takes apart what others packed.
+//! Blocks as this node packs and signs them.
 
 use vermilion_consensus::{BoxError, Change, Millis, Packer, Tip};
-use vermilion_crypto::{Digest, PublicKey, SigningKey, dsse, hash};
-use vermilion_proto::{BLOCK_TYPE, Block, BlockBody, Body, Bytes, Message as _, body::Of, whole};
-use vermilion_registry::reason::Refusal;
+use vermilion_crypto::{Digest, SigningKey, dsse};
+use vermilion_proto::{BLOCK_TYPE, Block, BlockBody, Body, Bytes, Message as _, body::Of};
+use vermilion_registry::sealed_block::{VERSION, block_hash};
 use vermilion_registry::submission::open_submission;
-
-/// The format version of blocks.
-const VERSION: u32 = 1;
-
-/// The hash by which the next block names a block of this body.
-#[must_use]
-pub fn block_hash(body: &[u8]) -> Digest {
-    hash::derive(&hash::CTX_BLOCK, &[body])
-}
-
-/// A block taken apart. Its signature is not yet verified.
-pub struct OpenBlock {
-    /// Its hash.
-    pub hash: Digest,
-    /// Its body.
-    pub body: BlockBody,
-    /// The hash of the block before.
-    pub previous: Digest,
-    /// The key under which it is signed.
-    pub key: PublicKey,
-    signature: [u8; 64],
-    signed: Vec<u8>,
-}
-
-/// Takes a block apart: canonical, of our version, every part of the right size.
-pub fn open_block(bytes: &Bytes) -> Result<OpenBlock, Refusal> {
-    use vermilion_registry::reason::Reason::{FormatVersion, Malformed};
-    let block: Block = whole(bytes)?;
-    let body: BlockBody = whole(&block.body)?;
-    if body.format_version != VERSION {
-        return Err(Refusal::new(FormatVersion, format!("block format {}", body.format_version)));
-    }
-    let bad = |_| Refusal::new(Malformed, "a part of the block has the wrong size");
-    let hash = block_hash(&block.body);
-    Ok(OpenBlock {
-        hash,
-        previous: body.previous.as_slice().try_into().map_err(bad)?,
-        key: PublicKey::from_slice(&block.public_key).map_err(|_| Refusal::new(Malformed, "the proposer's key has the wrong size"))?,
-        signature: block.signature.as_slice().try_into().map_err(bad)?,
-        signed: dsse::pae(BLOCK_TYPE, &hash),
-        body,
-    })
-}
-
-impl OpenBlock {
-    /// Adds the proposer's signature to a batch.
-    pub fn queue(&self, batch: &mut vermilion_crypto::batch::Batch) {
-        batch.add(self.key, self.signature, &self.signed);
-    }
-}
 
 /// A commitment without a time-stamp token is not as long as this.
 const MAX_COMMITMENT: usize = 1024;

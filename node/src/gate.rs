@@ -1,7 +1,6 @@
 //! The gate: nothing reaches Raft whose signatures do not hold. It runs on the connections' own
 //! tasks, off the ready loop; each signature is checked once, wherever it comes in first.
 
-use crate::block::{OpenBlock, open_block};
 use crate::membership::{self, Roster};
 use crate::peers::Peers;
 use raft::eraftpb::{Message, MessageType};
@@ -11,6 +10,7 @@ use vermilion_consensus::{Gate, Millis, Refusal as GateRefusal};
 use vermilion_crypto::{Digest, PublicKey, batch::Batch};
 use vermilion_proto::Bytes;
 use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::sealed_block::{OpenBlock, open_block};
 use vermilion_registry::submission::{MAX_SUBMISSION, Submitted, open_submission, submission_digest};
 use vermilion_storage::Store;
 

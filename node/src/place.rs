@@ -7,7 +7,6 @@
 //! majority has in its log: so it is dropped too if too few are left that could have it. If nobody knows, as when the only
 //! other node that runs is the leader, the leader is believed.
 
-use crate::block::open_block;
 use crate::gate::MAX_AHEAD_MS;
 use crate::membership;
 use crate::node::Node;
@@ -17,6 +16,7 @@ use raft::eraftpb::Message;
 use std::time::Instant;
 use vermilion_consensus::Refusal as GateRefusal;
 use vermilion_proto::{Bytes, LedgerHead, Message as _, PlaceRequest, canonical};
+use vermilion_registry::sealed_block::open_block;
 use vermilion_registry::stored;
 
 /// Entries looked through, from the place back, for the last block: elections and membership changes lie between.

@@ -54,6 +54,7 @@ mod receipt_file;
 mod registry;
 mod rotation;
 mod rules;
+pub mod sealed_block;
 mod set_policy;
 pub mod sharing;
 pub mod state_sum;

@@ -1,6 +1,7 @@
 //! Start-up checks (design, invariant 6): does what the directory holds fit together?
 
 use crate::{StorageError, Store, promise};
+use vermilion_registry::admission::group::{Group, misfit};
 
 /// What a start found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,9 +17,9 @@ pub struct StartReport {
 }
 
 impl Store {
-    /// Checks that log, hard state, applied index and watermark fit together. An error names what
-    /// does not: the node must not vote then. Ledger, chain and tree are checked by the node, which
-    /// knows how they hang together.
+    /// Checks that log, hard state, applied index, watermark and Raft group fit together and to the state. An error names
+    /// what does not: the node must not vote then. Ledger, chain and tree are checked by the node, which knows how they
+    /// hang together.
     pub fn check(&self) -> Result<StartReport, StorageError> {
         let (first, last) = self.log.range();
         let (applied, applied_term) = self.applied()?;
@@ -36,11 +37,28 @@ impl Store {
         if hard.commit > last {
             return Err(StorageError::damaged(format!("the hard state commits {}, but the Raft log ends at {last}", hard.commit)));
         }
+        self.check_group()?;
         let Some(mark) = self.watermark else {
             return Ok(StartReport { log: (first, last), applied, beyond_watermark: 0, watermark: false });
         };
         promise::kept(&mark, last, self.log.term(mark.last_index)?, &hard)?;
         Ok(StartReport { log: (first, last), applied, beyond_watermark: last - mark.last_index, watermark: true })
+    }
+
+    /// Group and state are written together, so that they are of one moment; but for a catch-up that is under way.
+    fn check_group(&self) -> Result<(), StorageError> {
+        if self.installing()?.is_some() {
+            return Ok(());
+        }
+        let conf = self.conf_state();
+        if !conf.voters_outgoing.is_empty() || !conf.learners_next.is_empty() || conf.auto_leave {
+            return Err(StorageError::damaged("the Raft group is between two others, where single changes never lead"));
+        }
+        let group = Group { voters: &conf.voters, learners: &conf.learners };
+        match misfit(&self.state(), group).map_err(|e| StorageError::damaged(e.to_string()))? {
+            Some(why) => Err(StorageError::damaged(why)),
+            None => Ok(()),
+        }
     }
 }
 

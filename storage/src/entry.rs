@@ -97,7 +97,10 @@ pub fn decode_conf_state(bytes: &[u8]) -> Result<ConfState, StorageError> {
         (0..count).map(|_| numbers.next().ok_or_else(bad)).collect()
     };
     let (voters, learners, voters_outgoing, learners_next) = (list()?, list()?, list()?, list()?);
-    let auto_leave = numbers.next().ok_or_else(bad)? == 1;
+    let auto_leave = match (numbers.next(), numbers.next()) {
+        (Some(leave @ (0 | 1)), None) => leave == 1,
+        _ => return Err(bad()),
+    };
     Ok(ConfState { voters, learners, voters_outgoing, learners_next, auto_leave })
 }
 

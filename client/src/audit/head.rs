@@ -3,19 +3,14 @@
 
 use super::finding::{Code, Findings};
 use super::source::{Directory, ReadError};
-use vermilion_crypto::{Digest, hash};
-use vermilion_proto::{Block, BlockBody, Bytes, LedgerHead, whole};
+use vermilion_crypto::batch::Batch;
+use vermilion_proto::{Bytes, LedgerHead};
+use vermilion_registry::sealed_block::{OpenBlock, open_block};
 use vermilion_storage::{Column, Store, seq_place};
 
-/// Blocks that are looked at. One alone would do, were it not for blocks that were passed over.
+/// Blocks that are looked at. One alone would do, were it not for blocks that were passed over. Those before them are
+/// another node's to refuse, should it ever be given them.
 const BLOCKS: usize = 16;
-
-/// A block of the log.
-struct Logged {
-    hash: Digest,
-    key: Vec<u8>,
-    body: BlockBody,
-}
 
 /// Compares a directory's head with the last blocks of those applied that its log holds. Answers whether
 /// there was one to compare with.
@@ -25,14 +20,23 @@ pub fn compare(store: &Store, findings: &mut Findings) -> Result<bool, ReadError
         return Ok(false);
     }
     let (head, applied, first) = (Directory::head(store)?, store.applied()?.0, store.log_range().0);
-    let blocks = blocks(first, applied, |index| {
+    let (blocks, bad) = blocks(first, applied, |index| {
         let rows = store.rows_from(Column::LOG, index)?;
         Ok(rows.current()?.filter(|(key, _)| seq_place(key) == Some(index)).map(|(_, row)| row.to_vec()))
     })?;
+    for index in &bad {
+        findings.add(
+            Code::StorageCheck,
+            None,
+            format!("Entry {index} of the Raft log holds no block that anybody signed."),
+            format!("Raft日志第{index}条所载并非经签署的块。"),
+        );
+    }
     // What is wrong with the rest of the state is told elsewhere.
     let nodes = vermilion_registry::Directory::load(&store.state()).ok();
-    let is_node =
-        |block: &Logged| nodes.as_ref().is_none_or(|nodes| nodes.node(block.body.proposer).is_some_and(|node| node.node_key == block.key));
+    let is_node = |block: &OpenBlock| {
+        nodes.as_ref().is_none_or(|nodes| nodes.node(block.body.proposer).is_some_and(|node| node.node_key[..] == block.key.0))
+    };
     if !fits(&head, &blocks, is_node) {
         findings.add(
             Code::HeadDiffers,
@@ -44,19 +48,33 @@ pub fn compare(store: &Store, findings: &mut Findings) -> Result<bool, ReadError
     Ok(!blocks.is_empty())
 }
 
-/// The newest blocks of the entries `first..=applied`, newest first. `entry` reads one as it is stored.
-fn blocks(first: u64, applied: u64, mut entry: impl FnMut(u64) -> Result<Option<Vec<u8>>, ReadError>) -> Result<Vec<Logged>, ReadError> {
-    let mut out = Vec::new();
+/// The newest blocks of the entries `first..=applied`, newest first; and the places of those entries that should hold a block
+/// and hold none that is signed. `entry` reads one as it is stored.
+fn blocks(
+    first: u64,
+    applied: u64,
+    mut entry: impl FnMut(u64) -> Result<Option<Vec<u8>>, ReadError>,
+) -> Result<(Vec<OpenBlock>, Vec<u64>), ReadError> {
+    let (mut newest, mut bad) = (Vec::new(), Vec::new());
     for index in (first..=applied).rev() {
         let Some(row) = entry(index)? else { break };
-        if let Some(data) = block_data(&row) {
-            out.push(open(data).ok_or_else(|| ReadError::Damaged(format!("entry {index} of the Raft log holds no block")))?);
+        let Some(data) = block_data(&row) else { continue };
+        match open_block(&Bytes::copy_from_slice(data)) {
+            Ok(block) if holds(&block) => newest.push(block),
+            _ => bad.push(index),
         }
-        if out.len() == BLOCKS {
+        if newest.len() + bad.len() == BLOCKS {
             break;
         }
     }
-    Ok(out)
+    Ok((newest, bad))
+}
+
+/// Whether it is signed under the key that it names.
+fn holds(block: &OpenBlock) -> bool {
+    let mut batch = Batch::new();
+    block.queue(&mut batch);
+    batch.verify().is_ok()
 }
 
 /// What a stored entry (docs/formats.md §19) carries, if it is a block: others are of another type, or
@@ -69,15 +87,9 @@ fn block_data(row: &[u8]) -> Option<&[u8]> {
     Some(data).filter(|data| !data.is_empty())
 }
 
-fn open(data: &[u8]) -> Option<Logged> {
-    let block: Block = whole(&Bytes::copy_from_slice(data)).ok()?;
-    let body: BlockBody = whole(&block.body).ok()?;
-    Some(Logged { hash: hash::derive(&hash::CTX_BLOCK, &[&block.body[..]]), key: block.public_key, body })
-}
-
 /// Whether a head is the one to which blocks lead, newest first. A void block leaves its hash in the head
 /// and nothing else, so the time may be that of one before it.
-fn fits(head: &LedgerHead, blocks: &[Logged], is_node: impl Fn(&Logged) -> bool) -> bool {
+fn fits(head: &LedgerHead, blocks: &[OpenBlock], is_node: impl Fn(&OpenBlock) -> bool) -> bool {
     if blocks.first().is_some_and(|last| head.block != last.hash) {
         return false;
     }
@@ -85,7 +97,7 @@ fn fits(head: &LedgerHead, blocks: &[Logged], is_node: impl Fn(&Logged) -> bool)
         if block.body.time_ms == head.time_ms {
             return true;
         }
-        let follows = blocks.get(n + 1).is_none_or(|before| block.body.previous == before.hash);
+        let follows = blocks.get(n + 1).is_none_or(|before| block.previous == before.hash);
         let is_void = !follows || block.body.time_ms < head.time_ms || !is_node(block);
         if !is_void {
             return false;
@@ -99,7 +111,9 @@ fn fits(head: &LedgerHead, blocks: &[Logged], is_node: impl Fn(&Logged) -> bool)
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use vermilion_proto::Message as _;
+    use vermilion_crypto::{Digest, SigningKey, dsse};
+    use vermilion_proto::{BLOCK_TYPE, Block, BlockBody, Message as _};
+    use vermilion_registry::sealed_block::block_hash;
 
     fn entry(kind: u8, data: &[u8]) -> Vec<u8> {
         [&[1, kind][..], &[0; 16], &2u32.to_be_bytes(), b"cc", data].concat()
@@ -108,8 +122,9 @@ mod tests {
     fn block(previous: Digest, time_ms: u64) -> (Digest, Vec<u8>) {
         let body =
             BlockBody { format_version: 1, previous: previous.to_vec(), proposer: 2, time_ms, submissions: Vec::new() }.encode_to_vec();
-        let hash = hash::derive(&hash::CTX_BLOCK, &[&body]);
-        (hash, Block { body: body.into(), public_key: vec![5; 32], signature: vec![6; 64] }.encode_to_vec())
+        let (hash, key) = (block_hash(&body), SigningKey::from_seed(&[5; 32]));
+        let signature = key.sign(&dsse::pae(BLOCK_TYPE, &hash)).to_vec();
+        (hash, Block { body: body.into(), public_key: key.public().0.to_vec(), signature }.encode_to_vec())
     }
 
     #[test]
@@ -123,7 +138,9 @@ mod tests {
         };
         let fits_with = |log: &BTreeMap<u64, Vec<u8>>, block: Digest, time_ms: u64, is_node: bool| {
             let head = LedgerHead { block: block.to_vec(), time_ms, ..LedgerHead::default() };
-            fits(&head, &blocks(1, log.len() as u64, |index| Ok(log.get(&index).cloned())).unwrap(), |_| is_node)
+            let (blocks, bad) = blocks(1, log.len() as u64, |index| Ok(log.get(&index).cloned())).unwrap();
+            assert!(bad.is_empty());
+            fits(&head, &blocks, |_| is_node)
         };
         let plain = log(&[entry(0, &[])]);
         assert!(fits_with(&plain, second.0, 20, true) && fits_with(&plain, second.0, 20, false));
@@ -140,6 +157,13 @@ mod tests {
         }
         let nothing = LedgerHead { block: vec![3; 32], ..LedgerHead::default() };
         assert!(fits(&nothing, &[], |_| true), "nothing to compare with");
-        assert!(blocks(1, 1, |_| Ok(Some(entry(0, b"no block")))).is_err());
+        // One that nobody signed is named.
+        let mut forged = second.1.clone();
+        *forged.last_mut().unwrap() ^= 1;
+        for what in [b"no block".to_vec(), forged] {
+            let log = |index| Ok(if index == 2 { Some(entry(0, &what)) } else { plain.get(&index).cloned() });
+            let (newest, bad) = blocks(1, plain.len() as u64, log).unwrap();
+            assert_eq!((newest.len(), bad), (1, vec![2]));
+        }
     }
 }

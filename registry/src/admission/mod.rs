@@ -22,6 +22,7 @@
 //!
 //! Nodes of the genesis are connected without a record, until one says otherwise.
 
+pub mod group;
 pub mod membership;
 mod nodes;
 mod steps;

@@ -247,6 +247,21 @@ async fn what_is_changed_on_one_node_is_found_there_and_by_comparing() {
     assert_has(&alone(&change("state-gone", &|raw| raw.delete("state", &licence(raw).0))), &["state-missing"]);
     assert_has(&alone(&change("content-gone", &|raw| raw.delete("vault", &row(raw, "vault", 0).0))), &["content-missing"]);
 
+    // A group that no record led to: this node alone, which would then agree with itself; or with a stranger.
+    let group = |voters: &[u64]| {
+        let numbers = [&[voters.len() as u64][..], voters, &[0, 0, 0, 0]].concat();
+        [1].into_iter().chain(numbers.into_iter().flat_map(u64::to_be_bytes)).collect::<Vec<u8>>()
+    };
+    for (voters, word) in [(&[2][..], "has no vote in the Raft group"), (&[1, 2, 3, 9], "no record admits it")] {
+        let home = ledger.copy_node(name, &ledger.dir().join(word));
+        let raw = Raw::open(&home.join("data"));
+        assert!(raw.dump()["meta"].contains(&(b"conf-state".to_vec(), group(&[1, 2, 3]))));
+        raw.put("meta", b"conf-state", &group(voters));
+        drop(raw);
+        assert_has(&alone(&home.join("data")), &["storage-check"]);
+        assert_refused(run_alone(&home).await, word);
+    }
+
     // Two nodes' ledgers exchanged: neither is the other, whoever's records they hold.
     let (mine, other) =
         (ledger.copy_node(name, &ledger.dir().join("mine")), ledger.copy_node(&ledger.names()[2], &ledger.dir().join("other")));
