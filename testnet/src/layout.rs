@@ -149,7 +149,12 @@ fn free_ports(count: usize, base: Option<u16>) -> Result<Vec<u16>, TestnetError>
         let last = last.filter(|_| base > 0).ok_or_else(|| {
             TestnetError::Usage(format!("{count} ports from {base} on are not all ports: the first is 1 or higher, the last at most 65535"))
         })?;
-        return Ok((base..=last).collect());
+        // Before anything is founded with them: a ledger keeps its ports.
+        let taken = (base..=last).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_err());
+        return match taken {
+            Some(port) => Err(TestnetError::Usage(format!("port {port} is taken: name another --base-port, or leave it out"))),
+            None => Ok((base..=last).collect()),
+        };
     }
     // All are held until all are known, so that no two are the same.
     let listeners: Result<Vec<TcpListener>, _> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
@@ -528,6 +533,10 @@ mod tests {
             let error = free_ports(7, Some(base)).unwrap_err();
             assert!(error.exit() == 2 && error.to_string().contains("65535"), "{error}");
         }
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = free_ports(2, Some(port - 1)).unwrap_err();
+        assert!(error.exit() == 2 && error.to_string().contains(&format!("port {port} is taken")), "{error}");
         let free = free_ports(7, None).unwrap();
         assert_eq!(free.iter().collect::<std::collections::BTreeSet<_>>().len(), 7);
     }

@@ -55,6 +55,14 @@ pub fn examine(store: &Store, name: &str) -> Findings {
             "数据目录未通过节点启动检查。",
         );
     }
+    if let Some(size) = unkept(store) {
+        findings.add(
+            Code::StorageCheck,
+            None,
+            format!("The checkpoint of {size} records, the newest that the node published, is not there."),
+            format!("节点最近公布的检查点（{size}条记录）缺失。"),
+        );
+    }
     for file in evidence(store) {
         findings.add(
             Code::ConflictEvidence,
@@ -66,13 +74,19 @@ pub fn examine(store: &Store, name: &str) -> Findings {
     findings
 }
 
+/// The size of the newest published checkpoint, if it is not kept. What cannot be read is found elsewhere.
+fn unkept(store: &Store) -> Option<u64> {
+    let size = store.published().ok()??;
+    store.checkpoint(size).is_ok_and(|note| note.is_none()).then_some(size)
+}
+
 /// Examines what is kept of the tree over `size` records beside its full tiles and bundles, which a walk
 /// compares: rows beyond it, and the proofs that its checkpoints continue each other.
 pub fn tree(store: &Store, name: &str, size: u64, roots: &[Root]) -> Findings {
     let mut findings = Findings::of(name);
     let read = extra_tiles(store, size, &mut findings)
         .and_then(|()| extra_bundles(store, size, &mut findings))
-        .and_then(|()| continuity(store, roots, &mut findings));
+        .and_then(|()| continuity(store, size, roots, &mut findings));
     if let Err(error) = read {
         damaged(&mut findings, &error.to_string());
     }
@@ -130,7 +144,7 @@ fn extra(findings: &mut Findings, en: &str, zh: &str, size: u64) {
 }
 
 /// Stored proofs between sizes whose roots were recomputed; of others there is nothing to hold them against.
-fn continuity(store: &Store, roots: &[Root], findings: &mut Findings) -> Result<(), StorageError> {
+fn continuity(store: &Store, records: u64, roots: &[Root], findings: &mut Findings) -> Result<(), StorageError> {
     let root = |size: u64| roots.binary_search_by_key(&size, |root| root.size).ok().and_then(|at| roots.get(at)).map(|root| root.root);
     let mut rows = store.rows(Column::CONSISTENCY, b"")?;
     while let Some((key, row)) = rows.current()? {
@@ -138,7 +152,7 @@ fn continuity(store: &Store, roots: &[Root], findings: &mut Findings) -> Result<
         let proof = size.zip(proof_of(row));
         let holds = proof.is_some_and(|(size, (before, hashes))| match root(before).zip(root(size)) {
             Some((old, new)) => check_consistency(before, &old, size, &new, hashes).is_ok(),
-            None => true,
+            None => size <= records,
         });
         if !holds {
             let size = size.unwrap_or_default();

@@ -59,7 +59,7 @@ Examples:
 
 Exit codes: 0 yes, 1 no, 2 usage or configuration, 3 no node, outcome unknown
 or not cosigned yet, 4 refused; for receipts and QR codes 5 too old, 6 not
-valid.";
+valid; 130 interrupted.";
 
 /// Issue, use, verify and audit e-licences on a Vermilion ledger (朱印).
 #[derive(Parser, Debug)]

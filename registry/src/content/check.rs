@@ -94,17 +94,18 @@ fn check_bounds(row: &Row) -> Result<(), Refusal> {
         return Err(schema("data is nested too deep"));
     }
     if has_deceptive_text(&row.data) {
-        return Err(schema("data holds a character that hides or turns the text around it"));
+        return Err(schema("data holds a control character, or one that hides or turns the text around it"));
     }
     Ok(())
 }
 
-/// Lines may end within data; nothing there may show what it does not say. Called on what is not deep.
+/// Lines may end within data, and have tabs; nothing there may show what it does not say, as controls of a terminal do.
+/// Called on what is not deep.
 fn has_deceptive_text(value: &Value) -> bool {
     match value {
-        Value::String(text) => text.chars().any(deceives),
+        Value::String(text) => text.chars().any(|c| deceives(c) || (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))),
         Value::Array(list) => list.iter().any(has_deceptive_text),
-        Value::Object(map) => map.iter().any(|(name, value)| name.chars().any(deceives) || has_deceptive_text(value)),
+        Value::Object(map) => map.iter().any(|(name, value)| is_unclear(name) || has_deceptive_text(value)),
         _ => false,
     }
 }

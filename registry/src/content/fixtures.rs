@@ -214,7 +214,7 @@ fn a_licence_is_called_as_its_type_is() {
 fn no_character_hides_or_turns_what_stands_around_it() {
     let rules = all_rules();
     let good = row_of("K002");
-    for c in ["\u{202e}", "\u{2066}", "\u{200f}", "\u{200b}", "\u{feff}"] {
+    for c in ["\u{202e}", "\u{2066}", "\u{200f}", "\u{200b}", "\u{feff}", "\0", "\u{8}", "\u{1b}[31m", "\u{7f}", "\u{85}"] {
         let changes: [&dyn Fn(&mut Row); 6] = [
             &|r| r.name += c,
             &|r| r.number += c,
@@ -233,7 +233,7 @@ fn no_character_hides_or_turns_what_stands_around_it() {
         }
     }
     let mut row = good;
-    row.data["premises"] = Value::from("一层\n二层");
+    row.data["premises"] = Value::from("一层\r\n\t二层");
     assert!(check_row(&row, Some(&rules[&row.type_code])).is_ok(), "lines may end within data");
 }
 

@@ -63,7 +63,7 @@ pub async fn run(dir: &Path, licences: usize, length: Duration, say: &mut dyn Fn
         "without": figures(&quiet),
         "with": figures(&busy),
         "commitments": commitments,
-        "p99_ratio": (f64::from(busy.percentile(99.0)) / f64::from(quiet.percentile(99.0).max(1)) * 100.0).round() / 100.0,
+        "p99_ratio": busy.percentile(99.0).zip(quiet.percentile(99.0)).map(|(busy, quiet)| (f64::from(busy) / f64::from(quiet.max(1)) * 100.0).round() / 100.0),
     }))
 }
 

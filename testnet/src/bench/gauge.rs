@@ -15,12 +15,10 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Done in one go, with the latency of each part.
+    /// Done in one go: nobody saw how long each took.
     #[must_use]
-    pub fn of(count: u64, took: Duration, latencies_us: Vec<u32>) -> Self {
-        let mut measured = Self { count, errors: 0, took, latencies_us };
-        measured.latencies_us.sort_unstable();
-        measured
+    pub fn of(count: u64, errors: u64, took: Duration) -> Self {
+        Self { count, errors, took, latencies_us: Vec::new() }
     }
 
     /// Takes another run's in, as if both were one.
@@ -38,11 +36,11 @@ impl Measured {
         self.count as f64 / self.took.as_secs_f64().max(1e-9)
     }
 
-    /// Latency in microseconds below which this share of all lies.
+    /// Latency in microseconds below which this share of all lies; none if none was measured.
     #[must_use]
-    pub fn percentile(&self, percent: f64) -> u32 {
+    pub fn percentile(&self, percent: f64) -> Option<u32> {
         let at = (self.latencies_us.len() as f64 * percent / 100.0) as usize;
-        self.latencies_us.get(at.min(self.latencies_us.len().saturating_sub(1))).copied().unwrap_or(0)
+        self.latencies_us.get(at.min(self.latencies_us.len().saturating_sub(1))).copied()
     }
 }
 
