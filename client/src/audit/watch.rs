@@ -14,21 +14,22 @@
 //!
 //! In memory, and kept on disk for the next start: the newest checkpoint that was proved, and the last
 //! one of each node; besides, in memory alone, the newest [`KNOWN`] sizes with their checkpoints, and of each node's tiles
-//! the right edge ([`OwnTiles`]).
+//! the right edge ([`OwnTiles`]). Of each checkpoint only the signature lines of trusted keys: anybody can add others.
 
 use super::alarm::{Alarm, Kind, Standing, write_whole};
 use super::proved::{Continues, OwnTiles};
-use super::web::Web;
+use super::web::{MAX_ANSWER, Web};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vermilion_crypto::{Digest, sha256};
-use vermilion_ledger::{Trust, verify};
+use vermilion_ledger::{Trust, merge, verify};
 
 /// Sizes whose checkpoints are remembered, so that another for the same size is noticed.
 const KNOWN: usize = 4096;
-/// The largest note that is read from the folder, in bytes.
-const MAX_NOTE: u64 = 64 << 10;
+/// The largest note that is read from the folder, in bytes: the largest that is taken from a place, so that none is kept
+/// which the next start refuses.
+const MAX_NOTE: u64 = MAX_ANSWER as u64;
 /// The newest checkpoint with the quorum that was proved, in the folder.
 const NEWEST: &str = "newest.note";
 
@@ -49,9 +50,11 @@ struct Point {
 }
 
 impl Point {
-    fn of(note: Vec<u8>, trust: &Trust) -> Result<Self, String> {
-        let verified = verify(&note, trust).map_err(|error| error.to_string())?;
+    /// With the signature lines of trusted keys alone: at most one a key, in an order of their own.
+    fn of(note: &[u8], trust: &Trust) -> Result<Self, String> {
+        let verified = verify(note, trust).map_err(|error| error.to_string())?;
         let quorum = verified.check_quorum(trust).is_ok();
+        let note = merge(note, note, trust).map_err(|error| error.to_string())?.to_bytes();
         Ok(Self { size: verified.size, root: verified.root, note, quorum, settled: false })
     }
 
@@ -156,7 +159,7 @@ impl Watch {
     async fn shown(&mut self, at: usize, note: Vec<u8>, now_ms: u64) -> Result<Shown, String> {
         let newest = self.size();
         let Some(node) = self.nodes.get_mut(at) else { return Ok(Shown::Well) };
-        let mut point = match Point::of(note, &self.trust) {
+        let mut point = match Point::of(&note, &self.trust) {
             Ok(point) => point,
             Err(why) => return Ok(Shown::NotSigned(why)),
         };
@@ -372,5 +375,5 @@ fn kept(path: &Path, trust: &Trust) -> Result<Option<Point>, String> {
         Ok(_) => {}
     }
     let note = std::fs::read(path).map_err(|e| say(e.to_string()))?;
-    Point::of(note, trust).map(Some).map_err(say)
+    Point::of(&note, trust).map(Some).map_err(say)
 }

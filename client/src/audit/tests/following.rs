@@ -6,6 +6,7 @@ use crate::audit::cli::{complaint, run_to};
 use crate::audit::{
     Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, Kind, TrustFile, USAGE, Watch, WatchArgs, Web, audit_tiles, metrics, run,
 };
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -411,6 +412,31 @@ async fn a_damaged_memory_is_refused() {
     std::fs::write(&file, note).unwrap();
     let nodes = vec![("node-0".to_owned(), Web::new(&served.base).unwrap())];
     assert!(Watch::open(nodes, sample.trust.clone(), folder.path(), Duration::from_secs(1), 0).is_err());
+}
+
+/// A note with lines of keys that nobody knows, as many and as long as an answer takes.
+fn padded(mut note: Vec<u8>) -> Vec<u8> {
+    for n in 0..90u8 {
+        note.extend_from_slice(format!("\u{2014} other.example/{n} {}\n", BASE64_STANDARD.encode([n; 1900])).as_bytes());
+    }
+    note
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_of_keys_that_nobody_trusts_are_not_kept_and_no_start_fails_of_them() {
+    let (sample, served) = (grown(), Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let (before, after) = (sample.checkpoints[&10].clone(), sample.checkpoints[&303].clone());
+    served.publish(&sample, 303);
+    served.put("checkpoint", padded(after.clone()));
+    assert_eq!(kinds(&mut watch(&[&served], &sample, folder.path()), 1).await, []);
+    let files = || std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+    assert_eq!(files().map(|file| std::fs::read(file).unwrap()).collect::<Vec<_>>(), [after.clone(), after.clone()]);
+    // Nor of what an earlier version kept; and evidence carries none.
+    files().for_each(|file| std::fs::write(file, padded(after.clone())).unwrap());
+    served.put("checkpoint", padded(before.clone()));
+    let alarms = watch(&[&served], &sample, folder.path()).round(2_000).await.unwrap();
+    assert_eq!(alarms.into_iter().map(|alarm| (alarm.kind, alarm.evidence)).collect::<Vec<_>>(), [(Kind::Rollback, Some([after, before]))]);
 }
 
 fn trust_file(sample: &Sample, folder: &Path) -> std::path::PathBuf {
