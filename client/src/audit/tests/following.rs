@@ -1,11 +1,9 @@
-//! Tiles alone, and the watch.
+//! The watch.
 
 use super::sample::{Sample, note, note_by};
 use super::served::Served;
 use crate::audit::cli::{complaint, run_to};
-use crate::audit::{
-    Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, Kind, TrustFile, USAGE, Watch, WatchArgs, Web, audit_tiles, metrics, run,
-};
+use crate::audit::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, Kind, TrustFile, USAGE, Watch, WatchArgs, Web, metrics, run};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -13,7 +11,7 @@ use std::time::Duration;
 use vermilion_ledger::{Conflict, Tree, leaf_hash, tile_path, verify};
 
 /// With two checkpoints: after 10 records, and after 303.
-fn grown() -> Sample {
+pub fn grown() -> Sample {
     let mut sample = Sample::busy();
     for n in 0..292 {
         sample.issue(&[&format!("N{n}")]);
@@ -21,50 +19,6 @@ fn grown() -> Sample {
     sample.commit();
     assert_eq!(sample.checkpoints.keys().copied().collect::<Vec<_>>(), [7, 10, 303]);
     sample
-}
-
-async fn codes(served: &Served, sample: &Sample) -> Vec<&'static str> {
-    let report = audit_tiles(&Web::new(&served.base).unwrap(), &sample.trust, &|_, _, _, _| {}).await.unwrap();
-    report.findings.iter().map(|f| f.code.name()).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tiles_alone_show_the_tree_and_no_more() {
-    let (sample, served) = (grown(), Served::start().await);
-    served.publish(&sample, 303);
-    let report = audit_tiles(&Web::new(&served.base).unwrap(), &sample.trust, &|_, _, _, _| {}).await.unwrap();
-    assert!(report.clean, "{}", report.to_text());
-    assert_eq!((report.records, report.covered, report.commitments, report.checkpoints), (303, 303, 3, 1));
-    assert!(report.unchecked().len() > 4 && report.to_text().contains("NOT CHECKED the units' signatures"));
-    assert_eq!(report.to_json()["not_checked"].as_array().unwrap().len(), report.unchecked().len());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tiles_that_do_not_fit_are_found() {
-    let sample = grown();
-    let change = async |path: &str, change: &dyn Fn(&mut Vec<u8>)| {
-        let served = Served::start().await;
-        served.publish(&sample, 303);
-        let mut bytes = served.files.lock().unwrap()[path].clone();
-        change(&mut bytes);
-        served.put(path, bytes);
-        codes(&served, &sample).await
-    };
-    let flip = |at: usize| move |bytes: &mut Vec<u8>| bytes[at] ^= 1;
-    assert_eq!(change("tile/0/000", &flip(77)).await, ["tile-differs"]);
-    assert_eq!(change("tile/1/000.p/1", &flip(0)).await, ["tile-differs"]);
-    // Behind the length, the version, kind, suite, number and time: the record's hash.
-    let hash = change("tile/entries/001.p/47", &flip(2 + 25)).await;
-    assert!(hash.contains(&"checkpoint-root") && hash.contains(&"tile-differs"), "{hash:?}");
-    assert!(change("tile/entries/000", &flip(2)).await.contains(&"record-unreadable"));
-    assert!(change("tile/entries/000", &flip(2 + 11)).await.contains(&"record-misplaced"));
-    assert_eq!(change("tile/entries/000", &|bytes| bytes.truncate(100)).await, ["record-unreadable"]);
-    assert_eq!(change("checkpoint", &flip(40)).await, ["checkpoint-invalid"]);
-    let served = Served::start().await;
-    served.publish(&sample, 303);
-    served.files.lock().unwrap().remove("tile/entries/001.p/47");
-    assert_eq!(codes(&served, &sample).await, ["record-missing"]);
-    assert!(audit_tiles(&Web::new(&Served::start().await.base).unwrap(), &sample.trust, &|_, _, _, _| {}).await.is_err());
 }
 
 fn watch(served: &[&Served], sample: &Sample, folder: &Path) -> Watch {
@@ -142,7 +96,7 @@ async fn a_longer_history_that_does_not_continue_is_a_fork() {
 }
 
 /// A size that no node will ever reach, cosigned by one node and nobody else.
-fn huge() -> Vec<u8> {
+pub fn huge() -> Vec<u8> {
     note_by(&[], 1 << 40, [9; 32], &[3])
 }
 

@@ -8,3 +8,4 @@ pub(crate) mod sample;
 mod served;
 mod speed;
 mod tampered;
+mod tiles;
