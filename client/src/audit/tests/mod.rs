@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod directories;
+mod exposed;
 mod following;
 mod resumed;
 mod rotated;
