@@ -52,7 +52,7 @@ mod watch;
 mod watching;
 mod web;
 
-pub use alarm::{Alarm, Kind, Standing, metrics};
+pub use alarm::{Alarm, Base, Kind, Standing, metrics};
 pub use cli::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE, run};
 pub use finding::{Code, Finding, LISTED, Severity};
 pub use limit::{Limit, best_limit, opened, signature_limit};

@@ -29,6 +29,8 @@ pub struct Point {
     pub note: Vec<u8>,
     /// Whether all signed it that the trust asks for.
     pub quorum: bool,
+    /// As of when they did, in Unix seconds; 0 without the quorum.
+    pub as_of_s: u64,
     /// Whether it is the newest one, or was proved to be a beginning of it. One that is larger is not:
     /// the newest may come to go another way.
     settled: bool,
@@ -39,8 +41,9 @@ impl Point {
     pub fn of(note: &[u8], trust: &Trust) -> Result<Self, String> {
         let verified = verify(note, trust).map_err(|error| error.to_string())?;
         let quorum = verified.check_quorum(trust).is_ok();
+        let as_of_s = verified.as_of(trust).unwrap_or_default();
         let note = merge(note, note, trust).map_err(|error| error.to_string())?.to_bytes();
-        Ok(Self { size: verified.size, root: verified.root, note, quorum, settled: false })
+        Ok(Self { size: verified.size, root: verified.root, note, quorum, as_of_s, settled: false })
     }
 
     /// Its tree: size and root.

@@ -15,7 +15,7 @@
 //! Each node is looked at in a task of its own, and judged when that is done or its time is over: a slow one holds up
 //! nothing that is found at another, and a round for no longer than that time.
 
-use super::alarm::{Alarm, Kind, Standing};
+use super::alarm::{Alarm, Base, Kind, Standing};
 use super::look::{Followed, Look, Shown};
 use super::web::Web;
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,7 +77,7 @@ impl Watch {
         let followed = Arc::new(Followed::open(&nodes, trust, folder)?);
         let node = |(name, _)| Node { name, ahead: None, well_ms: now_ms, up: false, standing: BTreeSet::new() };
         let nodes = nodes.into_iter().map(node).collect();
-        let newest = size(&followed);
+        let newest = base(&followed).size;
         Ok(Self { followed, nodes, newest, moved_ms: 0, patience, folder: folder.to_owned() })
     }
 
@@ -90,10 +90,10 @@ impl Watch {
         self.nodes.iter().enumerate().map(|node| (node.1.name.clone(), standing(node))).collect()
     }
 
-    /// Records under the newest checkpoint with the quorum that was proved.
+    /// The newest checkpoint with the quorum that was proved.
     #[must_use]
-    pub fn size(&self) -> u64 {
-        size(&self.followed)
+    pub fn base(&self) -> Base {
+        base(&self.followed)
     }
 
     /// Looks at every node, all at once.
@@ -106,7 +106,7 @@ impl Watch {
     /// raised again until it was gone. An error is this machine's: nothing could be kept.
     pub fn judge(&mut self, look: Result<Look, String>, now_ms: u64) -> Result<Vec<Alarm>, String> {
         let Look { at, shown, size } = look?;
-        let (newest, shown_size) = (self.size(), self.followed.seen().size_at(at));
+        let (newest, shown_size) = (self.base().size, self.followed.seen().size_at(at));
         if std::mem::replace(&mut self.newest, newest) != newest {
             self.moved_ms = now_ms;
         }
@@ -126,6 +126,8 @@ impl Watch {
         let late = now_ms.saturating_sub(node.well_ms) >= stall_ms;
         // The quorum went on after the time was over, and still has not come to what this node showed.
         let passed = node.ahead.filter(|(size, since)| *size > newest && self.moved_ms >= since.saturating_add(stall_ms));
+        // It was proved, and nobody vouches for what is beyond the newest: that one has not moved for as long.
+        let alone = node.ahead.filter(|(size, since)| *size > newest && now_ms.saturating_sub(self.moved_ms.max(*since)) >= stall_ms);
         match shown {
             Shown::Well | Shown::NotYet(_) | Shown::Nothing(_) if passed.is_some() => {
                 let size = passed.map_or(0, |(size, _)| size);
@@ -134,6 +136,13 @@ impl Watch {
                     format!("节点所示{size}条记录的检查点未达联署数；达到联署数的检查点已至{newest}条，逾时仍未及此。"),
                 );
                 now.insert(Kind::Divergence, (en, zh, None));
+            }
+            Shown::Well if alone.is_some() => {
+                let (en, zh) = (
+                    format!("The node shows {shown_size} records, and the quorum has signed no more than {newest} all the time since."),
+                    format!("节点所示已至{shown_size}条记录，而达到联署数的检查点一直停留在{newest}条。"),
+                );
+                now.insert(Kind::NoQuorum, (en, zh, None));
             }
             Shown::Well if late => {
                 let (en, zh) = (
@@ -191,6 +200,6 @@ impl Watch {
     }
 }
 
-fn size(followed: &Followed) -> u64 {
-    followed.seen().newest().map_or(0, |point| point.size)
+fn base(followed: &Followed) -> Base {
+    followed.seen().newest().map_or(Base::default(), |point| Base { size: point.size, as_of_s: point.as_of_s })
 }

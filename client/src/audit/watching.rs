@@ -18,13 +18,13 @@ use tokio::task::JoinSet;
 /// What a watch is told.
 #[derive(Args, Clone, Debug, Default)]
 pub struct WatchArgs {
-    /// Stay, follow the nodes' checkpoints, and raise an alarm on a fork, a rollback, a divergence, a stalled node
+    /// Stay, follow the nodes' checkpoints, and raise an alarm on a fork, a rollback, a divergence, a stalled node, a quorum that does not come
     #[arg(long)]
     pub watch: bool,
     /// Seconds between two rounds, at most a year
     #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "watch", value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     pub interval: u64,
-    /// Seconds after which a node that stays behind, or cannot be asked, is stalled, and one that is not ready is told of, at most a year
+    /// Seconds after which a node that stays behind, or cannot be asked, is stalled, and one is told of that is not ready or shows what no quorum has signed, at most a year
     #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "watch", value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     pub stall: u64,
     /// End after so many rounds
@@ -72,7 +72,10 @@ async fn follow(
     let mut raised: BTreeMap<Kind, u64> = BTreeMap::new();
     let mut interrupted = pin!(tokio::signal::ctrl_c());
     let figures = |watch: &Watch, raised: &BTreeMap<Kind, u64>| {
-        asked.metrics.as_ref().map_or(Ok(()), |file| write_whole(file, metrics(&watch.standing(), raised, now_ms()).as_bytes()))
+        asked
+            .metrics
+            .as_ref()
+            .map_or(Ok(()), |file| write_whole(file, metrics(&watch.standing(), watch.base(), raised, now_ms()).as_bytes()))
     };
     let mut grave = false;
     'rounds: for round in 1u64.. {

@@ -3,10 +3,12 @@
 use super::following::{grown, kinds, round, serve_tree, watch_for};
 use super::sample::{Sample, note};
 use super::served::Served;
-use crate::audit::{Kind, Watch};
+use crate::audit::{Kind, Watch, metrics};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use vermilion_ledger::verify;
 
 fn watch(served: &[&Served], sample: &Sample, folder: &Path) -> Watch {
     watch_for(served, sample, folder, Duration::from_secs(60))
@@ -58,6 +60,43 @@ async fn a_slow_node_holds_up_no_alarm_and_a_round_no_longer_than_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_no_quorum_vouches_for_is_told_of_while_the_base_does_not_move() {
+    let (sample, a, b) = (grown(), Served::start().await, Served::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    a.publish(&sample, 7);
+    b.publish(&sample, 7);
+    let mut watch = watch(&[&a, &b], &sample, folder.path());
+    assert_eq!(kinds(&mut watch, 1).await, []);
+    // Two of three sign: nodes go on, and show it.
+    let shows = |served: &Served, size: u64| {
+        served.publish(&sample, size);
+        served.put("checkpoint", note(size, verify(&sample.checkpoints[&size], &sample.trust).unwrap().root, &[1, 2]));
+    };
+    shows(&a, 10);
+    assert_eq!((kinds(&mut watch, 2).await, kinds(&mut watch, 60).await), (vec![], vec![]));
+    shows(&a, 303);
+    assert_eq!(kinds(&mut watch, 61).await, [], "it is a minute since it was shown first");
+    assert_eq!(kinds(&mut watch, 62).await, [(Kind::NoQuorum, "node-0".to_owned())]);
+    assert!(!Kind::NoQuorum.is_grave() && watch.base().size == 7 && watch.standing()["node-0"].size == 303);
+    let figures = metrics(&watch.standing(), watch.base(), &BTreeMap::new(), 0);
+    let signed = verify(&sample.checkpoints[&7], &sample.trust).unwrap().as_of(&sample.trust).unwrap();
+    for line in [
+        "vermilion_watch_base_size 7".to_owned(),
+        format!("vermilion_watch_base_timestamp_seconds {signed}"),
+        "vermilion_watch_alarm{node=\"node-0\",kind=\"no-quorum\"} 1".to_owned(),
+    ] {
+        assert!(figures.lines().any(|l| l == line), "{line} in {figures}");
+    }
+    a.publish(&sample, 303);
+    assert_eq!((kinds(&mut watch, 63).await, watch.base().size), (vec![], 303));
+    // So where there has never been a base.
+    let fresh = tempfile::tempdir().unwrap();
+    shows(&a, 303);
+    let mut fresh = super::following::watch_for(&[&a], &sample, fresh.path(), Duration::from_secs(60));
+    assert_eq!((kinds(&mut fresh, 1).await, kinds(&mut fresh, 61).await), (vec![], vec![(Kind::NoQuorum, "node-0".to_owned())]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tiles_are_asked_for_together_and_those_that_came_in_time_are_not_asked_for_again() {
     // 254 full tiles, of which the root is made.
     const SIZE: u64 = 65_200;
@@ -72,17 +111,17 @@ async fn tiles_are_asked_for_together_and_those_that_came_in_time_are_not_asked_
     let folder = tempfile::tempdir().unwrap();
     let mut together = watch_for(&[&a], &sample, folder.path(), Duration::from_secs(25));
     // One after the other they take 50 s.
-    assert_eq!((kinds(&mut together, 1).await, together.size()), (vec![], SIZE));
+    assert_eq!((kinds(&mut together, 1).await, together.base().size), (vec![], SIZE));
     // A node that is slow gets there in some rounds.
     let folder = tempfile::tempdir().unwrap();
     let mut rounds = watch_for(&[&b], &sample, folder.path(), Duration::from_secs(2));
     for _ in 0..40 {
         assert_eq!(kinds(&mut rounds, 1).await, []);
-        if rounds.size() > 0 {
+        if rounds.base().size > 0 {
             break;
         }
     }
-    assert_eq!((rounds.size(), roots.len()), (SIZE, 2));
+    assert_eq!((rounds.base().size, roots.len()), (SIZE, 2));
     let first = b.asked.lock().unwrap().iter().filter(|asked| *asked == "tile/0/000").count();
     assert_eq!(first, 1);
 }

@@ -56,7 +56,7 @@ async fn a_ledger_that_grows_raises_nothing() {
         a.publish(&sample, size);
         b.publish(&sample, other);
         assert_eq!(kinds(&mut watch, 1).await, []);
-        assert_eq!((watch.size(), watch.standing()["node-1"].size), (size, other));
+        assert_eq!((watch.base().size, watch.standing()["node-1"].size), (size, other));
     }
 }
 
@@ -110,7 +110,7 @@ async fn a_longer_history_that_does_not_continue_is_a_fork() {
     other.commit();
     served.publish(&other, 26);
     assert_eq!(kinds(&mut watch, 2).await, [(Kind::Fork, "node-0".to_owned())]);
-    assert_eq!(watch.size(), 10, "what was not proved is not kept");
+    assert_eq!(watch.base().size, 10, "what was not proved is not kept");
 }
 
 /// A size that no node will ever reach, cosigned by one node and nobody else.
@@ -136,12 +136,12 @@ async fn one_stolen_key_does_not_silence_the_watch() {
     // Nor is it taken for the newest after a restart, from a folder of an earlier version.
     std::fs::write(folder.path().join("newest.note"), huge()).unwrap();
     let mut watch = watch(&[&thief, &a, &b], &sample, folder.path());
-    assert_eq!((watch.size(), kinds(&mut watch, 2).await), (0, vec![]));
+    assert_eq!((watch.base().size, kinds(&mut watch, 2).await), (0, vec![]));
     for served in [&a, &b] {
         served.publish(&sample, 303);
     }
     assert_eq!(kinds(&mut watch, 3).await, []);
-    assert_eq!((watch.size(), newest(folder.path(), &sample), watch.standing()["node-2"].size), (303, 303, 303));
+    assert_eq!((watch.base().size, newest(folder.path(), &sample), watch.standing()["node-2"].size), (303, 303, 303));
     // What the others show is compared as ever.
     b.put("checkpoint", note(303, [8; 32], &[2]));
     assert_eq!(kinds(&mut watch, 4).await, [(Kind::Fork, "node-2".to_owned())]);
@@ -176,7 +176,7 @@ async fn a_checkpoint_below_the_quorum_is_compared_and_is_no_base() {
     served.publish(&sample, 303);
     served.put("checkpoint", note(303, root, &[1]));
     assert_eq!(kinds(&mut watch, 2).await, []);
-    assert_eq!((watch.size(), newest(folder.path(), &sample), watch.standing()["node-0"].size), (10, 10, 303));
+    assert_eq!((watch.base().size, newest(folder.path(), &sample), watch.standing()["node-0"].size), (10, 10, 303));
     // A larger tree that does not continue it is a fork, and a smaller one a rollback, whoever signed.
     served.put("checkpoint", note(303, [8; 32], &[1]));
     assert_eq!(kinds(&mut watch, 3).await, [(Kind::Fork, "node-0".to_owned())]);
@@ -184,7 +184,7 @@ async fn a_checkpoint_below_the_quorum_is_compared_and_is_no_base() {
     assert_eq!(kinds(&mut watch, 4).await, [(Kind::Rollback, "node-0".to_owned())]);
     served.put("checkpoint", sample.checkpoints[&303].clone());
     assert_eq!(kinds(&mut watch, 5).await, []);
-    assert_eq!((watch.size(), newest(folder.path(), &sample)), (303, 303));
+    assert_eq!((watch.base().size, newest(folder.path(), &sample)), (303, 303));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,7 +196,7 @@ async fn what_the_quorum_signed_stands_against_what_one_node_signed_before() {
     let mut watch = watch(&[&thief, &a], &sample, folder.path());
     // Told of the node whose answer came second; then of the one that goes on showing it.
     let mut forks = kinds(&mut watch, 1).await;
-    assert_eq!((watch.size(), forks.len()), (10, 1));
+    assert_eq!((watch.base().size, forks.len()), (10, 1));
     forks.extend(kinds(&mut watch, 2).await);
     assert!(forks.iter().all(|(kind, _)| *kind == Kind::Fork) && forks.last().is_some_and(|(_, node)| node == "node-0"), "{forks:?}");
     assert!(watch.standing()["node-1"].alarms.is_empty());
@@ -263,7 +263,7 @@ async fn tiles_that_spoil_a_proof_speak_against_who_serves_them() {
     a.put("tile/0/000", wrong.clone());
     assert_eq!(kinds(&mut watch, 2).await, [(Kind::Divergence, "node-0".to_owned())], "its own signed trees are of one history");
     a.put("tile/0/000", right.clone());
-    assert_eq!((kinds(&mut watch, 3).await, watch.size()), (vec![], NEW));
+    assert_eq!((kinds(&mut watch, 3).await, watch.base().size), (vec![], NEW));
     // Nor are they held against another, whose checkpoint is proved by them.
     a.put("tile/0/000", wrong);
     b.put("checkpoint", note(200, roots[1], &[1, 2, 3]));
@@ -285,20 +285,20 @@ async fn a_full_tile_that_was_proved_is_not_asked_for_again() {
     let show = |at: usize| a.put("checkpoint", note(sizes[at], roots[at], &[1, 2, 3]));
     for at in [0, 1, 2] {
         show(at);
-        assert_eq!((kinds(&mut watch, at as u64).await, watch.size()), (vec![], sizes[at]));
+        assert_eq!((kinds(&mut watch, at as u64).await, watch.base().size), (vec![], sizes[at]));
     }
     let asked = |path: &str| a.asked.lock().unwrap().iter().filter(|asked| *asked == path).count();
     assert_eq!((asked("tile/0/000"), asked("tile/0/001")), (1, 1));
     // One that was proved under a root of which a stolen key alone says that it is the ledger's, speaks against nobody.
     let forged = serve_other_tree(&a, &[750, 790], 710)[0];
     a.put("checkpoint", note(750, forged, &[1]));
-    assert_eq!((kinds(&mut watch, 3).await, watch.size()), (vec![], 700));
+    assert_eq!((kinds(&mut watch, 3).await, watch.base().size), (vec![], 700));
     let forged = serve_other_tree(&a, &[790], 710)[0];
     a.put("checkpoint", note(790, forged, &[1]));
-    assert_eq!((kinds(&mut watch, 4).await, watch.size()), (vec![], 700));
+    assert_eq!((kinds(&mut watch, 4).await, watch.base().size), (vec![], 700));
     serve_tree(&a, &sizes);
     show(3);
-    assert_eq!((kinds(&mut watch, 5).await, watch.size()), (vec![], 800));
+    assert_eq!((kinds(&mut watch, 5).await, watch.base().size), (vec![], 800));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -339,10 +339,10 @@ async fn every_nodes_own_tiles_must_prove_what_it_shows_whoever_is_asked_first()
         three.iter().for_each(|served| served.publish(&sample, 303));
         another_tree(&three[liar]);
         let name = format!("node-{liar}");
-        assert_eq!((kinds(&mut following, 2).await, following.size()), (vec![(Kind::Divergence, name.clone())], 303));
+        assert_eq!((kinds(&mut following, 2).await, following.base().size), (vec![(Kind::Divergence, name.clone())], 303));
         // So at first sight too.
         let mut first = watch(&[a, b, c], &sample, fresh.path());
-        assert_eq!((kinds(&mut first, 1).await, first.size()), (vec![(Kind::Divergence, name.clone())], 303));
+        assert_eq!((kinds(&mut first, 1).await, first.base().size), (vec![(Kind::Divergence, name.clone())], 303));
         none(&three[liar]);
         assert_eq!((kinds(&mut following, 3).await, kinds(&mut following, 62).await), (vec![], vec![(Kind::Stalled, name.clone())]));
         three[liar].publish(&sample, 303);
@@ -361,13 +361,14 @@ async fn a_node_that_stays_behind_or_away_is_stalled_in_time() {
     assert_eq!(kinds(&mut watch, 59).await, []);
     let stalled = |node: &str| (Kind::Stalled, node.to_owned());
     assert_eq!(kinds(&mut watch, 61).await, [stalled("node-1"), stalled("node-2")]);
-    let figures = metrics(&watch.standing(), &[(Kind::Stalled, 2)].into(), 60_000);
+    let figures = metrics(&watch.standing(), watch.base(), &[(Kind::Stalled, 2)].into(), 60_000);
     for line in [
         "vermilion_watch_up{node=\"node-2\"} 0",
         "vermilion_watch_size{node=\"node-0\"} 303",
         "vermilion_watch_alarm{node=\"node-1\",kind=\"stalled\"} 1",
         "vermilion_watch_alarm{node=\"node-1\",kind=\"fork\"} 0",
         "vermilion_watch_alarms_total{kind=\"stalled\"} 2",
+        "vermilion_watch_base_size 303",
         "vermilion_watch_round_timestamp_seconds 60",
     ] {
         assert!(figures.lines().any(|l| l == line), "{line} in {figures}");
