@@ -89,7 +89,11 @@ pub fn check(endorsement: &[u8], trust: &Trust) -> Result<KeyState, EndorsementE
 }
 
 fn judge(receipt: &Receipt, open: &OpenRecord, trust: &Trust) -> Result<KeyState, EndorsementError> {
-    check_receipt(&record_parts(receipt), &open.claim(), trust)?;
+    let checked = check_receipt(&record_parts(receipt), &open.claim(), trust)?;
+    // Whatever a trust asks of other receipts: whose key gives way to another has signed that.
+    if !checked.checkpoint.signed_by_ledger {
+        return Err(ReceiptError::NoLedgerSignature.into());
+    }
     key_of(open, &trust.settings().ledger_id)
 }
 

@@ -20,11 +20,13 @@ pub enum Kind {
     Stalled,
     /// A node says that it is not ready to serve what would prove its checkpoint, as while it fetches its history.
     NotReady,
+    /// A node shows more than the quorum has signed, and the quorum does not go on.
+    NoQuorum,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 5] = [Self::Fork, Self::Rollback, Self::Divergence, Self::Stalled, Self::NotReady];
+    pub const ALL: [Kind; 6] = [Self::Fork, Self::Rollback, Self::Divergence, Self::Stalled, Self::NotReady, Self::NoQuorum];
 
     /// The stable name.
     #[must_use]
@@ -35,6 +37,7 @@ impl Kind {
             Self::Divergence => "divergence",
             Self::Stalled => "stalled",
             Self::NotReady => "not-ready",
+            Self::NoQuorum => "no-quorum",
         }
     }
 
@@ -47,13 +50,14 @@ impl Kind {
             Self::Divergence => "偏离",
             Self::Stalled => "停滞",
             Self::NotReady => "未就绪",
+            Self::NoQuorum => "无联署",
         }
     }
 
-    /// Whether it says that somebody lied or lost history, and not only that a node is slow.
+    /// Whether it says that somebody lied or lost history, and not only that a node or the quorum is slow.
     #[must_use]
     pub fn is_grave(self) -> bool {
-        !matches!(self, Self::Stalled | Self::NotReady)
+        !matches!(self, Self::Stalled | Self::NotReady | Self::NoQuorum)
     }
 }
 
@@ -136,9 +140,18 @@ pub struct Standing {
     pub alarms: Vec<Kind>,
 }
 
+/// The newest checkpoint with the quorum that was proved, against which all others are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Base {
+    /// Records under it; 0 if there is none.
+    pub size: u64,
+    /// As of when the quorum signed it, in Unix seconds; 0 if there is none.
+    pub as_of_s: u64,
+}
+
 /// The figures in Prometheus' text format, for a file that a collector reads.
 #[must_use]
-pub fn metrics(nodes: &BTreeMap<String, Standing>, raised: &BTreeMap<Kind, u64>, now_ms: u64) -> String {
+pub fn metrics(nodes: &BTreeMap<String, Standing>, base: Base, raised: &BTreeMap<Kind, u64>, now_ms: u64) -> String {
     let mut out = String::new();
     let mut family = |name: &str, kind: &str, help: &str, rows: Vec<(String, u64)>| {
         // Writing to a String does not fail.
@@ -154,12 +167,15 @@ pub fn metrics(nodes: &BTreeMap<String, Standing>, raised: &BTreeMap<Kind, u64>,
     };
     family("vermilion_watch_up", "gauge", "Whether the node answered last time.", each(&|s| u64::from(s.up)));
     family("vermilion_watch_size", "gauge", "Records under the newest checkpoint that the node showed.", each(&|s| s.size));
+    let alone = |value: u64| vec![(String::new(), value)];
+    family("vermilion_watch_base_size", "gauge", "Records under the newest checkpoint with the quorum that was proved.", alone(base.size));
+    family("vermilion_watch_base_timestamp_seconds", "gauge", "As of when the quorum signed that checkpoint.", alone(base.as_of_s));
     let standing = nodes.iter().flat_map(|(node, standing)| {
         Kind::ALL.map(|kind| (format!("{{node=\"{}\",kind=\"{}\"}}", label(node), kind.name()), u64::from(standing.alarms.contains(&kind))))
     });
     family("vermilion_watch_alarm", "gauge", "Whether an alarm stands.", standing.collect());
     let raised = Kind::ALL.map(|kind| (format!("{{kind=\"{}\"}}", kind.name()), raised.get(&kind).copied().unwrap_or_default()));
     family("vermilion_watch_alarms_total", "counter", "Alarms raised since the watch began.", raised.to_vec());
-    family("vermilion_watch_round_timestamp_seconds", "gauge", "When the nodes were last asked.", vec![(String::new(), now_ms / 1000)]);
+    family("vermilion_watch_round_timestamp_seconds", "gauge", "When the nodes were last asked.", alone(now_ms / 1000));
     out
 }

@@ -141,7 +141,12 @@ async fn tiles(args: &AuditArgs, json: bool, access: &Access, out: &mut (dyn Wri
         Err(why) => return fail(json, USAGE, &why),
     };
     let bar = Bar::new(json);
-    let audited = audit_tiles(&web, &trust, &|stage, source, done, total| bar.show(stage, source, done, total)).await;
+    let stop = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let audited = audit_tiles(&web, &trust, stop, &|stage, source, done, total| bar.show(stage, source, done, total)).await;
     bar.bar.finish_and_clear();
     match audited {
         Ok(report) => tell(&report, json, out),

@@ -65,8 +65,9 @@ struct Walk<'a> {
     findings: Findings,
 }
 
-/// Audits the tiles under a checkpoint that the same place serves. `trust` says whose signatures count.
-pub async fn audit_tiles(web: &Web, trust: &Trust, advance: &Advance<'_>) -> Result<Report, CannotRead> {
+/// Audits the tiles under a checkpoint that the same place serves. `trust` says whose signatures count: below its quorum
+/// nothing is read, or one stolen key would set the length of the way. If `stop` comes first, what was found so far is told.
+pub async fn audit_tiles(web: &Web, trust: &Trust, stop: impl Future<Output = ()>, advance: &Advance<'_>) -> Result<Report, CannotRead> {
     let begun = Instant::now();
     let url = web.base();
     let cannot = |why: String| CannotRead { source_name: url.to_owned(), why };
@@ -80,28 +81,39 @@ pub async fn audit_tiles(web: &Web, trust: &Trust, advance: &Advance<'_>) -> Res
             format!("The checkpoint served is not valid: {error}."),
             "所提供的检查点无效。",
         ),
+        Ok(checkpoint) if checkpoint.check_quorum(trust).is_err() => {
+            (report.checkpoints, report.sources) = (1, vec![(url.to_owned(), checkpoint.size)]);
+            let need = trust.settings().quorum;
+            walk.findings.add(
+                Code::QuorumMissing,
+                None,
+                format!("The checkpoint does not carry the {need} cosignatures that are required: nothing under it was read."),
+                format!("检查点未达到所需的{need}个联署，其下内容未予读取。"),
+            );
+        }
         Ok(checkpoint) => {
-            report.checkpoints = 1;
-            let whole = walk.entries(checkpoint.size, advance).await.map_err(cannot)?;
-            if whole && walk.tree.root() != checkpoint.root {
+            (report.checkpoints, report.sources) = (1, vec![(url.to_owned(), checkpoint.size)]);
+            let whole = tokio::select! {
+                whole = walk.entries(checkpoint.size, advance) => Some(whole.map_err(cannot)?),
+                () = stop => None,
+            };
+            if whole == Some(true) && walk.tree.root() != checkpoint.root {
                 walk.findings.add(
                     Code::CheckpointRoot,
                     checkpoint.size.checked_sub(1),
                     format!("The root signed for {} records is not that of the leaves served.", checkpoint.size),
                     format!("对{}条记录签署的树根与所提供叶子重算的树根不符。", checkpoint.size),
                 );
-            } else if whole && checkpoint.check_quorum(trust).is_ok() {
+            } else if whole == Some(true) {
                 report.covered = checkpoint.size;
-            } else if whole {
-                let need = trust.settings().quorum;
-                walk.findings.add(
-                    Code::QuorumMissing,
-                    None,
-                    format!("The checkpoint does not carry the {need} cosignatures that are required."),
-                    format!("检查点未达到所需的{need}个联署。"),
-                );
+            } else if whole.is_none() {
+                let read = walk.tree.size();
+                if walk.findings.is_empty() {
+                    return Err(cannot(format!("broken off after {read} of {} records; nothing was found in them", checkpoint.size)));
+                }
+                report.left_out =
+                    vec![(format!("the records from {read} on: the audit was broken off"), format!("第{read}号起的记录：审计被中断"))];
             }
-            report.sources = vec![(url.to_owned(), checkpoint.size)];
         }
     }
     Ok(Report {

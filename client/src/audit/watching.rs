@@ -2,7 +2,7 @@
 
 use super::alarm::{Alarm, Kind, metrics, write_whole};
 use super::cli::{Vouched, complain, fail, line, said_twice, trusted, unwritten, vouched};
-use super::watch::Watch;
+use super::watch::{Patience, Watch};
 use super::web::{Believed, Web};
 use super::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE};
 use crate::clock::{LONGEST_WAIT_S, now_ms};
@@ -11,18 +11,20 @@ use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 /// What a watch is told.
 #[derive(Args, Clone, Debug, Default)]
 pub struct WatchArgs {
-    /// Stay, follow the nodes' checkpoints, and raise an alarm on a fork, a rollback, a divergence, a stalled node
+    /// Stay, follow the nodes' checkpoints, and raise an alarm on a fork, a rollback, a divergence, a stalled node, a quorum that does not come
     #[arg(long)]
     pub watch: bool,
     /// Seconds between two rounds, at most a year
     #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "watch", value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     pub interval: u64,
-    /// Seconds after which a node that stays behind, or cannot be asked, is stalled, and one that is not ready is told of, at most a year
+    /// Seconds after which a node that stays behind, or cannot be asked, is stalled, and one is told of that is not ready or shows what no quorum has signed, at most a year
     #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "watch", value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT_S))]
     pub stall: u64,
     /// End after so many rounds
@@ -42,59 +44,96 @@ pub struct WatchArgs {
     pub metrics: Option<PathBuf>,
 }
 
+/// The least that a node is given for one look, its checkpoint and all that proves it.
+const LOOK: Duration = Duration::from_secs(30);
+
 /// Runs the watch until it is stopped, has done its rounds, nobody reads what it writes to `out` any longer,
-/// or a grave alarm ends it. Exit code 1 if any alarm was raised.
+/// or a grave alarm ends it, with the round in which it was raised. Exit code 1 if any alarm was raised.
 pub async fn run(args: &AuditArgs, json: bool, access: &Access, out: &mut (dyn Write + Send)) -> u8 {
-    let (mut watch, webhook) = match prepare(args, access) {
+    let (watch, webhook) = match prepare(args, access) {
         Ok(prepared) => prepared,
         Err(why) => return fail(json, USAGE, &why),
     };
-    let asked = &args.watch;
+    let mut posts = JoinSet::new();
+    let code = follow(watch, webhook, &mut posts, &args.watch, json, out).await;
+    // However it ended: what was raised is posted.
+    while posts.join_next().await.is_some() {}
+    code
+}
+
+async fn follow(
+    mut watch: Watch,
+    webhook: Option<Web>,
+    posts: &mut JoinSet<()>,
+    asked: &WatchArgs,
+    json: bool,
+    out: &mut (dyn Write + Send),
+) -> u8 {
     let mut raised: BTreeMap<Kind, u64> = BTreeMap::new();
-    for round in 1u64.. {
-        let alarms = match watch.round(now_ms()).await {
-            Ok(alarms) => alarms,
-            Err(why) => return fail(json, CANNOT_READ, &why),
-        };
-        let grave = alarms.iter().any(|alarm| alarm.kind.is_grave());
-        for alarm in &alarms {
-            *raised.entry(alarm.kind).or_default() += 1;
-        }
-        // Standard output comes last, and what cannot be written keeps nobody else from being told.
-        let figures =
-            asked.metrics.as_ref().map_or(Ok(()), |file| write_whole(file, metrics(&watch.standing(), &raised, now_ms()).as_bytes()));
-        if let Some(webhook) = &webhook {
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    let figures = |watch: &Watch, raised: &BTreeMap<Kind, u64>| {
+        asked
+            .metrics
+            .as_ref()
+            .map_or(Ok(()), |file| write_whole(file, metrics(&watch.standing(), watch.base(), raised, now_ms()).as_bytes()))
+    };
+    let mut grave = false;
+    'rounds: for round in 1u64.. {
+        let mut looks = watch.look();
+        loop {
+            let look = tokio::select! {
+                look = looks.next() => look,
+                _ = &mut interrupted => break 'rounds,
+            };
+            let Some(look) = look else { break };
+            let alarms = match watch.judge(look, now_ms()) {
+                Ok(alarms) => alarms,
+                Err(why) => return fail(json, CANNOT_READ, &why),
+            };
+            if alarms.is_empty() {
+                continue;
+            }
             for alarm in &alarms {
-                post(alarm, json, webhook).await;
+                *raised.entry(alarm.kind).or_default() += 1;
+                grave |= alarm.kind.is_grave();
+                if let Some(webhook) = webhook.clone() {
+                    posts.spawn(post(alarm.to_json().to_string(), json, webhook));
+                }
+            }
+            // Standard output comes last, and what cannot be written keeps nobody else from being told.
+            let figures = figures(&watch, &raised);
+            let said = |alarm: &Alarm| match json {
+                true => json_line(&alarm.to_json()),
+                false => alarm.to_text(),
+            };
+            let told = alarms.iter().try_for_each(|alarm| line(out, &said(alarm)));
+            if let Err(why) = figures {
+                return fail(json, CANNOT_READ, &why);
+            }
+            match told {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => break 'rounds,
+                Err(error) => return unwritten(json, &error),
+                Ok(()) => {}
             }
         }
-        let said = |alarm: &Alarm| match json {
-            true => json_line(&alarm.to_json()),
-            false => alarm.to_text(),
-        };
-        let told = alarms.iter().try_for_each(|alarm| line(out, &said(alarm)));
-        if let Err(why) = figures {
+        while posts.try_join_next().is_some() {}
+        if let Err(why) = figures(&watch, &raised) {
             return fail(json, CANNOT_READ, &why);
-        }
-        match told {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
-            Err(error) => return unwritten(json, &error),
-            Ok(()) => {}
         }
         if grave && !asked.keep_watching || asked.rounds.is_some_and(|rounds| round >= rounds) {
             break;
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(asked.interval.max(1))) => {}
-            _ = tokio::signal::ctrl_c() => break,
+            _ = &mut interrupted => break,
         }
     }
     if raised.is_empty() { CLEAN } else { FOUND }
 }
 
 /// The alarm is kept already and told here too: a webhook that is away does not end the watch.
-async fn post(alarm: &Alarm, json: bool, webhook: &Web) {
-    if let Err(why) = webhook.post_json(alarm.to_json().to_string()).await {
+async fn post(alarm: String, json: bool, webhook: Web) {
+    if let Err(why) = webhook.post_json(alarm).await {
         complain(json, "webhook", &format!("the webhook did not take the alarm: {why}"));
     }
 }
@@ -111,7 +150,8 @@ fn prepare(args: &AuditArgs, access: &Access) -> Result<(Watch, Option<Web>), St
     };
     let vouched = vouched(args, access)?;
     let webhook = args.watch.webhook.as_deref().map(|url| Web::over(url, vouched.named.clone())).transpose()?;
-    let watch = Watch::open(places(args, access, &vouched)?, trust, &folder, Duration::from_secs(args.watch.stall), now_ms())?;
+    let patience = Patience { stall: Duration::from_secs(args.watch.stall), look: Duration::from_secs(args.watch.interval).max(LOOK) };
+    let watch = Watch::open(places(args, access, &vouched)?, trust, &folder, patience, now_ms())?;
     Ok((watch, webhook))
 }
 

@@ -24,7 +24,7 @@ use vermilion_proto::Bytes;
 /// Within which an answer must be there, connection and body together.
 const ANSWER: Duration = Duration::from_secs(20);
 /// The largest answer, in bytes: a bundle of 256 leaves has 38 KiB, a note with signatures less.
-const MAX_ANSWER: usize = 256 << 10;
+pub const MAX_ANSWER: usize = 256 << 10;
 /// How often a node that answers "too many questions" is asked the same again.
 const BUSY_TRIES: u32 = 20;
 /// How long after, as its answer says (RFC 9110 section 10.2.3).

@@ -79,7 +79,7 @@ pub struct Pin {
     /// How many of those must have cosigned too
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     outside_need: usize,
-    /// Do without the ledger key's own signature
+    /// Do without the ledger key's own signature, but where it endorses another key
     #[arg(long)]
     without_ledger_key: bool,
 }

@@ -360,6 +360,10 @@ impl Json {
             receipt.item_path = all_bytes(&licence.path)?;
             receipt.disclosures = licence.disclosures;
             if let Some(status) = licence.status {
+                // With every member empty it would be encoded as none.
+                if status.version != 1 {
+                    return Err("its status is none of this version".into());
+                }
                 let evidence = StatusEvidence {
                     format_version: status.version,
                     leaf: bytes(&status.leaf)?,

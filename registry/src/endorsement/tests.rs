@@ -147,6 +147,23 @@ fn each_way_to_be_wrong_has_its_name() {
 }
 
 #[test]
+fn the_quorum_alone_endorses_no_key_where_the_ledger_key_need_not_sign_either() {
+    let settings = TrustSettings { require_ledger_key: false, ..trust().settings().clone() };
+    let without = Trust::new(settings).unwrap();
+    for of in [LEDGER, VAULT] {
+        let made = |ledger: &[u8]| Made::of(&[plain(rotation(of, 20))], ledger, &[2, 3, 4]).endorsement(0);
+        assert_eq!(check(&made(&[]), &without).unwrap_err().code(), "endorsement.old_key");
+        assert_eq!(check(&made(&[20]), &without).unwrap_err().code(), "endorsement.old_key");
+        assert!(check(&made(&[1]), &without).is_ok());
+    }
+    assert_eq!(
+        extend(&without, &[Made::of(&[plain(rotation(LEDGER, 20))], &[], &[2, 3, 4]).endorsement(0)]).unwrap_err().code(),
+        "endorsement.old_key"
+    );
+    assert_eq!(extend(&without, &chain()).unwrap().newer_keys().len(), 2);
+}
+
+#[test]
 fn a_vault_key_is_endorsed_too_and_no_more_than_a_record_travels() {
     let made = Made::of(&[plain(rotation(VAULT, 20))], &[1], &[2, 3, 4]);
     let state = check(&made.endorsement(0), &trust()).unwrap();

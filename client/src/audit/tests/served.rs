@@ -3,6 +3,7 @@
 use super::sample::Sample;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use vermilion_ledger::{Tree, leaf_hash, tile_path};
@@ -15,6 +16,8 @@ pub struct Served {
     pub posted: Arc<Mutex<Vec<String>>>,
     /// Paths of which it says that it cannot serve them yet.
     pub not_yet: Arc<Mutex<BTreeSet<String>>>,
+    /// How long answers of some paths take.
+    pub slow: Arc<Mutex<BTreeMap<String, Duration>>>,
     /// What was asked for.
     pub asked: Arc<Mutex<Vec<String>>>,
 }
@@ -57,7 +60,9 @@ impl Served {
                         Some(_) => "200 OK",
                         None => "404 Not Found",
                     };
+                    let slow = serving.slow.lock().unwrap().get(&path).copied().unwrap_or_default();
                     serving.asked.lock().unwrap().push(path);
+                    tokio::time::sleep(slow).await;
                     let body = found.unwrap_or_default();
                     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
                     let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;

@@ -16,11 +16,13 @@ fn of_one_receipt_there_is_one_json_but_for_white_space_and_order() {
         list(&good["licence"]["status"], &["version", "leaf", "inclusion", "licences", "proof"]),
         list(&good["registrations"][0], &["record", "chain_before", "inclusion"]),
     );
-    let changes: [(&str, Value); 9] = [
+    let changes: [(&str, Value); 11] = [
         ("/licence", licence),
         ("/licence", Value::Null),
         ("/licence/status", status),
         ("/licence/status", Value::Null),
+        ("/licence/status", json!({ "version": 0, "leaf": "", "inclusion": "", "licences": 0, "proof": "" })),
+        ("/licence/status/version", json!(2)),
         ("/licence/item", json!("")),
         ("/licence/more", json!(1)),
         ("/registrations", Value::Null),
