@@ -5,13 +5,14 @@
 use crate::admission;
 use crate::authority::{MANAGING_CITY, has_role};
 use crate::fatal::Fatal;
+use crate::keepers::Keepers;
 use crate::keys;
 use crate::kv::Kv;
 use crate::policy::Entries;
 use crate::value;
 use std::collections::{BTreeMap, BTreeSet};
 use vermilion_crypto::{KeyId, PublicKey};
-use vermilion_proto::{AdmissionState, AuthorityState, GenesisNode, OperatorState, PolicyEntry, TypeState, UnitState};
+use vermilion_proto::{AdmissionState, AuthorityState, GenesisNode, OperatorState, PolicyEntry, TypeState, Unit, UnitState};
 
 /// Who and what there is, besides licences.
 #[derive(Clone, Default, Debug)]
@@ -84,6 +85,16 @@ impl Directory {
     #[must_use]
     pub fn unit(&self, uscc: &str) -> Option<&UnitState> {
         self.units.get(uscc)
+    }
+
+    /// The city's managing unit: the one that the genesis registers. There is no other.
+    pub(crate) fn city(&self) -> Option<&Unit> {
+        self.units.values().find(|u| u.registered_seq == 0).and_then(|u| u.unit.as_ref())
+    }
+
+    /// Those of these keys' people on whom all else rests.
+    pub(crate) fn keepers<'a>(&self, keys: impl Iterator<Item = &'a OperatorState>) -> Keepers<'a> {
+        Keepers::of(self.city().map_or("", |city| city.uscc.as_str()), keys, self.has_authority())
     }
 
     /// An operator, by key id.

@@ -8,10 +8,10 @@ use crate::address::is_host_port;
 use crate::authority::{MANAGING_CITY, has_role};
 use crate::certificates;
 use crate::codes::{dates, division};
-use crate::command::Kind;
 use crate::custody;
 use crate::decision::Change;
 use crate::fatal::Stop;
+use crate::keepers::Keepers;
 use crate::operators;
 use crate::policy::{self, Entries, Policy};
 use crate::reason::{Reason, Refusal};
@@ -19,7 +19,7 @@ use crate::set_policy;
 use crate::units;
 use std::collections::{BTreeMap, BTreeSet};
 use vermilion_crypto::{PublicKey, SUITE_1, VaultPublicKey, check_registrable};
-use vermilion_proto::{Command, Genesis, Head, Operator, PolicyEntry, Unit, UnitState, body::Of, canonical};
+use vermilion_proto::{Command, Genesis, Head, Operator, OperatorState, PolicyEntry, Unit, UnitState, body::Of, canonical};
 
 /// Reads and checks a genesis payload.
 pub(crate) fn read(payload: &[u8]) -> Result<Genesis, Refusal> {
@@ -44,13 +44,14 @@ pub(crate) fn changes(payload: &[u8], genesis: &Genesis) -> Result<Vec<Change>, 
     entries.iter().cloned().for_each(|e| in_force.insert(e));
     set_policy::check_defined(&in_force, genesis.time_ms)?;
     let policy = Policy::read(&in_force, genesis.time_ms)?;
-    let operators = operators_of(genesis, unit, &policy)?;
+    let operators: Vec<OperatorState> = operators_of(genesis, unit, &policy)?.into_iter().map(|o| operators::added(o, 0)).collect();
+    Keepers::of(&unit.uscc, operators.iter(), has_authority(genesis)).check(&in_force, genesis.time_ms)?;
 
     let mut out = vec![Change::Genesis(payload.to_vec())];
     out.extend(certificates::genesis_changes(genesis)?);
     out.extend(genesis.nodes.iter().cloned().map(Change::Node));
     out.push(Change::Unit(UnitState { unit: Some(unit.clone()), suspended: false, registered_seq: 0 }));
-    out.extend(operators.into_iter().map(|o| operators::added(o, 0)));
+    out.extend(operators.into_iter().map(Change::Operator));
     out.extend(entries.into_iter().map(Change::Policy));
     Ok(out)
 }
@@ -143,7 +144,7 @@ fn policy_entries(genesis: &Genesis) -> Result<Vec<PolicyEntry>, Stop> {
     Ok(by_key.into_values().collect())
 }
 
-/// The first operators: of the managing unit, and enough of them to admit others.
+/// The first operators: of the managing unit.
 fn operators_of<'a>(genesis: &'a Genesis, unit: &Unit, policy: &Policy) -> Result<Vec<&'a Operator>, Stop> {
     let mut out = Vec::new();
     let mut ids = BTreeSet::new();
@@ -163,10 +164,7 @@ fn operators_of<'a>(genesis: &'a Genesis, unit: &Unit, policy: &Policy) -> Resul
         }
         out.push(operator);
     }
-    let enough = policy
-        .posts(Kind::AddOperator)
-        .is_some_and(|rule| rule.can_be_filled(&operators::people(out.iter().copied(), has_authority(genesis))));
-    if enough { Ok(out) } else { Err(Refusal::new(Reason::PostMissing, "the first operators cannot admit others").into()) }
+    Ok(out)
 }
 
 fn has_authority(genesis: &Genesis) -> bool {

@@ -41,6 +41,7 @@ mod genesis;
 pub mod history;
 mod issue;
 mod item;
+mod keepers;
 pub mod keys;
 pub mod kv;
 mod licence;

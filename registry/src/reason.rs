@@ -117,7 +117,7 @@ reasons! {
     NothingToChange = 80, "nothing-to-change", "没有可变更的内容", "The state is already as asked.";
     CitationMissing = 81, "citation-missing", "缺少依据条文", "Policy needs the article that it cites.";
     Area = 82, "area", "区域与级别不符或不属于本市", "The area does not fit the level, or is not the city's.";
-    LastOperators = 83, "last-operators", "不得撤销或停用最后能登记操作人员的密钥", "The last keys that can admit operators stay in force.";
+    LastOperators = 83, "last-operators", "管理单位须有在用密钥能登记操作人员、设定策略", "The city's managing unit keeps people with keys in force who can admit operators and set policy.";
     // 90-109: uses and erasure
     PurposeMissing = 90, "purpose-missing", "缺少用途或办件编号", "A use needs its case number and its purpose.";
     NotShared = 91, "not-shared", "该类证照不共享", "The type is not shared.";

@@ -76,12 +76,12 @@ fn refused_ones() {
             unit.roles = vec!["issuing-unit".into()];
             g.managing_unit = Some(RegisterUnit { unit: Some(unit) });
         }),
-        ("post-missing", |g| g.operators.truncate(2)),
-        ("post-missing", |g| {
+        ("last-operators", |g| g.operators.truncate(2)),
+        ("last-operators", |g| {
             // Two posts of one person are no two people.
             g.operators[1].operator = Some(operator("oli", "ann", common::CITY, &["operate"]));
         }),
-        ("post-missing", |g| {
+        ("last-operators", |g| {
             // Three people, but one of them would have to fill two posts.
             g.operators[0].operator = Some(operator("ann", "ann", common::CITY, &["approve", "operate"]));
             g.operators[1].operator = Some(operator("oli", "oli", common::CITY, &["user"]));
