@@ -176,6 +176,7 @@ reasons! {
     RiskGrade = 157, "risk-grade", "风险等级未定义", "The risk's grade is not defined.";
     LastCityNode = 158, "last-city-node", "不得断开最后一个市级节点", "The last node of the city stays connected.";
     PlanMissing = 159, "plan-missing", "缺少接入方案或安全能力评估报告", "A third party's system needs its access plan and its capability report.";
+    NodeMajority = 160, "node-majority", "须保持半数以上节点接入:再断开须由审批、经办、核验岗位会签", "More than half of the nodes stay connected, unless those who approve admissions sign too.";
     // 165-169: administration
     SecondFactorMissing = 165, "second-factor-missing", "该岗位须与本人第二密钥一并签名", "This post signs only together with the same person's second key.";
     PostsIncompatible = 166, "posts-incompatible", "系统、安全、审计管理岗位不得兼任", "System, security and audit administration are held by different people.";

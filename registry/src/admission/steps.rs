@@ -1,10 +1,12 @@
 //! The steps: each a command, each moving one admission from a state to the next.
 
+use super::membership::keeps_majority;
 use super::nodes;
 use super::{GRADES, State};
 use crate::authority::{ASSESSOR, MANAGING_CITY, check_seen, has_role, may_manage};
 use crate::certificates;
 use crate::codes::uscc;
+use crate::command::Kind;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::keys;
@@ -163,7 +165,8 @@ pub(crate) fn notify(view: &View<'_>, acting: &Unit, head: &Head, body: &NotifyC
     Ok(Decision::of(vec![Change::Admission(next)]))
 }
 
-/// Bans or disconnects (004-20). What the certificates of the system allowed ends with the record.
+/// Bans or disconnects (004-20). What the certificates of the system allowed ends with the record. One
+/// person cuts off a node, and not the ledger's majority.
 pub(crate) fn ban(view: &View<'_>, head: &Head, body: &BanSystem) -> Result<Decision, Stop> {
     let (old, _) = find(view, head, &body.subject)?;
     if !GRADES.contains(&body.risk_grade.as_str()) {
@@ -171,7 +174,7 @@ pub(crate) fn ban(view: &View<'_>, head: &Head, body: &BanSystem) -> Result<Deci
     }
     let to = if view.policy.ban_grades.contains(&body.risk_grade) { State::Banned } else { State::Disconnected };
     let next = AdmissionState { risk_grade: body.risk_grade.clone(), ..moved(view, head, old, to)? };
-    cut(view, next, PRIVILEGE_WITHDRAWN)
+    cut(view, head, next, PRIVILEGE_WITHDRAWN)
 }
 
 /// The problem is remedied (004-20): the unit itself says so, or who manages it. A node names the
@@ -193,20 +196,34 @@ pub(crate) fn remedy(view: &View<'_>, acting: &Unit, head: &Head, body: &RemedyS
     Ok(Decision::of(vec![Change::Admission(next)]))
 }
 
-/// Ends a connection for good: the unit itself, or who manages it.
+/// Ends a connection for good: a unit that of its own system, by the posts of the command alone; who manages
+/// it, and of a node anybody, by those besides who would let it in (004-11).
 pub(crate) fn retire(view: &View<'_>, acting: &Unit, head: &Head, body: &RetireSystem) -> Result<Decision, Stop> {
     let (old, unit) = find(view, head, &body.subject)?;
     own_or_manager(acting, unit)?;
+    if (acting.uscc != unit.uscc || old.node.is_some()) && !let_in(view, head) {
+        return refuse(Reason::PostMissing, "policy posts.approve-admission is not met: it ends a node's place, or another unit's system");
+    }
     let next = moved(view, head, old, State::Retired)?;
-    cut(view, next, CESSATION)
+    cut(view, head, next, CESSATION)
 }
 
-/// Takes the access, and revokes the certificates that were issued for it.
-fn cut(view: &View<'_>, state: AdmissionState, reason: u32) -> Result<Decision, Stop> {
-    if let Some(node) = state.node.as_ref().filter(|n| state.access && n.city)
-        && !view.directory.active_nodes().any(|n| n.city && n.raft_id != node.raft_id)
-    {
-        return refuse(Reason::LastCityNode, "subject");
+/// Whether those sign who let nodes and systems in: the posts that approve an admission.
+fn let_in(view: &View<'_>, head: &Head) -> bool {
+    let posts: Vec<&str> = head.signers.iter().map(|s| s.post.as_str()).collect();
+    view.policy.posts(Kind::ApproveAdmission).is_some_and(|rule| rule.is_met(&posts))
+}
+
+/// Takes the access, and revokes the certificates that were issued for it. The city keeps a node, and the ledger
+/// its majority.
+fn cut(view: &View<'_>, head: &Head, state: AdmissionState, reason: u32) -> Result<Decision, Stop> {
+    if let Some(node) = state.node.as_ref().filter(|_| state.access) {
+        if node.city && !view.directory.active_nodes().any(|n| n.city && n.raft_id != node.raft_id) {
+            return refuse(Reason::LastCityNode, "subject");
+        }
+        if !keeps_majority(view.directory, node.raft_id) && !let_in(view, head) {
+            return refuse(Reason::NodeMajority, "subject");
+        }
     }
     let holder = state.node.as_ref().map_or_else(|| state.subject.clone(), |n| certificates::node_holder(n.raft_id));
     let mut decision = certificates::revoke_all(view, &[holder], reason)?;
