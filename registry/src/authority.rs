@@ -22,7 +22,7 @@ use crate::value;
 use std::collections::BTreeSet;
 use vermilion_proto::{Evidence, Head, Signer, SignerKind, Unit, UnitState};
 
-/// The city's managing unit (002-6 ¶1).
+/// The city's managing unit (002-6 ¶1). There is one, that of the genesis.
 pub const MANAGING_CITY: &str = "managing-unit-city";
 /// A district's managing unit (002-6 ¶2).
 pub const MANAGING_DISTRICT: &str = "managing-unit-district";

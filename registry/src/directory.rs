@@ -3,7 +3,6 @@
 //! the last record decided.
 
 use crate::admission;
-use crate::authority::{MANAGING_CITY, has_role};
 use crate::fatal::Fatal;
 use crate::keepers::Keepers;
 use crate::keys;
@@ -145,7 +144,7 @@ impl Directory {
             return Some(state.clone());
         }
         let node = self.nodes.values().find(|n| admission::node_subject(&n.name) == subject)?;
-        let city = self.units.values().filter_map(|s| s.unit.as_ref()).find(|u| has_role(u, MANAGING_CITY))?;
+        let city = self.city()?;
         Some(AdmissionState {
             subject: subject.to_owned(),
             state: admission::State::Connected.number(),

@@ -19,9 +19,11 @@ const OF_THE_CITY: [&str; 3] = [MANAGING_DISTRICT, AUDITOR, ASSESSOR];
 /// Registers a unit (002-6).
 pub(crate) fn register(view: &View<'_>, acting: &Unit, body: &RegisterUnit) -> Result<Decision, Stop> {
     let Some(unit) = &body.unit else { return refuse(Reason::FieldForm, "unit") };
-    let city = view.directory.units.values().filter_map(|s| s.unit.as_ref()).find(|u| has_role(u, MANAGING_CITY));
-    check(unit, city.map_or("", |u| u.area.as_str()), view.directory.has_authority())?;
+    check(unit, view.directory.city().map_or("", |u| u.area.as_str()), view.directory.has_authority())?;
     may_manage(acting, unit)?;
+    if has_role(unit, MANAGING_CITY) {
+        return refuse(Reason::UnitRole, "the city has one managing unit, that of the genesis");
+    }
     if OF_THE_CITY.iter().any(|role| has_role(unit, role)) {
         require_role(acting, &[MANAGING_CITY])?;
     }
