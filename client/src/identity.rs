@@ -16,6 +16,7 @@ use vermilion_proto::{
 use vermilion_registry::Kind;
 use vermilion_registry::authority::{MANAGING_CITY, MANAGING_DISTRICT, has_role};
 use vermilion_registry::certificates::KEY_COMPROMISE;
+use vermilion_registry::custody::SECURITY_ADMIN;
 use vermilion_registry::reason::Reason;
 
 /// What a step of an admission brings with it.
@@ -63,12 +64,14 @@ impl Step {
         matches!(self, Self::Apply(_) | Self::Notify(_) | Self::Remedy(..) | Self::Retire)
     }
 
-    /// Whether those sign besides who let nodes and systems in; `is_own` if the unit that answers for the subject acts.
-    fn wants_approvers(&self, subject: &str, is_own: bool) -> bool {
+    /// The posts that sign besides those of the command, `approvers` being those who let nodes and systems in;
+    /// `is_own` if the unit that answers for the subject acts.
+    fn besides(&self, subject: &str, is_own: bool, approvers: &str) -> Option<String> {
         match self {
-            Self::Ban { approved, .. } => *approved,
-            Self::Retire => !is_own || subject.starts_with("node/"),
-            _ => false,
+            Self::Ban { approved: true, .. } => Some(approvers.to_owned()),
+            Self::Retire if !is_own || subject.starts_with("node/") => Some(approvers.to_owned()),
+            Self::Notify(_) | Self::Remedy(..) if !is_own => Some(format!("{SECURITY_ADMIN}|{approvers}")),
+            _ => None,
         }
     }
 
@@ -102,11 +105,11 @@ impl Client {
     /// all units here whose keys fill the posts that the command takes.
     async fn actor(&self, kind: Kind, by: Option<&str>, preferred: &[&str]) -> Result<String, ClientError> {
         let rule = self.post_rule(kind).await?;
-        self.actor_by(by, preferred, |_| &rule)
+        self.actor_by(by, preferred, |_| rule.clone())
     }
 
     /// The same where the posts depend on the unit.
-    fn actor_by<'a>(&self, by: Option<&str>, preferred: &[&str], rule_of: impl Fn(&str) -> &'a str) -> Result<String, ClientError> {
+    fn actor_by(&self, by: Option<&str>, preferred: &[&str], rule_of: impl Fn(&str) -> String) -> Result<String, ClientError> {
         if let Some(by) = by {
             return Ok(by.to_owned());
         }
@@ -114,7 +117,7 @@ impl Client {
         let others = keyring.operators().iter().map(|o| o.unit.as_str());
         let mut units = preferred.iter().copied().chain([self.managing_unit()]).chain(others);
         let missing = || ClientError::config("operators", format!("no unit's keys here fill the posts {}", rule_of(self.managing_unit())));
-        units.find(|unit| signer::can_sign(keyring, unit, rule_of(unit))).map(str::to_owned).ok_or_else(missing)
+        units.find(|unit| signer::can_sign(keyring, unit, &rule_of(unit))).map(str::to_owned).ok_or_else(missing)
     }
 
     /// Takes a step of an admission.
@@ -127,10 +130,10 @@ impl Client {
             _ => None,
         };
         let rule = self.post_rule(kind).await?;
-        let with_approvers = signer::joined(&rule, &self.post_rule(Kind::ApproveAdmission).await?);
-        let rule_of = |unit: &str| {
-            let more = step.wants_approvers(subject, preferred.as_deref() == Some(unit));
-            if more { with_approvers.as_str() } else { rule.as_str() }
+        let approvers = self.post_rule(Kind::ApproveAdmission).await?;
+        let rule_of = |unit: &str| match step.besides(subject, preferred.as_deref() == Some(unit), &approvers) {
+            Some(besides) => signer::joined(&rule, &besides),
+            None => rule.clone(),
         };
         let by = self.actor_by(by, &preferred.iter().map(String::as_str).collect::<Vec<_>>(), rule_of)?;
         let rule = rule_of(&by);
@@ -138,7 +141,7 @@ impl Client {
             Step::Apply(ApplyAdmission { unit, node: Some(_), .. }) => Some(unit.clone()),
             _ => None,
         };
-        match self.carry_out_by(rule, Draft::new(&by, now_ms())?, step.body(subject.to_owned())).await {
+        match self.carry_out_by(&rule, Draft::new(&by, now_ms())?, step.body(subject.to_owned())).await {
             Err(error) if error.refusal().is_some_and(|refusal| refusal.reason == Reason::NodeMajority) => {
                 Err(error.about("with --with-approval they sign"))
             }

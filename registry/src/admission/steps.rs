@@ -7,6 +7,7 @@ use crate::authority::{ASSESSOR, MANAGING_CITY, check_seen, has_role, may_manage
 use crate::certificates;
 use crate::codes::uscc;
 use crate::command::Kind;
+use crate::custody::SECURITY_ADMIN;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::keys;
@@ -106,8 +107,17 @@ fn moved(view: &View<'_>, head: &Head, old: AdmissionState, to: State) -> Result
     Ok(AdmissionState { state: to.number(), changed_seq: view.seq, changed_ms: view.now_ms, ..old })
 }
 
-fn own_or_manager(acting: &Unit, unit: &Unit) -> Result<(), Stop> {
-    if acting.uscc == unit.uscc { Ok(()) } else { may_manage(acting, unit) }
+/// The unit itself, or who manages it. What is said for another unit takes its access or names its keys: for
+/// that security administration signs, or those who would let it in.
+fn own_or_manager(view: &View<'_>, acting: &Unit, head: &Head, unit: &Unit) -> Result<(), Stop> {
+    if acting.uscc == unit.uscc {
+        return Ok(());
+    }
+    may_manage(acting, unit)?;
+    if head.signers.iter().any(|s| s.post == SECURITY_ADMIN) || let_in(view, head) {
+        return Ok(());
+    }
+    refuse(Reason::PostMissing, "for another unit's, security administration signs, or by policy posts.approve-admission")
 }
 
 /// Files a report: by the assessor, or by who manages the applicant's unit (004-17; 004-19; 004-20).
@@ -155,10 +165,10 @@ pub(crate) fn connect(view: &View<'_>, head: &Head, body: &ConnectSystem) -> Res
     Ok(Decision::of([Change::Admission(next)].into_iter().chain(node.map(Change::Node)).collect()))
 }
 
-/// Notifies of a major change (004-19): the unit itself, or who manages it.
+/// Notifies of a major change (004-19): the unit itself, or who manages it, as security administration or by three.
 pub(crate) fn notify(view: &View<'_>, acting: &Unit, head: &Head, body: &NotifyChange) -> Result<Decision, Stop> {
     let (old, unit) = find(view, head, &body.subject)?;
-    own_or_manager(acting, unit)?;
+    own_or_manager(view, acting, head, unit)?;
     digest(&body.change_digest, "change_digest")?;
     let access = old.access && old.node.is_some();
     let next = AdmissionState { access, change_digest: body.change_digest.clone(), ..moved(view, head, old, State::ChangeNotified)? };
@@ -181,7 +191,7 @@ pub(crate) fn ban(view: &View<'_>, head: &Head, body: &BanSystem) -> Result<Deci
 /// id and the keys with which it comes back.
 pub(crate) fn remedy(view: &View<'_>, acting: &Unit, head: &Head, body: &RemedySystem) -> Result<Decision, Stop> {
     let (old, unit) = find(view, head, &body.subject)?;
-    own_or_manager(acting, unit)?;
+    own_or_manager(view, acting, head, unit)?;
     digest(&body.remedy_digest, "remedy_digest")?;
     match (&old.node, &body.node) {
         (Some(_), Some(node)) => nodes::check(view, acting, &body.subject, node)?,
@@ -200,7 +210,9 @@ pub(crate) fn remedy(view: &View<'_>, acting: &Unit, head: &Head, body: &RemedyS
 /// it, and of a node anybody, by those besides who would let it in (004-11).
 pub(crate) fn retire(view: &View<'_>, acting: &Unit, head: &Head, body: &RetireSystem) -> Result<Decision, Stop> {
     let (old, unit) = find(view, head, &body.subject)?;
-    own_or_manager(acting, unit)?;
+    if acting.uscc != unit.uscc {
+        may_manage(acting, unit)?;
+    }
     if (acting.uscc != unit.uscc || old.node.is_some()) && !let_in(view, head) {
         return refuse(Reason::PostMissing, "policy posts.approve-admission is not met: it ends a node's place, or another unit's system");
     }
