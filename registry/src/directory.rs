@@ -130,12 +130,6 @@ impl Directory {
         admission.is_none_or(|a| a.access && a.node.as_ref().is_some_and(|n| n.raft_id == node.raft_id))
     }
 
-    /// Whether a key belongs, belonged, or is to belong to a node.
-    #[must_use]
-    pub fn is_key_of_a_node(&self, key_id: &[u8]) -> bool {
-        admission::is_key_of_a_node(self, key_id)
-    }
-
     /// How a node's or a system's admission stands. A node of the genesis is connected, run by the
     /// city's managing unit, until a record says otherwise.
     #[must_use]

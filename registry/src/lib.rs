@@ -62,6 +62,7 @@ pub mod status;
 pub mod stored;
 pub mod submission;
 mod supersede;
+mod taken;
 pub mod text;
 pub mod transition;
 mod units;

@@ -12,6 +12,7 @@ use crate::directory;
 use crate::fatal::{Stop, refuse};
 use crate::keys;
 use crate::reason::Reason;
+use crate::taken;
 use std::collections::BTreeSet;
 use vermilion_crypto::{SUITE_1, check_registrable};
 use vermilion_proto::{AddOperator, Head, Operator, OperatorState, RevokeOperator, Unit, UnitState};
@@ -28,16 +29,10 @@ pub(crate) fn add(view: &View<'_>, acting: &Unit, body: &AddOperator) -> Result<
     };
     may_manage(acting, unit)?;
     check(operator, &view.policy.defined_posts)?;
-    let has_authority = view.directory.has_authority();
-    // A ledger without an authority looks at the keys that sign blocks alone, as it always did.
-    let is_nodes = match has_authority {
-        true => view.directory.is_key_of_a_node(&operator.key_id),
-        false => view.directory.node_of_key(&operator.key_id).is_some(),
-    };
-    if view.directory.operator(&operator.key_id).is_some() || is_nodes {
-        return refuse(Reason::AlreadyExists, "operator.key_id");
+    if let Some(whose) = taken::whose(view, &operator.public_key)? {
+        return refuse(Reason::AlreadyExists, format!("operator.public_key is {whose}"));
     }
-    if has_authority {
+    if view.directory.has_authority() {
         custody::check_operator(operator, custody::in_force(view.directory))?;
     }
     Ok(Decision::of(vec![Change::Operator(added(operator, view.seq))]))
