@@ -16,6 +16,7 @@ use vermilion_proto::{
 use vermilion_registry::Kind;
 use vermilion_registry::authority::{MANAGING_CITY, MANAGING_DISTRICT, has_role};
 use vermilion_registry::certificates::KEY_COMPROMISE;
+use vermilion_registry::custody::SECURITY_ADMIN;
 use vermilion_registry::reason::Reason;
 
 /// What a step of an admission brings with it.
@@ -31,8 +32,13 @@ pub enum Step {
     Connect,
     /// A major change: SHA-256 of what describes it.
     Notify([u8; 32]),
-    /// Ban or disconnection, by the grade of the risk.
-    Ban(String),
+    /// Ban or disconnection.
+    Ban {
+        /// The grade of the risk.
+        grade: String,
+        /// Whether those who approve admissions sign too: without them more than half of the nodes stay.
+        approved: bool,
+    },
     /// A remedy: SHA-256 of what describes it; of a node, what it comes back with.
     Remedy([u8; 32], Option<GenesisNode>),
     /// The end.
@@ -47,7 +53,7 @@ impl Step {
             Self::Approve => Kind::ApproveAdmission,
             Self::Connect => Kind::ConnectSystem,
             Self::Notify(_) => Kind::NotifyChange,
-            Self::Ban(_) => Kind::BanSystem,
+            Self::Ban { .. } => Kind::BanSystem,
             Self::Remedy(..) => Kind::RemedySystem,
             Self::Retire => Kind::RetireSystem,
         }
@@ -58,6 +64,17 @@ impl Step {
         matches!(self, Self::Apply(_) | Self::Notify(_) | Self::Remedy(..) | Self::Retire)
     }
 
+    /// The posts that sign besides those of the command, `approvers` being those who let nodes and systems in;
+    /// `is_own` if the unit that answers for the subject acts.
+    fn besides(&self, subject: &str, is_own: bool, approvers: &str) -> Option<String> {
+        match self {
+            Self::Ban { approved: true, .. } => Some(approvers.to_owned()),
+            Self::Retire if !is_own || subject.starts_with("node/") => Some(approvers.to_owned()),
+            Self::Notify(_) | Self::Remedy(..) if !is_own => Some(format!("{SECURITY_ADMIN}|{approvers}")),
+            _ => None,
+        }
+    }
+
     fn body(self, subject: String) -> Of {
         match self {
             Self::Apply(body) => Of::ApplyAdmission(ApplyAdmission { subject, ..body }),
@@ -65,7 +82,7 @@ impl Step {
             Self::Approve => Of::ApproveAdmission(ApproveAdmission { subject }),
             Self::Connect => Of::ConnectSystem(ConnectSystem { subject }),
             Self::Notify(digest) => Of::NotifyChange(NotifyChange { subject, change_digest: digest.to_vec() }),
-            Self::Ban(risk_grade) => Of::BanSystem(BanSystem { subject, risk_grade }),
+            Self::Ban { grade, .. } => Of::BanSystem(BanSystem { subject, risk_grade: grade }),
             Self::Remedy(digest, node) => Of::RemedySystem(RemedySystem { subject, remedy_digest: digest.to_vec(), node }),
             Self::Retire => Of::RetireSystem(RetireSystem { subject }),
         }
@@ -87,15 +104,20 @@ impl Client {
     /// The unit that acts: the one named, else the first of `preferred`, of the managing units and of
     /// all units here whose keys fill the posts that the command takes.
     async fn actor(&self, kind: Kind, by: Option<&str>, preferred: &[&str]) -> Result<String, ClientError> {
+        let rule = self.post_rule(kind).await?;
+        self.actor_by(by, preferred, |_| rule.clone())
+    }
+
+    /// The same where the posts depend on the unit.
+    fn actor_by(&self, by: Option<&str>, preferred: &[&str], rule_of: impl Fn(&str) -> String) -> Result<String, ClientError> {
         if let Some(by) = by {
             return Ok(by.to_owned());
         }
-        let rule = self.post_rule(kind).await?;
         let keyring = self.keyring();
         let others = keyring.operators().iter().map(|o| o.unit.as_str());
         let mut units = preferred.iter().copied().chain([self.managing_unit()]).chain(others);
-        let missing = || ClientError::config("operators", format!("no unit's keys here fill the posts {rule}"));
-        units.find(|unit| signer::can_sign(keyring, unit, &rule)).map(str::to_owned).ok_or_else(missing)
+        let missing = || ClientError::config("operators", format!("no unit's keys here fill the posts {}", rule_of(self.managing_unit())));
+        units.find(|unit| signer::can_sign(keyring, unit, &rule_of(unit))).map(str::to_owned).ok_or_else(missing)
     }
 
     /// Takes a step of an admission.
@@ -107,12 +129,22 @@ impl Client {
             step if step.is_own() => self.admission(subject).await?.map(|a| a.unit),
             _ => None,
         };
-        let by = self.actor(kind, by, &preferred.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        let rule = self.post_rule(kind).await?;
+        let approvers = self.post_rule(Kind::ApproveAdmission).await?;
+        let rule_of = |unit: &str| match step.besides(subject, preferred.as_deref() == Some(unit), &approvers) {
+            Some(besides) => signer::joined(&rule, &besides),
+            None => rule.clone(),
+        };
+        let by = self.actor_by(by, &preferred.iter().map(String::as_str).collect::<Vec<_>>(), rule_of)?;
+        let rule = rule_of(&by);
         let runs = match &step {
             Step::Apply(ApplyAdmission { unit, node: Some(_), .. }) => Some(unit.clone()),
             _ => None,
         };
-        match self.carry_out(kind, Draft::new(&by, now_ms())?, step.body(subject.to_owned())).await {
+        match self.carry_out_by(&rule, Draft::new(&by, now_ms())?, step.body(subject.to_owned())).await {
+            Err(error) if error.refusal().is_some_and(|refusal| refusal.reason == Reason::NodeMajority) => {
+                Err(error.about("with --with-approval they sign"))
+            }
             Err(error) if error.refusal().is_some_and(|refusal| refusal.reason == Reason::UnitRole) => {
                 Err(error.about(&self.without_role(&by, runs).await))
             }

@@ -80,6 +80,25 @@ pub fn can_sign(keyring: &Keyring, unit: &str, rule: &str) -> bool {
     choose(keyring, unit, rule).is_some()
 }
 
+/// The rule that is met where both are: each alternative of the one with each of the other, the shortest first.
+#[must_use]
+pub fn joined(one: &str, other: &str) -> String {
+    let both = |a: &str, b: &str| {
+        let mut posts: Vec<String> = a.split('+').map(str::to_owned).collect();
+        let mut spare = posts.clone();
+        for post in b.split('+') {
+            match spare.iter().position(|p| p == post) {
+                Some(at) => drop(spare.swap_remove(at)),
+                None => posts.push(post.to_owned()),
+            }
+        }
+        posts
+    };
+    let mut all: Vec<Vec<String>> = one.split('|').flat_map(|a| other.split('|').map(move |b| both(a, b))).collect();
+    all.sort_by_key(Vec::len);
+    all.iter().map(|posts| posts.join("+")).collect::<Vec<_>>().join("|")
+}
+
 /// Whether a post of the rule has more than one key here.
 #[must_use]
 pub fn has_choice(keyring: &Keyring, unit: &str, rule: &str) -> bool {
@@ -120,6 +139,17 @@ mod tests {
     use super::*;
     use crate::config::{Config, OperatorEntry};
     use crate::keyring::write_secret;
+
+    #[test]
+    fn two_rules_are_met_as_one() {
+        assert_eq!(
+            joined("approve+operate+verify|system-admin", "approve+operate+verify"),
+            "approve+operate+verify|system-admin+approve+operate+verify"
+        );
+        assert_eq!(joined("security-admin", "approve+operate"), "security-admin+approve+operate");
+        assert_eq!(joined("maker+maker", "maker|checker"), "maker+maker|maker+maker+checker");
+        assert_eq!(joined("maker", "maker+maker"), "maker+maker");
+    }
 
     fn keyring(folder: &std::path::Path, operators: &[(&str, &[&str])]) -> Keyring {
         let operators = operators.iter().enumerate().map(|(n, (unit, posts))| {

@@ -22,7 +22,7 @@ use crate::value;
 use std::collections::BTreeSet;
 use vermilion_proto::{Evidence, Head, Signer, SignerKind, Unit, UnitState};
 
-/// The city's managing unit (002-6 ¶1).
+/// The city's managing unit (002-6 ¶1). There is one, that of the genesis.
 pub const MANAGING_CITY: &str = "managing-unit-city";
 /// A district's managing unit (002-6 ¶2).
 pub const MANAGING_DISTRICT: &str = "managing-unit-district";
@@ -259,8 +259,12 @@ pub(crate) fn require_role(unit: &Unit, roles: &[&str]) -> Result<(), Stop> {
     }
 }
 
+/// What a district does not manage, wherever it lies: who manages beside it or above it, and those whose
+/// right reaches beyond one district.
+const OF_THE_CITY: [&str; 4] = [MANAGING_CITY, MANAGING_DISTRICT, AUDITOR, ASSESSOR];
+
 /// Refuses unless the acting unit manages `of` (002-6): the city's managing unit manages every
-/// unit, a district's those of its own area that are no managing unit of the city.
+/// unit; a district's itself, and those of its own area that are the city's to manage by no role.
 pub(crate) fn may_manage(acting: &Unit, of: &Unit) -> Result<(), Stop> {
     if has_role(acting, MANAGING_CITY) {
         return Ok(());
@@ -269,5 +273,10 @@ pub(crate) fn may_manage(acting: &Unit, of: &Unit) -> Result<(), Stop> {
     if of.area != acting.area || of.level != "district" {
         return refuse(Reason::OutsideDistrict, "the unit is not of the acting unit's district");
     }
-    if has_role(of, MANAGING_CITY) { refuse(Reason::UnitRole, "a district admits no managing unit of the city") } else { Ok(()) }
+    match OF_THE_CITY.into_iter().find(|role| has_role(of, role)) {
+        Some(role) if of.uscc != acting.uscc || role == AUDITOR || role == ASSESSOR => {
+            refuse(Reason::UnitRole, format!("a unit with the role {role} is the city's to manage"))
+        }
+        _ => Ok(()),
+    }
 }

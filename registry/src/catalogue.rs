@@ -5,7 +5,7 @@
 //! open them.
 
 use crate::authorisation::require;
-use crate::authority::{ISSUING, MANAGING_CITY, check_seen, has_role, may_manage};
+use crate::authority::{ASSESSOR, ISSUING, MANAGING_CITY, ROLES, check_seen, has_role, may_manage};
 use crate::codes::{division, holder_code, identifier, uscc};
 use crate::command::Kind;
 use crate::decision::{Change, Decision, View};
@@ -153,21 +153,24 @@ pub(crate) fn check_definition(t: &LicenceType) -> Result<(), Stop> {
     check_sharing(t)
 }
 
-/// Sharing is unconditional on principle; anything less rests on law (002-13).
+/// Sharing is unconditional on principle; anything less rests on law (002-13). Whom and how are said of conditional
+/// sharing alone.
 fn check_sharing(t: &LicenceType) -> Result<(), Stop> {
     let Some(decision) = &t.sharing else { return refuse(Reason::TypeInvalid, "type.sharing") };
-    let restricted = match Sharing::try_from(decision.sharing) {
-        Ok(Sharing::Unconditional) => false,
-        Ok(Sharing::Conditional | Sharing::None) => true,
-        Ok(Sharing::Unspecified) | Err(_) => return refuse(Reason::TypeInvalid, "type.sharing.sharing"),
+    let sharing = match Sharing::try_from(decision.sharing) {
+        Ok(sharing) if sharing != Sharing::Unspecified => sharing,
+        Ok(_) | Err(_) => return refuse(Reason::TypeInvalid, "type.sharing.sharing"),
     };
-    if restricted && decision.legal_basis.is_empty() {
+    if sharing != Sharing::Unconditional && decision.legal_basis.is_empty() {
         return refuse(Reason::LegalBasisMissing, "type.sharing.legal_basis");
     }
     let modes = decision.modes.iter().all(|m| matches!(m.as_str(), "manual" | "interface"));
+    // A scope that names nobody would share with nobody, and one beside another decision says nothing.
+    let scope = decision.scope.iter().all(|who| is_role(who) || uscc::is_valid(who));
     let is_bounded = !decision.scope.is_empty() || !decision.modes.is_empty();
     if !modes
-        || (is_bounded && !restricted)
+        || !scope
+        || (is_bounded && sharing != Sharing::Conditional)
         || !is_set(&decision.scope)
         || !is_set(&decision.modes)
         || decision.legal_basis.len() > MAX_TEXT
@@ -175,6 +178,10 @@ fn check_sharing(t: &LicenceType) -> Result<(), Stop> {
         return refuse(Reason::TypeInvalid, "type.sharing");
     }
     Ok(())
+}
+
+fn is_role(word: &str) -> bool {
+    ROLES.contains(&word) || word == ASSESSOR
 }
 
 fn is_set(list: &[String]) -> bool {

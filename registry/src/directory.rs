@@ -3,15 +3,15 @@
 //! the last record decided.
 
 use crate::admission;
-use crate::authority::{MANAGING_CITY, has_role};
 use crate::fatal::Fatal;
+use crate::keepers::Keepers;
 use crate::keys;
 use crate::kv::Kv;
 use crate::policy::Entries;
 use crate::value;
 use std::collections::{BTreeMap, BTreeSet};
 use vermilion_crypto::{KeyId, PublicKey};
-use vermilion_proto::{AdmissionState, AuthorityState, GenesisNode, OperatorState, PolicyEntry, TypeState, UnitState};
+use vermilion_proto::{AdmissionState, AuthorityState, GenesisNode, OperatorState, PolicyEntry, TypeState, Unit, UnitState};
 
 /// Who and what there is, besides licences.
 #[derive(Clone, Default, Debug)]
@@ -86,6 +86,16 @@ impl Directory {
         self.units.get(uscc)
     }
 
+    /// The city's managing unit: the one that the genesis registers. There is no other.
+    pub(crate) fn city(&self) -> Option<&Unit> {
+        self.units.values().find(|u| u.registered_seq == 0).and_then(|u| u.unit.as_ref())
+    }
+
+    /// Those of these keys' people on whom all else rests.
+    pub(crate) fn keepers<'a>(&self, keys: impl Iterator<Item = &'a OperatorState>) -> Keepers<'a> {
+        Keepers::of(self.city().map_or("", |city| city.uscc.as_str()), keys, self.has_authority())
+    }
+
     /// An operator, by key id.
     #[must_use]
     pub fn operator(&self, key_id: &[u8]) -> Option<&OperatorState> {
@@ -120,12 +130,6 @@ impl Directory {
         admission.is_none_or(|a| a.access && a.node.as_ref().is_some_and(|n| n.raft_id == node.raft_id))
     }
 
-    /// Whether a key belongs, belonged, or is to belong to a node.
-    #[must_use]
-    pub fn is_key_of_a_node(&self, key_id: &[u8]) -> bool {
-        admission::is_key_of_a_node(self, key_id)
-    }
-
     /// How a node's or a system's admission stands. A node of the genesis is connected, run by the
     /// city's managing unit, until a record says otherwise.
     #[must_use]
@@ -134,7 +138,7 @@ impl Directory {
             return Some(state.clone());
         }
         let node = self.nodes.values().find(|n| admission::node_subject(&n.name) == subject)?;
-        let city = self.units.values().filter_map(|s| s.unit.as_ref()).find(|u| has_role(u, MANAGING_CITY))?;
+        let city = self.city()?;
         Some(AdmissionState {
             subject: subject.to_owned(),
             state: admission::State::Connected.number(),

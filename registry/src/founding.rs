@@ -2,6 +2,7 @@
 //! begins with.
 
 use crate::reason::{Reason, Refusal};
+use crate::taken;
 use std::collections::BTreeSet;
 use vermilion_identity::{AuthorityCertificate, AuthorityKind, Certificate, CertificateError, Kind};
 use vermilion_proto::Genesis;
@@ -57,7 +58,7 @@ impl Founding {
     }
 }
 
-/// A node's leaf names a node of the genesis, and its key is none that signs for the node elsewhere.
+/// A node's leaf names a node of the genesis, and its key is for nothing else.
 fn check_node(genesis: &Genesis, leaf: &Certificate) -> Result<(), Refusal> {
     let Kind::Node { raft_id } = leaf.subject.kind else { return Ok(()) };
     let named =
@@ -65,8 +66,7 @@ fn check_node(genesis: &Genesis, leaf: &Certificate) -> Result<(), Refusal> {
     if !genesis.nodes.iter().any(|n| named(&n)) {
         return Err(refused("certificates", format!("no node of the genesis is {}", leaf.subject.uri())));
     }
-    let taken = |key: &[u8]| key == leaf.key.0;
-    if taken(&genesis.ledger_key) || genesis.nodes.iter().any(|n| taken(&n.node_key) || taken(&n.cosigning_key)) {
+    if taken::of_genesis(genesis).iter().any(|(key, _)| *key == leaf.key.0) {
         return Err(refused("certificates", "a node's TLS key is used for something else"));
     }
     Ok(())

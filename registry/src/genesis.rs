@@ -8,18 +8,19 @@ use crate::address;
 use crate::authority::{MANAGING_CITY, has_role};
 use crate::certificates;
 use crate::codes::{dates, division};
-use crate::command::Kind;
 use crate::custody;
 use crate::decision::Change;
 use crate::fatal::Stop;
+use crate::keepers::Keepers;
 use crate::operators;
 use crate::policy::{self, Entries, Policy};
 use crate::reason::{Reason, Refusal};
 use crate::set_policy;
+use crate::taken;
 use crate::units;
 use std::collections::{BTreeMap, BTreeSet};
-use vermilion_crypto::{PublicKey, SUITE_1, VaultPublicKey, check_registrable};
-use vermilion_proto::{Command, Genesis, Head, Operator, PolicyEntry, Unit, UnitState, body::Of, canonical};
+use vermilion_crypto::{SUITE_1, VaultPublicKey, check_registrable};
+use vermilion_proto::{Command, Genesis, Head, Operator, OperatorState, PolicyEntry, Unit, UnitState, body::Of, canonical};
 
 /// Reads and checks a genesis payload.
 pub(crate) fn read(payload: &[u8]) -> Result<Genesis, Refusal> {
@@ -37,6 +38,7 @@ pub(crate) fn read(payload: &[u8]) -> Result<Genesis, Refusal> {
 /// What the genesis writes.
 pub(crate) fn changes(payload: &[u8], genesis: &Genesis) -> Result<Vec<Change>, Stop> {
     check_keys(genesis)?;
+    check_uses(genesis)?;
     check_calendar(genesis)?;
     let unit = managing_unit(genesis)?;
     let entries = policy_entries(genesis)?;
@@ -44,18 +46,19 @@ pub(crate) fn changes(payload: &[u8], genesis: &Genesis) -> Result<Vec<Change>, 
     entries.iter().cloned().for_each(|e| in_force.insert(e));
     set_policy::check_defined(&in_force, genesis.time_ms)?;
     let policy = Policy::read(&in_force, genesis.time_ms)?;
-    let operators = operators_of(genesis, unit, &policy)?;
+    let operators: Vec<OperatorState> = operators_of(genesis, unit, &policy)?.into_iter().map(|o| operators::added(o, 0)).collect();
+    Keepers::of(&unit.uscc, operators.iter(), has_authority(genesis)).check(&in_force, genesis.time_ms)?;
 
     let mut out = vec![Change::Genesis(payload.to_vec())];
     out.extend(certificates::genesis_changes(genesis)?);
     out.extend(genesis.nodes.iter().cloned().map(Change::Node));
     out.push(Change::Unit(UnitState { unit: Some(unit.clone()), suspended: false, registered_seq: 0 }));
-    out.extend(operators.into_iter().map(|o| operators::added(o, 0)));
+    out.extend(operators.into_iter().map(Change::Operator));
     out.extend(entries.into_iter().map(Change::Policy));
     Ok(out)
 }
 
-/// Every key is of use for one thing only, and canonical.
+/// Every key is of its form, and canonical.
 fn check_keys(genesis: &Genesis) -> Result<(), Refusal> {
     if genesis.format_version != 1 || genesis.suite != SUITE_1 {
         return Err(Refusal::new(Reason::FormatVersion, "genesis.format_version, suite"));
@@ -67,9 +70,8 @@ fn check_keys(genesis: &Genesis) -> Result<(), Refusal> {
     if genesis.nonce.len() != 16 || genesis.lookup_key_digest.len() != 32 || genesis.nodes.is_empty() {
         return Err(ill_formed("nonce, lookup_key_digest or nodes"));
     }
-    let mut keys = BTreeSet::new();
-    let mut take = |key: &[u8]| check_registrable(key).is_ok() && keys.insert(key.to_vec());
-    if !take(&genesis.ledger_key) {
+    let is_key = |key: &[u8]| check_registrable(key).is_ok();
+    if !is_key(&genesis.ledger_key) {
         return Err(Refusal::new(Reason::BadKey, "ledger_key"));
     }
     let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
@@ -77,7 +79,7 @@ fn check_keys(genesis: &Genesis) -> Result<(), Refusal> {
         if node.raft_id == 0 || !ids.insert(node.raft_id) || node.name.is_empty() || !names.insert(&node.name) {
             return Err(ill_formed("a node's id or name is missing or taken"));
         }
-        if !take(&node.node_key) || !take(&node.cosigning_key) {
+        if !is_key(&node.node_key) || !is_key(&node.cosigning_key) {
             return Err(Refusal::new(Reason::BadKey, format!("keys of node {}", node.raft_id)));
         }
         if division::area(&node.district).is_none() {
@@ -100,6 +102,17 @@ fn check_keys(genesis: &Genesis) -> Result<(), Refusal> {
         }
     }
     if genesis.vault_keys.is_empty() { Err(Refusal::new(Reason::BadKey, "there is no vault key")) } else { Ok(()) }
+}
+
+/// Every key is for one thing alone.
+fn check_uses(genesis: &Genesis) -> Result<(), Refusal> {
+    let mut uses: BTreeMap<Vec<u8>, &str> = BTreeMap::new();
+    for (key, whose) in taken::of_genesis(genesis) {
+        if let Some(other) = uses.insert(key, whose) {
+            return Err(Refusal::new(Reason::AlreadyExists, format!("a key is {whose}, and {other} already")));
+        }
+    }
+    Ok(())
 }
 
 fn check_calendar(genesis: &Genesis) -> Result<(), Refusal> {
@@ -143,30 +156,21 @@ fn policy_entries(genesis: &Genesis) -> Result<Vec<PolicyEntry>, Stop> {
     Ok(by_key.into_values().collect())
 }
 
-/// The first operators: of the managing unit, and enough of them to admit others.
+/// The first operators: of the managing unit.
 fn operators_of<'a>(genesis: &'a Genesis, unit: &Unit, policy: &Policy) -> Result<Vec<&'a Operator>, Stop> {
     let mut out = Vec::new();
-    let mut ids = BTreeSet::new();
-    let node_keys: BTreeSet<_> =
-        genesis.nodes.iter().filter_map(|n| PublicKey::from_slice(&n.node_key).ok()).map(|k| k.id().to_vec()).collect();
     for added in &genesis.operators {
         let Some(operator) = &added.operator else { return Err(ill_formed("operators").into()) };
         operators::check(operator, &policy.defined_posts)?;
         if operator.unit != unit.uscc {
             return Err(Refusal::new(Reason::WrongUnit, "an operator of the genesis is of another unit").into());
         }
-        if !ids.insert(&operator.key_id) || node_keys.contains(&operator.key_id) {
-            return Err(Refusal::new(Reason::AlreadyExists, "an operator's key is used twice").into());
-        }
         if has_authority(genesis) {
             custody::check_operator(operator, out.iter().copied())?;
         }
         out.push(operator);
     }
-    let enough = policy
-        .posts(Kind::AddOperator)
-        .is_some_and(|rule| rule.can_be_filled(&operators::people(out.iter().copied(), has_authority(genesis))));
-    if enough { Ok(out) } else { Err(Refusal::new(Reason::PostMissing, "the first operators cannot admit others").into()) }
+    Ok(out)
 }
 
 fn has_authority(genesis: &Genesis) -> bool {

@@ -3,7 +3,7 @@
 //!
 //! Not yet honoured: `certificate_digest` (external certificates).
 
-use crate::authority::{MANAGING_CITY, check_seen, has_role, may_manage};
+use crate::authority::{check_seen, may_manage};
 use crate::certificates;
 use crate::command::Kind;
 use crate::custody;
@@ -12,7 +12,8 @@ use crate::directory;
 use crate::fatal::{Stop, refuse};
 use crate::keys;
 use crate::reason::Reason;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::taken;
+use std::collections::BTreeSet;
 use vermilion_crypto::{SUITE_1, check_registrable};
 use vermilion_proto::{AddOperator, Head, Operator, OperatorState, RevokeOperator, Unit, UnitState};
 
@@ -28,23 +29,17 @@ pub(crate) fn add(view: &View<'_>, acting: &Unit, body: &AddOperator) -> Result<
     };
     may_manage(acting, unit)?;
     check(operator, &view.policy.defined_posts)?;
-    let has_authority = view.directory.has_authority();
-    // A ledger without an authority looks at the keys that sign blocks alone, as it always did.
-    let is_nodes = match has_authority {
-        true => view.directory.is_key_of_a_node(&operator.key_id),
-        false => view.directory.node_of_key(&operator.key_id).is_some(),
-    };
-    if view.directory.operator(&operator.key_id).is_some() || is_nodes {
-        return refuse(Reason::AlreadyExists, "operator.key_id");
+    if let Some(whose) = taken::whose(view, &operator.public_key)? {
+        return refuse(Reason::AlreadyExists, format!("operator.public_key is {whose}"));
     }
-    if has_authority {
+    if view.directory.has_authority() {
         custody::check_operator(operator, custody::in_force(view.directory))?;
     }
-    Ok(Decision::of(vec![added(operator, view.seq)]))
+    Ok(Decision::of(vec![Change::Operator(added(operator, view.seq))]))
 }
 
-pub(crate) fn added(operator: &Operator, seq: u64) -> Change {
-    Change::Operator(OperatorState { operator: Some(operator.clone()), added_seq: seq, ..OperatorState::default() })
+pub(crate) fn added(operator: &Operator, seq: u64) -> OperatorState {
+    OperatorState { operator: Some(operator.clone()), added_seq: seq, ..OperatorState::default() }
 }
 
 /// Checks an operator by itself.
@@ -105,42 +100,16 @@ pub(crate) fn revoke(view: &View<'_>, acting: &Unit, head: &Head, body: &RevokeO
     Ok(decision)
 }
 
-/// Changes a key, unless nobody could admit operators after it: whoever should, the city's managing unit
-/// would have to admit, and the ledger would stay without for ever.
+/// Changes a key, unless nobody could admit operators after it, now or by a list that is to come: whoever
+/// should, the city's managing unit would have to admit, and the ledger would stay without for ever.
 pub(crate) fn changed(view: &View<'_>, next: OperatorState) -> Result<Change, Stop> {
     let id = directory::key_id(&next);
-    let before = || view.directory.operators.values();
-    let others = before().filter(|s| directory::key_id(s) != id);
-    if can_admit(view, before()) && !can_admit(view, others.chain([&next])) {
+    let keys = || view.directory.operators.values();
+    let before = view.directory.keepers(keys());
+    let after = view.directory.keepers(keys().filter(|s| directory::key_id(s) != id).chain([&next]));
+    let mut rules = view.directory.policy().rules(Kind::AddOperator, view.now_ms);
+    if rules.any(|(at_ms, rule)| before.can_fill(&rule, at_ms) && !after.can_fill(&rule, at_ms)) {
         return refuse(Reason::LastOperators, "nobody could sign add-operator for the city's managing unit");
     }
     Ok(Change::Operator(next))
-}
-
-/// Whether people of the city's managing unit can fill the posts that admit operators with these keys.
-fn can_admit<'a>(view: &View<'_>, keys: impl Iterator<Item = &'a OperatorState>) -> bool {
-    let able: Vec<&Operator> = keys.filter(|s| may_sign(view, s)).filter_map(|s| s.operator.as_ref()).collect();
-    let Some(rule) = view.policy.posts(Kind::AddOperator) else { return false };
-    let mut cities = view.directory.units.values().filter_map(|u| u.unit.as_ref()).filter(|u| has_role(u, MANAGING_CITY));
-    let has_authority = view.directory.has_authority();
-    cities.any(|city| rule.can_be_filled(&people(able.iter().copied().filter(|o| o.unit == city.uscc), has_authority)))
-}
-
-/// Whether a key signs now: one that ends by itself does until then.
-fn may_sign(view: &View<'_>, state: &OperatorState) -> bool {
-    let in_dates = |o: &Operator| o.from_ms <= view.now_ms && (o.until_ms == 0 || view.now_ms < o.until_ms);
-    !state.revoked && !state.suspended && state.operator.as_ref().is_some_and(in_dates)
-}
-
-/// The posts in which each person can sign: those of all his keys.
-pub(crate) fn people<'a>(operators: impl Iterator<Item = &'a Operator>, has_authority: bool) -> Vec<BTreeSet<&'a str>> {
-    let mut out: BTreeMap<&[u8], BTreeSet<&str>> = BTreeMap::new();
-    for operator in operators {
-        out.entry(operator.person_tag.as_slice()).or_default().extend(operator.posts.iter().map(String::as_str));
-    }
-    let mut people: Vec<_> = out.into_values().collect();
-    if has_authority {
-        custody::strike_without_second(&mut people);
-    }
-    people
 }

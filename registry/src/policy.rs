@@ -34,12 +34,13 @@
 
 use crate::admission;
 use crate::command::Kind;
-use crate::custody::SECOND_KEY;
+use crate::custody::{self, SECOND_KEY};
 use crate::fatal::Fatal;
 use crate::posts::{self, PostRule};
 use crate::status::State;
 use crate::transition::{self, Transition};
 use std::collections::{BTreeMap, BTreeSet};
+use vermilion_identity::MAX_SIGNERS;
 use vermilion_proto::PolicyEntry;
 
 /// The profile under which the defaults are written.
@@ -105,9 +106,9 @@ pub const IDENTITY: &[Row] = &[
     text("posts.report-test", "operate|tester", "004-17;004-19;004-20"),
     text("posts.approve-admission", THREE, "004-11;004-17"),
     text("posts.connect-system", "system-admin", "004-11;004-17"),
-    text("posts.notify-change", "maker|operate|system-admin|user", "004-19"),
+    text("posts.notify-change", "maker|operate|security-admin|system-admin|user", "004-19"),
     text("posts.ban-system", "security-admin", "004-20"),
-    text("posts.remedy-system", "maker|operate|system-admin|user", "004-20"),
+    text("posts.remedy-system", "maker|operate|security-admin|system-admin|user", "004-20"),
     text("posts.retire-system", "approve+operate+verify|system-admin", "004-6;004-22"),
     text("posts.grant-enrolment", THREE, ISSUED),
     text("posts.replace-authority", "approve+operate+verify+security-admin", "001-13;004-11"),
@@ -162,7 +163,9 @@ pub fn is_valid(key: &str, value: &str, defined: &BTreeSet<String>, has_authorit
     let most = if has_authority { usize::MAX } else { 8 };
     // A second key signs beside a post, never in one.
     let may_name = |post: &str| defined.contains(post) && !(has_authority && post == SECOND_KEY);
-    let known = |rule: &PostRule| rule.alternatives() <= most && rule.posts().all(may_name);
+    // Or no envelope could carry what it asks for.
+    let can_sign = |rule: &PostRule| !has_authority || rule.most_signatures(custody::is_admin) <= MAX_SIGNERS;
+    let known = |rule: &PostRule| rule.alternatives() <= most && rule.posts().all(may_name) && can_sign(rule);
     if admission::pair(key).is_some() {
         return Transition::parse(value).is_some_and(|t| t.posts.as_ref().is_none_or(known));
     }
@@ -255,6 +258,13 @@ impl Entries {
     fn holding(&self, time_ms: u64) -> impl Iterator<Item = &PolicyEntry> {
         let current = move |of: &BTreeMap<u64, PolicyEntry>| of.range(..=time_ms).next_back().map_or(0, |(from, _)| *from);
         self.by_key.values().flat_map(move |of| of.range(current(of)..).map(|(_, entry)| entry))
+    }
+
+    /// The lists of posts for a kind of command that hold at a moment or will, each with when it is first asked.
+    pub(crate) fn rules(&self, kind: Kind, time_ms: u64) -> impl Iterator<Item = (u64, PostRule)> {
+        let key = format!("posts.{}", kind.name());
+        let read = move |e: &PolicyEntry| Some((e.effective_from_ms.max(time_ms), PostRule::parse(&e.value)?));
+        self.holding(time_ms).filter(move |e| e.key == key).filter_map(read)
     }
 
     /// A post, and the key of an entry that names it, which `posts.defined` lacks or will lack while the
@@ -445,6 +455,7 @@ mod tests {
             ("retention.years.min", "19"),
             ("posts.issue", "clerk"),
             ("posts.issue", ""),
+            ("posts.issue", "approve+operate+verify+auditor+checker+issuer+security-admin+system-admin"),
             ("posts.defined", "maker"),
             ("posts.defined", "approve auditor checker issuer maker operate user verify"),
             ("transition.valid.frozen", "perhaps"),
@@ -456,6 +467,8 @@ mod tests {
         ] {
             assert!(!is_valid(key, value, &defined, true), "{key} {value}");
         }
+        let whole = "approve+operate+verify+auditor+security-admin+system-admin|maker";
+        assert!(is_valid("posts.issue", whole, &defined, true), "eight signatures, two of them of second keys");
         assert!(is_valid("transition.cancelled.valid", "allowed reasons=court-decision", &defined, false));
         assert!(!is_known("transition.valid.valid", true) && !is_known("posts.genesis", true));
     }

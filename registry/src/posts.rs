@@ -32,6 +32,12 @@ impl PostRule {
         self.alternatives.len()
     }
 
+    /// How many signatures its longest alternative takes, if in some posts two keys sign.
+    pub(crate) fn most_signatures(&self, signs_twice: impl Fn(&str) -> bool) -> usize {
+        let signatures = |posts: &Vec<String>| posts.len() + posts.iter().filter(|p| signs_twice(p)).count();
+        self.alternatives.iter().map(signatures).max().unwrap_or_default()
+    }
+
     /// Whether these people, each in one of the posts that he holds, can fill an alternative.
     #[must_use]
     pub fn can_be_filled(&self, people: &[BTreeSet<&str>]) -> bool {

@@ -117,7 +117,7 @@ reasons! {
     NothingToChange = 80, "nothing-to-change", "没有可变更的内容", "The state is already as asked.";
     CitationMissing = 81, "citation-missing", "缺少依据条文", "Policy needs the article that it cites.";
     Area = 82, "area", "区域与级别不符或不属于本市", "The area does not fit the level, or is not the city's.";
-    LastOperators = 83, "last-operators", "不得撤销或停用最后能登记操作人员的密钥", "The last keys that can admit operators stay in force.";
+    LastOperators = 83, "last-operators", "管理单位须有在用密钥能登记操作人员、设定策略", "The city's managing unit keeps people with keys in force who can admit operators and set policy.";
     // 90-109: uses and erasure
     PurposeMissing = 90, "purpose-missing", "缺少用途或办件编号", "A use needs its case number and its purpose.";
     NotShared = 91, "not-shared", "该类证照不共享", "The type is not shared.";
@@ -176,6 +176,7 @@ reasons! {
     RiskGrade = 157, "risk-grade", "风险等级未定义", "The risk's grade is not defined.";
     LastCityNode = 158, "last-city-node", "不得断开最后一个市级节点", "The last node of the city stays connected.";
     PlanMissing = 159, "plan-missing", "缺少接入方案或安全能力评估报告", "A third party's system needs its access plan and its capability report.";
+    NodeMajority = 160, "node-majority", "须保持半数以上节点接入:再断开须由审批、经办、核验岗位会签", "More than half of the nodes stay connected, unless those who approve admissions sign too.";
     // 165-169: administration
     SecondFactorMissing = 165, "second-factor-missing", "该岗位须与本人第二密钥一并签名", "This post signs only together with the same person's second key.";
     PostsIncompatible = 166, "posts-incompatible", "系统、安全、审计管理岗位不得兼任", "System, security and audit administration are held by different people.";

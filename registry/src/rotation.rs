@@ -5,7 +5,6 @@
 //! with the record from which it serves; who signs checkpoints reads it there, and who seals content has it
 //! proved ([`crate::endorsement`]). A node's keys change with its id ([`crate::admission`]); changing them under one id is refused by name.
 
-use crate::admission;
 use crate::codes::division;
 use crate::decision::{Change, Decision, View};
 use crate::endorsement::{LEDGER, VAULT};
@@ -13,6 +12,7 @@ use crate::fatal::{Stop, refuse};
 use crate::pinned;
 use crate::query;
 use crate::reason::Reason;
+use crate::taken;
 use vermilion_crypto::{SUITE_1, VaultPublicKey, check_registrable};
 use vermilion_ledger::MAX_NEWER_KEYS;
 use vermilion_proto::{KeyState, RotateKey};
@@ -27,9 +27,8 @@ pub(crate) fn rotate(view: &View<'_>, body: &RotateKey) -> Result<Decision, Stop
             if !body.area.is_empty() {
                 return refuse(Reason::FieldForm, "area");
             }
-            let Ok(key) = check_registrable(&body.public_key) else { return refuse(Reason::BadKey, "public_key") };
-            if view.directory.operator(&key.id()).is_some() {
-                return refuse(Reason::AlreadyExists, "public_key");
+            if check_registrable(&body.public_key).is_err() {
+                return refuse(Reason::BadKey, "public_key");
             }
         }
         VAULT => {
@@ -43,19 +42,12 @@ pub(crate) fn rotate(view: &View<'_>, body: &RotateKey) -> Result<Decision, Stop
         "node" | "cosigning" => return refuse(Reason::NotYetHonoured, "use"),
         _ => return refuse(Reason::FieldForm, "use"),
     }
-    let known = query::rotated_keys(view.kv)?;
     // Nobody who checks endorsements reads a longer chain.
-    if body.r#use == LEDGER && pinned::newer_keys(&known).len() >= MAX_NEWER_KEYS {
+    if body.r#use == LEDGER && pinned::newer_keys(&query::rotated_keys(view.kv)?).len() >= MAX_NEWER_KEYS {
         return refuse(Reason::TooLarge, "use");
     }
-    let mut taken = admission::keys_of_nodes(view.directory);
-    if let Some(genesis) = query::genesis(view.kv)? {
-        taken.insert(genesis.ledger_key);
-        taken.extend(genesis.vault_keys.into_iter().map(|k| k.public_key));
-    }
-    taken.extend(known.into_iter().filter_map(|k| k.key).map(|k| k.public_key));
-    if taken.contains(&body.public_key) {
-        return refuse(Reason::AlreadyExists, "public_key");
+    if let Some(whose) = taken::whose(view, &body.public_key)? {
+        return refuse(Reason::AlreadyExists, format!("public_key is {whose}"));
     }
     Ok(Decision::of(vec![Change::Key(KeyState { key: Some(body.clone()), from_seq: view.seq, from_ms: view.now_ms })]))
 }

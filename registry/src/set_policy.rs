@@ -38,6 +38,7 @@ pub(crate) fn set(view: &View<'_>, acting: &Unit, head: &Head, body: &SetPolicy)
         changes.push(Change::Policy(entry));
     }
     check_defined(&after, view.now_ms)?;
+    view.directory.keepers(view.directory.operators.values()).check(&after, view.now_ms)?;
     Ok(Decision::of(changes))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Not yet honoured: `merged_into`, `succeeds`, `entrusted_by`, `admission`.
 
-use crate::authority::{ASSESSOR, AUDITOR, MANAGING_CITY, MANAGING_DISTRICT, ROLES, check_seen, has_role, may_manage, require_role};
+use crate::authority::{ASSESSOR, MANAGING_CITY, MANAGING_DISTRICT, ROLES, check_seen, has_role, may_manage};
 use crate::codes::{division, uscc};
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
@@ -13,17 +13,14 @@ use std::collections::BTreeSet;
 use vermilion_proto::{ChangeUnit, Head, RegisterUnit, Unit, UnitState};
 
 const MAX_NAME: usize = 200;
-/// Roles that the city alone gives: who manages a district, and those whose right reaches beyond one.
-const OF_THE_CITY: [&str; 3] = [MANAGING_DISTRICT, AUDITOR, ASSESSOR];
 
 /// Registers a unit (002-6).
 pub(crate) fn register(view: &View<'_>, acting: &Unit, body: &RegisterUnit) -> Result<Decision, Stop> {
     let Some(unit) = &body.unit else { return refuse(Reason::FieldForm, "unit") };
-    let city = view.directory.units.values().filter_map(|s| s.unit.as_ref()).find(|u| has_role(u, MANAGING_CITY));
-    check(unit, city.map_or("", |u| u.area.as_str()), view.directory.has_authority())?;
+    check(unit, view.directory.city().map_or("", |u| u.area.as_str()), view.directory.has_authority())?;
     may_manage(acting, unit)?;
-    if OF_THE_CITY.iter().any(|role| has_role(unit, role)) {
-        require_role(acting, &[MANAGING_CITY])?;
+    if has_role(unit, MANAGING_CITY) {
+        return refuse(Reason::UnitRole, "the city has one managing unit, that of the genesis");
     }
     if view.directory.unit(&unit.uscc).is_some() {
         return refuse(Reason::AlreadyExists, "unit.uscc");
@@ -75,7 +72,8 @@ pub(crate) fn check(unit: &Unit, city_area: &str, has_authority: bool) -> Result
     if level_fits { Ok(()) } else { refuse(Reason::Area, "unit.area, unit.level") }
 }
 
-/// Suspends or restores a unit (002-6). The city's managing unit cannot be suspended.
+/// Suspends or restores a unit (002-6). The city's managing unit cannot be suspended, and no unit suspends
+/// itself: it could not come back.
 pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeUnit) -> Result<Decision, Stop> {
     let Some(state) = view.directory.unit(&body.uscc) else { return refuse(Reason::UnknownUnit, "uscc") };
     let Some(unit) = &state.unit else { return refuse(Reason::UnknownUnit, "uscc") };
@@ -88,6 +86,9 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeU
     };
     if has_role(unit, MANAGING_CITY) {
         return refuse(Reason::UnitRole, "the city's managing unit cannot be suspended");
+    }
+    if suspend && acting.uscc == unit.uscc {
+        return refuse(Reason::UnitRole, "no unit suspends itself");
     }
     if suspend == state.suspended {
         return refuse(Reason::NothingToChange, "the unit is so already");

@@ -63,7 +63,10 @@ fn refused_ones() {
         ("field-form", |g| g.nodes.clear()),
         ("field-form", |g| g.nodes[1].raft_id = 1),
         ("field-form", |g| g.nodes[0].city = false),
-        ("bad-key", |g| g.nodes[1].cosigning_key = g.nodes[1].node_key.clone()),
+        ("already-exists", |g| g.nodes[1].cosigning_key = g.nodes[1].node_key.clone()),
+        ("already-exists", |g| g.ledger_key = g.nodes[1].node_key.clone()),
+        ("already-exists", |g| g.operators.push(AddOperator { operator: Some(operator("ledger", "x", common::CITY, &["maker"])) })),
+        ("already-exists", |g| g.operators.push(AddOperator { operator: Some(operator("cosigner 2", "x", common::CITY, &["maker"])) })),
         ("bad-key", |g| g.ledger_key = vec![1; 32]),
         ("area", |g| g.nodes[1].district = "000000".into()),
         ("field-form", |g| g.nodes[1].peer_address = "nonsense".into()),
@@ -77,12 +80,12 @@ fn refused_ones() {
             unit.roles = vec!["issuing-unit".into()];
             g.managing_unit = Some(RegisterUnit { unit: Some(unit) });
         }),
-        ("post-missing", |g| g.operators.truncate(2)),
-        ("post-missing", |g| {
+        ("last-operators", |g| g.operators.truncate(2)),
+        ("last-operators", |g| {
             // Two posts of one person are no two people.
             g.operators[1].operator = Some(operator("oli", "ann", common::CITY, &["operate"]));
         }),
-        ("post-missing", |g| {
+        ("last-operators", |g| {
             // Three people, but one of them would have to fill two posts.
             g.operators[0].operator = Some(operator("ann", "ann", common::CITY, &["approve", "operate"]));
             g.operators[1].operator = Some(operator("oli", "oli", common::CITY, &["user"]));

@@ -67,13 +67,18 @@ pub enum AdmissionVerb {
         by: By,
     },
     /// Ban or disconnect, by the grade of the risk 封禁、断开: security administration
-    #[command(after_help = "Example:\n  vermilion admission ban node/nanshan --grade critical")]
+    #[command(after_help = "Examples:\n  vermilion admission ban node/nanshan --grade critical\n  \
+        vermilion admission ban node/futian --grade critical --with-approval\n\n\
+        One person bans nodes only while more than half of them stay connected.")]
     Ban {
         #[arg(help = SUBJECT)]
         subject: String,
         /// The grade of the risk
         #[arg(long, value_parser = GRADES)]
         grade: String,
+        /// Those who approve admissions sign too 会签: for more than one person may ban alone
+        #[arg(long)]
+        with_approval: bool,
         #[command(flatten)]
         by: By,
     },
@@ -93,7 +98,7 @@ pub enum AdmissionVerb {
         #[command(flatten)]
         by: By,
     },
-    /// End a connection for good 退出
+    /// End a connection for good 退出: a node's, or another unit's, by three people; its own system's by one
     #[command(after_help = "Example:\n  vermilion admission retire unit-system/11440304MB0X010624/desk")]
     Retire(Plain),
     /// Show where an admission stands; exit 0 if it has access, 1 if not
@@ -227,7 +232,9 @@ pub async fn run(context: &Context, verb: AdmissionVerb) -> Result<Exit, ClientE
         AdmissionVerb::Approve(args) => (args.subject, args.by, Step::Approve, "已批准 approved"),
         AdmissionVerb::Connect(args) => (args.subject, args.by, Step::Connect, "已接入 connected"),
         AdmissionVerb::Notify { subject, change, by } => (subject, by, Step::Notify(digest(&change)?), "已通知变更 change notified"),
-        AdmissionVerb::Ban { subject, grade, by } => (subject, by, Step::Ban(grade), "已封禁或断开 banned or disconnected"),
+        AdmissionVerb::Ban { subject, grade, with_approval, by } => {
+            (subject, by, Step::Ban { grade, approved: with_approval }, "已封禁或断开 banned or disconnected")
+        }
         AdmissionVerb::Remedy { subject, report, node, by } => {
             let node = node.of(&subject)?;
             (subject, by, Step::Remedy(digest(&report)?, node), "已整改 remedied")

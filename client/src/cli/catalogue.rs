@@ -269,16 +269,39 @@ pub async fn run_policy(context: &Context, verb: PolicyVerb) -> Result<Exit, Cli
             };
             let effective_from_ms = if from.is_some() { moment(from.as_deref())? } else { now_ms() };
             let entry = PolicyEntry { key, value, citation, profile: PROFILE.to_owned(), effective_from_ms };
-            let recorded = client.set_policy(&by, vec![entry]).await?;
+            let said = format!("{} = {}", entry.key, entry.value);
+            let recorded = client.set_policy(&by, vec![entry]).await.map_err(|error| not_set(error, &said))?;
             Ok(context.out.recorded("已设定 set", &recorded))
         }
     }
+}
+
+/// A refused entry, with what to do first: a record has the reason alone.
+fn not_set(error: ClientError, said: &str) -> ClientError {
+    let why = match error.refusal().map(|refusal| refusal.reason) {
+        Some(Reason::LastOperators) => {
+            "who must admit operators and set policy are different people of the city's managing unit, each with a key in force, and in administration with a second one: admit those people first"
+        }
+        Some(Reason::PolicyValue) => "see the bounds in docs/formats.md; one command carries 8 signatures, second keys counted",
+        _ => return error.about(said),
+    };
+    error.about(&format!("{said}: {why}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use vermilion_proto::{FieldClass, IdentifierClass, LicenceType, PublicStatus, Sharing, SharingDecision};
+
+    #[test]
+    fn a_policy_that_would_lock_everybody_out_says_what_to_do_first() {
+        let refused = |reason: Reason| not_set(reason.into(), "posts.set-policy = auditor").to_string();
+        assert!(
+            refused(Reason::LastOperators).contains("posts.set-policy = auditor: ") && refused(Reason::LastOperators).contains("first")
+        );
+        assert!(refused(Reason::PolicyValue).contains("8 signatures"));
+        assert!(!refused(Reason::UnknownPolicy).contains("signatures"));
+    }
 
     #[test]
     fn a_refused_type_names_the_units_that_it_is_about() {

@@ -4,6 +4,7 @@
 use super::State;
 use crate::directory::Directory;
 use crate::reason::{Reason, Refusal};
+use std::collections::BTreeSet;
 
 /// A proposed change of the Raft group, by Raft id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -71,6 +72,19 @@ pub fn approves(directory: &Directory, change: MembershipChange) -> Result<(), R
         (_, Standing::Out) => refused(Reason::NotAdmitted, "lost its access"),
         (_, Standing::Unknown) => refused(Reason::NotAdmitted, "is not connected yet"),
     }
+}
+
+/// Whether more than half of the ledger's nodes stay connected without this one. All that were ever
+/// connected are the ledger's, by name, until they are retired: those that are banned may come back,
+/// and whoever bans one after the other does not come further than with all at once.
+#[must_use]
+pub fn keeps_majority(directory: &Directory, without: u64) -> bool {
+    let retired = |name: &str| {
+        let admission = directory.admissions.get(&super::node_subject(name));
+        admission.is_some_and(|a| a.state == State::Retired.number())
+    };
+    let all: BTreeSet<&str> = directory.nodes.values().map(|n| n.name.as_str()).filter(|name| !retired(name)).collect();
+    directory.active_nodes().filter(|n| n.raft_id != without).count() * 2 > all.len()
 }
 
 /// Ids of the nodes that must be out of the group: what lost its access, by what stands in the state.

@@ -28,7 +28,6 @@ mod nodes;
 mod steps;
 
 pub use nodes::subject_of as node_subject;
-pub(crate) use nodes::{is_key_of_a_node, keys as keys_of_nodes};
 pub(crate) use steps::*;
 
 /// Where an admission stands.

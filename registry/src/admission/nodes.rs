@@ -6,10 +6,9 @@ use crate::codes::division;
 use crate::decision::View;
 use crate::directory::Directory;
 use crate::fatal::{Stop, refuse};
-use crate::query;
 use crate::reason::Reason;
-use std::collections::BTreeSet;
-use vermilion_crypto::{PublicKey, check_registrable};
+use crate::taken;
+use vermilion_crypto::check_registrable;
 use vermilion_proto::{GenesisNode, Unit};
 
 /// The subject under which a node is admitted.
@@ -36,16 +35,16 @@ pub(super) fn check(view: &View<'_>, acting: &Unit, subject: &str, node: &Genesi
     if ids(view.directory).any(|id| id == node.raft_id) {
         return refuse(Reason::RaftIdUsed, "node.raft_id");
     }
-    let mut taken = keys(view.directory);
-    if let Some(genesis) = query::genesis(view.kv)? {
-        taken.insert(genesis.ledger_key);
-    }
-    taken.extend(query::rotated_keys(view.kv)?.into_iter().filter_map(|k| k.key).map(|k| k.public_key));
     for (field, key) in [("node.node_key", &node.node_key), ("node.cosigning_key", &node.cosigning_key)] {
-        let Ok(public) = check_registrable(key) else { return refuse(Reason::BadKey, field) };
-        if !taken.insert(key.clone()) || view.directory.operator(&public.id()).is_some() {
-            return refuse(Reason::AlreadyExists, field);
+        if check_registrable(key).is_err() {
+            return refuse(Reason::BadKey, field);
         }
+        if let Some(whose) = taken::whose(view, key)? {
+            return refuse(Reason::AlreadyExists, format!("{field} is {whose}"));
+        }
+    }
+    if node.node_key == node.cosigning_key {
+        return refuse(Reason::AlreadyExists, "node.cosigning_key is the node key");
     }
     Ok(())
 }
@@ -54,15 +53,4 @@ pub(super) fn check(view: &View<'_>, acting: &Unit, subject: &str, node: &Genesi
 fn ids(directory: &Directory) -> impl Iterator<Item = u64> {
     let asked = directory.admissions.values().flat_map(|a| a.node.iter().map(|n| n.raft_id).chain(a.former_ids.iter().copied()));
     directory.nodes.keys().copied().chain(asked)
-}
-
-/// Every key that a node has, had, or asks for.
-pub(crate) fn keys(directory: &Directory) -> BTreeSet<Vec<u8>> {
-    let nodes = directory.nodes.values().chain(directory.admissions.values().filter_map(|a| a.node.as_ref()));
-    nodes.flat_map(|n| [n.node_key.clone(), n.cosigning_key.clone()]).collect()
-}
-
-/// Whether a key is one of [`keys`], by its id.
-pub(crate) fn is_key_of_a_node(directory: &Directory, key_id: &[u8]) -> bool {
-    keys(directory).iter().any(|k| PublicKey::from_slice(k).is_ok_and(|k| k.id() == key_id))
 }

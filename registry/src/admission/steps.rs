@@ -1,10 +1,13 @@
 //! The steps: each a command, each moving one admission from a state to the next.
 
+use super::membership::keeps_majority;
 use super::nodes;
 use super::{GRADES, State};
 use crate::authority::{ASSESSOR, MANAGING_CITY, check_seen, has_role, may_manage};
 use crate::certificates;
 use crate::codes::uscc;
+use crate::command::Kind;
+use crate::custody::SECURITY_ADMIN;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::keys;
@@ -104,8 +107,17 @@ fn moved(view: &View<'_>, head: &Head, old: AdmissionState, to: State) -> Result
     Ok(AdmissionState { state: to.number(), changed_seq: view.seq, changed_ms: view.now_ms, ..old })
 }
 
-fn own_or_manager(acting: &Unit, unit: &Unit) -> Result<(), Stop> {
-    if acting.uscc == unit.uscc { Ok(()) } else { may_manage(acting, unit) }
+/// The unit itself, or who manages it. What is said for another unit takes its access or names its keys: for
+/// that security administration signs, or those who would let it in.
+fn own_or_manager(view: &View<'_>, acting: &Unit, head: &Head, unit: &Unit) -> Result<(), Stop> {
+    if acting.uscc == unit.uscc {
+        return Ok(());
+    }
+    may_manage(acting, unit)?;
+    if head.signers.iter().any(|s| s.post == SECURITY_ADMIN) || let_in(view, head) {
+        return Ok(());
+    }
+    refuse(Reason::PostMissing, "for another unit's, security administration signs, or by policy posts.approve-admission")
 }
 
 /// Files a report: by the assessor, or by who manages the applicant's unit (004-17; 004-19; 004-20).
@@ -153,17 +165,18 @@ pub(crate) fn connect(view: &View<'_>, head: &Head, body: &ConnectSystem) -> Res
     Ok(Decision::of([Change::Admission(next)].into_iter().chain(node.map(Change::Node)).collect()))
 }
 
-/// Notifies of a major change (004-19): the unit itself, or who manages it.
+/// Notifies of a major change (004-19): the unit itself, or who manages it, as security administration or by three.
 pub(crate) fn notify(view: &View<'_>, acting: &Unit, head: &Head, body: &NotifyChange) -> Result<Decision, Stop> {
     let (old, unit) = find(view, head, &body.subject)?;
-    own_or_manager(acting, unit)?;
+    own_or_manager(view, acting, head, unit)?;
     digest(&body.change_digest, "change_digest")?;
     let access = old.access && old.node.is_some();
     let next = AdmissionState { access, change_digest: body.change_digest.clone(), ..moved(view, head, old, State::ChangeNotified)? };
     Ok(Decision::of(vec![Change::Admission(next)]))
 }
 
-/// Bans or disconnects (004-20). What the certificates of the system allowed ends with the record.
+/// Bans or disconnects (004-20). What the certificates of the system allowed ends with the record. One
+/// person cuts off a node, and not the ledger's majority.
 pub(crate) fn ban(view: &View<'_>, head: &Head, body: &BanSystem) -> Result<Decision, Stop> {
     let (old, _) = find(view, head, &body.subject)?;
     if !GRADES.contains(&body.risk_grade.as_str()) {
@@ -171,14 +184,14 @@ pub(crate) fn ban(view: &View<'_>, head: &Head, body: &BanSystem) -> Result<Deci
     }
     let to = if view.policy.ban_grades.contains(&body.risk_grade) { State::Banned } else { State::Disconnected };
     let next = AdmissionState { risk_grade: body.risk_grade.clone(), ..moved(view, head, old, to)? };
-    cut(view, next, PRIVILEGE_WITHDRAWN)
+    cut(view, head, next, PRIVILEGE_WITHDRAWN)
 }
 
 /// The problem is remedied (004-20): the unit itself says so, or who manages it. A node names the
 /// id and the keys with which it comes back.
 pub(crate) fn remedy(view: &View<'_>, acting: &Unit, head: &Head, body: &RemedySystem) -> Result<Decision, Stop> {
     let (old, unit) = find(view, head, &body.subject)?;
-    own_or_manager(acting, unit)?;
+    own_or_manager(view, acting, head, unit)?;
     digest(&body.remedy_digest, "remedy_digest")?;
     match (&old.node, &body.node) {
         (Some(_), Some(node)) => nodes::check(view, acting, &body.subject, node)?,
@@ -193,20 +206,36 @@ pub(crate) fn remedy(view: &View<'_>, acting: &Unit, head: &Head, body: &RemedyS
     Ok(Decision::of(vec![Change::Admission(next)]))
 }
 
-/// Ends a connection for good: the unit itself, or who manages it.
+/// Ends a connection for good: a unit that of its own system, by the posts of the command alone; who manages
+/// it, and of a node anybody, by those besides who would let it in (004-11).
 pub(crate) fn retire(view: &View<'_>, acting: &Unit, head: &Head, body: &RetireSystem) -> Result<Decision, Stop> {
     let (old, unit) = find(view, head, &body.subject)?;
-    own_or_manager(acting, unit)?;
+    if acting.uscc != unit.uscc {
+        may_manage(acting, unit)?;
+    }
+    if (acting.uscc != unit.uscc || old.node.is_some()) && !let_in(view, head) {
+        return refuse(Reason::PostMissing, "policy posts.approve-admission is not met: it ends a node's place, or another unit's system");
+    }
     let next = moved(view, head, old, State::Retired)?;
-    cut(view, next, CESSATION)
+    cut(view, head, next, CESSATION)
 }
 
-/// Takes the access, and revokes the certificates that were issued for it.
-fn cut(view: &View<'_>, state: AdmissionState, reason: u32) -> Result<Decision, Stop> {
-    if let Some(node) = state.node.as_ref().filter(|n| state.access && n.city)
-        && !view.directory.active_nodes().any(|n| n.city && n.raft_id != node.raft_id)
-    {
-        return refuse(Reason::LastCityNode, "subject");
+/// Whether those sign who let nodes and systems in: the posts that approve an admission.
+fn let_in(view: &View<'_>, head: &Head) -> bool {
+    let posts: Vec<&str> = head.signers.iter().map(|s| s.post.as_str()).collect();
+    view.policy.posts(Kind::ApproveAdmission).is_some_and(|rule| rule.is_met(&posts))
+}
+
+/// Takes the access, and revokes the certificates that were issued for it. The city keeps a node, and the ledger
+/// its majority.
+fn cut(view: &View<'_>, head: &Head, state: AdmissionState, reason: u32) -> Result<Decision, Stop> {
+    if let Some(node) = state.node.as_ref().filter(|_| state.access) {
+        if node.city && !view.directory.active_nodes().any(|n| n.city && n.raft_id != node.raft_id) {
+            return refuse(Reason::LastCityNode, "subject");
+        }
+        if !keeps_majority(view.directory, node.raft_id) && !let_in(view, head) {
+            return refuse(Reason::NodeMajority, "subject");
+        }
     }
     let holder = state.node.as_ref().map_or_else(|| state.subject.clone(), |n| certificates::node_holder(n.raft_id));
     let mut decision = certificates::revoke_all(view, &[holder], reason)?;

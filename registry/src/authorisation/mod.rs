@@ -246,8 +246,10 @@ pub fn reach(policy: &Policy, who: &Credential, action: Action) -> Result<Reach,
             denied = Refusal::new(Reason::PostNotHeld, action.name());
             continue;
         }
-        // What the public may ask, a suspended unit may. The city's managing unit is never suspended.
-        if !as_public && who.unit_suspended && !who.unit.as_ref().is_some_and(|u| has_role(u, MANAGING_CITY)) {
+        // What the public may ask, a suspended unit may. The city's managing unit is never suspended, and a node
+        // is the ledger's as long as it is connected.
+        let is_bound = !as_public && who.bearer != Bearer::Node;
+        if is_bound && who.unit_suspended && !who.unit.as_ref().is_some_and(|u| has_role(u, MANAGING_CITY)) {
             denied = Reason::UnitSuspended.into();
             continue;
         }

@@ -6,6 +6,7 @@ use crate::directory::Directory;
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::founding::Founding;
 use crate::reason::{Reason, Refusal};
+use crate::taken;
 use vermilion_identity::{AuthorityCertificate, AuthorityKind, Certificate};
 use vermilion_proto::{AuthorityState, CertificateState, Genesis, ReplaceAuthority};
 
@@ -51,10 +52,12 @@ pub(crate) fn replace(view: &View<'_>, body: &ReplaceAuthority) -> Result<Decisi
     }
     let issuing = check_issuing(&root(view.directory)?, &body.certificate, view.now_ms)?;
     for state in &view.directory.issuing {
-        let old = stored(&state.certificate)?;
-        if old.key == issuing.key || old.serial == issuing.serial {
-            return refuse(Reason::AlreadyExists, "the issuing certificate's key or serial number was used before");
+        if stored(&state.certificate)?.serial == issuing.serial {
+            return refuse(Reason::AlreadyExists, "the issuing certificate's serial number was used before");
         }
+    }
+    if let Some(whose) = taken::whose(view, &issuing.key.0)? {
+        return refuse(Reason::AlreadyExists, format!("the issuing certificate's key is {whose}"));
     }
     let state = AuthorityState { certificate: body.certificate.clone(), from_seq: view.seq, from_ms: view.now_ms };
     Ok(Decision::of(vec![Change::Issuing(state)]))

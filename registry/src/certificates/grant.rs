@@ -48,12 +48,14 @@ pub(super) fn spend(view: &View<'_>, token_hash: &[u8], certificate: &Certificat
     Ok(Change::Enrolment(EnrolmentState { used_seq: view.seq, ..state.clone() }))
 }
 
-/// Whether the register knows such an applicant, and its unit may act. Returns the unit.
+/// Whether the register knows such an applicant, and its unit may act or runs a node with it. Returns the unit.
 pub(super) fn check_applicant<'a>(view: &View<'a>, of: &Applicant) -> Result<&'a Unit, Stop> {
     let Some(UnitState { unit: Some(unit), suspended, .. }) = view.directory.unit(&of.unit) else {
         return refuse(Reason::UnknownUnit, "applicant.unit");
     };
-    if *suspended {
+    // A node that is connected has a vote whatever becomes of its unit: nobody is served by one that cannot be reached.
+    let runs = of.kind == "node" && view.directory.node(of.raft_id).is_some();
+    if *suspended && !runs {
         return refuse(Reason::UnitSuspended, "applicant.unit");
     }
     let differs = |field: &str| refuse(Reason::CertificateSubject, format!("applicant.{field}"));

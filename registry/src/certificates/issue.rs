@@ -1,14 +1,14 @@
 //! Issuing and renewing (001-13): a node of the city that holds the issuing key shows what it issued.
 
 use super::figures::{self, Event};
-use super::{Standing, applicant_of, authority, grant, holder};
-use crate::admission::is_key_of_a_node;
+use super::{Standing, applicant_of, authority, grant, holder, is_person};
 use crate::authority::AUTHORITY_POST;
 use crate::command::Checked;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::keys;
 use crate::reason::{Reason, Refusal};
+use crate::taken;
 use crate::value;
 use vermilion_identity::{Certificate, CertificateError};
 use vermilion_proto::{Applicant, CertificateState, Head, IssueCertificate, SignerKind, Unit};
@@ -97,14 +97,11 @@ fn check_place_and_key(view: &View<'_>, certificate: &Certificate, applicant: &A
     if district.as_deref() != Some(certificate.subject.district.as_str()) {
         return refuse(Reason::CertificateSubject, "district");
     }
-    let key_id = certificate.key.id();
-    if is_key_of_a_node(view.directory, &key_id) {
-        return refuse(Reason::BadKey, "the key is a node's signing key");
-    }
-    let is_operators = view.directory.operator(&key_id).is_some();
-    match applicant.kind.as_str() {
-        "node" | "unit-system" if is_operators => refuse(Reason::BadKey, "the key is an operator's"),
-        _ => Ok(()),
+    match taken::whose(view, &certificate.key.0)? {
+        // Whose, the certificate's name says: it is the key's id.
+        Some(taken::OPERATOR) if is_person(applicant) => Ok(()),
+        Some(whose) => refuse(Reason::BadKey, format!("the key is {whose}")),
+        None => Ok(()),
     }
 }
 

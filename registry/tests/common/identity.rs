@@ -158,6 +158,9 @@ fn node_of(args: &mut ArgumentConsumer<'_>, subject: &str) -> Result<Option<Gene
         Some("port") => node.peer_address = "second.example".into(),
         Some("key") => node.node_key = vec![1; 32],
         Some("old-key") => node.node_key = node_key(1).public().0.to_vec(),
+        Some("same-key") => node.cosigning_key.clone_from(&node.node_key),
+        Some("operators-key") => node.node_key = key("ann").public().0.to_vec(),
+        Some("authority-key") => node.node_key = key("issuing own 1").public().0.to_vec(),
         Some("ledger-key") => node.cosigning_key = key("ledger").public().0.to_vec(),
         _ => {}
     }

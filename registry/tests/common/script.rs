@@ -212,8 +212,14 @@ impl Script {
         operator.until_ms = args.take_key("until-day").map_or(Ok(0), day)?;
         match args.take_key("key") {
             Some("small-order") => operator.public_key = [&[1][..], &[0; 31]].concat(),
-            Some("of-node") => {
-                (operator.public_key, operator.key_id) = (node_key(1).public().0.to_vec(), node_key(1).public().id().to_vec())
+            Some(of @ ("of-node" | "of-ledger" | "of-cosigner" | "of-authority")) => {
+                let key = match of {
+                    "of-node" => node_key(1),
+                    "of-ledger" => key("ledger"),
+                    "of-cosigner" => key("cosigner 1"),
+                    _ => key("issuing own 1"),
+                };
+                (operator.public_key, operator.key_id) = (key.public().0.to_vec(), key.public().id().to_vec());
             }
             Some("other-id") => operator.key_id = vec![0; 16],
             Some("suite-2") => operator.suite = 2,

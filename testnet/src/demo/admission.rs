@@ -37,7 +37,14 @@ pub async fn go_through(client: &Client, dir: &Path, testnet: &mut Testnet, iden
     let seen = until("its vote", || voter(client, IDS.0)).await?;
     show.fact("已入组 promoted", &format!("node {}: learner, caught up with {} records, voter", seen.id, seen.size));
 
-    step(client, Step::Ban("critical".into()), "已封禁 banned", "its certificate is revoked in the same record", show).await?;
+    step(
+        client,
+        Step::Ban { grade: "critical".into(), approved: false },
+        "已封禁 banned",
+        "its certificate is revoked in the same record",
+        show,
+    )
+    .await?;
     until("its removal", || gone(client, IDS.0)).await?;
     let node = place(testnet)?;
     let ours = client.connection.dialer();

@@ -291,7 +291,7 @@ async fn a_table_takes_nothing_that_does_not_fit() {
     let (before, after) = plan.split_once("[[operators]]\nname = \"verify\"").unwrap();
     let after = after.split_once("[[operators]]").unwrap().1;
     table.write("few.toml", &format!("{before}[[operators]]{after}"));
-    table.no(&format!("{} --out ledger", MAKE.replace("plan.toml", "few.toml")), "post-missing");
+    table.no(&format!("{} --out ledger", MAKE.replace("plan.toml", "few.toml")), "last-operators");
     table.no(&format!("{} --out ledger", MAKE.replace("--passphrase-file phrase ", "--passphrase-file safe-phrase ")), "passphrase");
     assert!(!table.path("ledger").exists(), "nothing is half made");
 

@@ -150,7 +150,8 @@ impl City {
     }
 
     async fn retire(&self, ledger: &Ledger) {
-        self.command(ledger, Of::RetireSystem(RetireSystem { subject: SUBJECT.into() }), &self.admin("system-admin")).await;
+        // A node's place is ended by those who would let it in.
+        self.by_posts(ledger, Kind::ApproveAdmission, Of::RetireSystem(RetireSystem { subject: SUBJECT.into() })).await;
     }
 }
 
