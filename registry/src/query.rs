@@ -1,7 +1,6 @@
 //! Typed reads of the state, for nodes and clients. Each reads what it is given, as of the last
 //! block that was written there; which callers may ask is not asked here.
 
-use crate::codes::identifier::Identifier;
 use crate::days;
 use crate::fatal::Fatal;
 use crate::history;
@@ -191,13 +190,6 @@ pub fn changed_seq(kv: &dyn Kv, key: &[u8]) -> Result<Option<u64>, Fatal> {
     value::get_seq(kv, &keys::changed(key))
 }
 
-/// Which licence and version an identifier names; none if it is not well-formed.
-#[must_use]
-pub fn of_identifier(identifier: &str) -> Option<Named> {
-    let identifier = Identifier::parse(identifier).ok()?;
-    Some(Named { series: Series::of(&identifier), version: identifier.version() })
-}
-
 /// Which licence and version an identifier tag names.
 pub fn of_tag(kv: &dyn Kv, tag: &Tag) -> Result<Option<Named>, Fatal> {
     licence::of_tag(kv, tag)
@@ -259,7 +251,7 @@ pub fn search(kv: &dyn Kv, unit: &Unit, body: &Use, limit: usize) -> Result<Vec<
 }
 
 /// The answer to a status question about a version, as of the head; its term is judged today by the asked node's clock, since
-/// a term ends without a record. The issue command's id is the caller's to fill in, from the record.
+/// a term ends without a record.
 pub fn status(kv: &dyn Kv, named: &Named, now_ms: u64) -> Result<StatusAnswer, Fatal> {
     status_at(kv, named, 0, 0, now_ms)
 }

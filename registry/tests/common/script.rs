@@ -4,7 +4,7 @@
 //! `head.…=` bends the command's head, `in=` says for which unit it is.
 
 use super::bent::{HEAD_KEYS, bend, break_item, node_signer};
-use super::licences::{holder, item, licence_type, personal, type_code};
+use super::licences::{holder, item, licence_type, of_identifier, personal, type_code};
 use super::*;
 use goldenscript::{ArgumentConsumer, Context, Runner};
 use std::error::Error;
@@ -346,7 +346,7 @@ impl Script {
         let (identifier, tag) = self.reference(name);
         match <[u8; 32]>::try_from(tag) {
             Ok(tag) => Ok(query::of_tag(&self.world.kv, &tag)?.ok_or("no such tag")?),
-            Err(_) => Ok(query::of_identifier(&identifier).ok_or("no such identifier")?),
+            Err(_) => Ok(of_identifier(&identifier).ok_or("no such identifier")?),
         }
     }
 

@@ -220,7 +220,7 @@ async fn a_city_founds_its_ledger_and_issues() {
     enlist(&table, "checker", "checker", &mut unit);
     std::fs::write(table.path("ledger/unit.toml"), unit).unwrap();
     let sample = Sample::load().unwrap();
-    let types: Vec<Value> = serde_json::from_str(sample.catalogue_json()).unwrap();
+    let types: Vec<Value> = serde_json::from_str(include_str!("../../../testnet/fixtures/catalogue.json")).unwrap();
     let types: Vec<&Value> = types.iter().filter(|of| of["issuers"][0] == ISSUER).collect();
     table.write("types.json", &serde_json::to_string(&types).unwrap());
     table.yes(&format!("{city} type publish --file types.json"));
