@@ -14,13 +14,13 @@ pub fn is_host_port(text: &str) -> bool {
     let is_host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
         Some(Some(inside)) => inside.contains(':') && inside.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')),
         Some(None) => false,
-        None => host.split('.').all(is_label),
+        None => host.split('.').all(is_host_part),
     };
     is_port && is_host
 }
 
 /// A part of a name. Underscores are in names that networks of containers give.
-fn is_label(label: &str) -> bool {
+fn is_host_part(label: &str) -> bool {
     (1..=MAX_LABEL).contains(&label.len())
         && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         && !label.starts_with('-')

@@ -268,6 +268,12 @@ impl Script {
             Some("schema") => t.content_schema = "[1".into(),
             Some("code") => t.code = format!("{CITY}0001"),
             Some("field") => t.fields.push(t.fields[0].clone()),
+            Some("base-field") => t.base_fields[0].name = "certificateColour".into(),
+            Some("own-field") => t.fields[0].name = "certificateName".into(),
+            Some("fields") => {
+                let one = t.fields[0].clone();
+                t.fields = (0..65).map(|n| vermilion_proto::FieldRule { name: format!("f{n}"), ..one.clone() }).collect();
+            }
             Some("authority") => t.defining_authority = "11440300MB2C94128A".into(),
             _ => {}
         }
