@@ -462,8 +462,10 @@ impl Script {
     fn search(&mut self, args: &mut ArgumentConsumer<'_>) -> Answer {
         let body = self.use_of(args)?;
         let unit = query::unit(&self.world.kv, &self.unit(args.take_key("in").unwrap_or("bank")))?.and_then(|u| u.unit).ok_or("unit")?;
-        let found = query::search(&self.world.kv, &unit, &body, 100)?;
-        Ok(found.iter().map(|(s, l)| format!("{s} version {}\n", l.version)).collect())
+        let limit = args.take_key("limit").map_or(Ok(100), str::parse)?;
+        let found = query::search(&self.world.kv, &unit, &body, u64::MAX, limit)?;
+        let listed: String = found.licences.iter().map(|(s, l)| format!("{s} version {}\n", l.version)).collect();
+        Ok(listed + if found.more { "and more\n" } else { "" })
     }
 }
 
