@@ -185,7 +185,7 @@ pub fn policy_at(kv: &dyn Kv, key: &str, time_ms: u64) -> Result<Option<PolicyEn
 }
 
 /// The sequence number of the record that last changed what stands under a key of a unit, operator,
-/// type or policy ([`keys`]).
+/// type, admission, certificate or policy ([`keys`]).
 pub fn changed_seq(kv: &dyn Kv, key: &[u8]) -> Result<Option<u64>, Fatal> {
     value::get_seq(kv, &keys::changed(key))
 }
