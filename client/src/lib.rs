@@ -64,6 +64,6 @@ pub use config::Config;
 pub use connection::{Answer, Connection, Recorded};
 pub use error::{ClientError, Exit};
 pub use issue::{IssueOptions, RowReport, Summary, issue_file};
-pub use manage::{NewOperator, Published};
+pub use manage::{NewOperator, Published, Unlisted};
 pub use single::SingleIssuer;
 pub use use_licence::{UseAnswer, UseDesk, UseRequest};

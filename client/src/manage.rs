@@ -13,6 +13,7 @@ use vermilion_proto::{
 };
 use vermilion_registry::Kind;
 use vermilion_registry::content::{CatalogueEntry, TypeRules};
+use vermilion_registry::reason::Reason;
 
 /// An operator to be registered.
 #[derive(Clone, Debug)]
@@ -40,6 +41,15 @@ pub enum Published {
     Now(u32, Recorded),
     /// It stood there already, unchanged, in this version.
     Before(u32),
+}
+
+/// What becomes of a type's issuers that a catalogue file does not name: a district may have added them (002-6 ¶2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unlisted {
+    /// They go on issuing.
+    Stay,
+    /// They issue the type no more.
+    Go,
 }
 
 impl Client {
@@ -92,13 +102,16 @@ impl Client {
 
     /// Publishes a type of a catalogue file: as the next version, or not at all if it stands in the
     /// ledger unchanged, so that publishing a catalogue again does no harm.
-    pub async fn publish(&self, by: &str, entry: &CatalogueEntry) -> Result<Published, ClientError> {
+    pub async fn publish(&self, by: &str, entry: &CatalogueEntry, unlisted: Unlisted) -> Result<Published, ClientError> {
         let mut of = entry.licence_type.clone();
         let mut implementations = entry.issuers.clone();
         if let Some(state) = self.licence_type(&of.code).await?
             && let Some(current) = state.r#type
         {
             complete(&mut implementations, &state.implementations);
+            if unlisted == Unlisted::Stay {
+                keep(&mut implementations, &state.implementations);
+            }
             of.version = current.version;
             if of == current && by_unit(implementations.clone()) == by_unit(state.implementations) {
                 return Ok(Published::Before(current.version));
@@ -117,16 +130,24 @@ impl Client {
         self.carry_out(Kind::PublishType, Draft::new(by, now_ms())?, body).await
     }
 
-    /// Says which units issue a type from now on, besides or instead of others.
+    /// Says which units issue a type from now on, besides or instead of others. What is not said of one that goes on,
+    /// stays as the ledger has it; if that is all, there is nothing to record.
     pub async fn publish_implementation(
         &self,
         by: &str,
         code: &str,
-        add: Vec<Implementation>,
+        mut add: Vec<Implementation>,
         remove: Vec<String>,
-    ) -> Result<Recorded, ClientError> {
+    ) -> Result<Published, ClientError> {
+        let state = self.licence_type(code).await?.ok_or(Reason::UnknownType)?;
+        let version = state.r#type.map_or(0, |of| of.version);
+        complete(&mut add, &state.implementations);
+        if remove.is_empty() && add.iter().all(|of| state.implementations.contains(of)) {
+            return Ok(Published::Before(version));
+        }
         let body = Of::PublishImplementation(PublishImplementation { type_code: code.to_owned(), add, remove_units: remove });
-        self.carry_out(Kind::PublishImplementation, Draft::new(by, now_ms())?, body).await
+        let recorded = self.carry_out(Kind::PublishImplementation, Draft::new(by, now_ms())?, body).await?;
+        Ok(Published::Now(version, recorded))
     }
 
     /// Sets policy.
@@ -162,6 +183,12 @@ fn complete(wanted: &mut [Implementation], known: &[Implementation]) {
     }
 }
 
+/// Issuers that a file does not name go on.
+fn keep(wanted: &mut Vec<Implementation>, known: &[Implementation]) {
+    let unlisted: Vec<_> = known.iter().filter(|known| wanted.iter().all(|wanted| wanted.unit != known.unit)).cloned().collect();
+    wanted.extend(unlisted);
+}
+
 fn by_unit(mut implementations: Vec<Implementation>) -> Vec<Implementation> {
     implementations.sort_by(|a, b| a.unit.cmp(&b.unit));
     implementations
@@ -187,5 +214,8 @@ mod tests {
         complete(&mut wanted, &[of("a", "440304", "S1"), of("b", "DPXQ", "")]);
         assert_eq!(wanted, [of("b", "DPXQ", ""), of("a", "440305", "S1"), of("c", "", "")]);
         assert_eq!(by_unit(wanted.clone())[0], wanted[1]);
+        // One that the city's file does not name, a district has added.
+        keep(&mut wanted, &[of("a", "440304", "S1"), of("d", "440306", "")]);
+        assert_eq!(wanted[1..], [of("a", "440305", "S1"), of("c", "", ""), of("d", "440306", "")]);
     }
 }

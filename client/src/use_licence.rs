@@ -101,6 +101,8 @@ pub struct UseAnswer {
     pub recorded: Recorded,
     /// The licences, as far as they are there.
     pub licences: Vec<UsedLicence>,
+    /// Of a search: the holder has more than one search may list.
+    pub more: bool,
 }
 
 impl UseAnswer {
@@ -195,13 +197,13 @@ impl UseDesk {
                 })
                 .await;
             let why = match asked {
-                Ok(UseReply { reply: Some(reply), contents }) => match outcome(id, reply, &mut hearing) {
+                Ok(UseReply { reply: Some(reply), contents, more }) => match outcome(id, reply, &mut hearing) {
                     Outcome::Recorded(recorded) => {
                         let recorded = recorded.accepted()?;
                         let opened = contents.iter().map(|c| open(&id, prepared, c)).collect::<Result<Vec<_>, _>>();
                         let licences = opened.and_then(|licences| each_once(prepared, &licences).map(|()| licences));
                         let licences = licences.map_err(|error| error.on_record(id, recorded.seq))?;
-                        return Ok(UseAnswer { recorded, licences });
+                        return Ok(UseAnswer { recorded, licences, more });
                     }
                     Outcome::Refused(error) => return Err(error),
                     Outcome::Unserved { seq, why } => {

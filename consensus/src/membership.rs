@@ -27,8 +27,6 @@ pub enum Standing {
     /// Not admitted, or not yet.
     #[default]
     Unknown,
-    /// May follow, but never vote.
-    Learner,
     /// Follows, and votes as soon as it has caught up.
     Voter,
     /// Stays what it is in the group: it is neither let in nor promoted now, nor removed.
@@ -86,9 +84,7 @@ impl Change {
     /// The configuration after this change, if a state machine that says `standing` of the node approves of it.
     pub fn judge(self, standing: Standing, conf: &ConfState) -> Result<ConfState, ChangeRefusal> {
         match (self, standing) {
-            (Self::AddLearner(_), Standing::Learner | Standing::Voter)
-            | (Self::Promote(_), Standing::Voter)
-            | (Self::Remove(_), Standing::Out) => self.next(conf),
+            (Self::AddLearner(_) | Self::Promote(_), Standing::Voter) | (Self::Remove(_), Standing::Out) => self.next(conf),
             (Self::AddLearner(node), _) => Err(ChangeRefusal::NotAdmitted(node)),
             (Self::Promote(node), _) => Err(ChangeRefusal::MayNotVote(node)),
             (Self::Remove(node), _) => Err(ChangeRefusal::NotOut(node)),
@@ -214,15 +210,15 @@ mod tests {
 
     #[test]
     fn only_what_the_state_approves_of_changes_anything() {
-        use Standing::{Kept, Learner, Out, Unknown, Voter};
+        use Standing::{Kept, Out, Unknown, Voter};
         let now = conf(&[1, 2, 3], &[4]);
         // Every change by every standing: what comes of it.
         for (change, allowed) in [
-            (Change::AddLearner(5), [false, true, true, false, false]),
-            (Change::Promote(4), [false, false, true, false, false]),
-            (Change::Remove(3), [false, false, false, false, true]),
+            (Change::AddLearner(5), [false, true, false, false]),
+            (Change::Promote(4), [false, true, false, false]),
+            (Change::Remove(3), [false, false, false, true]),
         ] {
-            for (standing, allowed) in [Unknown, Learner, Voter, Kept, Out].into_iter().zip(allowed) {
+            for (standing, allowed) in [Unknown, Voter, Kept, Out].into_iter().zip(allowed) {
                 assert_eq!(change.judge(standing, &now).is_ok(), allowed, "{change:?} {standing:?}");
             }
         }
@@ -271,15 +267,14 @@ mod tests {
 
     #[test]
     fn a_snapshots_configuration_must_be_reachable() {
-        use Standing::{Kept, Learner, Out, Voter};
-        let rule = Table([(1, Voter), (2, Kept), (3, Out), (4, Kept), (5, Learner), (6, Out)].into());
+        use Standing::{Kept, Out, Voter};
+        let rule = Table([(1, Voter), (2, Kept), (3, Out), (4, Kept), (5, Kept), (6, Out)].into());
         let before = conf(&[1, 2, 3], &[]);
         let check = |after: &ConfState| reachable(&before, after, &rule).unwrap();
         for fine in [&[1, 2, 3][..], &[1, 2], &[1, 2, 4], &[1, 2, 3, 6]] {
             assert_eq!(check(&conf(fine, &[5])), Ok(()), "{fine:?}");
         }
         assert_eq!(check(&conf(&[1], &[])), Err(ChangeRefusal::NotOut(2)));
-        assert_eq!(check(&conf(&[1, 2, 5], &[])), Err(ChangeRefusal::MayNotVote(5)));
         assert_eq!(check(&conf(&[1, 2, 7], &[])), Err(ChangeRefusal::MayNotVote(7)));
         assert_eq!(check(&conf(&[1, 2], &[7])), Err(ChangeRefusal::NotAdmitted(7)));
         assert_eq!(check(&conf(&[1], &[2])), Err(ChangeRefusal::NotAdmitted(2)));

@@ -143,7 +143,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         let ready = |node: &NodeId| standing(*node) == Standing::Voter && self.follows(*node).is_some_and(|matched| matched >= enough);
         let promote = || conf.learners.iter().copied().find(ready).map(Change::Promote);
         let wanted = |(node, standing): (&NodeId, &Standing)| {
-            (matches!(standing, Standing::Learner | Standing::Voter) && !members().any(|member| member == *node)).then_some(*node)
+            (*standing == Standing::Voter && !members().any(|member| member == *node)).then_some(*node)
         };
         let add = || self.standings.iter().find_map(wanted).map(Change::AddLearner);
         remove.or_else(promote).or_else(add).map(Due::Propose)

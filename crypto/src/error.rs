@@ -19,7 +19,4 @@ pub enum CryptoError {
     /// The operating system gave no randomness.
     #[error("the operating system gave no randomness")]
     NoRandomness,
-    /// A suite that this version does not honour.
-    #[error("suite {0} is not honoured")]
-    UnknownSuite(u32),
 }

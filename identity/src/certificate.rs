@@ -182,12 +182,6 @@ impl Validity {
         Ok(())
     }
 
-    /// When a new certificate should be asked for: after two thirds of the lifetime; Unix milliseconds.
-    #[must_use]
-    pub fn renewal_due_ms(&self) -> u64 {
-        self.not_before_ms + self.not_after_ms.saturating_sub(self.not_before_ms) / 3 * 2
-    }
-
     /// Whether `inner` lies within.
     #[must_use]
     pub fn covers(&self, inner: &Self) -> bool {

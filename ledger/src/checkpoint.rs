@@ -148,17 +148,6 @@ impl Verified {
         let times = self.cosigners.iter().chain(&self.outside).map(|one| one.time_s);
         times.filter(|time_s| self.enough_since(trust, *time_s).is_ok()).max()
     }
-
-    /// A time, in seconds, at or after which at least `witnesses` of the cosigners say to have seen
-    /// this checkpoint as the newest: the latest such time. "At most T old" compares this with the
-    /// verifier's clock; up to `witnesses - 1` stolen witnesses cannot make it later than an honest
-    /// one said. `None` if fewer have cosigned, or for 0.
-    #[must_use]
-    pub fn witnessed_at(&self, witnesses: usize) -> Option<u64> {
-        let mut times: Vec<u64> = self.cosigners.iter().map(|cosigner| cosigner.time_s).collect();
-        times.sort_unstable_by(|a, b| b.cmp(a));
-        times.get(witnesses.checked_sub(1)?).copied()
-    }
 }
 
 /// Reads a note and checks every signature of the keys that the trust names. A witness that occurs

@@ -35,17 +35,17 @@ impl Node {
     /// Serves a use that is recorded and applied here.
     pub async fn serve_use(&self, reply: SubmitReply) -> UseReply {
         if reply.state() != CommandState::Committed || reply.outcome.as_ref().is_none_or(|o| o.code != 0) {
-            return UseReply { reply: Some(reply), contents: Vec::new() };
+            return UseReply { reply: Some(reply), ..UseReply::default() };
         }
         match tokio::task::block_in_place(|| self.contents(&reply.command_id)) {
-            Ok(contents) => {
+            Ok(served) => {
                 self.metrics.disclosed.inc();
-                UseReply { reply: Some(reply), contents }
+                UseReply { reply: Some(reply), ..served }
             }
             Err(refusal) if matches!(refusal.reason, Reason::NoVaultKey | Reason::NotHereYet) => self.serve_elsewhere(reply).await,
             Err(refusal) => UseReply {
                 reply: Some(SubmitReply { code: refusal.reason.number(), detail: refusal.detail, ..reply }),
-                contents: Vec::new(),
+                ..UseReply::default()
             },
         }
     }
@@ -53,13 +53,14 @@ impl Node {
     async fn serve_elsewhere(&self, reply: SubmitReply) -> UseReply {
         for node in self.peers.nodes() {
             match self.peers.disclose(node.raft_id, reply.command_id.clone()).await {
-                Ok(served) if !served.contents.is_empty() => return UseReply { reply: Some(reply), contents: served.contents },
+                Ok(served) if !served.contents.is_empty() => return UseReply { reply: Some(reply), ..served },
                 Ok(_) => {}
                 Err(status) => tracing::warn!(node = node.name, %status, "a node did not serve a use"),
             }
         }
         let reason = Reason::NoVaultKey;
-        UseReply { reply: Some(SubmitReply { code: reason.number(), detail: reason.english().into(), ..reply }), contents: Vec::new() }
+        let reply = SubmitReply { code: reason.number(), detail: reason.english().into(), ..reply };
+        UseReply { reply: Some(reply), ..UseReply::default() }
     }
 
     /// A recorded use that is still served. None if it was refused, or its type closed to it: then it
@@ -85,32 +86,33 @@ impl Node {
     /// Whether a unit's recorded use opens a licence's status to it, for as long as the use is served.
     pub fn use_opens(&self, kv: &dyn Kv, command_id: &[u8], unit: &str, named: &Named) -> Result<bool, Refusal> {
         let Some(used) = self.recorded_use(kv, command_id)? else { return Ok(false) };
-        Ok(used.unit == unit && self.licences_of(kv, used.seq, unit, &used.of)?.iter().any(|(_, of)| of == named))
+        Ok(used.unit == unit && self.licences_of(kv, used.seq, unit, &used.of)?.0.iter().any(|(_, of)| of == named))
     }
 
-    /// What the recorded use was granted.
-    pub fn contents(&self, command_id: &[u8]) -> Result<Vec<SealedContent>, Refusal> {
+    /// What the recorded use was granted; its submission's answer is the caller's to put in.
+    pub fn contents(&self, command_id: &[u8]) -> Result<UseReply, Refusal> {
         let kv = self.store.state_snapshot();
-        let Some(RecordedUse { seq, unit, of, granted }) = self.recorded_use(&kv, command_id)? else { return Ok(Vec::new()) };
+        let Some(RecordedUse { seq, unit, of, granted }) = self.recorded_use(&kv, command_id)? else { return Ok(UseReply::default()) };
         if of.recipient_key.is_empty() {
-            return Ok(Vec::new());
+            return Ok(UseReply::default());
         }
         let recipient = VaultPublicKey::from_slice(&of.recipient_key).map_err(|_| Refusal::from(Reason::RecipientKey))?;
         let mut rng = SeededRng::from_system().map_err(|e| internal(&e))?;
         let mut contents = Vec::new();
-        for (identifier, named) in self.licences_of(&kv, seq, &unit, &of)? {
+        let (licences, more) = self.licences_of(&kv, seq, &unit, &of)?;
+        for (identifier, named) in licences {
             let Some(found) = query::licence(&kv, &named).map_err(|e| internal(&e))? else { continue };
             let content = self.disclosed(&kv, identifier.clone(), &named, &found, &granted)?;
             let plain = Zeroizing::new(content.encode_to_vec());
             let sealed = seal_to(&recipient, &seal_info(command_id), &plain, &mut rng).map_err(|e| internal(&e))?;
             contents.push(SealedContent { identifier, encapsulated: sealed.encapsulated, ciphertext: sealed.ciphertext });
         }
-        Ok(contents)
+        Ok(UseReply { reply: None, contents, more })
     }
 
-    /// The licences that a use names or finds.
-    fn licences_of(&self, kv: &dyn Kv, seq: u64, unit: &str, of: &Use) -> Result<Vec<(String, Named)>, Refusal> {
-        let mut out = Vec::new();
+    /// The licences that a use names or finds, and whether it finds more than may be listed.
+    fn licences_of(&self, kv: &dyn Kv, seq: u64, unit: &str, of: &Use) -> Result<(Vec<(String, Named)>, bool), Refusal> {
+        let (mut out, mut more) = (Vec::new(), false);
         for reference in &of.licences {
             let named = if reference.tag.is_empty() {
                 self.named(kv, &reference.identifier)?
@@ -124,16 +126,15 @@ impl Node {
             let unit = query::unit(kv, unit).map_err(|e| internal(&e))?.and_then(|u| u.unit).ok_or(Reason::UnknownUnit)?;
             let limit = query::policy_at(kv, "use.search.max", now_ms()).map_err(|e| internal(&e))?;
             let limit = limit.and_then(|entry| entry.value.parse().ok()).unwrap_or(MAX_FOUND);
-            for (series, current) in query::search(kv, &unit, of, limit).map_err(|e| internal(&e))? {
-                if current.seq > seq {
-                    continue;
-                }
+            let found = query::search(kv, &unit, of, seq, limit).map_err(|e| internal(&e))?;
+            more = found.more;
+            for (series, current) in found.licences {
                 let version = u16::try_from(current.version).unwrap_or(0);
                 let identifier = series.identifier(version).map(|i| i.as_str().to_owned()).unwrap_or_default();
                 out.push((identifier, Named { series, version }));
             }
         }
-        Ok(out)
+        Ok((out, more))
     }
 
     fn disclosed(

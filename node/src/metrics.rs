@@ -36,6 +36,9 @@ pub struct Metrics {
     commit: IntGauge,
     applied: IntGauge,
     write_ms: IntGauge,
+    pending_commands: IntGauge,
+    pending_bytes: IntGauge,
+    pending_reads: IntGauge,
 }
 
 impl Metrics {
@@ -75,6 +78,9 @@ impl Metrics {
             commit: IntGauge::new("vermilion_raft_commit_index", "committed through")?,
             applied: IntGauge::new("vermilion_raft_applied_index", "applied through")?,
             write_ms: IntGauge::new("vermilion_raft_write_milliseconds", "for how long the oldest write of the log has been under way")?,
+            pending_commands: IntGauge::new("vermilion_raft_pending_commands", "commands that wait for a block")?,
+            pending_bytes: IntGauge::new("vermilion_raft_pending_bytes", "bytes of the commands that wait for a block")?,
+            pending_reads: IntGauge::new("vermilion_raft_pending_reads", "reads that wait for an index")?,
             registry,
         };
         let r = &metrics.registry;
@@ -104,6 +110,9 @@ impl Metrics {
             &metrics.commit,
             &metrics.applied,
             &metrics.write_ms,
+            &metrics.pending_commands,
+            &metrics.pending_bytes,
+            &metrics.pending_reads,
         ] {
             r.register(Box::new(gauge.clone()))?;
         }
@@ -151,6 +160,13 @@ impl Metrics {
         self.commit.set(number(status.commit));
         self.applied.set(number(status.applied));
         self.write_ms.set(number(status.write_ms));
+        for (gauge, waiting) in [
+            (&self.pending_commands, status.pending_commands),
+            (&self.pending_bytes, status.pending_bytes),
+            (&self.pending_reads, status.pending_reads),
+        ] {
+            gauge.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        }
         let mut out = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
         String::from_utf8(out).map_err(|e| prometheus::Error::Msg(e.to_string()))

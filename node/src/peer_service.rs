@@ -154,8 +154,7 @@ impl Peer for PeerService {
         caller::reader(&self.0, &request)?;
         let id = request.into_inner().command_id;
         self.0.read_barrier().await.map_err(|r| status(&r))?;
-        let contents = tokio::task::block_in_place(|| self.0.contents(&id)).map_err(|r| status(&r))?;
-        Ok(Response::new(UseReply { reply: None, contents }))
+        tokio::task::block_in_place(|| self.0.contents(&id)).map(Response::new).map_err(|r| status(&r))
     }
 
     async fn cosign(&self, request: Request<CosignRequest>) -> Result<Response<CosignReply>, Status> {

@@ -170,7 +170,7 @@ impl Peers {
         let table = self.table();
         match table.roster.standings.get(&id) {
             None | Some(Standing::Unknown) => Whereabouts::Unknown,
-            Some(Standing::Learner | Standing::Voter | Standing::Kept) => Whereabouts::Present,
+            Some(Standing::Voter | Standing::Kept) => Whereabouts::Present,
             Some(Standing::Out) if id == self.0.me || table.peers.contains_key(&id) => Whereabouts::Leaving,
             Some(Standing::Out) => Whereabouts::Left,
         }

@@ -150,7 +150,7 @@ impl Node {
         asker.sees(question).inspect_err(|refusal| self.denied(asker, question, refusal))
     }
 
-    /// Units, operators, nodes and policy as of the last record that changed any.
+    /// The directory (units, operators, nodes, admissions, policy and more) as of the last record that changed any.
     pub(crate) fn directory(&self) -> Result<Arc<Directory>, Refusal> {
         let changes = self.rights.changes();
         let mut read = self.rights.read.lock().unwrap_or_else(PoisonError::into_inner);

@@ -27,7 +27,7 @@ pub fn check(text: &str) -> Result<(), Unfit> {
     let is_port = (1..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0);
     let numeric: Option<IpAddr> = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
         Some(inside) => Some(inside.and_then(|inside| inside.parse::<Ipv6Addr>().ok()).ok_or(Unfit::Form)?.to_canonical()),
-        None if !host.split('.').all(is_label) => return Err(Unfit::Form),
+        None if !host.split('.').all(is_host_part) => return Err(Unfit::Form),
         // What ends in a number is no name; systems read `0` and `0x0` as addresses, too.
         None if host.rsplit('.').next().is_some_and(is_number) => Some(host.parse::<Ipv4Addr>().map_err(|_| Unfit::Form)?.into()),
         None => None,
@@ -45,7 +45,7 @@ fn is_number(label: &str) -> bool {
 }
 
 /// A part of a name. Underscores are in names that networks of containers give.
-fn is_label(label: &str) -> bool {
+fn is_host_part(label: &str) -> bool {
     (1..=MAX_LABEL).contains(&label.len())
         && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         && !label.starts_with('-')

@@ -43,7 +43,6 @@ pub const LEADER_POST: &str = "leader";
 /// The post under which a node records a certificate that it issued.
 pub const AUTHORITY_POST: &str = "authority";
 
-const MAX_SIGNERS: usize = 16;
 const MAX_LIST: usize = 64;
 const MAX_CODE: usize = 256;
 const MAX_REASON: usize = 64;
@@ -87,7 +86,7 @@ pub(crate) fn check_head(view: &View<'_>, head: &Head, kind: Kind) -> Result<(),
     }
     check_codes(head)?;
     let lists = [head.relates_to.len(), head.text_digests.len(), head.evidence.len(), head.legal_basis.len()];
-    if head.signers.len() > MAX_SIGNERS || lists.into_iter().any(|n| n > MAX_LIST) {
+    if head.signers.len() > vermilion_identity::MAX_SIGNERS || lists.into_iter().any(|n| n > MAX_LIST) {
         return refuse(Reason::TooLarge, "a list of the head is too long");
     }
     Ok(())

@@ -29,7 +29,8 @@ pub struct BlockInput<'a> {
 }
 
 /// Why a block was not taken at all. It leaves no record, and nothing in the state but its hash in the
-/// head, so that the next block can follow it: every node passes it over alike. The gate lets no such block through, so a node logs one loudly.
+/// head, so that the next block can follow it: every node passes it over alike.
+/// An honest leader makes none, so a node logs one loudly.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum VoidReason {
     /// It does not follow the block before.
@@ -38,7 +39,7 @@ pub enum VoidReason {
     /// Its time lies before that of the block before.
     #[error("the block's time goes back")]
     TimeGoesBack,
-    /// Its proposer is no node of the genesis, or not under that key.
+    /// Its proposer is no node that is connected, or not under that key.
     #[error("the block's proposer is not a node of this ledger")]
     UnknownProposer,
 }

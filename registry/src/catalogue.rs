@@ -8,6 +8,7 @@ use crate::authorisation::require;
 use crate::authority::{ASSESSOR, ISSUING, MANAGING_CITY, ROLES, check_seen, has_role, may_manage};
 use crate::codes::{division, holder_code, identifier, uscc};
 use crate::command::Kind;
+use crate::content::BASE_FIELDS;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
@@ -22,10 +23,16 @@ use vermilion_proto::{
 /// The seven kinds of licence (002-3): 证件, 执照, 牌照, 证明, 批文, 鉴定报告, 办事结果.
 pub const KINDS: [&str; 7] = ["证件", "执照", "牌照", "证明", "批文", "鉴定报告", "办事结果"];
 
-const MAX_SCHEMA: usize = 64 * 1024;
+/// The longest JSON Schema of a type, in bytes.
+pub(crate) const MAX_SCHEMA: usize = 64 * 1024;
 pub(crate) const MAX_TEXT: usize = 4096;
 pub(crate) const MAX_NAME: usize = 200;
-const MAX_FIELDS: usize = 256;
+/// The most fields of a type's own.
+pub(crate) const MAX_FIELDS: usize = 64;
+/// The longest term that a type may have.
+pub(crate) const MAX_VALIDITY_YEARS: u32 = 100;
+/// The longest retention.
+const MAX_RETENTION_YEARS: u32 = 1000;
 pub(crate) const MAX_LIST: usize = 256;
 const MAX_IMPLEMENTATIONS: usize = 1000;
 
@@ -140,10 +147,15 @@ pub(crate) fn check_definition(t: &LicenceType) -> Result<(), Stop> {
     if t.content_schema.len() > MAX_SCHEMA || !is_json_object(&t.content_schema) {
         return invalid("content_schema");
     }
-    if t.fields.len() + t.base_fields.len() > MAX_FIELDS || !are_field_rules(t.fields.iter().chain(&t.base_fields)) {
+    let is_base = |rule: &FieldRule| BASE_FIELDS.contains(&rule.name.as_str());
+    if t.fields.len() > MAX_FIELDS
+        || t.fields.iter().any(is_base)
+        || !t.base_fields.iter().all(is_base)
+        || !are_field_rules(t.fields.iter().chain(&t.base_fields))
+    {
         return invalid("fields, base_fields");
     }
-    if t.validity_years > 1000 || t.retention_years > 1000 {
+    if t.validity_years > MAX_VALIDITY_YEARS || t.retention_years > MAX_RETENTION_YEARS {
         return invalid("validity_years, retention_years");
     }
     let lists = [&t.service_items, &t.holder_categories];

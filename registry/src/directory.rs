@@ -1,4 +1,4 @@
-//! Units, operators, types, nodes and policy, decoded and in memory. There are few of them, every
+//! Units, operators, types, nodes, policy, admissions and the authority, decoded and in memory. There are few of them, every
 //! command asks for several, and only records change them; so the registry keeps them whole, as of
 //! the last record decided.
 

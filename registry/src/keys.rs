@@ -19,7 +19,7 @@
 //! | `t/` type code | `TypeState`, the current version |
 //! | `t/` type code `/` version (4) | `TypeState` of that version, with its implementations when it was current |
 //! | `p/` policy key `/` in force from (8, ms) | `PolicyEntry` |
-//! | `c/` one of the keys above (`p/` without time) | sequence number (8) of the last record that changed it |
+//! | `c/` key of a unit, operator, type, admission, certificate or policy (without time) | sequence number (8) of the last record that changed it |
 //! | `d/` command id (32) | sequence number (8) of its record |
 //! | `l/` series | `LicenceState`, the current version |
 //! | `lv/` series `/` version (2) | `LicenceState`, an earlier version |

@@ -1,4 +1,8 @@
-//! The rules: a deterministic state machine that every node runs on every committed block.
+//! The rules: a deterministic state machine that every node runs on every committed block. And what door, client and
+//! auditor share about the same things: contents and their forms ([`content`], [`vault`], [`submission`]), endorsements
+//! and keys that are pinned ([`endorsement`], [`pinned`]), files of receipts, questions to the state ([`query`]).
+//!
+//! Of the rules, from [`Registry::apply_block`] on:
 //!
 //! A block's commands come in past the gate ([`Checked`]); records, state writes and vault deletions
 //! come out ([`BlockEffects`]). What the rules refuse is a record with a reason code and no other
@@ -8,9 +12,9 @@
 //! acting unit ([`authority`]) → the command's own rules (a module each), which read the state and
 //! yield changes → effects digest, record, chain, leaf.
 //!
-//! What it does not know: sockets, disks, clocks, randomness, Raft, signatures (the gate has checked
-//! them) and contents (they lie encrypted in the vault; fields are digests here). Time is the
-//! block's. Nothing iterates over a hash map, and no number is a float.
+//! What they do not know: signatures (the gate has checked them) and contents (they lie encrypted in
+//! the vault; fields are digests here). Time is the block's, and no number is a float. What nothing in
+//! this crate knows: sockets, disks, clocks, randomness, Raft. Nothing iterates over a hash map.
 //!
 //! Absent, and refused by name where a field stands for it: entrusted organisations
 //! (`on_behalf_of`), signing by unit systems, seals, holders and agents, external certificates,

@@ -1,7 +1,6 @@
 //! Typed reads of the state, for nodes and clients. Each reads what it is given, as of the last
 //! block that was written there; which callers may ask is not asked here.
 
-use crate::codes::identifier::Identifier;
 use crate::days;
 use crate::fatal::Fatal;
 use crate::history;
@@ -186,16 +185,9 @@ pub fn policy_at(kv: &dyn Kv, key: &str, time_ms: u64) -> Result<Option<PolicyEn
 }
 
 /// The sequence number of the record that last changed what stands under a key of a unit, operator,
-/// type or policy ([`keys`]).
+/// type, admission, certificate or policy ([`keys`]).
 pub fn changed_seq(kv: &dyn Kv, key: &[u8]) -> Result<Option<u64>, Fatal> {
     value::get_seq(kv, &keys::changed(key))
-}
-
-/// Which licence and version an identifier names; none if it is not well-formed.
-#[must_use]
-pub fn of_identifier(identifier: &str) -> Option<Named> {
-    let identifier = Identifier::parse(identifier).ok()?;
-    Some(Named { series: Series::of(&identifier), version: identifier.version() })
 }
 
 /// Which licence and version an identifier tag names.
@@ -221,45 +213,46 @@ pub fn history(kv: &dyn Kv, named: &Named) -> Result<Vec<StatusChange>, Fatal> {
     }
 }
 
-/// The series that a holder holds, in order, at most `limit`.
-pub fn held_by(kv: &dyn Kv, tag: &Tag, limit: usize) -> Result<Vec<Series>, Fatal> {
-    let prefix = keys::holder(tag);
-    let mut out = Vec::new();
-    let mut bad = None;
-    kv.scan(&prefix, &mut |key, _| {
-        if out.len() == limit {
-            return false;
-        }
-        match key.get(prefix.len()..).and_then(Series::from_bytes) {
-            Some(series) => out.push(series),
-            None => bad = Some(value::undecodable(key, "the key ends in no series")),
-        }
-        bad.is_none()
-    })?;
-    bad.map_or(Ok(out), Err)
+/// What a search by holder lists.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Licences in order of series, each at its current version.
+    pub licences: Vec<(Series, LicenceState)>,
+    /// Whether there are more than the search may list.
+    pub more: bool,
 }
 
 /// What a search by holder lists to a unit: the current versions of the holder's licences of types
-/// whose sharing decision opens them to this use (002-13), at most `limit`. Those whose content is erased,
-/// or is to be once its retention has passed, are left out.
-pub fn search(kv: &dyn Kv, unit: &Unit, body: &Use, limit: usize) -> Result<Vec<(Series, LicenceState)>, Fatal> {
-    let Ok(tag) = Tag::try_from(body.holder_tag.as_slice()) else { return Ok(Vec::new()) };
-    let mut out = Vec::new();
-    for series in held_by(kv, &tag, usize::MAX)? {
-        if out.len() == limit {
-            break;
-        }
-        let Some(state) = licence::current(kv, &series)?.filter(|s| !s.erased && s.erasure_waits_seq == 0) else { continue };
+/// whose sharing decision opens them to this use (002-13), at most `limit`, of those that record
+/// `by_seq` or one before it made. Those whose content is erased, or is to be once its retention has
+/// passed, are left out. No more is read than is needed to say so.
+pub fn search(kv: &dyn Kv, unit: &Unit, body: &Use, by_seq: u64, limit: usize) -> Result<Found, Fatal> {
+    let Ok(tag) = Tag::try_from(body.holder_tag.as_slice()) else { return Ok(Found::default()) };
+    let prefix = keys::holder(&tag);
+    let opened = |key: &[u8]| -> Result<Option<(Series, LicenceState)>, Fatal> {
+        let series = key.get(prefix.len()..).and_then(Series::from_bytes);
+        let series = series.ok_or_else(|| value::undecodable(key, "the key ends in no series"))?;
+        let is_listed = |s: &LicenceState| s.seq <= by_seq && !s.erased && s.erasure_waits_seq == 0;
+        let Some(state) = licence::current(kv, &series)?.filter(is_listed) else { return Ok(None) };
         let definition: Option<LicenceType> = licence_type(kv, &state.type_code, None)?.and_then(|t| t.r#type);
-        if definition.is_some_and(|d| sharing::closed(unit, body, &d, &state.unit).is_none()) {
-            out.push((series, state));
+        let is_open = definition.is_some_and(|d| sharing::closed(unit, body, &d, &state.unit).is_none());
+        Ok(is_open.then_some((series, state)))
+    };
+    let mut found = Found::default();
+    let mut bad = None;
+    kv.scan(&prefix, &mut |key, _| {
+        match opened(key) {
+            Ok(Some(_)) if found.licences.len() == limit => found.more = true,
+            Ok(one) => found.licences.extend(one),
+            Err(fatal) => bad = Some(fatal),
         }
-    }
-    Ok(out)
+        bad.is_none() && !found.more
+    })?;
+    bad.map_or(Ok(found), Err)
 }
 
 /// The answer to a status question about a version, as of the head; its term is judged today by the asked node's clock, since
-/// a term ends without a record. The issue command's id is the caller's to fill in, from the record.
+/// a term ends without a record.
 pub fn status(kv: &dyn Kv, named: &Named, now_ms: u64) -> Result<StatusAnswer, Fatal> {
     status_at(kv, named, 0, 0, now_ms)
 }

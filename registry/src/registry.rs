@@ -377,7 +377,7 @@ impl Registry {
         &self.head
     }
 
-    /// Units, operators, types, nodes and policy after the last block.
+    /// Units, operators, types, nodes, policy, admissions and the authority after the last block.
     #[must_use]
     pub fn directory(&self) -> &Directory {
         &self.directory

@@ -133,22 +133,6 @@ impl State {
             Self::Frozen | Self::Lost | Self::Withdrawn => "99",
         }
     }
-
-    /// The state of a national code: 05 失效 is taken as void. `None` for 99, whose description
-    /// decides, and for what is no such code.
-    #[must_use]
-    pub fn from_national_code(code: &str) -> Option<Self> {
-        Some(match code {
-            "01" => Self::Valid,
-            "02" => Self::Withheld,
-            "03" => Self::Annulled,
-            "04" => Self::Cancelled,
-            "05" => Self::Void,
-            "06" => Self::TransferredOut,
-            "07" => Self::Revoked,
-            _ => return None,
-        })
-    }
 }
 
 impl fmt::Display for State {
@@ -285,14 +269,10 @@ impl Shown {
     }
 }
 
-/// Verify-information result: what was asked with is incomplete.
-pub const VERIFY_INCOMPLETE: u32 = 4;
 /// Verify-information result: there is no such licence.
 pub const VERIFY_NO_RECORD: u32 = 5;
 /// Verify-information result: what was asked with is wrong or inconsistent.
 pub const VERIFY_WRONG: u32 = 6;
-/// Verify-information result: what was asked with is partly wrong.
-pub const VERIFY_PARTLY_WRONG: u32 = 7;
 
 /// The state with what follows from the dates, on a day. Days are as in items; `expires_on` is the
 /// last day of the term, 0 without term. A state that ended the licence is shown as it is; of the
@@ -338,11 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn national_codes_both_ways() {
-        for code in ["01", "02", "03", "04", "05", "06", "07"] {
-            assert_eq!(State::from_national_code(code).map(State::national_code), Some(code));
-        }
-        assert_eq!(State::from_national_code("99"), None);
+    fn what_has_no_national_code_of_its_own_is_other() {
         let others: Vec<_> = State::ALL.into_iter().filter(|s| s.national_code() == "99").collect();
         assert_eq!(others, [State::Frozen, State::Lost, State::Withdrawn]);
     }

@@ -7,13 +7,13 @@ use crate::status::State;
 /// What policy says of one pair of states.
 ///
 /// As text: `refused`, or `allowed` followed by conditions, each behind a space: `posts=` and a
-/// [`PostRule`] that must sign besides what every change of status needs; `reasons=` and, joined by
-/// commas, the reason codes of which one must be given.
+/// [`PostRule`] that the posts of those who sign must fill as well as what every change of status needs (one signature may
+/// count for both); `reasons=` and, joined by commas, the reason codes of which one must be given.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Transition {
     /// Whether the change is allowed at all.
     pub allowed: bool,
-    /// Posts that must sign besides.
+    /// Posts that must be among those who sign.
     pub posts: Option<PostRule>,
     /// The reasons of which one must be given; empty: any.
     pub reasons: Vec<String>,

@@ -9,7 +9,7 @@ use common::script::Script;
 use std::collections::BTreeSet;
 use vermilion_registry::Reason;
 
-const SCRIPTS: [&str; 14] = [
+const SCRIPTS: [&str; 15] = [
     "catalogue",
     "erase",
     "head",
@@ -22,6 +22,7 @@ const SCRIPTS: [&str; 14] = [
     "signers",
     "status",
     "supersede",
+    "type-bounds",
     "units",
     "use",
 ];

@@ -4,7 +4,7 @@
 mod common;
 
 use common::World;
-use common::licences::{issue_body, item, with_health};
+use common::licences::{issue_body, item, of_identifier, with_health};
 use vermilion_proto::{ChangeStatus, LicenceItem, SupersedeLicence, body::Of};
 use vermilion_registry::status::{Flag, State};
 use vermilion_registry::{Reason, query, transition};
@@ -52,7 +52,7 @@ fn the_table_is_obeyed_exactly() {
             let rule = transition::DEFAULTS.iter().find(|(f, t, ..)| (*f, *t) == (from, to));
             let rule = rule.map(|(.., value, _)| transition::Transition::parse(value).unwrap());
             let plain = change(&mut world, &health, &licence.identifier, to.name(), "penalty");
-            let named = query::of_identifier(&licence.identifier).unwrap();
+            let named = of_identifier(&licence.identifier).unwrap();
             let stored = |world: &World| State::from_number(query::licence(&world.kv, &named).unwrap().unwrap().state).unwrap();
             match rule {
                 _ if from == to => assert_eq!(plain, Some(Reason::NothingToChange), "{from}"),
@@ -122,7 +122,7 @@ fn every_flag_goes_up_and_down_beside_every_state() {
             assert_eq!(change(&mut world, &health, &licence.identifier, &up, "r"), None);
             assert_eq!(change(&mut world, &health, &licence.identifier, &up, "r"), Some(Reason::NothingToChange));
         }
-        let named = query::of_identifier(&licence.identifier).unwrap();
+        let named = of_identifier(&licence.identifier).unwrap();
         let stored = query::licence(&world.kv, &named).unwrap().unwrap();
         assert_eq!((stored.state, stored.flags), (u32::from(state.number()), 15));
     }

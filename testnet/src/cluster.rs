@@ -8,7 +8,7 @@ use crate::sample::Sample;
 use std::collections::BTreeSet;
 use std::path::Path;
 use vermilion_client::client::Client;
-use vermilion_client::manage::NewOperator;
+use vermilion_client::manage::{NewOperator, Unlisted};
 use vermilion_client::{ClientError, Recorded};
 use vermilion_registry::reason::Reason;
 
@@ -135,7 +135,7 @@ pub async fn populate(
     }
     say("publishing the catalogue");
     for entry in sample.catalogue()? {
-        client.publish(&city, &entry).await?;
+        client.publish(&city, &entry, Unlisted::Stay).await?;
     }
     Ok(())
 }

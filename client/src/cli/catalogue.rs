@@ -1,12 +1,13 @@
 //! `vermilion type …` and `vermilion policy …`
 
 use super::Context;
+use super::issuers::{self, IssuersArgs};
 use super::operators::moment;
 use super::output::{recorded_json, table};
 use crate::client::Client;
 use crate::clock::{now_ms, show_ms};
 use crate::error::{ClientError, Exit};
-use crate::manage::Published;
+use crate::manage::{Published, Unlisted};
 use crate::visible::one_line;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -22,7 +23,8 @@ pub enum TypeVerb {
     /// Publish the types of a catalogue file: new ones, and the next version of changed ones
     #[command(after_help = "Example:\n  \
         vermilion type publish --file catalogue.json\n\n\
-        Types that stand in the ledger unchanged are left as they are.")]
+        Types that stand in the ledger unchanged are left as they are, and so are\n\
+        issuers that the file does not name: a district may have added them.")]
     Publish {
         /// The catalogue, a JSON list
         #[arg(long, value_name = "FILE")]
@@ -30,10 +32,15 @@ pub enum TypeVerb {
         /// Only the type of this code
         #[arg(long)]
         only: Option<String>,
+        /// Take issuers out that the file does not name
+        #[arg(long)]
+        only_these: bool,
         /// The managing unit that acts; the first whose keys are here if not given
         #[arg(long, value_name = "USCC")]
         by: Option<String>,
     },
+    /// Say which units issue a type: a district of its own, the city of all
+    Issuers(IssuersArgs),
     /// Show one type
     #[command(after_help = "Example:\n  vermilion type show 11440300MB0X00019K003")]
     Show {
@@ -72,7 +79,7 @@ pub enum PolicyVerb {
 pub async fn run_type(context: &Context, verb: TypeVerb) -> Result<Exit, ClientError> {
     let client = context.client()?;
     match verb {
-        TypeVerb::Publish { file, only, by } => {
+        TypeVerb::Publish { file, only, only_these, by } => {
             let text = std::fs::read_to_string(&file).map_err(|e| ClientError::file(&file, e))?;
             let mut entries = types_from_catalogue(&text)?;
             entries.retain(|e| only.as_ref().is_none_or(|code| e.licence_type.code == *code));
@@ -83,8 +90,10 @@ pub async fn run_type(context: &Context, verb: TypeVerb) -> Result<Exit, ClientE
                 Some(by) => by,
                 None => client.manager().await?,
             };
-            return publish(context, &client, &by, &entries).await;
+            let unlisted = if only_these { Unlisted::Go } else { Unlisted::Stay };
+            return publish(context, &client, &by, &entries, unlisted).await;
         }
+        TypeVerb::Issuers(args) => return issuers::run(context, args).await,
         TypeVerb::Show { code } => {
             let state = client.licence_type(&code).await?.ok_or(Reason::UnknownType)?;
             context.out.answer(&type_json(&state, true), || type_text(&state));
@@ -113,13 +122,19 @@ pub async fn run_type(context: &Context, verb: TypeVerb) -> Result<Exit, ClientE
 }
 
 /// Publishes one type after the other, up to the first that is not taken, and says of each what became of it.
-async fn publish(context: &Context, client: &Client, by: &str, entries: &[CatalogueEntry]) -> Result<Exit, ClientError> {
+async fn publish(
+    context: &Context,
+    client: &Client,
+    by: &str,
+    entries: &[CatalogueEntry],
+    unlisted: Unlisted,
+) -> Result<Exit, ClientError> {
     let mut answers = Vec::with_capacity(entries.len());
     let mut failed = None;
     for entry in entries {
         let of = &entry.licence_type;
         let mut answer = json!({ "code": of.code, "name": of.name_zh, "version": Value::Null, "record": Value::Null });
-        let said = match client.publish(by, entry).await {
+        let said = match client.publish(by, entry, unlisted).await {
             Ok(Published::Now(version, recorded)) => {
                 (answer["version"], answer["record"]) = (version.into(), recorded_json(&recorded));
                 format!("版本 version {version}  已发布 published")

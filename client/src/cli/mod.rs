@@ -23,6 +23,7 @@ mod enrol;
 mod examples;
 mod founding;
 mod issue;
+mod issuers;
 mod key;
 mod licence;
 mod operators;
@@ -400,6 +401,8 @@ mod tests {
             "vermilion operator add --unit U --public ab --posts maker,checker --person-tag cd",
             "vermilion unit register --uscc U --name N --area 440304 --level district --role issuing-unit",
             "vermilion type publish --file catalogue.json",
+            "vermilion type publish --file catalogue.json --only-these",
+            "vermilion type issuers T --remove U",
             "vermilion policy set issue.items.max 500 --citation 002-10",
             "vermilion audit --data-dir d",
             "vermilion certificate list --unit U --json",

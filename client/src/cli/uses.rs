@@ -206,6 +206,7 @@ fn answer_json(unit: &str, answer: &UseAnswer) -> Value {
         "granted": answer.recorded.outcome.granted,
         "withheld": withheld,
         "licences": answer.licences.iter().map(licence).collect::<Vec<_>>(),
+        "more": answer.more,
     })
 }
 
@@ -219,6 +220,9 @@ fn answer_text(unit: &str, answer: &UseAnswer) -> String {
         if !rows.is_empty() {
             out += &format!("{}\n", table(&["  字段 field", "值 value"], &rows));
         }
+    }
+    if answer.more {
+        out += "  还有更多未列出 there are more than one search may list\n";
     }
     for (field, reason) in answer.withheld() {
         let (field, name) = (one_line(field), reason.map_or("?", Reason::name));

@@ -24,10 +24,7 @@ const FORMAT: u32 = 1;
 
 /// One span in which a file's commands are valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Generation {
-    /// When it began.
-    pub seen_ms: u64,
     /// The not-after of its commands.
     pub not_after_ms: u64,
 }
@@ -79,7 +76,7 @@ impl Journal {
         std::fs::create_dir_all(&folder).map_err(|e| ClientError::file(&folder, e))?;
         let ledger_part = hex::encode(ledger.get(..8).unwrap_or_default());
         let path = folder.join(format!("{ledger_part}-{}.json", hex::encode(file)));
-        let first = Generation { seen_ms: now_ms, not_after_ms: now_ms.saturating_add(LIFETIME_MS) };
+        let first = Generation { not_after_ms: now_ms.saturating_add(LIFETIME_MS) };
         let named = |s: &TypeState| s.r#type.as_ref().map(|t| (t.code.clone(), hex::encode(s.encode_to_vec())));
         let fresh = Stored {
             format: FORMAT,

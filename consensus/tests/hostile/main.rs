@@ -145,7 +145,7 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 fn standing() -> impl Strategy<Value = Standing> {
-    prop_oneof![Just(Standing::Unknown), Just(Standing::Learner), Just(Standing::Voter), Just(Standing::Kept), Just(Standing::Out)]
+    prop_oneof![Just(Standing::Unknown), Just(Standing::Voter), Just(Standing::Kept), Just(Standing::Out)]
 }
 
 fn act() -> impl Strategy<Value = Act> {

@@ -318,7 +318,6 @@ impl goldenscript::Runner for Group {
             }
             Command::Standing(id, word) => {
                 let standing = match word.as_str() {
-                    "learner" => Standing::Learner,
                     "voter" => Standing::Voter,
                     "out" => Standing::Out,
                     other => return Err(format!("there is no standing {other}").into()),
@@ -384,14 +383,13 @@ fn a_learner_that_was_out_of_reach_gets_its_vote_though_nothing_new_is_written()
     let mut group = Group::new(4);
     group.node(1).unwrap().driver.campaign();
     group.settle().unwrap();
-    group.stand(4, Standing::Learner);
+    group.stand(4, Standing::Voter);
     group.node(1).unwrap().driver.tick();
     group.settle().unwrap();
     let (leader, learner) = (group.node(1).unwrap().driver.status(), group.node(4).unwrap().driver.status());
     assert_eq!((leader.learners, leader.last_index), (vec![4], learner.last_index));
 
     // It has everything, and is killed before the leader looks again. Nobody promotes it as it is.
-    group.stand(4, Standing::Voter);
     group.node(1).unwrap().driver.unreachable(4);
     for _ in 0..2 {
         group.node(1).unwrap().driver.tick();

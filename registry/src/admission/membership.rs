@@ -1,31 +1,9 @@
-//! What admission says of the Raft group. The group itself is no state of the registry: a change of
-//! it takes effect only if the state at that point approves, and this is the question to ask.
+//! What admission says of the Raft group. The group itself is no state of the registry: what it may make of each answer
+//! is said once, by `Change::judge` of `vermilion-consensus`.
 
 use super::State;
 use crate::directory::Directory;
-use crate::reason::{Reason, Refusal};
 use std::collections::BTreeSet;
-
-/// A proposed change of the Raft group, by Raft id.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum MembershipChange {
-    /// A new node, without a vote.
-    AddLearner(u64),
-    /// A learner becomes a voter.
-    Promote(u64),
-    /// Voter or learner, out of the group for ever.
-    Remove(u64),
-}
-
-impl MembershipChange {
-    /// The node that it is about.
-    #[must_use]
-    pub fn node(self) -> u64 {
-        match self {
-            Self::AddLearner(id) | Self::Promote(id) | Self::Remove(id) => id,
-        }
-    }
-}
 
 /// What the state says of a node, by Raft id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -55,25 +33,6 @@ pub fn standing(directory: &Directory, id: u64) -> Standing {
     }
 }
 
-/// Whether the state approves a change: only a node that is connected joins or gets a vote, and only
-/// one that has lost its access is removed.
-///
-/// Whether the change makes sense in Raft (has the learner caught up, is it in the group at all) is
-/// not asked here.
-pub fn approves(directory: &Directory, change: MembershipChange) -> Result<(), Refusal> {
-    let id = change.node();
-    let refused = |reason, why: &str| Err(Refusal::new(reason, format!("node {id} {why}")));
-    match (change, standing(directory, id)) {
-        (MembershipChange::AddLearner(_) | MembershipChange::Promote(_), Standing::Connected)
-        | (MembershipChange::Remove(_), Standing::Out) => Ok(()),
-        (MembershipChange::Remove(_), Standing::Unknown) => refused(Reason::UnknownSystem, "is not one that the ledger admitted"),
-        (MembershipChange::Remove(_), _) => refused(Reason::AdmissionNotAllowed, "has access: ban, disconnect or retire it first"),
-        (_, Standing::Kept) => refused(Reason::NotAdmitted, "is not connected anew after a change"),
-        (_, Standing::Out) => refused(Reason::NotAdmitted, "lost its access"),
-        (_, Standing::Unknown) => refused(Reason::NotAdmitted, "is not connected yet"),
-    }
-}
-
 /// Whether more than half of the ledger's nodes stay connected without this one. All that were ever
 /// connected are the ledger's, by name, until they are retired: those that are banned may come back,
 /// and whoever bans one after the other does not come further than with all at once.
@@ -85,10 +44,4 @@ pub fn keeps_majority(directory: &Directory, without: u64) -> bool {
     };
     let all: BTreeSet<&str> = directory.nodes.values().map(|n| n.name.as_str()).filter(|name| !retired(name)).collect();
     directory.active_nodes().filter(|n| n.raft_id != without).count() * 2 > all.len()
-}
-
-/// Ids of the nodes that must be out of the group: what lost its access, by what stands in the state.
-#[must_use]
-pub fn must_leave(directory: &Directory) -> Vec<u64> {
-    directory.nodes.keys().copied().filter(|id| directory.node(*id).is_none()).collect()
 }

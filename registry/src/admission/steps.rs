@@ -23,7 +23,7 @@ const CESSATION: u32 = 5;
 const PRIVILEGE_WITHDRAWN: u32 = 9;
 
 /// Whether a name is one DNS label.
-pub(crate) fn is_label(text: &str) -> bool {
+pub(crate) fn is_dns_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')
@@ -46,7 +46,7 @@ pub(crate) fn apply(view: &View<'_>, acting: &Unit, body: &ApplyAdmission) -> Re
         may_manage(acting, unit)?;
     }
     match (body.subject.split('/').collect::<Vec<_>>().as_slice(), &body.node) {
-        (["node", name], Some(node)) if is_label(name) => {
+        (["node", name], Some(node)) if is_dns_label(name) => {
             // Who runs a node of the ledger manages: the city, or the node's district (002-6).
             crate::authority::require_role(unit, &[MANAGING_CITY, crate::authority::MANAGING_DISTRICT])?;
             if view.directory.nodes.values().any(|n| n.name == *name) {
@@ -54,7 +54,7 @@ pub(crate) fn apply(view: &View<'_>, acting: &Unit, body: &ApplyAdmission) -> Re
             }
             nodes::check(view, acting, &body.subject, node)?;
         }
-        (["unit-system", of, name], None) if is_label(name) && uscc::is_valid(of) && *of == body.unit => {}
+        (["unit-system", of, name], None) if is_dns_label(name) && uscc::is_valid(of) && *of == body.unit => {}
         _ => return refuse(Reason::FieldForm, "subject"),
     }
     if view.directory.admission(&body.subject).is_some() {

@@ -1,4 +1,4 @@
-//! Who may do and ask what: one table ([`table::ROWS`]), for commands in apply and for everything
+//! Who may do and ask what: one table ([`table::row`]), for commands in apply and for everything
 //! that a node is asked at its listeners (003-10; 004-11: 严格的权限管理).
 //!
 //! What is not in the table is denied. A row names the kinds of credential and the roles of the

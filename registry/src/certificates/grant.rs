@@ -3,7 +3,7 @@
 //! its end (001-18: the applicant's materials are checked before, by who signs).
 
 use super::{applicant_of, is_person};
-use crate::admission::{State, is_label};
+use crate::admission::{State, is_dns_label};
 use crate::authority::may_manage;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
@@ -59,7 +59,7 @@ pub(super) fn check_applicant<'a>(view: &View<'a>, of: &Applicant) -> Result<&'a
         return refuse(Reason::UnitSuspended, "applicant.unit");
     }
     let differs = |field: &str| refuse(Reason::CertificateSubject, format!("applicant.{field}"));
-    if (of.raft_id != 0) != (of.kind == "node") || (!is_person(of) && (!of.posts.is_empty() || !is_label(&of.name))) {
+    if (of.raft_id != 0) != (of.kind == "node") || (!is_person(of) && (!of.posts.is_empty() || !is_dns_label(&of.name))) {
         return refuse(Reason::FieldForm, "applicant");
     }
     match of.kind.as_str() {

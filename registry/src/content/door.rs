@@ -10,6 +10,7 @@ use super::disclosure::{self, Disclosure};
 use super::item::class_byte;
 use super::row::{BASE_FIELDS, Row, base};
 use super::type_rules::TypeRules;
+use crate::catalogue;
 use crate::codes::identifier::Identifier;
 use crate::reason::{Reason, Refusal};
 use serde_json::{Map, Value};
@@ -19,7 +20,7 @@ use vermilion_proto::LicenceItem;
 /// The longest plaintext, in bytes: the longest row, with salts and names.
 pub const MAX_PLAINTEXT: usize = 100 * 1024;
 /// The most disclosures: the base fields and 64 of the type's.
-const MAX_FIELDS: usize = BASE_FIELDS.len() + 64;
+const MAX_FIELDS: usize = BASE_FIELDS.len() + catalogue::MAX_FIELDS;
 
 /// Content that was checked against its item: gives out disclosures by field.
 pub struct Content {

@@ -6,17 +6,14 @@
 //! Besides the draft's formats it may name those of [`FORMATS`], for codes whose check digits a pattern
 //! cannot hold. Whoever does not know them takes them for a remark, as the draft says of any format.
 
+use crate::catalogue::{MAX_FIELDS, MAX_SCHEMA};
 use crate::codes::{citizen_id, food_permit, person_id, uscc};
 use crate::reason::{Reason, Refusal};
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value};
 
-/// The longest schema, in bytes.
-const MAX_SCHEMA: usize = 64 * 1024;
 /// How deep a schema may nest.
 const MAX_DEPTH: usize = 20;
-/// The most fields of a type.
-const MAX_FIELDS: usize = 64;
 /// The largest compiled pattern, in bytes.
 const MAX_PATTERN: usize = 256 * 1024;
 /// The only dialect.

@@ -2,15 +2,13 @@
 
 use super::row::{BASE_FIELDS, base};
 use super::schema;
+use crate::catalogue::MAX_VALIDITY_YEARS;
 use crate::codes::{holder_code, identifier, person_id};
 use crate::reason::{Reason, Refusal};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use time::Date;
 use vermilion_proto::{FieldClass, FieldRule, IdentifierClass, LicenceType};
-
-/// The longest term that a type may have.
-const MAX_YEARS: u32 = 100;
 
 /// A type's rules for content: its schema, compiled, and a class for every field.
 #[derive(Debug)]
@@ -47,7 +45,7 @@ impl TypeRules {
         if of.holder_code_types.is_empty() || of.holder_code_types.iter().any(|t| holder_code::find(t).is_none()) {
             return Err(invalid("holder code types are missing or not of GB/T 36903 Annex A"));
         }
-        if of.validity_years > MAX_YEARS {
+        if of.validity_years > MAX_VALIDITY_YEARS {
             return Err(invalid("the term is longer than 100 years"));
         }
         let compiled = schema::compile(&of.content_schema)?;

@@ -15,7 +15,7 @@ use vermilion_proto::{
     ReplaceAuthority, ReportTest, RestoreCertificate, RetireSystem, RevokeCertificate, RotateKey, SuspendCertificate, TestReport,
 };
 use vermilion_registry::admission::State;
-use vermilion_registry::admission::membership::{MembershipChange, approves, must_leave};
+use vermilion_registry::admission::membership;
 use vermilion_registry::authorisation::{About, Action, Credential, may};
 use vermilion_registry::certificates::{Standing, applicant_of, holder};
 use vermilion_registry::{days, query};
@@ -258,24 +258,16 @@ fn show_admission(script: &Script, args: &mut ArgumentConsumer<'_>) -> Answer {
     Ok(out)
 }
 
-/// `group learner|promote|remove ID`, or alone: who must leave.
+/// `group ID`: what the state says of a node of the group. Alone: who is connected, and who must leave.
 fn group(script: &Script, args: &mut ArgumentConsumer<'_>) -> Answer {
     let directory = script.world.registry.directory();
-    let Some(what) = args.next_pos() else {
-        let active: Vec<u64> = directory.active_nodes().map(|n| n.raft_id).collect();
-        return Ok(format!("connected {active:?}, must leave {:?}", must_leave(directory)));
-    };
-    let what = what.to_owned();
-    let id = args.next_pos().ok_or("which node?")?.parse()?;
-    let change = match what.as_str() {
-        "learner" => MembershipChange::AddLearner(id),
-        "promote" => MembershipChange::Promote(id),
-        _ => MembershipChange::Remove(id),
-    };
-    Ok(match approves(directory, change) {
-        Ok(()) => "approved".into(),
-        Err(refusal) => format!("refused {} [{}]", told_reason(refusal.reason.number()), refusal.detail),
-    })
+    if let Some(id) = args.next_pos() {
+        return Ok(format!("{:?}", membership::standing(directory, id.parse()?)).to_lowercase());
+    }
+    let connected: Vec<u64> = directory.active_nodes().map(|n| n.raft_id).collect();
+    let mut out: Vec<u64> = query::nodes(&script.world.kv)?.iter().map(|n| n.raft_id).collect();
+    out.retain(|id| membership::standing(directory, *id) == membership::Standing::Out);
+    Ok(format!("connected {connected:?}, must leave {out:?}"))
 }
 
 /// `may SERIAL ACTION [about=UNIT]`; `public` instead of a serial number asks for nobody in particular,

@@ -6,7 +6,13 @@ use vermilion_proto::{
     Sharing, SharingDecision,
 };
 use vermilion_registry::codes::identifier::Identifier;
-use vermilion_registry::days;
+use vermilion_registry::{Named, Series, days};
+
+/// Which licence and version an identifier in the clear names; none if it is not well-formed.
+pub fn of_identifier(identifier: &str) -> Option<Named> {
+    let identifier = Identifier::parse(identifier).ok()?;
+    Some(Named { series: Series::of(&identifier), version: identifier.version() })
+}
 
 pub fn type_code(number: u32) -> String {
     format!("{CITY}{number:03}")

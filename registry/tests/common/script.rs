@@ -4,7 +4,7 @@
 //! `head.…=` bends the command's head, `in=` says for which unit it is.
 
 use super::bent::{HEAD_KEYS, bend, break_item, node_signer};
-use super::licences::{holder, item, licence_type, personal, type_code};
+use super::licences::{holder, item, licence_type, of_identifier, personal, type_code};
 use super::*;
 use goldenscript::{ArgumentConsumer, Context, Runner};
 use std::error::Error;
@@ -274,6 +274,12 @@ impl Script {
             Some("schema") => t.content_schema = "[1".into(),
             Some("code") => t.code = format!("{CITY}0001"),
             Some("field") => t.fields.push(t.fields[0].clone()),
+            Some("base-field") => t.base_fields[0].name = "certificateColour".into(),
+            Some("own-field") => t.fields[0].name = "certificateName".into(),
+            Some("fields") => {
+                let one = t.fields[0].clone();
+                t.fields = (0..65).map(|n| vermilion_proto::FieldRule { name: format!("f{n}"), ..one.clone() }).collect();
+            }
             Some("authority") => t.defining_authority = "11440300MB2C94128A".into(),
             _ => {}
         }
@@ -352,7 +358,7 @@ impl Script {
         let (identifier, tag) = self.reference(name);
         match <[u8; 32]>::try_from(tag) {
             Ok(tag) => Ok(query::of_tag(&self.world.kv, &tag)?.ok_or("no such tag")?),
-            Err(_) => Ok(query::of_identifier(&identifier).ok_or("no such identifier")?),
+            Err(_) => Ok(of_identifier(&identifier).ok_or("no such identifier")?),
         }
     }
 
@@ -462,8 +468,10 @@ impl Script {
     fn search(&mut self, args: &mut ArgumentConsumer<'_>) -> Answer {
         let body = self.use_of(args)?;
         let unit = query::unit(&self.world.kv, &self.unit(args.take_key("in").unwrap_or("bank")))?.and_then(|u| u.unit).ok_or("unit")?;
-        let found = query::search(&self.world.kv, &unit, &body, 100)?;
-        Ok(found.iter().map(|(s, l)| format!("{s} version {}\n", l.version)).collect())
+        let limit = args.take_key("limit").map_or(Ok(100), str::parse)?;
+        let found = query::search(&self.world.kv, &unit, &body, u64::MAX, limit)?;
+        let listed: String = found.licences.iter().map(|(s, l)| format!("{s} version {}\n", l.version)).collect();
+        Ok(listed + if found.more { "and more\n" } else { "" })
     }
 }
 

@@ -4,7 +4,7 @@ use super::{SampleError, SampleUnit};
 use serde_json::{Map, Value};
 use vermilion_registry::content::{CatalogueEntry, types_from_catalogue};
 
-pub(super) const JSON: &str = include_str!("../../fixtures/catalogue.json");
+const JSON: &str = include_str!("../../fixtures/catalogue.json");
 
 /// What the ten types are called in English, by the last three digits of their code.
 const ENGLISH: [(&str, &str); 10] = [

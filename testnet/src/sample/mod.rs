@@ -56,12 +56,6 @@ impl Sample {
         catalogue::entries()
     }
 
-    /// The catalogue as a file.
-    #[must_use]
-    pub fn catalogue_json(&self) -> &'static str {
-        catalogue::JSON
-    }
-
     /// `count` rows, each a line of JSON without its line end. No two have the same identifier.
     #[must_use]
     pub fn licences(&self, seed: u64, count: u64) -> Licences<'_> {

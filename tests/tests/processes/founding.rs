@@ -220,10 +220,11 @@ async fn a_city_founds_its_ledger_and_issues() {
     enlist(&table, "checker", "checker", &mut unit);
     std::fs::write(table.path("ledger/unit.toml"), unit).unwrap();
     let sample = Sample::load().unwrap();
-    let types: Vec<Value> = serde_json::from_str(sample.catalogue_json()).unwrap();
+    let types: Vec<Value> = serde_json::from_str(include_str!("../../../testnet/fixtures/catalogue.json")).unwrap();
     let types: Vec<&Value> = types.iter().filter(|of| of["issuers"][0] == ISSUER).collect();
     table.write("types.json", &serde_json::to_string(&types).unwrap());
     table.yes(&format!("{city} type publish --file types.json"));
+    another_unit_issues_too(&table, types[0]["certificateTypeCode"].as_str().unwrap());
     let own = issues(&table, &sample, &[], "own.jsonl");
     // Stock may begin at any version.
     supersedings_come_in_any_order(&table, own.rows.iter().rfind(|row| row["origin"] == "new").unwrap());
@@ -349,6 +350,28 @@ fn enlist(table: &Table, name: &str, post: &str, unit: &mut String) -> String {
         "[[operators]]\nunit = \"{ISSUER}\"\nposts = [\"{post}\"]\nkey = \"../{name}.pem\"\ncertificate = \"../{name}.cert.pem\"\n"
     );
     enrolled["serial"].as_str().unwrap().to_owned()
+}
+
+/// A unit that is added issues a type until it is taken out by name, or by a catalogue that says so.
+fn another_unit_issues_too(table: &Table, code: &str) {
+    const OTHER: &str = "11440304MB0X010624";
+    let city = "vermilion --config ledger/city.toml";
+    let issuers = |of: Value| of["implementations"].as_array().unwrap().iter().filter(|i| i["unit"] == OTHER).cloned().collect::<Vec<_>>();
+    let shown = || issuers(table.json(&format!("{city} type show {code}")));
+    let version = table.json(&format!("{city} type show {code}"))["version"].clone();
+    table.no(&format!("{city} type issuers {code} --add {OTHER}"), "unknown-unit");
+    table.yes(&format!("{city} unit register --uscc {OTHER} --name 样例区民政局 --area 440304 --level district --role issuing-unit"));
+    let add = format!("{city} type issuers {code} --add {OTHER}:440304");
+    assert!(table.json(&add)["record"]["seq"].is_u64());
+    assert_eq!((shown()[0]["area"].as_str(), table.json(&add)["record"].clone()), (Some("440304"), Value::Null));
+    // The file does not name it, and nothing is new.
+    assert_eq!(table.json(&format!("{city} type publish --file types.json --only {code}"))[0]["record"], Value::Null);
+    assert_eq!((shown().len(), table.json(&format!("{city} type show {code}"))["version"].clone()), (1, version));
+    assert!(table.json(&format!("{city} type publish --file types.json --only {code} --only-these"))[0]["record"]["seq"].is_u64());
+    assert_eq!(shown().len(), 0);
+    table.yes(&add);
+    table.yes(&format!("{city} type issuers {code} --remove {OTHER}"));
+    assert_eq!(shown().len(), 0);
 }
 
 /// The issuing unit issues rows of its own, all of which are taken: two seeds may have licences of one series, so those of
