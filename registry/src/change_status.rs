@@ -50,14 +50,18 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
     match body.to.as_bytes().first() {
         Some(b'+' | b'-') => next.flags = changed_flags(&body.to, old.flags)?,
         _ => {
-            let to = check_transition(view, head, before, &body.to)?;
+            let to = check_transition(view, head, before, &old, &body.to)?;
             // What is struck off or declared void while it is in force can be issued anew, to somebody else.
             let leaves = matches!(to, State::TransferredOut) || (before.is_in_force() && matches!(to, State::Cancelled | State::Void));
             if leaves {
                 check_not_frozen_by_court(head, old.flags, "transferred, or ended")?;
             }
             next.state = u32::from(to.number());
-            next.state_before = old.state;
+            next.state_before = match (before.is_in_force(), to.is_in_force()) {
+                (true, false) => old.state,
+                (false, false) => old.state_before,
+                (_, true) => 0,
+            };
             // What is in force again is used again: an erasure waits for what is over.
             if !erase::is_over(to, &next, view.today) {
                 next.erasure_waits_seq = 0;
@@ -97,13 +101,20 @@ fn changed_flags(to: &str, flags: u32) -> Result<u32, Stop> {
     if next == flags { refuse(Reason::NothingToChange, "the flag is so already") } else { Ok(next) }
 }
 
-fn check_transition(view: &View<'_>, head: &Head, before: State, to: &str) -> Result<State, Stop> {
+/// Of what is over, a change to a state in force undoes what ended it: it goes by the policy for its coming
+/// back to valid, and goes to the state that it had before and to no other. A freeze that was on it is on it again.
+fn check_transition(view: &View<'_>, head: &Head, before: State, of: &LicenceState, to: &str) -> Result<State, Stop> {
     let Some(to) = State::from_name(to) else { return refuse(Reason::TransitionNotAllowed, "there is no such state") };
     if to == before {
         return refuse(Reason::NothingToChange, "the licence is in this state already");
     }
+    let undoes = !before.is_in_force() && to.is_in_force();
+    let back = State::from_number(of.state_before).unwrap_or(State::Valid);
+    if undoes && to != back {
+        return refuse(Reason::TransitionNotAllowed, format!("from {before} back to {back}, which it was before"));
+    }
     // A version is superseded by its successor, which is another command.
-    let rule = view.policy.transition(before, to).filter(|_| to != State::Superseded);
+    let rule = view.policy.transition(before, if undoes { State::Valid } else { to }).filter(|_| to != State::Superseded);
     let Some(rule) = rule else { return refuse(Reason::TransitionNotAllowed, format!("from {before} to {to}")) };
     if !rule.reasons.is_empty() && !rule.reasons.contains(&head.reason) {
         return refuse(Reason::TransitionNotAllowed, format!("from {before} to {to} only for: {}", rule.reasons.join(", ")));

@@ -168,9 +168,11 @@ pub fn is_valid(key: &str, value: &str, defined: &BTreeSet<String>, has_authorit
     }
     if let Some((from, to)) = transition::pair(key) {
         return Transition::parse(value).is_some_and(|t| {
-            // What has been superseded stays so: its successor has the licence's place.
+            // What has been superseded stays so: its successor has the licence's place. What is over comes back
+            // by the pair to valid, whichever state it had before.
             t.posts.as_ref().is_none_or(known)
                 && (!t.allowed || from != State::Superseded)
+                && (!t.allowed || from.is_in_force() || !to.is_suspended())
                 && (to != State::Superseded || t.reasons.is_empty())
         });
     }
@@ -450,6 +452,7 @@ mod tests {
             ("transition.valid.frozen", "perhaps"),
             ("transition.valid.frozen", "allowed posts=clerk"),
             ("transition.superseded.valid", "allowed"),
+            ("transition.revoked.frozen", "allowed"),
             ("unheard-of", "1"),
             ("admission.ban.grades", "terrible"),
             ("admission.applied.tested", "perhaps"),

@@ -136,18 +136,10 @@ fn decide(view: &View<'_>, item: &LicenceItem, sound: Sound, old: LicenceState, 
         if erase::is_over(next_state, next, view.today) {
             next.erasure_waits_seq = old.erasure_waits_seq;
         }
-        next.state_before = if next_state == State::Valid { 0 } else { old.state_before };
     }
     decision.changes.push(Change::Earlier(
         old_name,
-        LicenceState {
-            state: superseded,
-            flags: 0,
-            state_before: old.state,
-            changed_seq: view.seq,
-            changed_effective_ms: view.now_ms,
-            ..old
-        },
+        LicenceState { state: superseded, flags: 0, changed_seq: view.seq, changed_effective_ms: view.now_ms, ..old },
     ));
     decision
 }
