@@ -20,7 +20,7 @@ pub struct Grounds {
     pub reason: String,
     /// Codes of the legal basis.
     pub legal_basis: Vec<String>,
-    /// Documents that it rests on; an erasure needs one.
+    /// Documents that it rests on; an erasure needs one, and so does whatever a court or a review decided.
     pub evidence: Vec<Evidence>,
     /// Only if the licence did not change after this record.
     pub expected_seq: Option<u64>,

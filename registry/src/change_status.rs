@@ -11,6 +11,7 @@ use crate::days;
 use crate::decision::{Change, Decision, View};
 use crate::erase;
 use crate::fatal::{Fatal, Stop, refuse};
+use crate::grounds;
 use crate::history;
 use crate::licence::{self, Found};
 use crate::reason::Reason;
@@ -26,12 +27,7 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
         return refuse(Reason::IssuerNotAuthorised, "the licence is another unit's");
     }
     check_seen_seq(head.expected_seq, old.changed_seq)?;
-    if head.legal_basis.is_empty() || head.legal_basis.iter().any(String::is_empty) {
-        return refuse(Reason::LegalBasisMissing, "head.legal_basis");
-    }
-    if head.reason.is_empty() {
-        return refuse(Reason::ReasonMissing, "head.reason");
-    }
+    grounds::check(head)?;
     if body.effective_ms > view.now_ms {
         return refuse(Reason::EffectiveInFuture, "effective_ms");
     }
@@ -51,10 +47,10 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
         Some(b'+' | b'-') => next.flags = changed_flags(&body.to, old.flags)?,
         _ => {
             let to = check_transition(view, head, before, &old, &body.to)?;
-            // What is struck off or declared void while it is in force can be issued anew, to somebody else.
-            let leaves = matches!(to, State::TransferredOut) || (before.is_in_force() && matches!(to, State::Cancelled | State::Void));
-            if leaves {
-                check_not_frozen_by_court(head, old.flags, "transferred, or ended")?;
+            // What is withdrawn, struck off or declared void while it is in force can be issued anew, to somebody else.
+            let is_ended = matches!(to, State::Withdrawn | State::Cancelled | State::Void);
+            if to == State::TransferredOut || (before.is_in_force() && is_ended) {
+                grounds::check_not_frozen_by_court(head, &old, "transferred, or ended")?;
             }
             next.state = u32::from(to.number());
             next.state_before = match (before.is_in_force(), to.is_in_force()) {
@@ -121,16 +117,6 @@ fn check_transition(view: &View<'_>, head: &Head, before: State, of: &LicenceSta
     }
     check_posts(rule, head)?;
     Ok(to)
-}
-
-/// What a court has frozen stays where it is and with whom it is, until the freeze is lifted: only a
-/// court's or an authority's decision moves it.
-pub(crate) fn check_not_frozen_by_court(head: &Head, flags: u32, what: &str) -> Result<(), Stop> {
-    if flags & Flag::JudicialFreeze as u32 == 0 || head.reason == erase::COURT {
-        return Ok(());
-    }
-    let flag = Flag::JudicialFreeze.name();
-    refuse(Reason::TransitionNotAllowed, format!("the licence is marked {flag}: {what} only for: {}", erase::COURT))
 }
 
 /// Posts that the transition asks for besides what every such command needs.

@@ -17,6 +17,7 @@ use crate::command::Kind;
 use crate::days;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
+use crate::grounds::{self, COURT, check_rests};
 use crate::history;
 use crate::keys;
 use crate::licence::{self, Found, Named};
@@ -37,9 +38,6 @@ pub struct Ground {
     /// Whether it is of natural persons alone.
     pub of_persons: bool,
 }
-
-/// The ground that stands above retention and dispute, and above a court's freeze.
-pub(crate) const COURT: &str = "court-decision";
 
 /// The grounds for an erasure. A court's decision may be about anybody's content.
 ///
@@ -89,12 +87,7 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
         require_role(acting, &[MANAGING_CITY])?;
     }
     check_seen_seq(head.expected_seq, current.changed_seq)?;
-    if head.legal_basis.is_empty() || head.legal_basis.iter().any(String::is_empty) {
-        return refuse(Reason::LegalBasisMissing, "head.legal_basis");
-    }
-    if head.reason.is_empty() {
-        return refuse(Reason::ReasonMissing, "head.reason");
-    }
+    grounds::check(head)?;
     let ground = if act == Act::Erasure { Some(check_ground(head)?) } else { None };
     let name = |state: &LicenceState| Named { series: named.series.clone(), version: u16::try_from(state.version).unwrap_or_default() };
     let mut versions = vec![(name(&current), current.clone())];
@@ -172,13 +165,6 @@ fn check_ground(head: &Head) -> Result<&'static Ground, Stop> {
     };
     check_rests(head)?;
     Ok(ground)
-}
-
-fn check_rests(head: &Head) -> Result<(), Stop> {
-    if head.evidence.is_empty() && head.relates_to.is_empty() {
-        return refuse(Reason::FieldForm, "head.evidence, head.relates_to");
-    }
-    Ok(())
 }
 
 /// What is frozen by a court or under objection is evidence: only a court's or an authority's decision

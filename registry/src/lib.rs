@@ -38,6 +38,7 @@ mod erase;
 mod fatal;
 pub mod founding;
 mod genesis;
+mod grounds;
 pub mod history;
 mod issue;
 mod item;

@@ -13,6 +13,7 @@ use crate::command::Checked;
 use crate::decision::{Change, Decision, View};
 use crate::erase;
 use crate::fatal::{Fatal, Stop, refuse};
+use crate::grounds;
 use crate::history;
 use crate::issue;
 use crate::item::{Intake, Sound};
@@ -44,6 +45,9 @@ pub(crate) fn supersede(view: &View<'_>, acting: &Unit, head: &Head, checked: &C
     if !REASONS.contains(&item.superseded_because.as_str()) {
         return refuse(Reason::ReasonMissing, "superseded_because");
     }
+    if grounds::is_decided(head) {
+        grounds::check(head)?;
+    }
     let answers_objection = item.superseded_because == "correction" && item.objection.len() == 32;
     if !item.objection.is_empty() && !answers_objection {
         return refuse(Reason::FieldForm, "objection");
@@ -56,7 +60,7 @@ pub(crate) fn supersede(view: &View<'_>, acting: &Unit, head: &Head, checked: &C
     };
     change_status::check_posts(rule, head)?;
     if tags(item.holders.iter().map(|h| &h.tag)) != tags(&old.holders) {
-        change_status::check_not_frozen_by_court(head, old.flags, "other holders")?;
+        grounds::check_not_frozen_by_court(head, &old, "other holders")?;
         if SAME_HOLDERS.contains(&item.superseded_because.as_str()) {
             return refuse(Reason::HolderChanged, "holders");
         }

@@ -12,7 +12,7 @@ use crate::questions::StatusQuestion;
 use crate::visible::one_line;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use vermilion_crypto::sha256;
 use vermilion_proto::{Evidence, LicenceState, StatusChange};
 use vermilion_registry::codes::identifier::Identifier;
@@ -55,7 +55,9 @@ pub enum LicenceVerb {
         vermilion licence change ID --to revoked --reason penalty \\\n      \
         --basis 行政处罚法第九条 --effective 2026-03-01\n  \
         vermilion licence change ID --to +judicial-freeze --reason court-order \\\n      \
-        --basis 民事诉讼法第一百零三条\n\n\
+        --basis 民事诉讼法第一百零三条\n  \
+        vermilion licence change ID --to valid --reason court-decision \\\n      \
+        --basis 行政诉讼法第七十条 --evidence judgment.pdf\n\n\
         States:\n  \
         valid frozen withheld lost revoked annulled withdrawn cancelled void\n  \
         transferred-out\n\
@@ -80,6 +82,9 @@ pub enum LicenceVerb {
         /// The legal basis; may be given several times
         #[arg(long)]
         basis: Vec<String>,
+        /// A document that it rests on, as the court's decision; may be given several times
+        #[arg(long, value_name = "FILE")]
+        evidence: Vec<PathBuf>,
     },
     /// Erase a licence's content from the vault; digests and status stay
     #[command(after_help = "Example:\n  \
@@ -102,9 +107,6 @@ pub enum LicenceVerb {
         /// SHA-256 of the archive's receipt, in hex
         #[arg(long, value_name = "HEX")]
         archive_receipt: Option<String>,
-        /// A document that it rests on, of which the digest is recorded; may be given several times
-        #[arg(long, value_name = "FILE")]
-        evidence: Vec<PathBuf>,
         /// Take back an erasure that waits for its retention, under any reason, with evidence
         #[arg(long, conflicts_with = "archive_receipt")]
         withdraw: bool,
@@ -124,6 +126,10 @@ pub struct GroundsArgs {
     /// The acting unit; the one that the identifier names if not given
     #[arg(long, value_name = "USCC", default_value = "")]
     unit: String,
+    /// A document that it rests on, of which the digest is recorded; may be given several times. For court-decision and
+    /// administrative-review, and for an erasure, there must be one
+    #[arg(long, value_name = "FILE")]
+    evidence: Vec<PathBuf>,
     /// Only if the licence did not change after this record
     #[arg(long, value_name = "SEQ")]
     seen: Option<u64>,
@@ -142,14 +148,14 @@ pub struct Change {
 }
 
 impl GroundsArgs {
-    fn grounds(&self) -> Grounds {
-        Grounds {
+    fn grounds(&self) -> Result<Grounds, ClientError> {
+        Ok(Grounds {
             unit: self.unit.clone(),
             reason: self.reason.clone(),
             legal_basis: self.basis.clone(),
+            evidence: documents(&self.evidence)?,
             expected_seq: self.seen,
-            ..Grounds::default()
-        }
+        })
     }
 }
 
@@ -168,25 +174,25 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
         LicenceVerb::Change(args) => {
             known_target(&args.to)?;
             let effective = moment(args.effective.as_deref())?;
-            let recorded = context.client()?.change_status(&args.grounds.identifier, &args.to, effective, &args.grounds.grounds()).await?;
+            let grounds = args.grounds.grounds()?;
+            let recorded = context.client()?.change_status(&args.grounds.identifier, &args.to, effective, &grounds).await?;
             Ok(context.out.recorded("已变更 changed", &recorded))
         }
-        LicenceVerb::Supersede { file, because, objection, reason, basis } => {
+        LicenceVerb::Supersede { file, because, objection, reason, basis, evidence } => {
             let line = std::fs::read_to_string(&file).map_err(|e| ClientError::file(&file, e))?;
             let objection = objection.map(|o| unhex::<32>(&o, "the objection's id")).transpose()?;
             // Some editors begin a file with a byte order mark.
             let line = line.trim_start_matches('\u{feff}');
-            let grounds = Grounds { reason, legal_basis: basis, ..Grounds::default() };
+            let grounds = Grounds { reason, legal_basis: basis, evidence: documents(&evidence)?, ..Grounds::default() };
             let recorded = context.client()?.supersede(line, &because, objection.as_ref(), &grounds).await?;
             Ok(context.out.recorded("已更新 superseded", &recorded))
         }
-        LicenceVerb::Erase { grounds: args, archive_receipt, evidence, withdraw } => {
+        LicenceVerb::Erase { grounds: args, archive_receipt, withdraw } => {
             let receipt = archive_receipt.map(|r| unhex::<32>(&r, "the archive's receipt")).transpose()?;
             if receipt.is_none() {
-                erasable(&args.reason, &evidence, withdraw)?;
+                erasable(&args.reason, &args.evidence, withdraw)?;
             }
-            let evidence = evidence.iter().map(|file| document(file)).collect::<Result<_, _>>()?;
-            let grounds = Grounds { evidence, ..args.grounds() };
+            let grounds = args.grounds()?;
             let client = context.client()?;
             if withdraw {
                 let recorded = client.withdraw_erasure(&args.identifier, &grounds).await?;
@@ -223,10 +229,13 @@ fn erasable(reason: &str, evidence: &[PathBuf], withdraw: bool) -> Result<(), Cl
     if evidence.is_empty() { Err(ClientError::Usage("an erasure needs --evidence, and so does its withdrawal".into())) } else { Ok(()) }
 }
 
-/// A file as evidence: its digest.
-fn document(file: &Path) -> Result<Evidence, ClientError> {
-    let bytes = std::fs::read(file).map_err(|e| ClientError::file(file, e))?;
-    Ok(Evidence { kind: "document".into(), digest: sha256(&bytes).to_vec(), ..Evidence::default() })
+/// Files as evidence: their digests.
+fn documents(files: &[PathBuf]) -> Result<Vec<Evidence>, ClientError> {
+    let document = |file: &PathBuf| {
+        let bytes = std::fs::read(file).map_err(|e| ClientError::file(file, e))?;
+        Ok(Evidence { kind: "document".into(), digest: sha256(&bytes).to_vec(), ..Evidence::default() })
+    };
+    files.iter().map(document).collect()
 }
 
 async fn show(context: &Context, identifier: &str) -> Result<Exit, ClientError> {
