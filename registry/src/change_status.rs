@@ -31,7 +31,7 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
     if body.effective_ms > view.now_ms {
         return refuse(Reason::EffectiveInFuture, "effective_ms");
     }
-    if is_too_early(body, &old) {
+    if is_too_early(body, &old, &history::of(view.kv, &named, &old)?) {
         return refuse(Reason::EffectiveTooEarly, "effective_ms");
     }
     if !is_current {
@@ -82,11 +82,17 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
 }
 
 /// Nothing holds of a licence before the days on which it was issued and began: that it never was is an
-/// annulment's to say (撤销, 行政许可法第六十九条). Of a licence whose day of issue is unknown nobody can tell; and a
-/// later version's days are not the licence's, which held before.
-fn is_too_early(body: &ChangeStatus, of: &LicenceState) -> bool {
-    let first = of.issued_on.min(of.effective_from);
-    body.effective_ms != 0 && of.version == 1 && body.to != State::Annulled.name() && days::of(body.effective_ms) < first
+/// annulment's to say (撤销, 行政许可法第六十九条). Of a licence whose day of issue is unknown nobody can tell. A later
+/// version's days are not the licence's, which held before; but it has no say about the time before it took its
+/// place: the version before answers for that, and does not change any more.
+fn is_too_early(body: &ChangeStatus, of: &LicenceState, changes: &[StatusChange]) -> bool {
+    if body.effective_ms == 0 || body.to == State::Annulled.name() {
+        return false;
+    }
+    match of.version {
+        1 => days::of(body.effective_ms) < of.issued_on.min(of.effective_from),
+        _ => changes.first().is_some_and(|issue| body.effective_ms < issue.effective_ms),
+    }
 }
 
 fn changed_flags(to: &str, flags: u32) -> Result<u32, Stop> {
