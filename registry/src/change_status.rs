@@ -1,8 +1,8 @@
 //! Changing a licence's state or flags (002-7 注销; 002-18; 002-19).
 //!
 //! The change names its legal basis and its reason as codes, and takes effect now or in the past
-//! (`effective_ms`, 0 for now), not before the licence was there: what was recorded when and from when
-//! it holds are kept apart.
+//! (`effective_ms`, 0 for now), not before the licence was there nor before the change that it ends: what was
+//! recorded when and from when it holds are kept apart.
 
 use crate::authorisation::require;
 use crate::authority::check_seen_seq;
@@ -31,7 +31,8 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
     if body.effective_ms > view.now_ms {
         return refuse(Reason::EffectiveInFuture, "effective_ms");
     }
-    if is_too_early(body, &old, &history::of(view.kv, &named, &old)?) {
+    let changes = history::of(view.kv, &named, &old)?;
+    if is_before_it_was(body, &old, &changes) || is_before_what_it_ends(head, body, &changes) {
         return refuse(Reason::EffectiveTooEarly, "effective_ms");
     }
     if !is_current {
@@ -85,7 +86,7 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
 /// annulment's to say (撤销, 行政许可法第六十九条). Of a licence whose day of issue is unknown nobody can tell. A later
 /// version's days are not the licence's, which held before; but it has no say about the time before it took its
 /// place: the version before answers for that, and does not change any more.
-fn is_too_early(body: &ChangeStatus, of: &LicenceState, changes: &[StatusChange]) -> bool {
+fn is_before_it_was(body: &ChangeStatus, of: &LicenceState, changes: &[StatusChange]) -> bool {
     if body.effective_ms == 0 || body.to == State::Annulled.name() {
         return false;
     }
@@ -93,6 +94,20 @@ fn is_too_early(body: &ChangeStatus, of: &LicenceState, changes: &[StatusChange]
         1 => days::of(body.effective_ms) < of.issued_on.min(of.effective_from),
         _ => changes.first().is_some_and(|issue| body.effective_ms < issue.effective_ms),
     }
+}
+
+/// A change ends the one before it, of the state or of the same flag, and not before that took effect: a
+/// penalty that was served was a penalty until then. An annulment says that there was nothing to penalise; a
+/// court or a review may say that there never was a reason.
+fn is_before_what_it_ends(head: &Head, body: &ChangeStatus, changes: &[StatusChange]) -> bool {
+    if body.effective_ms == 0 || body.to == State::Annulled.name() || grounds::is_decided(head) {
+        return false;
+    }
+    let ended = match body.to.strip_prefix(['+', '-']).map(Flag::from_name) {
+        Some(flag) => history::last_change(changes, |c| flag.is_some_and(|flag| c.flags & flag as u32 != 0)),
+        None => history::last_change(changes, |c| c.state),
+    };
+    ended.is_some_and(|ended| body.effective_ms < ended.effective_ms)
 }
 
 fn changed_flags(to: &str, flags: u32) -> Result<u32, Stop> {

@@ -43,6 +43,11 @@ pub fn of(kv: &dyn Kv, named: &Named, state: &LicenceState) -> Result<Vec<Status
     Ok(out)
 }
 
+/// The last change of what `of` tells of an entry; none if that is as it was at the issue.
+pub(crate) fn last_change<T: PartialEq>(changes: &[StatusChange], of: impl Fn(&StatusChange) -> T) -> Option<&StatusChange> {
+    changes.iter().zip(changes.iter().skip(1)).filter(|(before, change)| of(before) != of(change)).map(|(_, change)| change).last()
+}
+
 /// The change that decides the state at `at_ms`, as far as the ledger knew at `known_ms`: of those
 /// recorded by then that had taken effect, the one recorded last. An annulment (撤销) takes effect
 /// from the start. An entry of a flag decides nothing: the state that it repeats is the one of the day

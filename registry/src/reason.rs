@@ -102,7 +102,7 @@ reasons! {
     FieldDigests = 61, "field-digests", "字段摘要不正确", "The field digests are not sorted, not whole, or do not match their classes.";
     PreviousMismatch = 62, "previous-mismatch", "前一版本不一致", "The previous version named is not the current one.";
     HolderChanged = 63, "holder-changed", "延续、补发不得变更持证主体", "A renewal or a replacement is for those who hold the licence.";
-    EffectiveTooEarly = 64, "effective-too-early", "生效时间不得早于证照签发和生效之日", "A change may not take effect before the licence was issued and in force.";
+    EffectiveTooEarly = 64, "effective-too-early", "生效时间不得早于证照(版本)签发和生效之时,也不得早于所终止的变更", "A change may not take effect before the licence or its version was there, nor before the change that it ends.";
     // 70-89: units, operators, catalogue, policy
     AlreadyExists = 70, "already-exists", "已登记", "It is registered already.";
     UnitCode = 71, "unit-code", "统一社会信用代码不正确", "The unit's USCC fails its check.";
