@@ -106,7 +106,8 @@ fn check_implementations(view: &View<'_>, acting: &Unit, implementations: &[Impl
             return refuse(Reason::Area, "implementation.area");
         }
         let long = [&implementation.area, &implementation.own_code, &implementation.seal_id].into_iter().any(|t| t.len() > MAX_NAME);
-        if long || !units.insert(&implementation.unit) {
+        let unclear = is_unclear(&implementation.own_code) || is_unclear(&implementation.seal_id);
+        if long || unclear || !units.insert(&implementation.unit) {
             return refuse(Reason::TypeInvalid, "implementations");
         }
     }
@@ -161,7 +162,7 @@ fn check_sharing(t: &LicenceType) -> Result<(), Stop> {
         Ok(Sharing::Conditional | Sharing::None) => true,
         Ok(Sharing::Unspecified) | Err(_) => return refuse(Reason::TypeInvalid, "type.sharing.sharing"),
     };
-    if restricted && decision.legal_basis.is_empty() {
+    if restricted && is_blank(&decision.legal_basis) {
         return refuse(Reason::LegalBasisMissing, "type.sharing.legal_basis");
     }
     let modes = decision.modes.iter().all(|m| matches!(m.as_str(), "manual" | "interface"));

@@ -3,6 +3,7 @@
 use crate::fatal::{Stop, refuse};
 use crate::reason::Reason;
 use crate::status::{Flag, State};
+use crate::text::is_blank;
 use vermilion_proto::{Head, LicenceState};
 
 /// The reason that stands above a court's freeze and, in an erasure, above retention and dispute: a court's
@@ -19,7 +20,7 @@ pub(crate) fn is_decided(head: &Head) -> bool {
 /// A legal basis and a reason; and where the reason is a decision, what shows it: such a reason opens what
 /// is closed to others.
 pub(crate) fn check(head: &Head) -> Result<(), Stop> {
-    if head.legal_basis.is_empty() || head.legal_basis.iter().any(String::is_empty) {
+    if head.legal_basis.is_empty() || head.legal_basis.iter().any(|basis| is_blank(basis)) {
         return refuse(Reason::LegalBasisMissing, "head.legal_basis");
     }
     if head.reason.is_empty() {

@@ -8,6 +8,7 @@ use crate::codes::{division, holder_code};
 use crate::decision::View;
 use crate::licence::{Named, Series};
 use crate::reason::{Reason, Refusal};
+use crate::text::{is_blank, is_unclear};
 use vermilion_crypto::Tag;
 use vermilion_proto::{FieldClass, IdentifierClass, Implementation, LicenceItem, LicenceState, LicenceType, Origin, TypeState, Unit};
 
@@ -219,7 +220,8 @@ fn check_attachments(item: &LicenceItem) -> Result<(), Refusal> {
     }
     let optional = |d: &[u8]| matches!(d.len(), 0 | 32);
     if !item.seals.iter().all(|s| {
-        !s.seal_id.is_empty()
+        !is_blank(&s.seal_id)
+            && !is_unclear(&s.seal_id)
             && s.seal_id.len() <= MAX_TEXT
             && s.signature_digest.len() == 32
             && optional(&s.certificate_digest)

@@ -20,7 +20,7 @@ use crate::fatal::{Stop, refuse};
 use crate::licence;
 use crate::reason::{Reason, Refusal};
 use crate::sharing::{self, Asked, Grants};
-use crate::text::{is_field_name, is_unclear};
+use crate::text::{is_blank, is_field_name, is_unclear};
 use std::collections::BTreeSet;
 use vermilion_proto::{Act, Authority, Delivery, Head, Mode, TypeState, Unit, Use};
 
@@ -93,7 +93,7 @@ fn check_shape(view: &View<'_>, body: &Use) -> Result<(), Stop> {
         return refuse(Reason::FieldForm, "a licence is named twice");
     }
     // Used for duties alone, and each use says for which (002-14).
-    if body.service_item.is_empty() || body.case_digest.len() != 32 || body.purpose_digest.len() != 32 {
+    if is_blank(&body.service_item) || body.case_digest.len() != 32 || body.purpose_digest.len() != 32 {
         return refuse(Reason::PurposeMissing, "service_item, case_digest, purpose_digest");
     }
     if authority != Authority::ByFunction && body.consent_id.is_empty() {
