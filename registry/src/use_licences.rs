@@ -36,12 +36,10 @@ pub(crate) fn decide(view: &View<'_>, acting: &Unit, head: &Head, body: &Use) ->
     for reference in &body.licences {
         let found = licence::find(view.kv, &reference.identifier, &reference.tag)?;
         check_seen_seq(head.expected_seq, found.state.changed_seq)?;
-        if found.state.erased {
-            return refuse(Reason::ContentErased, "licences");
-        }
-        // Kept and protected until its retention has passed, and no more; its status is no content.
-        if found.state.erasure_waits_seq != 0 && !asks_status_alone {
-            return refuse(Reason::ContentRestricted, "licences");
+        // Gone, or kept and protected until its retention has passed and no more; its status is no content.
+        let state = &found.state;
+        if (state.erased || state.erasure_waits_seq != 0) && !asks_status_alone {
+            return refuse(if state.erased { Reason::ContentErased } else { Reason::ContentRestricted }, "licences");
         }
         // Sharing follows the type's current definition, whichever version the licence is of.
         let Some(TypeState { r#type: Some(definition), .. }) = view.directory.licence_type(&found.state.type_code) else {
