@@ -14,6 +14,7 @@ use crate::fatal::{Fatal, Stop, refuse};
 use crate::grounds;
 use crate::history;
 use crate::licence::{self, Found};
+use crate::posts;
 use crate::reason::Reason;
 use crate::status::{Flag, State};
 use crate::transition::Transition;
@@ -59,8 +60,7 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
                 (false, false) => old.state_before,
                 (_, true) => 0,
             };
-            // What is in force again is used again: an erasure waits for what is over.
-            if !erase::is_over(to, &next, view.today) {
+            if erase::is_revived((before, &old), (to, &next), view.today) {
                 next.erasure_waits_seq = 0;
             }
             changes.push(Change::Status(old.status_index, to));
@@ -142,7 +142,6 @@ fn check_transition(view: &View<'_>, head: &Head, before: State, of: &LicenceSta
 
 /// Posts that the transition asks for besides what every such command needs.
 pub(crate) fn check_posts(rule: &Transition, head: &Head) -> Result<(), Stop> {
-    let Some(posts) = &rule.posts else { return Ok(()) };
-    let signed: Vec<&str> = head.signers.iter().map(|s| s.post.as_str()).collect();
-    if posts.is_met(&signed) { Ok(()) } else { refuse(Reason::PostMissing, format!("the transition needs {posts}")) }
+    let Some(rule) = &rule.posts else { return Ok(()) };
+    if rule.is_met(&posts::signed(head)) { Ok(()) } else { refuse(Reason::PostMissing, format!("the transition needs {rule}")) }
 }

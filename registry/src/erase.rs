@@ -7,10 +7,12 @@
 //! erasure on a person's own ground waits: it is recorded, the licence's versions name the record, and
 //! no use of their content is granted from there on. Once the retention has passed the same is asked for
 //! again, and erases. Until then it can be withdrawn (撤回). What was never lawfully taken in has
-//! no such retention, and a court's or an authority's decision stands above it: [`GROUNDS`].
+//! no such retention, and a court's or an authority's decision stands above it: [`GROUNDS`]. Whether a paper
+//! proves that is nothing that a state machine can tell; so the content goes on the word of the city's managing
+//! unit (`posts.erase-at-once`), and on the issuing unit's it waits for that, and is not used meanwhile.
 
 use crate::authorisation::require;
-use crate::authority::{MANAGING_CITY, check_seen_seq, require_role};
+use crate::authority::{MANAGING_CITY, check_seen_seq, has_role, require_role};
 use crate::block::Erase;
 use crate::codes::dates;
 use crate::command::Kind;
@@ -21,6 +23,7 @@ use crate::grounds::{self, COURT, check_rests};
 use crate::history;
 use crate::keys;
 use crate::licence::{self, Found, Named};
+use crate::posts;
 use crate::reason::Reason;
 use crate::status::{Flag, Shown, State, shown};
 use crate::value;
@@ -33,7 +36,8 @@ pub struct Ground {
     pub code: &'static str,
     /// The article.
     pub citation: &'static str,
-    /// Whether it is of a licence that is over, and waits until its retention has passed.
+    /// Whether it is of a licence that is over, and waits until its retention has passed. If not, it waits for
+    /// nothing but the word of the city's managing unit.
     pub waits: bool,
     /// Whether it is of natural persons alone.
     pub of_persons: bool,
@@ -106,12 +110,18 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
     if ground.is_some_and(|ground| ground.of_persons) && !versions.iter().all(|(_, version)| version.of_persons) {
         return refuse(Reason::ErasureNotPersons, "a holder is no natural person");
     }
+    let waits_already = versions.iter().all(|(_, version)| version.erasure_waits_seq != 0);
+    if ground.is_some_and(|ground| !ground.waits) && !is_confirmed(view, acting, head) {
+        return match waits_already {
+            false => Ok(wait(view, versions, &current, Reason::ErasureUnconfirmed)),
+            true => refuse(Reason::ErasureUnconfirmed, "policy posts.erase-at-once"),
+        };
+    }
     if ground.is_none_or(|ground| ground.waits) {
         check_over(view, &current)?;
         if let Some(years) = kept_for(view, &versions)? {
-            let waits_already = versions.iter().all(|(_, version)| version.erasure_waits_seq != 0);
             return match ground {
-                Some(_) if !waits_already => Ok(wait(view, versions, &current)),
+                Some(_) if !waits_already => Ok(wait(view, versions, &current, Reason::Retention)),
                 _ => refuse(Reason::Retention, format!("{years} years from its end")),
             };
         }
@@ -135,10 +145,10 @@ fn put(name: Named, version: LicenceState, current: &LicenceState) -> Change {
 }
 
 /// Records an erasure that waits: from here on the content is kept and not used. The warning says so to
-/// whoever asked for more.
-fn wait(view: &View<'_>, versions: Versions, current: &LicenceState) -> Decision {
+/// whoever asked for more, and for what it waits.
+fn wait(view: &View<'_>, versions: Versions, current: &LicenceState, what_for: Reason) -> Decision {
     let mut decision = Decision::default();
-    decision.outcome.warnings.push(ItemWarning { position: 0, code: Reason::Retention.number() });
+    decision.outcome.warnings.push(ItemWarning { position: 0, code: what_for.number() });
     for (name, version) in versions {
         let since = if version.erasure_waits_seq == 0 { view.seq } else { version.erasure_waits_seq };
         decision.changes.push(put(name, LicenceState { erasure_waits_seq: since, ..version }, current));
@@ -155,6 +165,11 @@ fn withdraw(head: &Head, mut versions: Versions, current: &LicenceState) -> Resu
     }
     let back = |(name, version)| put(name, LicenceState { erasure_waits_seq: 0, ..version }, current);
     Ok(Decision::of(versions.into_iter().map(back).collect()))
+}
+
+/// Whether the city's managing unit says it, by those who may have content erased at once.
+fn is_confirmed(view: &View<'_>, acting: &Unit, head: &Head) -> bool {
+    has_role(acting, MANAGING_CITY) && view.policy.erase_at_once.is_met(&posts::signed(head))
 }
 
 /// An erasure states one of the grounds, and rests on evidence of it or on an earlier command: the
@@ -192,8 +207,14 @@ fn check_over(view: &View<'_>, current: &LicenceState) -> Result<(), Stop> {
     refuse(Reason::TransitionNotAllowed, format!("the licence is {}", shown.name()))
 }
 
+/// Whether a change of the licence ends an erasure that waits: what was over is in force again, and is used
+/// again. One that waits for the city's managing unit, of what is in force, goes on waiting.
+pub(crate) fn is_revived(before: (State, &LicenceState), after: (State, &LicenceState), today: u32) -> bool {
+    is_over(before.0, before.1, today) && !is_over(after.0, after.1, today)
+}
+
 /// Whether a licence in this state is over on a day.
-pub(crate) fn is_over(state: State, of: &LicenceState, today: u32) -> bool {
+fn is_over(state: State, of: &LicenceState, today: u32) -> bool {
     match shown(state, of.effective_from, of.expires_on, today) {
         Shown::Expired => true,
         Shown::State(state) => state != State::Valid && !state.is_suspended(),

@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | `posts.defined` | the posts that there are, separated by spaces | see [`TABLE`] |
 //! | `posts.<command>` | which posts must sign ([`crate::posts::PostRule`]) | see [`TABLE`] |
+//! | `posts.erase-at-once` | which posts of the city's managing unit have content erased at once | `approve+operate+verify` |
 //! | `command.lifetime.max` | days from block time to a command's not-after, at most | 400 |
 //! | `issue.items.max` | licences in one command, at most | 1000 |
 //! | `issue.ahead.max` | days by which a date of decision or issue may lie ahead | 1 |
@@ -71,6 +72,8 @@ const REVIEWED: &str = "002-7;002-11;002-25";
 /// Cited where no article says it.
 pub(crate) const DESIGN: &str = "of this design";
 
+const THREE: &str = "approve+operate+verify";
+
 /// Every known key but the transitions, whose defaults are [`transition::DEFAULTS`].
 pub const TABLE: &[Row] = &[
     text(DEFINED, "approve auditor checker issuer maker operate user verify", "002-25"),
@@ -85,6 +88,7 @@ pub const TABLE: &[Row] = &[
     text("posts.change-status", "maker+checker", REVIEWED),
     text("posts.supersede", "maker+checker", REVIEWED),
     text("posts.erase", "maker+checker|approve+operate+verify", "002-12;002-21;个人信息保护法第四十七条"),
+    text(ERASE_AT_ONCE, THREE, "002-21;002-25;个人信息保护法第四十七条"),
     text("posts.use", "user", "002-14;002-15;002-25"),
     number("command.lifetime.max", "400", (1, 36_500), DESIGN),
     number("issue.items.max", "1000", (1, 1000), "002-10"),
@@ -95,7 +99,6 @@ pub const TABLE: &[Row] = &[
     number("retention.years.min", "20", (20, 1000), "002-21"),
 ];
 
-const THREE: &str = "approve+operate+verify";
 const ISSUED: &str = "001-13;001-18";
 
 /// The keys that a ledger with an authority knows besides, apart from the steps of admission, whose
@@ -131,6 +134,8 @@ pub const IDENTITY: &[Row] = &[
 
 /// The key of the posts that there are.
 pub(crate) const DEFINED: &str = "posts.defined";
+/// The key of the posts of the city's managing unit on whose word content goes at once.
+const ERASE_AT_ONCE: &str = "posts.erase-at-once";
 const BAN_GRADES: &str = "admission.ban.grades";
 /// The posts of a ledger with an authority: the others, and those of administration and of testing.
 const IDENTITY_POSTS: &str =
@@ -295,6 +300,8 @@ pub struct Policy {
     pub use_licences_max: u64,
     /// Years from the licence's end before content may be destroyed, at least.
     pub retention_years_min: u32,
+    /// Which posts of the city's managing unit must be among those who sign for content to go at once.
+    pub(crate) erase_at_once: PostRule,
     transitions: BTreeMap<(State, State), Transition>,
     /// From grant to its end, at most.
     pub enrolment_max_ms: u64,
@@ -364,6 +371,7 @@ impl Policy {
             holders_max: number("holders.max")?,
             use_licences_max: number("use.licences.max")?,
             retention_years_min: small("retention.years.min")?,
+            erase_at_once: PostRule::parse(&value(ERASE_AT_ONCE)?).ok_or_else(|| broken(ERASE_AT_ONCE))?,
             transitions,
         })
     }

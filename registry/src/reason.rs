@@ -131,7 +131,8 @@ reasons! {
     RecipientKey = 99, "recipient-key", "接收公钥不正确", "The recipient key is not valid.";
     NothingNamed = 100, "nothing-named", "未指明证照", "The use names neither a licence nor a holder.";
     ErasureNotPersons = 101, "erasure-not-persons", "该删除事由仅适用于自然人", "This ground for an erasure is of natural persons alone.";
-    ContentRestricted = 102, "content-restricted", "内容待删除,现仅保存", "An erasure waits for the content's retention: until then it is kept and not used.";
+    ContentRestricted = 102, "content-restricted", "内容待删除,现仅保存", "An erasure of the content waits: until then it is kept and not used.";
+    ErasureUnconfirmed = 103, "erasure-unconfirmed", "删除待市级管理单位确认,现仅保存", "The erasure waits for the word of the city's managing unit: until then the content is kept and not used.";
     // 110-129: the door
     ContentDoesNotOpen = 110, "content-does-not-open", "内容无法解密", "The content does not open with the vault's key.";
     ContentDigest = 111, "content-digest", "内容与签名的摘要不符", "The content does not match the digests that are signed.";

@@ -136,8 +136,8 @@ fn decide(view: &View<'_>, item: &LicenceItem, sound: Sound, old: LicenceState, 
     issue::begin(view, item, 0, view.next_index, next_state, sound, &mut decision.changes);
     if let Some(Change::Licence(_, next)) = decision.changes.last_mut() {
         next.flags = old.flags;
-        // What is in force again is used again; a correction of what is over frees nothing.
-        if erase::is_over(next_state, next, view.today) {
+        // A correction of what is over frees nothing.
+        if !erase::is_revived((state, &old), (next_state, next), view.today) {
             next.erasure_waits_seq = old.erasure_waits_seq;
         }
     }

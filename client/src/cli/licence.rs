@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use vermilion_crypto::sha256;
 use vermilion_proto::{Evidence, LicenceState, StatusChange};
 use vermilion_registry::codes::identifier::Identifier;
+use vermilion_registry::reason::Reason;
 use vermilion_registry::status::{Flag, Shown, State, shown};
 use vermilion_registry::{ERASURE_GROUNDS, days};
 
@@ -99,8 +100,11 @@ pub enum LicenceVerb {
         natural persons' licences, at once\n  \
         court-decision\n      \
         at once\n\
-        With it it is destruction, by the city's managing unit, of a licence that is\n\
-        over and whose retention has passed.")]
+        At once content goes by the city's managing unit, which signs if its keys are\n\
+        here. By the issuing unit it is not used any more, and goes when the managing\n\
+        unit says the same.\n\
+        With --archive-receipt it is destruction, by the city's managing unit,\n\
+        of a licence that is over and whose retention has passed.")]
     Erase {
         #[command(flatten)]
         grounds: GroundsArgs,
@@ -199,10 +203,12 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
                 return Ok(context.out.recorded("已撤回 withdrawn", &recorded));
             }
             let recorded = client.erase(&args.identifier, receipt.as_ref(), &grounds).await?;
-            let done = if waits(&recorded) {
-                "保管期限未满,已停止使用,期满后请再次删除 waits for its retention and is not used any more: erase again then"
-            } else {
-                "已删除 erased"
+            let done = match waits(&recorded) {
+                Some(Reason::ErasureUnconfirmed) => {
+                    "已停止使用,待市级管理单位以同一事由删除 is not used any more, and goes when the city's managing unit erases it too"
+                }
+                Some(_) => "保管期限未满,已停止使用,期满后请再次删除 waits for its retention and is not used any more: erase again then",
+                None => "已删除 erased",
             };
             Ok(context.out.recorded(done, &recorded))
         }
@@ -290,7 +296,7 @@ fn text(identifier: &str, state: &LicenceState, changes: &[StatusChange]) -> Str
     let erased = match state.erasure_waits_seq {
         _ if state.erased => "  内容 content   已删除 erased: digests and status alone are left\n".to_owned(),
         0 => String::new(),
-        seq => format!("  内容 content   待删除,停止使用 kept and not used: an erasure waits for its retention (record {seq})\n"),
+        seq => format!("  内容 content   待删除,停止使用 kept and not used: an erasure waits (record {seq})\n"),
     };
     if changes.is_empty() {
         return head + &erased;

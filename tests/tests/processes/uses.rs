@@ -252,6 +252,30 @@ async fn erased_content_cannot_be_used_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn content_goes_at_once_on_the_word_of_the_managing_unit_alone() {
+    let (ledger, rows) = ledger_with_rows().await;
+    let row = rows.one("场地使用证明");
+    let evidence = vec![Evidence { kind: "judgment".into(), digest: vec![1; 32], ..Evidence::default() }];
+    let by = |unit: &str| Grounds {
+        unit: unit.into(),
+        reason: "court-decision".into(),
+        legal_basis: vec!["PIPL-47".into()],
+        evidence: evidence.clone(),
+        ..Grounds::default()
+    };
+    let issuer = row["certificateIssuingAuthorityCode"].as_str().unwrap();
+    let recorded = ledger.client.erase(&identifier(row), None, &by(issuer)).await.unwrap();
+    assert_eq!(waits(&recorded), Some(Reason::ErasureUnconfirmed));
+    assert_eq!(refused(used(&ledger, row, by_function(&[])).await), Reason::ContentRestricted);
+    let recorded = ledger.client.erase(&identifier(row), None, &by("")).await.unwrap();
+    assert_eq!(waits(&recorded), None);
+    assert_eq!(refused(used(&ledger, row, by_function(&[])).await), Reason::ContentErased);
+    // Its status is no content.
+    let verified = UseRequest { act: Act::Verify, ..by_function(&[]) };
+    assert_eq!(used(&ledger, row, verified).await.unwrap().licences[0].status.verify_code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn content_is_not_used_while_its_erasure_waits_for_its_retention() {
     let (ledger, rows) = ledger_with_rows().await;
     let row = rows.one("安全生产考核合格证书");
@@ -263,7 +287,7 @@ async fn content_is_not_used_while_its_erasure_waits_for_its_retention() {
     };
     ledger.client.change_status(&identifier(row), "cancelled", 0, &grounds("ended")).await.unwrap();
     let recorded = ledger.client.erase(&identifier(row), None, &grounds("person-request")).await.unwrap();
-    assert!(waits(&recorded), "{:?}", recorded.outcome);
+    assert_eq!(waits(&recorded), Some(Reason::Retention), "{:?}", recorded.outcome);
 
     assert_eq!(refused(used(&ledger, row, by_function(&[])).await), Reason::ContentRestricted);
     for node in 0..3 {
