@@ -5,7 +5,7 @@
 //! recorded when and from when it holds are kept apart.
 
 use crate::authorisation::require;
-use crate::authority::check_seen_seq;
+use crate::authority::{MANAGING_CITY, check_seen_seq, has_role};
 use crate::command::Kind;
 use crate::days;
 use crate::decision::{Change, Decision, View};
@@ -20,12 +20,15 @@ use crate::status::{Flag, State};
 use crate::transition::Transition;
 use vermilion_proto::{ChangeStatus, Head, LicenceState, StatusChange, Unit};
 
-/// Decides a change of status: by the licence's own issuing unit alone (002-7).
+/// Decides a change of status: by the licence's own issuing unit (002-7), or in its place ([`check_in_place`]).
 pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeStatus) -> Result<Decision, Stop> {
     require(Kind::ChangeStatus, acting)?;
     let Found { named, state: old, is_current } = licence::find(view.kv, &body.licence, &body.licence_tag)?;
+    let Some(before) = State::from_number(old.state) else {
+        return Err(Fatal::Broken(format!("licence state {} is unknown", old.state)).into());
+    };
     if old.unit != acting.uscc {
-        return refuse(Reason::IssuerNotAuthorised, "the licence is another unit's");
+        check_in_place(view, acting, head, before, &old.unit, &body.to)?;
     }
     check_seen_seq(head.expected_seq, old.changed_seq)?;
     grounds::check(head)?;
@@ -39,9 +42,6 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
     if !is_current {
         return refuse(Reason::TransitionNotAllowed, "a superseded version does not change");
     }
-    let Some(before) = State::from_number(old.state) else {
-        return Err(Fatal::Broken(format!("licence state {} is unknown", old.state)).into());
-    };
     let effective_ms = if body.effective_ms == 0 { view.now_ms } else { body.effective_ms };
     let mut next = LicenceState { changed_seq: view.seq, changed_effective_ms: effective_ms, ..old.clone() };
     let mut changes = Vec::with_capacity(4);
@@ -108,6 +108,31 @@ fn is_before_what_it_ends(head: &Head, body: &ChangeStatus, changes: &[StatusCha
         None => history::last_change(changes, |c| c.state),
     };
     ended.is_some_and(|ended| body.effective_ms < ended.effective_ms)
+}
+
+/// A unit is suspended because it is not to be relied on, and just then nobody else could keep from use what it
+/// issued (002-6, 002-19): the city's managing unit does, and carries out what a court or a review decides. What
+/// says more about the licence is the unit's own, when it acts again.
+fn check_in_place(view: &View<'_>, acting: &Unit, head: &Head, before: State, unit: &str, to: &str) -> Result<(), Stop> {
+    if !has_role(acting, MANAGING_CITY) {
+        return refuse(Reason::IssuerNotAuthorised, "the licence is another unit's");
+    }
+    if !view.directory.unit(unit).is_some_and(|of| of.suspended) {
+        return refuse(Reason::IssuerNotAuthorised, "the licence is another unit's, which is not suspended");
+    }
+    let is_flag = to.starts_with(['+', '-']);
+    let keeps = match State::from_name(to) {
+        Some(State::Frozen | State::Revoked) => true,
+        Some(State::Valid) => before == State::Frozen,
+        _ => is_flag,
+    };
+    if keeps || grounds::is_decided(head) {
+        return Ok(());
+    }
+    refuse(
+        Reason::IssuerNotAuthorised,
+        "in a suspended unit's place only: frozen and back, revoked, a flag, or what a court or a review decided",
+    )
 }
 
 fn changed_flags(to: &str, flags: u32) -> Result<u32, Stop> {

@@ -69,6 +69,7 @@ const fn text(key: &'static str, default: &'static str, citation: &'static str) 
 
 const DUTIES: &str = "002-6;002-25";
 const REVIEWED: &str = "002-7;002-11;002-25";
+const REVIEWED_OR_KEPT: &str = "002-6;002-7;002-11;002-19;002-25";
 /// Cited where no article says it.
 pub(crate) const DESIGN: &str = "of this design";
 
@@ -85,7 +86,7 @@ pub const TABLE: &[Row] = &[
     text("posts.publish-implementation", "approve+operate+verify", "002-9;002-25"),
     text("posts.set-policy", "approve+operate+verify", DUTIES),
     text("posts.issue", "maker+checker", REVIEWED),
-    text("posts.change-status", "maker+checker", REVIEWED),
+    text("posts.change-status", "maker+checker|approve+operate+verify", REVIEWED_OR_KEPT),
     text("posts.supersede", "maker+checker", REVIEWED),
     text("posts.erase", "maker+checker|approve+operate+verify", "002-12;002-21;个人信息保护法第四十七条"),
     text(ERASE_AT_ONCE, THREE, "002-21;002-25;个人信息保护法第四十七条"),
