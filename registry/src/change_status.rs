@@ -62,6 +62,7 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
             };
             if erase::is_revived((before, &old), (to, &next), view.today) {
                 next.erasure_waits_seq = 0;
+                changes.extend(erase::no_longer_waiting(view.kv, &named.series)?);
             }
             changes.push(Change::Status(old.status_index, to));
         }

@@ -22,7 +22,8 @@ use crate::fatal::{Fatal, Stop, refuse};
 use crate::grounds::{self, COURT, check_rests};
 use crate::history;
 use crate::keys;
-use crate::licence::{self, Found, Named};
+use crate::kv::Kv;
+use crate::licence::{self, Found, Named, Series};
 use crate::posts;
 use crate::reason::Reason;
 use crate::status::{Flag, Shown, State, shown};
@@ -93,12 +94,8 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
     check_seen_seq(head.expected_seq, current.changed_seq)?;
     grounds::check(head)?;
     let ground = if act == Act::Erasure { Some(check_ground(head)?) } else { None };
-    let name = |state: &LicenceState| Named { series: named.series.clone(), version: u16::try_from(state.version).unwrap_or_default() };
-    let mut versions = vec![(name(&current), current.clone())];
-    value::scan(view.kv, &keys::earlier_versions(&named.series), |_, earlier: LicenceState| {
-        versions.push((name(&earlier), earlier));
-        true
-    })?;
+    let mut versions = versions_before(view.kv, &named.series)?;
+    versions.insert(0, (name(&named.series, &current), current.clone()));
     // A version that was erased before was superseded since: its effects do not come twice.
     versions.retain(|(_, version)| !version.erased);
     if versions.is_empty() {
@@ -211,6 +208,27 @@ fn check_over(view: &View<'_>, current: &LicenceState) -> Result<(), Stop> {
 /// again. One that waits for the city's managing unit, of what is in force, goes on waiting.
 pub(crate) fn is_revived(before: (State, &LicenceState), after: (State, &LicenceState), today: u32) -> bool {
     is_over(before.0, before.1, today) && !is_over(after.0, after.1, today)
+}
+
+/// The changes that take an erasure back from a licence's earlier versions: it was of all of them.
+pub(crate) fn no_longer_waiting(kv: &dyn Kv, series: &Series) -> Result<Vec<Change>, Fatal> {
+    let earlier = versions_before(kv, series)?.into_iter();
+    let waiting = earlier.filter(|(_, version)| version.erasure_waits_seq != 0);
+    Ok(waiting.map(|(name, version)| Change::Earlier(name, LicenceState { erasure_waits_seq: 0, ..version })).collect())
+}
+
+/// A licence's earlier versions.
+fn versions_before(kv: &dyn Kv, series: &Series) -> Result<Versions, Fatal> {
+    let mut out = Vec::new();
+    value::scan(kv, &keys::earlier_versions(series), |_, earlier: LicenceState| {
+        out.push((name(series, &earlier), earlier));
+        true
+    })?;
+    Ok(out)
+}
+
+fn name(series: &Series, of: &LicenceState) -> Named {
+    Named { series: series.clone(), version: u16::try_from(of.version).unwrap_or_default() }
 }
 
 /// Whether a licence in this state is over on a day.
