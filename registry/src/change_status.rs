@@ -35,8 +35,8 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
     if body.effective_ms > view.now_ms {
         return refuse(Reason::EffectiveInFuture, "effective_ms");
     }
-    let changes = history::of(view.kv, &named, &old)?;
-    if is_before_it_was(body, &old, &changes) || is_before_what_it_ends(head, body, &changes) {
+    let earlier = history::of(view.kv, &named, &old)?;
+    if is_before_it_was(body, &old, &earlier) || is_before_what_it_ends(head, body, &earlier) {
         return refuse(Reason::EffectiveTooEarly, "effective_ms");
     }
     if !is_current {
@@ -62,13 +62,13 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
             };
             if erase::is_revived((before, &old), (to, &next), view.today) {
                 next.erasure_waits_seq = 0;
-                changes.extend(erase::no_longer_waiting(view.kv, &named.series)?);
+                changes.extend(erase::no_longer_waiting(view, &named.series)?);
             }
             changes.push(Change::Status(old.status_index, to));
         }
     }
-    if history::is_unchanged(&old) {
-        changes.push(Change::History(named.clone(), history::issue_entry(&old)));
+    if let [issue] = earlier.as_slice() {
+        changes.push(Change::History(named.clone(), issue.clone()));
     }
     let entry = StatusChange {
         state: next.state,

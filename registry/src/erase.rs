@@ -102,7 +102,7 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
         return refuse(Reason::NothingToChange, "the content is erased already");
     }
     if act == Act::Withdrawal {
-        return withdraw(head, versions, &current);
+        return withdraw(view, head, versions, &current);
     }
     if ground.is_some_and(|ground| ground.of_persons) && !versions.iter().all(|(_, version)| version.of_persons) {
         return refuse(Reason::ErasureNotPersons, "a holder is no natural person");
@@ -131,13 +131,14 @@ pub(crate) fn erase(view: &View<'_>, acting: &Unit, head: &Head, body: &EraseCon
     let mut decision = Decision::default();
     for (name, version) in versions {
         decision.erase.push(Erase { seq: version.seq, position: version.position });
-        decision.changes.push(put(name, LicenceState { erased: true, erasure_waits_seq: 0, ..version }, &current));
+        decision.changes.push(put(view, name, LicenceState { erased: true, erasure_waits_seq: 0, ..version }, &current));
     }
     Ok(decision)
 }
 
-/// The change that keeps a version's new state.
-fn put(name: Named, version: LicenceState, current: &LicenceState) -> Change {
+/// The change that keeps a version's new state, which whoever saw it before has not seen.
+fn put(view: &View<'_>, name: Named, version: LicenceState, current: &LicenceState) -> Change {
+    let version = LicenceState { changed_seq: view.seq, ..version };
     if version.version == current.version { Change::Licence(name.series, version) } else { Change::Earlier(name, version) }
 }
 
@@ -148,19 +149,19 @@ fn wait(view: &View<'_>, versions: Versions, current: &LicenceState, what_for: R
     decision.outcome.warnings.push(ItemWarning { position: 0, code: what_for.number() });
     for (name, version) in versions {
         let since = if version.erasure_waits_seq == 0 { view.seq } else { version.erasure_waits_seq };
-        decision.changes.push(put(name, LicenceState { erasure_waits_seq: since, ..version }, current));
+        decision.changes.push(put(view, name, LicenceState { erasure_waits_seq: since, ..version }, current));
     }
     decision
 }
 
 /// Takes back an erasure that waits: the person asks for it no more, or it should not have been recorded.
-fn withdraw(head: &Head, mut versions: Versions, current: &LicenceState) -> Result<Decision, Stop> {
+fn withdraw(view: &View<'_>, head: &Head, mut versions: Versions, current: &LicenceState) -> Result<Decision, Stop> {
     check_rests(head)?;
     versions.retain(|(_, version)| version.erasure_waits_seq != 0);
     if versions.is_empty() {
         return refuse(Reason::NothingToChange, "no erasure of it waits");
     }
-    let back = |(name, version)| put(name, LicenceState { erasure_waits_seq: 0, ..version }, current);
+    let back = |(name, version)| put(view, name, LicenceState { erasure_waits_seq: 0, ..version }, current);
     Ok(Decision::of(versions.into_iter().map(back).collect()))
 }
 
@@ -211,10 +212,11 @@ pub(crate) fn is_revived(before: (State, &LicenceState), after: (State, &Licence
 }
 
 /// The changes that take an erasure back from a licence's earlier versions: it was of all of them.
-pub(crate) fn no_longer_waiting(kv: &dyn Kv, series: &Series) -> Result<Vec<Change>, Fatal> {
-    let earlier = versions_before(kv, series)?.into_iter();
+pub(crate) fn no_longer_waiting(view: &View<'_>, series: &Series) -> Result<Vec<Change>, Fatal> {
+    let earlier = versions_before(view.kv, series)?.into_iter();
     let waiting = earlier.filter(|(_, version)| version.erasure_waits_seq != 0);
-    Ok(waiting.map(|(name, version)| Change::Earlier(name, LicenceState { erasure_waits_seq: 0, ..version })).collect())
+    let back = |version| LicenceState { erasure_waits_seq: 0, changed_seq: view.seq, ..version };
+    Ok(waiting.map(|(name, version)| Change::Earlier(name, back(version))).collect())
 }
 
 /// A licence's earlier versions.

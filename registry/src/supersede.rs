@@ -65,7 +65,8 @@ pub(crate) fn supersede(view: &View<'_>, acting: &Unit, head: &Head, checked: &C
             return refuse(Reason::HolderChanged, "holders");
         }
     }
-    Ok(decide(view, item, sound, old, old_name, state))
+    let earlier = history::of(view.kv, &old_name, &old)?;
+    Ok(decide(view, item, sound, (old, &earlier), old_name, state))
 }
 
 /// Who holds it, in whatever order they stand.
@@ -106,15 +107,22 @@ fn check_follows(view: &View<'_>, acting: &Unit, item: &LicenceItem, sound: &Sou
     if fits { Ok(old_name) } else { refuse(Reason::PreviousMismatch, "previous") }
 }
 
-fn decide(view: &View<'_>, item: &LicenceItem, sound: Sound, old: LicenceState, old_name: Named, state: State) -> Decision {
+fn decide(
+    view: &View<'_>,
+    item: &LicenceItem,
+    sound: Sound,
+    (old, earlier): (LicenceState, &[StatusChange]),
+    old_name: Named,
+    state: State,
+) -> Decision {
     let mut decision = Decision { kept: vec![0], ..Decision::default() };
     decision.outcome.first_status_index = Some(view.next_index);
     if item.holder_code_unusual {
         decision.outcome.warnings.push(ItemWarning { position: 0, code: Reason::HolderCodeUnusual.number() });
     }
     let superseded = u32::from(State::Superseded.number());
-    if history::is_unchanged(&old) {
-        decision.changes.push(Change::History(old_name.clone(), history::issue_entry(&old)));
+    if let [issue] = earlier {
+        decision.changes.push(Change::History(old_name.clone(), issue.clone()));
     }
     decision.changes.push(Change::History(
         old_name.clone(),

@@ -31,6 +31,9 @@ const MAX_CODE: usize = 256;
 pub(crate) fn decide(view: &View<'_>, acting: &Unit, head: &Head, body: &Use) -> Result<Decision, Stop> {
     require(Kind::Use, acting)?;
     check_shape(view, body)?;
+    if body.licences.is_empty() && head.expected_seq.is_some() {
+        return refuse(Reason::NotYetHonoured, "head.expected_seq for a search");
+    }
     let asks_status_alone = body.act == Act::Verify as i32 && body.fields.is_empty();
     let mut asked = Vec::with_capacity(body.licences.len());
     for reference in &body.licences {
