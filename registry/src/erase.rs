@@ -255,16 +255,18 @@ fn kept_for(view: &View<'_>, versions: &[(Named, LicenceState)]) -> Result<Optio
 
 /// The years of a version's retention, unless they have passed: the longest that applies, of that of the
 /// type as it is now, that of the version under which the licence was issued, and the least that policy
-/// allows (002-21). It counts from the last day of the term or, if that comes later, the day of the last
-/// record of its issue or status: stock was issued long before it was recorded, and what has no term ends
-/// by a record.
+/// allows (002-21). It counts from the day of the last record of its issue or status, for that is the end of what a
+/// state ended; of what its term ends, from the last day of the term if that comes later: stock was issued long
+/// before it was recorded.
 fn retention(view: &View<'_>, name: &Named, state: &LicenceState) -> Result<Option<u32>, Fatal> {
     let years = |t: Option<&TypeState>| t.and_then(|t| t.r#type.as_ref()).map_or(0, |t| t.retention_years);
     let issued_under: Option<TypeState> = value::get(view.kv, &keys::type_version(&state.type_code, state.type_version))?;
     let now = years(view.directory.licence_type(&state.type_code));
     let years = view.policy.retention_years_min.max(now).max(years(issued_under.as_ref()));
     let recorded = history::of(view.kv, name, state)?.iter().map(|change| days::of(change.recorded_ms)).max().unwrap_or_default();
-    let start = state.issued_on.max(state.expires_on).max(recorded);
+    let ended_by_state = State::from_number(state.state).is_some_and(|of| !of.is_in_force());
+    let end = if ended_by_state { recorded } else { recorded.max(state.expires_on) };
+    let start = state.issued_on.max(end);
     let end = dates::from_day(start).and_then(|d| dates::add_years(d, years)).and_then(dates::to_day);
     Ok(end.is_none_or(|end| view.today <= end).then_some(years))
 }
