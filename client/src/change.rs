@@ -7,29 +7,32 @@ use crate::connection::Recorded;
 use crate::error::ClientError;
 use vermilion_crypto::Digest;
 use vermilion_proto::{ChangeStatus, EraseContent, Evidence, body::Of};
-use vermilion_registry::Kind;
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::reason::Reason;
+use vermilion_registry::{ERASURE_GROUNDS, Kind};
 
 /// Why something is done to a licence, and by whom.
 #[derive(Clone, Debug, Default)]
 pub struct Grounds {
-    /// The acting unit; the one that the identifier names if empty.
+    /// The acting unit; if empty the one that the identifier names, or the city's managing unit where content is
+    /// to go at once and its keys are here.
     pub unit: String,
     /// The reason's code.
     pub reason: String,
     /// Codes of the legal basis.
     pub legal_basis: Vec<String>,
-    /// Documents that it rests on; an erasure needs one.
+    /// Documents that it rests on; an erasure needs one, and so does whatever a court or a review decided.
     pub evidence: Vec<Evidence>,
     /// Only if the licence did not change after this record.
     pub expected_seq: Option<u64>,
 }
 
-/// Whether an erasure was recorded that waits for its retention: the content is kept, and not used any more.
+/// What an erasure that was recorded waits for, if it does: its retention, or the word of the city's managing unit
+/// ([`Reason::ErasureUnconfirmed`]). The content is kept, and not used any more.
 #[must_use]
-pub fn waits(erasure: &Recorded) -> bool {
-    erasure.outcome.warnings.iter().any(|warning| warning.code == Reason::Retention.number())
+pub fn waits(erasure: &Recorded) -> Option<Reason> {
+    let waits_for = |reason: &Reason| matches!(reason, Reason::Retention | Reason::ErasureUnconfirmed);
+    erasure.outcome.warnings.iter().filter_map(|warning| Reason::from_number(warning.code)).find(waits_for)
 }
 
 impl Client {
@@ -42,16 +45,27 @@ impl Client {
     }
 
     /// Erases a licence's content from the vault: an erasure on one of
-    /// [`ERASURE_GROUNDS`](vermilion_registry::ERASURE_GROUNDS), with evidence, or with the digest of
-    /// the archive's receipt destruction after retention. One that [`waits`] erases nothing yet.
+    /// [`ERASURE_GROUNDS`], with evidence, or with the digest of
+    /// the archive's receipt destruction after retention. One that [`waits`] erases nothing yet. On a ground that waits
+    /// for no retention content goes by the city's managing unit alone: without a unit it signs, if its keys are here.
     pub async fn erase(&self, identifier: &str, archive_receipt: Option<&Digest>, grounds: &Grounds) -> Result<Recorded, ClientError> {
+        let at_once = ERASURE_GROUNDS.iter().any(|ground| ground.code == grounds.reason && !ground.waits);
+        if at_once && archive_receipt.is_none() && (grounds.unit.is_empty() || grounds.unit == self.managing_unit()) {
+            let grounds = Grounds { unit: self.managing_unit().to_owned(), ..grounds.clone() };
+            if let Some(signers) = self.erasers_at_once().await? {
+                let (draft, body) = self.erasing(identifier, "erasure", None, &grounds).await?;
+                return self.connection.submit(&draft.sign(self.ledger_id(), body, &signers)?).await?.accepted();
+            }
+        }
         let kind = if archive_receipt.is_some() { "destruction" } else { "erasure" };
-        self.erasing(identifier, kind, archive_receipt, grounds).await
+        let (draft, body) = self.erasing(identifier, kind, archive_receipt, grounds).await?;
+        self.carry_out(Kind::Erase, draft, body).await
     }
 
     /// Takes back an erasure that waits.
     pub async fn withdraw_erasure(&self, identifier: &str, grounds: &Grounds) -> Result<Recorded, ClientError> {
-        self.erasing(identifier, "withdrawal", None, grounds).await
+        let (draft, body) = self.erasing(identifier, "withdrawal", None, grounds).await?;
+        self.carry_out(Kind::Erase, draft, body).await
     }
 
     async fn erasing(
@@ -60,7 +74,7 @@ impl Client {
         kind: &str,
         archive_receipt: Option<&Digest>,
         grounds: &Grounds,
-    ) -> Result<Recorded, ClientError> {
+    ) -> Result<(Draft, Of), ClientError> {
         let draft = self.licence_draft(identifier, grounds)?;
         let named = self.asking(Some(&draft.unit), |key| async move { self.name_licence(&key, identifier).await }).await?;
         let body = EraseContent {
@@ -69,7 +83,7 @@ impl Client {
             kind: kind.to_owned(),
             archive_receipt: archive_receipt.map(|d| d.to_vec()).unwrap_or_default(),
         };
-        self.carry_out(Kind::Erase, draft, Of::EraseContent(body)).await
+        Ok((draft, Of::EraseContent(body)))
     }
 
     fn licence_draft(&self, identifier: &str, grounds: &Grounds) -> Result<Draft, ClientError> {

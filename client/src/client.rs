@@ -16,6 +16,7 @@ use vermilion_crypto::{Digest, PublicKey, SigningKey, VaultPublicKey};
 use vermilion_proto::{Genesis, OperatorState, PolicyEntry, body::Of};
 use vermilion_registry::authorisation::table::{CONTROL_POSTS, TRAIL_POSTS};
 use vermilion_registry::pinned::read_genesis;
+use vermilion_registry::posts::PostRule;
 use vermilion_registry::submission::MAX_ITEMS;
 use vermilion_registry::vault::Session;
 use vermilion_registry::{Kind, custody, ledger_id};
@@ -251,6 +252,16 @@ impl Client {
     /// Who signs a kind of command for a unit.
     pub async fn signers(&self, unit: &str, kind: Kind) -> Result<Vec<Signatory>, ClientError> {
         self.signers_by(unit, &self.post_rule(kind).await?).await
+    }
+
+    /// Who signs for the city's managing unit that content goes at once; nobody if its keys here do not do.
+    pub(crate) async fn erasers_at_once(&self) -> Result<Option<Vec<Signatory>>, ClientError> {
+        let (erase, at_once) = (self.post_rule(Kind::Erase).await?, self.in_force("posts.erase-at-once").await?.unwrap_or_default());
+        let both = PostRule::parse(&erase).zip(PostRule::parse(at_once)).map(|(erase, at_once)| erase.and(&at_once).to_string());
+        match both.filter(|rule| signer::can_sign(&self.inner.keyring, self.managing_unit(), rule)) {
+            Some(rule) => self.signers_by(self.managing_unit(), &rule).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Who signs for a unit by a rule of posts, those in administration with their second keys.

@@ -20,6 +20,7 @@ use vermilion_proto::{
 };
 use vermilion_registry::content::Disclosure;
 use vermilion_registry::reason::{Reason, Refusal};
+use vermilion_registry::text::is_blank;
 use vermilion_registry::{Kind, check_words};
 
 /// Binds sealed content to its use.
@@ -153,7 +154,7 @@ impl UseDesk {
     /// Seals case number and purpose, makes a recipient key and signs.
     pub fn prepare(&self, request: &UseRequest) -> Result<PreparedUse, ClientError> {
         // Refused by the ledger it would stand in a record.
-        if [&request.service_item, &request.case, &request.purpose].iter().any(|text| text.trim().is_empty()) {
+        if [&request.service_item, &request.case, &request.purpose].iter().any(|text| is_blank(text)) {
             return Err(Refusal::new(Reason::PurposeMissing, "service item, case number and purpose must say something").into());
         }
         let mut draft = Draft::new(&self.unit, now_ms())?;

@@ -9,6 +9,7 @@ use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::content::{TypeRules, check_content, check_texts};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::Submitted;
+use vermilion_registry::text::is_blank;
 use vermilion_registry::{Kv, check_codes, check_words, query, vault};
 use zeroize::Zeroizing;
 
@@ -133,7 +134,7 @@ impl Opener {
         used.map_or(Ok(()), check_words)?;
         // Used for duties alone, and each use says for which: refused by the rules it would stand in a record.
         if let Some(of) = used
-            && (of.service_item.trim().is_empty()
+            && (is_blank(&of.service_item)
                 || head.text_digests.len() != 2
                 || head.text_digests[0] != of.case_digest
                 || head.text_digests[1] != of.purpose_digest)
@@ -159,8 +160,8 @@ impl Opener {
                     .map_err(|_| Refusal::new(Reason::FieldDigests, "a text's digest has 32 bytes"))?,
             )?;
             // Case number and purpose.
-            let is_blank = |name: &str| texts.get(name).is_none_or(|text| text.trim().is_empty());
-            if used.is_some() && texts.names().any(is_blank) {
+            let says_nothing = |name: &str| texts.get(name).is_none_or(is_blank);
+            if used.is_some() && texts.names().any(says_nothing) {
                 return Err(Reason::PurposeMissing.into());
             }
         }

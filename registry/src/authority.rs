@@ -7,8 +7,8 @@
 //! 002-6): [`may_manage`], [`require_role`].
 //!
 //! Not yet honoured, and refused by name: `on_behalf_of`; signers that are unit systems, seals,
-//! holders or agents; `expected_seq` on commands that change nothing which existed before; and what
-//! the single commands say of themselves.
+//! holders or agents; `expected_seq` on commands that change nothing which existed before, and on searches; and
+//! what the single commands say of themselves.
 
 use crate::command::{Checked, Kind};
 use crate::custody;

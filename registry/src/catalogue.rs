@@ -1,7 +1,7 @@
 //! The catalogue of licence types (证照目录) and who issues them (002-3, 002-5, 002-9, 002-13).
 //!
 //! A type's definition is checked for what the rules rest on. Its JSON Schema is only required to
-//! be a JSON object of bounded size: whether contents fit it is asked at the door, by whoever may
+//! stand in braces and be of bounded size: whether contents fit it is asked at the door, by whoever may
 //! open them.
 
 use crate::authorisation::require;
@@ -113,7 +113,8 @@ fn check_implementations(view: &View<'_>, acting: &Unit, implementations: &[Impl
             return refuse(Reason::Area, "implementation.area");
         }
         let long = [&implementation.area, &implementation.own_code, &implementation.seal_id].into_iter().any(|t| t.len() > MAX_NAME);
-        if long || !units.insert(&implementation.unit) {
+        let unclear = is_unclear(&implementation.own_code) || is_unclear(&implementation.seal_id);
+        if long || unclear || !units.insert(&implementation.unit) {
             return refuse(Reason::TypeInvalid, "implementations");
         }
     }
@@ -144,7 +145,7 @@ pub(crate) fn check_definition(t: &LicenceType) -> Result<(), Stop> {
     if PublicStatus::try_from(t.public_status).is_err() {
         return invalid("public_status");
     }
-    if t.content_schema.len() > MAX_SCHEMA || !is_json_object(&t.content_schema) {
+    if t.content_schema.len() > MAX_SCHEMA || !looks_like_an_object(&t.content_schema) {
         return invalid("content_schema");
     }
     let is_base = |rule: &FieldRule| BASE_FIELDS.contains(&rule.name.as_str());
@@ -173,7 +174,7 @@ fn check_sharing(t: &LicenceType) -> Result<(), Stop> {
         Ok(sharing) if sharing != Sharing::Unspecified => sharing,
         Ok(_) | Err(_) => return refuse(Reason::TypeInvalid, "type.sharing.sharing"),
     };
-    if sharing != Sharing::Unconditional && decision.legal_basis.is_empty() {
+    if sharing != Sharing::Unconditional && is_blank(&decision.legal_basis) {
         return refuse(Reason::LegalBasisMissing, "type.sharing.legal_basis");
     }
     let modes = decision.modes.iter().all(|m| matches!(m.as_str(), "manual" | "interface"));
@@ -201,9 +202,11 @@ fn is_set(list: &[String]) -> bool {
     list.len() <= MAX_LIST && set.len() == list.len() && list.iter().all(|e| !e.is_empty() && e.len() <= MAX_NAME)
 }
 
-fn is_json_object(text: &str) -> bool {
-    // Ignoring the values, so that no number is ever converted.
-    text.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+/// Whether it looks like a JSON object. What stands between the braces no library may decide here, whose next
+/// version might answer an old record otherwise; the door compiles the schema.
+fn looks_like_an_object(text: &str) -> bool {
+    let text = text.trim_ascii();
+    text.len() > 1 && text.starts_with('{') && text.ends_with('}')
 }
 
 fn are_field_rules<'a>(rules: impl Iterator<Item = &'a FieldRule>) -> bool {

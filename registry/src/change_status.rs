@@ -1,72 +1,74 @@
 //! Changing a licence's state or flags (002-7 注销; 002-18; 002-19).
 //!
 //! The change names its legal basis and its reason as codes, and takes effect now or in the past
-//! (`effective_ms`, 0 for now), not before the licence was there: what was recorded when and from when
-//! it holds are kept apart.
+//! (`effective_ms`, 0 for now), not before the licence was there nor before the change that it ends: what was
+//! recorded when and from when it holds are kept apart.
 
 use crate::authorisation::require;
-use crate::authority::check_seen_seq;
+use crate::authority::{MANAGING_CITY, check_seen_seq, has_role};
 use crate::command::Kind;
 use crate::days;
 use crate::decision::{Change, Decision, View};
 use crate::erase;
 use crate::fatal::{Fatal, Stop, refuse};
+use crate::grounds;
 use crate::history;
 use crate::licence::{self, Found};
+use crate::posts;
 use crate::reason::Reason;
 use crate::status::{Flag, State};
 use crate::transition::Transition;
 use vermilion_proto::{ChangeStatus, Head, LicenceState, StatusChange, Unit};
 
-/// Decides a change of status: by the licence's own issuing unit alone (002-7).
+/// Decides a change of status: by the licence's own issuing unit (002-7), or in its place ([`check_in_place`]).
 pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeStatus) -> Result<Decision, Stop> {
     require(Kind::ChangeStatus, acting)?;
     let Found { named, state: old, is_current } = licence::find(view.kv, &body.licence, &body.licence_tag)?;
+    let Some(before) = State::from_number(old.state) else {
+        return Err(Fatal::Broken(format!("licence state {} is unknown", old.state)).into());
+    };
     if old.unit != acting.uscc {
-        return refuse(Reason::IssuerNotAuthorised, "the licence is another unit's");
+        check_in_place(view, acting, head, before, &old.unit, &body.to)?;
     }
     check_seen_seq(head.expected_seq, old.changed_seq)?;
-    if head.legal_basis.is_empty() || head.legal_basis.iter().any(String::is_empty) {
-        return refuse(Reason::LegalBasisMissing, "head.legal_basis");
-    }
-    if head.reason.is_empty() {
-        return refuse(Reason::ReasonMissing, "head.reason");
-    }
+    grounds::check(head)?;
     if body.effective_ms > view.now_ms {
         return refuse(Reason::EffectiveInFuture, "effective_ms");
     }
-    if is_too_early(body, &old) {
+    let earlier = history::of(view.kv, &named, &old)?;
+    if is_before_it_was(body, &old, &earlier) || is_before_what_it_ends(head, body, &earlier) {
         return refuse(Reason::EffectiveTooEarly, "effective_ms");
     }
     if !is_current {
         return refuse(Reason::TransitionNotAllowed, "a superseded version does not change");
     }
-    let Some(before) = State::from_number(old.state) else {
-        return Err(Fatal::Broken(format!("licence state {} is unknown", old.state)).into());
-    };
     let effective_ms = if body.effective_ms == 0 { view.now_ms } else { body.effective_ms };
     let mut next = LicenceState { changed_seq: view.seq, changed_effective_ms: effective_ms, ..old.clone() };
     let mut changes = Vec::with_capacity(4);
     match body.to.as_bytes().first() {
         Some(b'+' | b'-') => next.flags = changed_flags(&body.to, old.flags)?,
         _ => {
-            let to = check_transition(view, head, before, &body.to)?;
-            // What is struck off or declared void while it is in force can be issued anew, to somebody else.
-            let leaves = matches!(to, State::TransferredOut) || (before.is_in_force() && matches!(to, State::Cancelled | State::Void));
-            if leaves {
-                check_not_frozen_by_court(head, old.flags, "transferred, or ended")?;
+            let to = check_transition(view, head, before, &old, &body.to)?;
+            // What is withdrawn, struck off or declared void while it is in force can be issued anew, to somebody else.
+            let is_ended = matches!(to, State::Withdrawn | State::Cancelled | State::Void);
+            if to == State::TransferredOut || (before.is_in_force() && is_ended) {
+                grounds::check_not_frozen_by_court(head, &old, "transferred, or ended")?;
             }
             next.state = u32::from(to.number());
-            next.state_before = old.state;
-            // What is in force again is used again: an erasure waits for what is over.
-            if !erase::is_over(to, &next, view.today) {
+            next.state_before = match (before.is_in_force(), to.is_in_force()) {
+                (true, false) => old.state,
+                (false, false) => old.state_before,
+                (_, true) => 0,
+            };
+            if erase::is_revived((before, &old), (to, &next), view.today) {
                 next.erasure_waits_seq = 0;
+                changes.extend(erase::no_longer_waiting(view, &named.series)?);
             }
             changes.push(Change::Status(old.status_index, to));
         }
     }
-    if history::is_unchanged(&old) {
-        changes.push(Change::History(named.clone(), history::issue_entry(&old)));
+    if let [issue] = earlier.as_slice() {
+        changes.push(Change::History(named.clone(), issue.clone()));
     }
     let entry = StatusChange {
         state: next.state,
@@ -82,11 +84,56 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
 }
 
 /// Nothing holds of a licence before the days on which it was issued and began: that it never was is an
-/// annulment's to say (撤销, 行政许可法第六十九条). Of a licence whose day of issue is unknown nobody can tell; and a
-/// later version's days are not the licence's, which held before.
-fn is_too_early(body: &ChangeStatus, of: &LicenceState) -> bool {
-    let first = of.issued_on.min(of.effective_from);
-    body.effective_ms != 0 && of.version == 1 && body.to != State::Annulled.name() && days::of(body.effective_ms) < first
+/// annulment's to say (撤销, 行政许可法第六十九条). Of a licence whose day of issue is unknown nobody can tell. A later
+/// version's days are not the licence's, which held before; but it has no say about the time before it took its
+/// place: the version before answers for that, and does not change any more.
+fn is_before_it_was(body: &ChangeStatus, of: &LicenceState, changes: &[StatusChange]) -> bool {
+    if body.effective_ms == 0 || body.to == State::Annulled.name() {
+        return false;
+    }
+    match of.version {
+        1 => days::of(body.effective_ms) < of.issued_on.min(of.effective_from),
+        _ => changes.first().is_some_and(|issue| body.effective_ms < issue.effective_ms),
+    }
+}
+
+/// A change ends the one before it, of the state or of the same flag, and not before that took effect: a
+/// penalty that was served was a penalty until then. An annulment says that there was nothing to penalise; a
+/// court or a review may say that there never was a reason.
+fn is_before_what_it_ends(head: &Head, body: &ChangeStatus, changes: &[StatusChange]) -> bool {
+    if body.effective_ms == 0 || body.to == State::Annulled.name() || grounds::is_decided(head) {
+        return false;
+    }
+    let ended = match body.to.strip_prefix(['+', '-']).map(Flag::from_name) {
+        Some(flag) => history::last_change(changes, |c| flag.is_some_and(|flag| c.flags & flag as u32 != 0)),
+        None => history::last_change(changes, |c| c.state),
+    };
+    ended.is_some_and(|ended| body.effective_ms < ended.effective_ms)
+}
+
+/// A unit is suspended because it is not to be relied on, and just then nobody else could keep from use what it
+/// issued (002-6, 002-19): the city's managing unit does, and carries out what a court or a review decides. What
+/// says more about the licence is the unit's own, when it acts again.
+fn check_in_place(view: &View<'_>, acting: &Unit, head: &Head, before: State, unit: &str, to: &str) -> Result<(), Stop> {
+    if !has_role(acting, MANAGING_CITY) {
+        return refuse(Reason::IssuerNotAuthorised, "the licence is another unit's");
+    }
+    if !view.directory.unit(unit).is_some_and(|of| of.suspended) {
+        return refuse(Reason::IssuerNotAuthorised, "the licence is another unit's, which is not suspended");
+    }
+    let is_flag = to.starts_with(['+', '-']);
+    let keeps = match State::from_name(to) {
+        Some(State::Frozen | State::Revoked) => true,
+        Some(State::Valid) => before == State::Frozen,
+        _ => is_flag,
+    };
+    if keeps || grounds::is_decided(head) {
+        return Ok(());
+    }
+    refuse(
+        Reason::IssuerNotAuthorised,
+        "in a suspended unit's place only: frozen and back, revoked, a flag, or what a court or a review decided",
+    )
 }
 
 fn changed_flags(to: &str, flags: u32) -> Result<u32, Stop> {
@@ -97,13 +144,20 @@ fn changed_flags(to: &str, flags: u32) -> Result<u32, Stop> {
     if next == flags { refuse(Reason::NothingToChange, "the flag is so already") } else { Ok(next) }
 }
 
-fn check_transition(view: &View<'_>, head: &Head, before: State, to: &str) -> Result<State, Stop> {
+/// Of what is over, a change to a state in force undoes what ended it: it goes by the policy for its coming
+/// back to valid, and goes to the state that it had before and to no other. A freeze that was on it is on it again.
+fn check_transition(view: &View<'_>, head: &Head, before: State, of: &LicenceState, to: &str) -> Result<State, Stop> {
     let Some(to) = State::from_name(to) else { return refuse(Reason::TransitionNotAllowed, "there is no such state") };
     if to == before {
         return refuse(Reason::NothingToChange, "the licence is in this state already");
     }
+    let undoes = !before.is_in_force() && to.is_in_force();
+    let back = State::from_number(of.state_before).unwrap_or(State::Valid);
+    if undoes && to != back {
+        return refuse(Reason::TransitionNotAllowed, format!("from {before} back to {back}, which it was before"));
+    }
     // A version is superseded by its successor, which is another command.
-    let rule = view.policy.transition(before, to).filter(|_| to != State::Superseded);
+    let rule = view.policy.transition(before, if undoes { State::Valid } else { to }).filter(|_| to != State::Superseded);
     let Some(rule) = rule else { return refuse(Reason::TransitionNotAllowed, format!("from {before} to {to}")) };
     if !rule.reasons.is_empty() && !rule.reasons.contains(&head.reason) {
         return refuse(Reason::TransitionNotAllowed, format!("from {before} to {to} only for: {}", rule.reasons.join(", ")));
@@ -112,19 +166,8 @@ fn check_transition(view: &View<'_>, head: &Head, before: State, to: &str) -> Re
     Ok(to)
 }
 
-/// What a court has frozen stays where it is and with whom it is, until the freeze is lifted: only a
-/// court's or an authority's decision moves it.
-pub(crate) fn check_not_frozen_by_court(head: &Head, flags: u32, what: &str) -> Result<(), Stop> {
-    if flags & Flag::JudicialFreeze as u32 == 0 || head.reason == erase::COURT {
-        return Ok(());
-    }
-    let flag = Flag::JudicialFreeze.name();
-    refuse(Reason::TransitionNotAllowed, format!("the licence is marked {flag}: {what} only for: {}", erase::COURT))
-}
-
 /// Posts that the transition asks for besides what every such command needs.
 pub(crate) fn check_posts(rule: &Transition, head: &Head) -> Result<(), Stop> {
-    let Some(posts) = &rule.posts else { return Ok(()) };
-    let signed: Vec<&str> = head.signers.iter().map(|s| s.post.as_str()).collect();
-    if posts.is_met(&signed) { Ok(()) } else { refuse(Reason::PostMissing, format!("the transition needs {posts}")) }
+    let Some(rule) = &rule.posts else { return Ok(()) };
+    if rule.is_met(&posts::signed(head)) { Ok(()) } else { refuse(Reason::PostMissing, format!("the transition needs {rule}")) }
 }

@@ -17,6 +17,7 @@ use crate::policy::{self, Entries, Policy};
 use crate::reason::{Reason, Refusal};
 use crate::set_policy;
 use crate::taken;
+use crate::text::is_blank;
 use crate::units;
 use std::collections::{BTreeMap, BTreeSet};
 use vermilion_crypto::{SUITE_1, VaultPublicKey, check_registrable};
@@ -64,7 +65,9 @@ fn check_keys(genesis: &Genesis) -> Result<(), Refusal> {
         return Err(Refusal::new(Reason::FormatVersion, "genesis.format_version, suite"));
     }
     let origin = &genesis.origin;
-    if origin.is_empty() || origin.len() > 256 || origin.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+') {
+    // Of blanks the list that apply keeps: the standard library's follows Unicode. Control characters are settled there.
+    let ends_a_name = |c: char| c == '+' || c.is_control() || is_blank(c.encode_utf8(&mut [0; 4]));
+    if origin.is_empty() || origin.len() > 256 || origin.chars().any(ends_a_name) {
         return Err(ill_formed("origin"));
     }
     if genesis.nonce.len() != 16 || genesis.lookup_key_digest.len() != 32 || genesis.nodes.is_empty() {

@@ -14,7 +14,7 @@ use crate::value;
 use vermilion_proto::{LicenceState, StatusChange};
 
 /// The entry of the issue itself, of a licence that was not changed since.
-pub(crate) fn issue_entry(state: &LicenceState) -> StatusChange {
+fn issue_entry(state: &LicenceState) -> StatusChange {
     StatusChange {
         state: state.state,
         flags: state.flags,
@@ -25,22 +25,23 @@ pub(crate) fn issue_entry(state: &LicenceState) -> StatusChange {
     }
 }
 
-/// Whether no record but its issue has set this version's status.
-pub(crate) fn is_unchanged(state: &LicenceState) -> bool {
-    state.changed_seq == state.seq
-}
-
-/// Every change of a version's status in the order recorded, its issue first.
+/// Every change of a version's status in the order recorded, its issue first. One alone is the issue's, which
+/// is not kept: an erasure changes the licence and not its status.
 pub fn of(kv: &dyn Kv, named: &Named, state: &LicenceState) -> Result<Vec<StatusChange>, Fatal> {
-    if is_unchanged(state) {
-        return Ok(vec![issue_entry(state)]);
-    }
     let mut out = Vec::new();
     value::scan(kv, &keys::history(&named.series, named.version), |_, change: StatusChange| {
         out.push(change);
         true
     })?;
+    if out.is_empty() {
+        out.push(issue_entry(state));
+    }
     Ok(out)
+}
+
+/// The last change of what `of` tells of an entry; none if that is as it was at the issue.
+pub(crate) fn last_change<T: PartialEq>(changes: &[StatusChange], of: impl Fn(&StatusChange) -> T) -> Option<&StatusChange> {
+    changes.iter().zip(changes.iter().skip(1)).filter(|(before, change)| of(before) != of(change)).map(|(_, change)| change).last()
 }
 
 /// The change that decides the state at `at_ms`, as far as the ledger knew at `known_ms`: of those

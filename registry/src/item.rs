@@ -8,6 +8,7 @@ use crate::codes::{division, holder_code};
 use crate::decision::View;
 use crate::licence::{Named, Series};
 use crate::reason::{Reason, Refusal};
+use crate::text::{is_blank, is_unclear};
 use vermilion_crypto::Tag;
 use vermilion_proto::{FieldClass, IdentifierClass, Implementation, LicenceItem, LicenceState, LicenceType, Origin, TypeState, Unit};
 
@@ -82,8 +83,8 @@ impl<'a> Intake<'a> {
 
     /// Dates must exist and follow each other; the term must fit the type's. Decided and issued may
     /// lie ahead of the block by as much as policy allows for clocks; effective may lie ahead. What is
-    /// issued now is issued for a term that is not over by then; stock and paper were issued before, and
-    /// what a correction sets right may be over.
+    /// issued now is issued for a term that is not over by then, and so is what takes another's place; stock and
+    /// paper were issued before, and what a correction sets right may be over.
     fn check_dates(&self, item: &LicenceItem, origin: Origin, definition: &LicenceType) -> Result<(), Refusal> {
         let exists = |day: u32| dates::from_day(day).ok_or_else(|| Refusal::from(Reason::Validity));
         let latest = self.view.today.saturating_add(self.view.policy.ahead_max_days);
@@ -98,7 +99,11 @@ impl<'a> Intake<'a> {
         if !item.no_term && (exists(item.expires_on).is_err() || item.expires_on < effective_from(item)) {
             return Err(Refusal::new(Reason::Validity, "expires_on"));
         }
-        if origin == Origin::New && item.superseded_because != "correction" && !item.no_term && item.expires_on < item.issued_on {
+        let may_be_over = match item.superseded_because.as_str() {
+            "" => origin != Origin::New,
+            because => because == "correction",
+        };
+        if !may_be_over && !item.no_term && item.expires_on < item.issued_on {
             return Err(Refusal::new(Reason::Validity, "the term ended before the day of issue"));
         }
         if definition.validity_years != 0 {
@@ -219,7 +224,8 @@ fn check_attachments(item: &LicenceItem) -> Result<(), Refusal> {
     }
     let optional = |d: &[u8]| matches!(d.len(), 0 | 32);
     if !item.seals.iter().all(|s| {
-        !s.seal_id.is_empty()
+        !is_blank(&s.seal_id)
+            && !is_unclear(&s.seal_id)
             && s.seal_id.len() <= MAX_TEXT
             && s.signature_digest.len() == 32
             && optional(&s.certificate_digest)

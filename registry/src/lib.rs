@@ -42,6 +42,7 @@ mod erase;
 mod fatal;
 pub mod founding;
 mod genesis;
+mod grounds;
 pub mod history;
 mod issue;
 mod item;

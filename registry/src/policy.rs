@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | `posts.defined` | the posts that there are, separated by spaces | see [`TABLE`] |
 //! | `posts.<command>` | which posts must sign ([`crate::posts::PostRule`]) | see [`TABLE`] |
+//! | `posts.erase-at-once` | which posts of the city's managing unit have content erased at once | `approve+operate+verify` |
 //! | `command.lifetime.max` | days from block time to a command's not-after, at most | 400 |
 //! | `issue.items.max` | licences in one command, at most | 1000 |
 //! | `issue.ahead.max` | days by which a date of decision or issue may lie ahead | 1 |
@@ -69,8 +70,11 @@ const fn text(key: &'static str, default: &'static str, citation: &'static str) 
 
 const DUTIES: &str = "002-6;002-25";
 const REVIEWED: &str = "002-7;002-11;002-25";
+const REVIEWED_OR_KEPT: &str = "002-6;002-7;002-11;002-19;002-25";
 /// Cited where no article says it.
 pub(crate) const DESIGN: &str = "of this design";
+
+const THREE: &str = "approve+operate+verify";
 
 /// Every known key but the transitions, whose defaults are [`transition::DEFAULTS`].
 pub const TABLE: &[Row] = &[
@@ -83,9 +87,10 @@ pub const TABLE: &[Row] = &[
     text("posts.publish-implementation", "approve+operate+verify", "002-9;002-25"),
     text("posts.set-policy", "approve+operate+verify", DUTIES),
     text("posts.issue", "maker+checker", REVIEWED),
-    text("posts.change-status", "maker+checker", REVIEWED),
+    text("posts.change-status", "maker+checker|approve+operate+verify", REVIEWED_OR_KEPT),
     text("posts.supersede", "maker+checker", REVIEWED),
     text("posts.erase", "maker+checker|approve+operate+verify", "002-12;002-21;个人信息保护法第四十七条"),
+    text(ERASE_AT_ONCE, THREE, "002-21;002-25;个人信息保护法第四十七条"),
     text("posts.use", "user", "002-14;002-15;002-25"),
     number("command.lifetime.max", "400", (1, 36_500), DESIGN),
     number("issue.items.max", "1000", (1, 1000), "002-10"),
@@ -96,7 +101,6 @@ pub const TABLE: &[Row] = &[
     number("retention.years.min", "20", (20, 1000), "002-21"),
 ];
 
-const THREE: &str = "approve+operate+verify";
 const ISSUED: &str = "001-13;001-18";
 
 /// The keys that a ledger with an authority knows besides, apart from the steps of admission, whose
@@ -132,6 +136,8 @@ pub const IDENTITY: &[Row] = &[
 
 /// The key of the posts that there are.
 pub(crate) const DEFINED: &str = "posts.defined";
+/// The key of the posts of the city's managing unit on whose word content goes at once.
+const ERASE_AT_ONCE: &str = "posts.erase-at-once";
 const BAN_GRADES: &str = "admission.ban.grades";
 /// The posts of a ledger with an authority: the others, and those of administration and of testing.
 const IDENTITY_POSTS: &str =
@@ -171,9 +177,11 @@ pub fn is_valid(key: &str, value: &str, defined: &BTreeSet<String>, has_authorit
     }
     if let Some((from, to)) = transition::pair(key) {
         return Transition::parse(value).is_some_and(|t| {
-            // What has been superseded stays so: its successor has the licence's place.
+            // What has been superseded stays so: its successor has the licence's place. What is over comes back
+            // by the pair to valid, whichever state it had before.
             t.posts.as_ref().is_none_or(known)
                 && (!t.allowed || from != State::Superseded)
+                && (!t.allowed || from.is_in_force() || !to.is_suspended())
                 && (to != State::Superseded || t.reasons.is_empty())
         });
     }
@@ -303,6 +311,8 @@ pub struct Policy {
     pub use_licences_max: u64,
     /// Years from the licence's end before content may be destroyed, at least.
     pub retention_years_min: u32,
+    /// Which posts of the city's managing unit must be among those who sign for content to go at once.
+    pub(crate) erase_at_once: PostRule,
     transitions: BTreeMap<(State, State), Transition>,
     /// From grant to its end, at most.
     pub enrolment_max_ms: u64,
@@ -372,6 +382,7 @@ impl Policy {
             holders_max: number("holders.max")?,
             use_licences_max: number("use.licences.max")?,
             retention_years_min: small("retention.years.min")?,
+            erase_at_once: PostRule::parse(&value(ERASE_AT_ONCE)?).ok_or_else(|| broken(ERASE_AT_ONCE))?,
             transitions,
         })
     }
@@ -461,6 +472,7 @@ mod tests {
             ("transition.valid.frozen", "perhaps"),
             ("transition.valid.frozen", "allowed posts=clerk"),
             ("transition.superseded.valid", "allowed"),
+            ("transition.revoked.frozen", "allowed"),
             ("unheard-of", "1"),
             ("admission.ban.grades", "terrible"),
             ("admission.applied.tested", "perhaps"),

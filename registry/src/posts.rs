@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use vermilion_proto::Head;
 
 /// Which posts must sign: one of the alternatives, all of its posts.
 ///
@@ -47,6 +48,26 @@ impl PostRule {
         })
     }
 
+    /// The rule of whoever must satisfy both: each alternative of one with each of the other, the shortest first.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let joined = |a: &Vec<String>, b: &Vec<String>| {
+            let mut rest = a.clone();
+            let mut out = a.clone();
+            for post in b {
+                match rest.iter().position(|p| p == post) {
+                    Some(at) => _ = rest.swap_remove(at),
+                    None => out.push(post.clone()),
+                }
+            }
+            out
+        };
+        let mut alternatives: Vec<Vec<String>> =
+            self.alternatives.iter().flat_map(|a| other.alternatives.iter().map(move |b| joined(a, b))).collect();
+        alternatives.sort_by_key(Vec::len);
+        Self { alternatives }
+    }
+
     /// Whether the posts that signed, each by another person, fill an alternative.
     #[must_use]
     pub fn is_met(&self, signed: &[&str]) -> bool {
@@ -55,6 +76,11 @@ impl PostRule {
             wanted.iter().all(|post| count(&mut signed.iter().copied(), post) >= count(&mut wanted.iter().map(String::as_str), post))
         })
     }
+}
+
+/// The posts in which a command is signed.
+pub(crate) fn signed(head: &Head) -> Vec<&str> {
+    head.signers.iter().map(|s| s.post.as_str()).collect()
 }
 
 /// Gives a wanted post to a person who holds it. Who has another post already gives it up if somebody
@@ -122,6 +148,14 @@ mod tests {
         let rule = PostRule::parse("checker+checker").unwrap();
         assert!(!rule.is_met(&["checker"]));
         assert!(rule.is_met(&["checker", "checker"]));
+    }
+
+    #[test]
+    fn who_satisfies_both_rules_fills_both() {
+        let and = |a: &str, b: &str| PostRule::parse(a).unwrap().and(&PostRule::parse(b).unwrap()).to_string();
+        let three = "approve+operate+verify";
+        assert_eq!(and("maker+checker|approve+operate+verify", three), "approve+operate+verify|maker+checker+approve+operate+verify");
+        assert_eq!(and("approve+approve", "approve|auditor"), "approve+approve|approve+approve+auditor");
     }
 
     #[test]

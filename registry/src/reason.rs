@@ -102,7 +102,7 @@ reasons! {
     FieldDigests = 61, "field-digests", "字段摘要不正确", "The field digests are not sorted, not whole, or do not match their classes.";
     PreviousMismatch = 62, "previous-mismatch", "前一版本不一致", "The previous version named is not the current one.";
     HolderChanged = 63, "holder-changed", "延续、补发不得变更持证主体", "A renewal or a replacement is for those who hold the licence.";
-    EffectiveTooEarly = 64, "effective-too-early", "生效时间不得早于证照签发和生效之日", "A change may not take effect before the licence was issued and in force.";
+    EffectiveTooEarly = 64, "effective-too-early", "生效时间不得早于证照(版本)签发和生效之时,也不得早于所终止的变更", "A change may not take effect before the licence or its version was there, nor before the change that it ends.";
     // 70-89: units, operators, catalogue, policy
     AlreadyExists = 70, "already-exists", "已登记", "It is registered already.";
     UnitCode = 71, "unit-code", "统一社会信用代码不正确", "The unit's USCC fails its check.";
@@ -131,7 +131,8 @@ reasons! {
     RecipientKey = 99, "recipient-key", "接收公钥不正确", "The recipient key is not valid.";
     NothingNamed = 100, "nothing-named", "未指明证照", "The use names neither a licence nor a holder.";
     ErasureNotPersons = 101, "erasure-not-persons", "该删除事由仅适用于自然人", "This ground for an erasure is of natural persons alone.";
-    ContentRestricted = 102, "content-restricted", "内容待删除,现仅保存", "An erasure waits for the content's retention: until then it is kept and not used.";
+    ContentRestricted = 102, "content-restricted", "内容待删除,现仅保存", "An erasure of the content waits: until then it is kept and not used.";
+    ErasureUnconfirmed = 103, "erasure-unconfirmed", "删除待市级管理单位确认,现仅保存", "The erasure waits for the word of the city's managing unit: until then the content is kept and not used.";
     // 110-129: the door
     ContentDoesNotOpen = 110, "content-does-not-open", "内容无法解密", "The content does not open with the vault's key.";
     ContentDigest = 111, "content-digest", "内容与签名的摘要不符", "The content does not match the digests that are signed.";

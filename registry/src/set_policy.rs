@@ -8,6 +8,7 @@ use crate::fatal::{Stop, refuse};
 use crate::keys;
 use crate::policy::{self, Entries};
 use crate::reason::Reason;
+use crate::text::{is_blank, is_unclear};
 use std::collections::BTreeSet;
 use vermilion_proto::{Head, PolicyEntry, SetPolicy, Unit};
 
@@ -55,11 +56,14 @@ pub(crate) fn check(entry: &PolicyEntry, defined_posts: &BTreeSet<String>, has_a
     if !policy::is_known(&entry.key, has_authority) {
         return refuse(Reason::UnknownPolicy, "entry.key");
     }
-    if entry.citation.is_empty() {
+    if is_blank(&entry.citation) {
         return refuse(Reason::CitationMissing, format!("the citation of {}", entry.key));
     }
     if [&entry.value, &entry.citation, &entry.profile].into_iter().any(|t| t.len() > MAX_TEXT) {
         return refuse(Reason::TooLarge, entry.key.clone());
+    }
+    if is_unclear(&entry.citation) || is_unclear(&entry.profile) {
+        return refuse(Reason::FieldForm, format!("the citation or profile of {}", entry.key));
     }
     if !policy::is_valid(&entry.key, &entry.value, defined_posts, has_authority) {
         return refuse(Reason::PolicyValue, entry.key.clone());

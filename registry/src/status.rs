@@ -142,7 +142,7 @@ impl fmt::Display for State {
 }
 
 /// A flag beside the state. A flag warns, and the licence stays in force. A judicial freeze keeps it besides
-/// where it is and with whom it is (`change_status.rs`, `supersede.rs`); it and an objection keep its
+/// where it is and with whom it is, as the state frozen does (`grounds.rs`); it and an objection keep its
 /// content from being erased (`erase.rs`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 #[repr(u32)]

@@ -13,6 +13,7 @@ use crate::command::Checked;
 use crate::decision::{Change, Decision, View};
 use crate::erase;
 use crate::fatal::{Fatal, Stop, refuse};
+use crate::grounds;
 use crate::history;
 use crate::issue;
 use crate::item::{Intake, Sound};
@@ -44,6 +45,9 @@ pub(crate) fn supersede(view: &View<'_>, acting: &Unit, head: &Head, checked: &C
     if !REASONS.contains(&item.superseded_because.as_str()) {
         return refuse(Reason::ReasonMissing, "superseded_because");
     }
+    if grounds::is_decided(head) {
+        grounds::check(head)?;
+    }
     let answers_objection = item.superseded_because == "correction" && item.objection.len() == 32;
     if !item.objection.is_empty() && !answers_objection {
         return refuse(Reason::FieldForm, "objection");
@@ -56,12 +60,13 @@ pub(crate) fn supersede(view: &View<'_>, acting: &Unit, head: &Head, checked: &C
     };
     change_status::check_posts(rule, head)?;
     if tags(item.holders.iter().map(|h| &h.tag)) != tags(&old.holders) {
-        change_status::check_not_frozen_by_court(head, old.flags, "other holders")?;
+        grounds::check_not_frozen_by_court(head, &old, "other holders")?;
         if SAME_HOLDERS.contains(&item.superseded_because.as_str()) {
             return refuse(Reason::HolderChanged, "holders");
         }
     }
-    Ok(decide(view, item, sound, old, old_name, state))
+    let earlier = history::of(view.kv, &old_name, &old)?;
+    Ok(decide(view, item, sound, (old, &earlier), old_name, state))
 }
 
 /// Who holds it, in whatever order they stand.
@@ -102,15 +107,22 @@ fn check_follows(view: &View<'_>, acting: &Unit, item: &LicenceItem, sound: &Sou
     if fits { Ok(old_name) } else { refuse(Reason::PreviousMismatch, "previous") }
 }
 
-fn decide(view: &View<'_>, item: &LicenceItem, sound: Sound, old: LicenceState, old_name: Named, state: State) -> Decision {
+fn decide(
+    view: &View<'_>,
+    item: &LicenceItem,
+    sound: Sound,
+    (old, earlier): (LicenceState, &[StatusChange]),
+    old_name: Named,
+    state: State,
+) -> Decision {
     let mut decision = Decision { kept: vec![0], ..Decision::default() };
     decision.outcome.first_status_index = Some(view.next_index);
     if item.holder_code_unusual {
         decision.outcome.warnings.push(ItemWarning { position: 0, code: Reason::HolderCodeUnusual.number() });
     }
     let superseded = u32::from(State::Superseded.number());
-    if history::is_unchanged(&old) {
-        decision.changes.push(Change::History(old_name.clone(), history::issue_entry(&old)));
+    if let [issue] = earlier {
+        decision.changes.push(Change::History(old_name.clone(), issue.clone()));
     }
     decision.changes.push(Change::History(
         old_name.clone(),
@@ -132,22 +144,14 @@ fn decide(view: &View<'_>, item: &LicenceItem, sound: Sound, old: LicenceState, 
     issue::begin(view, item, 0, view.next_index, next_state, sound, &mut decision.changes);
     if let Some(Change::Licence(_, next)) = decision.changes.last_mut() {
         next.flags = old.flags;
-        // What is in force again is used again; a correction of what is over frees nothing.
-        if erase::is_over(next_state, next, view.today) {
+        // A correction of what is over frees nothing.
+        if !erase::is_revived((state, &old), (next_state, next), view.today) {
             next.erasure_waits_seq = old.erasure_waits_seq;
         }
-        next.state_before = if next_state == State::Valid { 0 } else { old.state_before };
     }
     decision.changes.push(Change::Earlier(
         old_name,
-        LicenceState {
-            state: superseded,
-            flags: 0,
-            state_before: old.state,
-            changed_seq: view.seq,
-            changed_effective_ms: view.now_ms,
-            ..old
-        },
+        LicenceState { state: superseded, flags: 0, changed_seq: view.seq, changed_effective_ms: view.now_ms, ..old },
     ));
     decision
 }

@@ -62,6 +62,8 @@ pub fn pair(key: &str) -> Option<(State, State)> {
 }
 
 const REINSTATED: &str = "allowed reasons=court-decision,administrative-review";
+/// What is frozen is thawed before it goes, or goes by a court's decision (`grounds.rs` asks it too).
+const THAWED: &str = "allowed reasons=court-decision";
 const REVIEW: &str = "行政诉讼法第七十条;行政复议法第六十四条";
 const UPDATE: &str = "002-7 (深府办函〔2018〕77号第七条)";
 const REVOKE: &str = "行政处罚法第九条第三项";
@@ -94,22 +96,22 @@ pub const DEFAULTS: &[(State, State, &str, &str)] = {
         (Withheld, Annulled, "allowed", ANNUL),
         (Lost, Annulled, "allowed", ANNUL),
         (Valid, Withdrawn, "allowed", WITHDRAW),
-        (Frozen, Withdrawn, "allowed", WITHDRAW),
+        (Frozen, Withdrawn, THAWED, WITHDRAW),
         (Withheld, Withdrawn, "allowed", WITHDRAW),
         (Lost, Withdrawn, "allowed", WITHDRAW),
         (Valid, Cancelled, "allowed", CANCEL),
-        (Frozen, Cancelled, "allowed", CANCEL),
+        (Frozen, Cancelled, THAWED, CANCEL),
         (Withheld, Cancelled, "allowed", CANCEL),
         (Lost, Cancelled, "allowed", CANCEL),
         (Revoked, Cancelled, "allowed", CANCEL),
         (Annulled, Cancelled, "allowed", CANCEL),
         (Withdrawn, Cancelled, "allowed", CANCEL),
         (Valid, Void, "allowed", UPDATE),
-        (Frozen, Void, "allowed", UPDATE),
+        (Frozen, Void, THAWED, UPDATE),
         (Withheld, Void, "allowed", UPDATE),
         (Lost, Void, "allowed", UPDATE),
         (Valid, TransferredOut, "allowed", UPDATE),
-        (Frozen, TransferredOut, "allowed", UPDATE),
+        (Frozen, TransferredOut, THAWED, UPDATE),
         (Withheld, TransferredOut, "allowed", UPDATE),
         (Lost, TransferredOut, "allowed", UPDATE),
         (TransferredOut, Valid, "allowed reasons=transfer-cancelled", UPDATE),

@@ -20,7 +20,7 @@ use crate::fatal::{Stop, refuse};
 use crate::licence;
 use crate::reason::{Reason, Refusal};
 use crate::sharing::{self, Asked, Grants};
-use crate::text::{is_field_name, is_unclear};
+use crate::text::{is_blank, is_field_name, is_unclear};
 use std::collections::BTreeSet;
 use vermilion_proto::{Act, Authority, Delivery, Head, Mode, TypeState, Unit, Use};
 
@@ -31,17 +31,18 @@ const MAX_CODE: usize = 256;
 pub(crate) fn decide(view: &View<'_>, acting: &Unit, head: &Head, body: &Use) -> Result<Decision, Stop> {
     require(Kind::Use, acting)?;
     check_shape(view, body)?;
+    if body.licences.is_empty() && head.expected_seq.is_some() {
+        return refuse(Reason::NotYetHonoured, "head.expected_seq for a search");
+    }
     let asks_status_alone = body.act == Act::Verify as i32 && body.fields.is_empty();
     let mut asked = Vec::with_capacity(body.licences.len());
     for reference in &body.licences {
         let found = licence::find(view.kv, &reference.identifier, &reference.tag)?;
         check_seen_seq(head.expected_seq, found.state.changed_seq)?;
-        if found.state.erased {
-            return refuse(Reason::ContentErased, "licences");
-        }
-        // Kept and protected until its retention has passed, and no more; its status is no content.
-        if found.state.erasure_waits_seq != 0 && !asks_status_alone {
-            return refuse(Reason::ContentRestricted, "licences");
+        // Gone, or kept and protected until its retention has passed and no more; its status is no content.
+        let state = &found.state;
+        if (state.erased || state.erasure_waits_seq != 0) && !asks_status_alone {
+            return refuse(if state.erased { Reason::ContentErased } else { Reason::ContentRestricted }, "licences");
         }
         // Sharing follows the type's current definition, whichever version the licence is of.
         let Some(TypeState { r#type: Some(definition), .. }) = view.directory.licence_type(&found.state.type_code) else {
@@ -93,7 +94,7 @@ fn check_shape(view: &View<'_>, body: &Use) -> Result<(), Stop> {
         return refuse(Reason::FieldForm, "a licence is named twice");
     }
     // Used for duties alone, and each use says for which (002-14).
-    if body.service_item.is_empty() || body.case_digest.len() != 32 || body.purpose_digest.len() != 32 {
+    if is_blank(&body.service_item) || body.case_digest.len() != 32 || body.purpose_digest.len() != 32 {
         return refuse(Reason::PurposeMissing, "service_item, case_digest, purpose_digest");
     }
     if authority != Authority::ByFunction && body.consent_id.is_empty() {

@@ -60,6 +60,7 @@ fn refused_ones() {
     let changes: &[(&str, Change)] = &[
         ("format-version", |g| g.format_version = 2),
         ("field-form", |g| g.origin = "with space".into()),
+        ("field-form", |g| g.origin = "vermilion.example/\u{3164}".into()),
         ("field-form", |g| g.nodes.clear()),
         ("field-form", |g| g.nodes[1].raft_id = 1),
         ("field-form", |g| g.nodes[0].city = false),

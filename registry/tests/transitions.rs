@@ -20,6 +20,8 @@ fn change(world: &mut World, health: &str, identifier: &str, to: &str, reason: &
     let mut head = world.head(health, &["mia", "carl"]);
     head.legal_basis = vec!["法".into()];
     head.reason = reason.into();
+    // A court's decision is shown.
+    head.relates_to = vec![vec![1; 32]];
     world.reason(head, Of::ChangeStatus(ChangeStatus { licence: identifier.into(), to: to.into(), ..Default::default() }), vec![])
 }
 

@@ -12,10 +12,11 @@ use crate::questions::StatusQuestion;
 use crate::visible::one_line;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use vermilion_crypto::sha256;
 use vermilion_proto::{Evidence, LicenceState, StatusChange};
 use vermilion_registry::codes::identifier::Identifier;
+use vermilion_registry::reason::Reason;
 use vermilion_registry::status::{Flag, Shown, State, shown};
 use vermilion_registry::{ERASURE_GROUNDS, days};
 
@@ -55,7 +56,9 @@ pub enum LicenceVerb {
         vermilion licence change ID --to revoked --reason penalty \\\n      \
         --basis 行政处罚法第九条 --effective 2026-03-01\n  \
         vermilion licence change ID --to +judicial-freeze --reason court-order \\\n      \
-        --basis 民事诉讼法第一百零三条\n\n\
+        --basis 民事诉讼法第一百零三条\n  \
+        vermilion licence change ID --to valid --reason court-decision \\\n      \
+        --basis 行政诉讼法第七十条 --evidence judgment.pdf\n\n\
         States:\n  \
         valid frozen withheld lost revoked annulled withdrawn cancelled void\n  \
         transferred-out\n\
@@ -80,6 +83,9 @@ pub enum LicenceVerb {
         /// The legal basis; may be given several times
         #[arg(long)]
         basis: Vec<String>,
+        /// A document that it rests on, as the court's decision; may be given several times
+        #[arg(long, value_name = "FILE")]
+        evidence: Vec<PathBuf>,
     },
     /// Erase a licence's content from the vault; digests and status stay
     #[command(after_help = "Example:\n  \
@@ -94,17 +100,17 @@ pub enum LicenceVerb {
         natural persons' licences, at once\n  \
         court-decision\n      \
         at once\n\
-        With it it is destruction, by the city's managing unit, of a licence that is\n\
-        over and whose retention has passed.")]
+        At once content goes by the city's managing unit, which signs if its keys are\n\
+        here. By the issuing unit it is not used any more, and goes when the managing\n\
+        unit says the same.\n\
+        With --archive-receipt it is destruction, by the city's managing unit,\n\
+        of a licence that is over and whose retention has passed.")]
     Erase {
         #[command(flatten)]
         grounds: GroundsArgs,
         /// SHA-256 of the archive's receipt, in hex
         #[arg(long, value_name = "HEX")]
         archive_receipt: Option<String>,
-        /// A document that it rests on, of which the digest is recorded; may be given several times
-        #[arg(long, value_name = "FILE")]
-        evidence: Vec<PathBuf>,
         /// Take back an erasure that waits for its retention, under any reason, with evidence
         #[arg(long, conflicts_with = "archive_receipt")]
         withdraw: bool,
@@ -124,6 +130,10 @@ pub struct GroundsArgs {
     /// The acting unit; the one that the identifier names if not given
     #[arg(long, value_name = "USCC", default_value = "")]
     unit: String,
+    /// A document that it rests on, of which the digest is recorded; may be given several times. For court-decision and
+    /// administrative-review, and for an erasure, there must be one
+    #[arg(long, value_name = "FILE")]
+    evidence: Vec<PathBuf>,
     /// Only if the licence did not change after this record
     #[arg(long, value_name = "SEQ")]
     seen: Option<u64>,
@@ -142,14 +152,14 @@ pub struct Change {
 }
 
 impl GroundsArgs {
-    fn grounds(&self) -> Grounds {
-        Grounds {
+    fn grounds(&self) -> Result<Grounds, ClientError> {
+        Ok(Grounds {
             unit: self.unit.clone(),
             reason: self.reason.clone(),
             legal_basis: self.basis.clone(),
+            evidence: documents(&self.evidence)?,
             expected_seq: self.seen,
-            ..Grounds::default()
-        }
+        })
     }
 }
 
@@ -168,35 +178,37 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
         LicenceVerb::Change(args) => {
             known_target(&args.to)?;
             let effective = moment(args.effective.as_deref())?;
-            let recorded = context.client()?.change_status(&args.grounds.identifier, &args.to, effective, &args.grounds.grounds()).await?;
+            let grounds = args.grounds.grounds()?;
+            let recorded = context.client()?.change_status(&args.grounds.identifier, &args.to, effective, &grounds).await?;
             Ok(context.out.recorded("已变更 changed", &recorded))
         }
-        LicenceVerb::Supersede { file, because, objection, reason, basis } => {
+        LicenceVerb::Supersede { file, because, objection, reason, basis, evidence } => {
             let line = std::fs::read_to_string(&file).map_err(|e| ClientError::file(&file, e))?;
             let objection = objection.map(|o| unhex::<32>(&o, "the objection's id")).transpose()?;
             // Some editors begin a file with a byte order mark.
             let line = line.trim_start_matches('\u{feff}');
-            let grounds = Grounds { reason, legal_basis: basis, ..Grounds::default() };
+            let grounds = Grounds { reason, legal_basis: basis, evidence: documents(&evidence)?, ..Grounds::default() };
             let recorded = context.client()?.supersede(line, &because, objection.as_ref(), &grounds).await?;
             Ok(context.out.recorded("已更新 superseded", &recorded))
         }
-        LicenceVerb::Erase { grounds: args, archive_receipt, evidence, withdraw } => {
+        LicenceVerb::Erase { grounds: args, archive_receipt, withdraw } => {
             let receipt = archive_receipt.map(|r| unhex::<32>(&r, "the archive's receipt")).transpose()?;
             if receipt.is_none() {
-                erasable(&args.reason, &evidence, withdraw)?;
+                erasable(&args.reason, &args.evidence, withdraw)?;
             }
-            let evidence = evidence.iter().map(|file| document(file)).collect::<Result<_, _>>()?;
-            let grounds = Grounds { evidence, ..args.grounds() };
+            let grounds = args.grounds()?;
             let client = context.client()?;
             if withdraw {
                 let recorded = client.withdraw_erasure(&args.identifier, &grounds).await?;
                 return Ok(context.out.recorded("已撤回 withdrawn", &recorded));
             }
             let recorded = client.erase(&args.identifier, receipt.as_ref(), &grounds).await?;
-            let done = if waits(&recorded) {
-                "保管期限未满,已停止使用,期满后请再次删除 waits for its retention and is not used any more: erase again then"
-            } else {
-                "已删除 erased"
+            let done = match waits(&recorded) {
+                Some(Reason::ErasureUnconfirmed) => {
+                    "已停止使用,待市级管理单位以同一事由删除 is not used any more, and goes when the city's managing unit erases it too"
+                }
+                Some(_) => "保管期限未满,已停止使用,期满后请再次删除 waits for its retention and is not used any more: erase again then",
+                None => "已删除 erased",
             };
             Ok(context.out.recorded(done, &recorded))
         }
@@ -223,10 +235,13 @@ fn erasable(reason: &str, evidence: &[PathBuf], withdraw: bool) -> Result<(), Cl
     if evidence.is_empty() { Err(ClientError::Usage("an erasure needs --evidence, and so does its withdrawal".into())) } else { Ok(()) }
 }
 
-/// A file as evidence: its digest.
-fn document(file: &Path) -> Result<Evidence, ClientError> {
-    let bytes = std::fs::read(file).map_err(|e| ClientError::file(file, e))?;
-    Ok(Evidence { kind: "document".into(), digest: sha256(&bytes).to_vec(), ..Evidence::default() })
+/// Files as evidence: their digests.
+fn documents(files: &[PathBuf]) -> Result<Vec<Evidence>, ClientError> {
+    let document = |file: &PathBuf| {
+        let bytes = std::fs::read(file).map_err(|e| ClientError::file(file, e))?;
+        Ok(Evidence { kind: "document".into(), digest: sha256(&bytes).to_vec(), ..Evidence::default() })
+    };
+    files.iter().map(document).collect()
 }
 
 async fn show(context: &Context, identifier: &str) -> Result<Exit, ClientError> {
@@ -281,7 +296,7 @@ fn text(identifier: &str, state: &LicenceState, changes: &[StatusChange]) -> Str
     let erased = match state.erasure_waits_seq {
         _ if state.erased => "  内容 content   已删除 erased: digests and status alone are left\n".to_owned(),
         0 => String::new(),
-        seq => format!("  内容 content   待删除,停止使用 kept and not used: an erasure waits for its retention (record {seq})\n"),
+        seq => format!("  内容 content   待删除,停止使用 kept and not used: an erasure waits (record {seq})\n"),
     };
     if changes.is_empty() {
         return head + &erased;

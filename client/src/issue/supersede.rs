@@ -38,7 +38,9 @@ impl Client {
         // What the command says besides the row is part of what names it.
         let objected = objection.map(|d| d.to_vec()).unwrap_or_default();
         let said = [grounds.reason.clone(), grounds.legal_basis.join("\n")].join("\n");
-        let file = digest_of(&[line.trim().as_bytes(), b"\n", because.as_bytes(), b"\n", &objected, b"\n", said.as_bytes()].concat());
+        let shown: Vec<u8> = grounds.evidence.iter().flat_map(|evidence| evidence.digest.iter().copied()).collect();
+        let parts: [&[u8]; 8] = [line.trim().as_bytes(), b"\n", because.as_bytes(), b"\n", &objected, b"\n", said.as_bytes(), &shown];
+        let file = digest_of(&parts.concat());
         let journal = Journal::open(self.config().state_dir(), self.ledger_id(), &file, now_ms(), &current, 1)?;
         let types = Types::new(journal.types()?);
         let sound = check(&row, 0, &types)?;
@@ -69,6 +71,7 @@ impl Client {
             item.item.objection.clone_from(&objected);
             let mut draft = maker.draft(1, generation.not_after_ms, vec![item])?;
             draft.reason.clone_from(&grounds.reason);
+            draft.evidence.clone_from(&grounds.evidence);
             draft.legal_basis.clone_from(&grounds.legal_basis);
             let (items_root, items_count) = draft.items_root();
             let body = Of::SupersedeLicence(SupersedeLicence { items_root, items_count });

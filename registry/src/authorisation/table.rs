@@ -73,7 +73,8 @@ pub const TRAIL_POSTS: &[&str] = &[AUDIT_ADMIN];
 const CITY: &[Grant] = &[operator(MANAGING_CITY, Reach::All)];
 const MANAGERS: &[Grant] = &[operator(MANAGING_CITY, Reach::All), operator(MANAGING_DISTRICT, Reach::District)];
 const ISSUERS: &[Grant] = &[operator(ISSUING, Reach::Own)];
-const ERASERS: &[Grant] = &[operator(ISSUING, Reach::Own), operator(MANAGING_CITY, Reach::All)];
+/// A licence is its issuing unit's; the city's managing unit looks after it where the rules say so.
+const KEEPERS: &[Grant] = &[operator(ISSUING, Reach::Own), operator(MANAGING_CITY, Reach::All)];
 const TESTERS: &[Grant] =
     &[operator(ASSESSOR, Reach::All), operator(MANAGING_CITY, Reach::All), operator(MANAGING_DISTRICT, Reach::District)];
 const USERS: &[Grant] = &[
@@ -163,9 +164,9 @@ pub fn row(action: Action) -> Row {
                 (MANAGERS, Posts::Policy)
             }
             Kind::PublishType | Kind::SetPolicy => (CITY, Posts::Policy),
-            Kind::Issue | Kind::ChangeStatus | Kind::Supersede => (ISSUERS, Posts::Policy),
+            Kind::Issue | Kind::Supersede => (ISSUERS, Posts::Policy),
             Kind::Use => (USERS, Posts::Policy),
-            Kind::Erase => (ERASERS, Posts::Policy),
+            Kind::ChangeStatus | Kind::Erase => (KEEPERS, Posts::Policy),
             Kind::ApplyAdmission | Kind::NotifyChange | Kind::RemedySystem | Kind::RetireSystem | Kind::RevokeLostKey => {
                 (EVERY_UNIT, Posts::Policy)
             }

@@ -10,6 +10,8 @@ use time::{Date, Month, OffsetDateTime};
 pub const LONG_TERM: &str = "长期";
 /// Julian day of 1900-01-01.
 const EPOCH: i32 = 2_415_021;
+/// The last year that a date here has.
+const LAST_YEAR: i32 = 9999;
 /// Days from 1900-01-01 to 1970-01-01, where Unix time begins.
 pub const DAYS_BEFORE_UNIX: u64 = 25_567;
 
@@ -88,7 +90,8 @@ pub fn to_day(date: Date) -> Option<u32> {
 #[must_use]
 pub fn from_day(day: u32) -> Option<Date> {
     let day = i32::try_from(day).ok().filter(|day| *day > 0)?;
-    Date::from_julian_day(day.checked_add(EPOCH - 1)?).ok()
+    // The library's own last year is a feature that any crate of the build may switch on.
+    Date::from_julian_day(day.checked_add(EPOCH - 1)?).ok().filter(|date| date.year() <= LAST_YEAR)
 }
 
 /// The corresponding day `years` later. Where there is none (29 February) it is the month's last
@@ -96,7 +99,7 @@ pub fn from_day(day: u32) -> Option<Date> {
 #[must_use]
 pub fn add_years(date: Date, years: u32) -> Option<Date> {
     let year = date.year().checked_add(i32::try_from(years).ok()?)?;
-    if year > 9999 {
+    if year > LAST_YEAR {
         return None;
     }
     let day = date.day().min(date.month().length(year));

@@ -258,8 +258,10 @@ impl Script {
         if let Some(decision) = &mut t.sharing {
             decision.scope = list(args.take_key("scope")).iter().map(|u| self.unit(u)).collect();
             decision.modes = list(args.take_key("modes"));
-            if args.take_key("law") == Some("none") {
-                decision.legal_basis.clear();
+            match args.take_key("law") {
+                Some("none") => decision.legal_basis.clear(),
+                Some("blank") => decision.legal_basis = "\u{3164}".into(),
+                _ => {}
             }
         }
         if let Some(fields) = args.take_key("fields") {

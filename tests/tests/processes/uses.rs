@@ -77,15 +77,20 @@ struct OwnUse {
 }
 
 async fn own_use(ledger: &Ledger, row: &Value) -> OwnUse {
+    own_use_for(ledger, row, ["item", "一号案", "核验"]).await
+}
+
+/// A use for a service item, a case and a purpose, whatever these are: the client asks no more of them.
+async fn own_use_for(ledger: &Ledger, row: &Value, [item, case, purpose]: [&str; 3]) -> OwnUse {
     let (unit, recipient) = (using_unit(ledger), VaultSecretKey::generate().unwrap());
     let mut draft = Draft::new(&unit, now_ms()).unwrap();
-    draft.seal_texts(&ledger.client.session(&unit).await.unwrap(), &[("case", "一号案"), ("purpose", "核验")]).unwrap();
+    draft.seal_texts(&ledger.client.session(&unit).await.unwrap(), &[("case", case), ("purpose", purpose)]).unwrap();
     let body = Use {
         act: Act::Use.into(),
         mode: Mode::Manual.into(),
         authority: Authority::ByFunction.into(),
         licences: vec![LicenceRef { identifier: identifier(row), tag: Vec::new() }],
-        service_item: "item".into(),
+        service_item: item.into(),
         case_digest: draft.text_digests[0].to_vec(),
         purpose_digest: draft.text_digests[1].to_vec(),
         recipient_key: recipient.public().0.to_vec(),
@@ -247,6 +252,30 @@ async fn erased_content_cannot_be_used_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn content_goes_at_once_on_the_word_of_the_managing_unit_alone() {
+    let (ledger, rows) = ledger_with_rows().await;
+    let row = rows.one("场地使用证明");
+    let evidence = vec![Evidence { kind: "judgment".into(), digest: vec![1; 32], ..Evidence::default() }];
+    let by = |unit: &str| Grounds {
+        unit: unit.into(),
+        reason: "court-decision".into(),
+        legal_basis: vec!["PIPL-47".into()],
+        evidence: evidence.clone(),
+        ..Grounds::default()
+    };
+    let issuer = row["certificateIssuingAuthorityCode"].as_str().unwrap();
+    let recorded = ledger.client.erase(&identifier(row), None, &by(issuer)).await.unwrap();
+    assert_eq!(waits(&recorded), Some(Reason::ErasureUnconfirmed));
+    assert_eq!(refused(used(&ledger, row, by_function(&[])).await), Reason::ContentRestricted);
+    let recorded = ledger.client.erase(&identifier(row), None, &by("")).await.unwrap();
+    assert_eq!(waits(&recorded), None);
+    assert_eq!(refused(used(&ledger, row, by_function(&[])).await), Reason::ContentErased);
+    // Its status is no content.
+    let verified = UseRequest { act: Act::Verify, ..by_function(&[]) };
+    assert_eq!(used(&ledger, row, verified).await.unwrap().licences[0].status.verify_code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn content_is_not_used_while_its_erasure_waits_for_its_retention() {
     let (ledger, rows) = ledger_with_rows().await;
     let row = rows.one("安全生产考核合格证书");
@@ -258,7 +287,7 @@ async fn content_is_not_used_while_its_erasure_waits_for_its_retention() {
     };
     ledger.client.change_status(&identifier(row), "cancelled", 0, &grounds("ended")).await.unwrap();
     let recorded = ledger.client.erase(&identifier(row), None, &grounds("person-request")).await.unwrap();
-    assert!(waits(&recorded), "{:?}", recorded.outcome);
+    assert_eq!(waits(&recorded), Some(Reason::Retention), "{:?}", recorded.outcome);
 
     assert_eq!(refused(used(&ledger, row, by_function(&[])).await), Reason::ContentRestricted);
     for node in 0..3 {
@@ -374,7 +403,17 @@ async fn a_use_says_for_what_and_by_whom() {
     assert_eq!(refused(used(&ledger, row, without(|r| r.case.clear())).await), Reason::PurposeMissing);
     assert_eq!(refused(used(&ledger, row, without(|r| r.purpose = "  ".into())).await), Reason::PurposeMissing);
     assert_eq!(refused(used(&ledger, row, without(|r| r.service_item.clear())).await), Reason::PurposeMissing);
+    assert_eq!(refused(used(&ledger, row, without(|r| r.purpose = "\u{3164}".into())).await), Reason::PurposeMissing);
     assert_eq!(refused(used(&ledger, row, without(|r| r.delivery = Delivery::ArchiveCopy)).await), Reason::NotYetHonoured);
+    // The door says the same of whoever has another client, and before there is a record.
+    let size = ledger.settled().await;
+    for blank in ["", " ", "\u{3000}", "\u{2800}", "\u{3164}", "\u{fe00}"] {
+        for said in [[blank, "一号案", "核验"], ["item", blank, "核验"], ["item", "一号案", blank]] {
+            let reply = send(&ledger, 0, &own_use_for(&ledger, row, said).await).await.unwrap().reply.unwrap();
+            assert_eq!(Reason::from_number(reply.code), Some(Reason::PurposeMissing), "{said:?}: {reply:?}");
+        }
+    }
+    assert_eq!(ledger.settled().await, size);
     let city = ledger.client.managing_unit().to_owned();
     ledger.client.change_unit(&city, &using_unit(&ledger), true).await.unwrap();
     let reason = refused(used(&ledger, row, by_function(&[])).await);

@@ -275,11 +275,11 @@ impl Sample {
 
     pub fn erase(&mut self, serial: &str) {
         let issuer = self.issuer.clone();
-        let mut head = self.head(&issuer, &[("mia", "maker"), ("carl", "checker")]);
+        let mut head = self.head(CITY, &MANAGERS);
         (head.legal_basis, head.reason) = (vec!["个人信息保护法第四十七条".into()], "court-decision".into());
         head.evidence = vec![Evidence { kind: "judgment".into(), digest: vec![6; 32], ..Default::default() }];
         let body = EraseContent { licence: identifier(&issuer, serial, 1), kind: "erasure".into(), ..Default::default() };
-        self.submit(head, Of::EraseContent(body), &["mia", "carl"], Vec::new(), Sealed::default());
+        self.submit(head, Of::EraseContent(body), &MANAGERS.map(|(name, _)| name), Vec::new(), Sealed::default());
     }
 
     /// A commitment record and its checkpoint, with all cosignatures.
