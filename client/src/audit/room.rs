@@ -3,7 +3,7 @@
 use super::Options;
 use std::path::PathBuf;
 
-/// As much as a replayed state takes in memory if nothing is said: five million licences or so.
+/// As much as a replayed state takes in memory if nothing is said: two to three million licences, issued one by one.
 pub const MEMORY: u64 = 2 << 30;
 
 /// How much memory a replayed state may take, and where the rest of it goes.
