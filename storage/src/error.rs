@@ -55,6 +55,11 @@ fn next_step(cause: &std::io::Error) -> &'static str {
 /// How RocksDB words that there is no space: the system's own words, for it has no kind of error for them.
 const NO_SPACE: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
+/// Whether RocksDB says that there is no space.
+pub(crate) fn is_full(told: &str) -> bool {
+    NO_SPACE.iter().any(|words| told.contains(words))
+}
+
 impl StorageError {
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged { what: what.into(), advice: REBUILD }
@@ -70,7 +75,7 @@ impl From<rocksdb::Error> for StorageError {
 fn of_database(kind: rocksdb::ErrorKind, told: String) -> StorageError {
     match kind {
         rocksdb::ErrorKind::Corruption => StorageError::damaged(told),
-        _ if NO_SPACE.iter().any(|words| told.contains(words)) => StorageError::Full(told),
+        _ if is_full(&told) => StorageError::Full(told),
         _ => StorageError::Database(told),
     }
 }

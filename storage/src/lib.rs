@@ -1,4 +1,5 @@
-//! What a node keeps on disk: one RocksDB with the Raft log, the ledger, the state and the vault.
+//! What a node keeps on disk: one RocksDB with the Raft log, the ledger, the state and the vault. And rows that an audit
+//! puts aside for as long as it runs ([`Scratch`]).
 //!
 //! It knows columns, keys, batches and what must hold between them; it does not know why a record
 //! was accepted (the registry) or when to write (the node).
@@ -24,6 +25,7 @@ mod open;
 mod promise;
 mod read;
 mod rows;
+mod scratch;
 mod snapshot;
 pub mod watermark;
 
@@ -35,4 +37,5 @@ pub use log::{LogHandle, LogStore, Truncation};
 pub use open::{Mode, Store};
 pub use read::{StateSnapshot, StateView};
 pub use rows::{Column, Row, Rows, scan_column, seq_place, vault_place};
+pub use scratch::{Scratch, ScratchError, ScratchRows, ScratchWriter};
 pub use snapshot::{IncomingOptions, IncomingState, Place};

@@ -2,10 +2,11 @@
 
 use super::directory::is_in_use;
 use super::node::MakeToken;
+use super::room::parse_bytes;
 use super::web::{Believed, Web};
 use super::{
-    Advance, CannotRead, Directory, Keep, NodeSource, Options, ReadError, Report, Source, Stage, TrustFile, Unopened, WatchArgs, audit,
-    audit_tiles, read_genesis_file, watching,
+    Advance, CannotRead, Directory, Keep, MEMORY, NodeSource, Options, ReadError, Report, Source, Stage, TrustFile, Unopened, WatchArgs,
+    audit, audit_tiles, read_genesis_file, watching,
 };
 use crate::visible::{json_line, one_line};
 use clap::Args;
@@ -53,6 +54,9 @@ pub struct AuditArgs {
     /// Keep here how far the audit is, and go on from it: after Ctrl-C or a crash the same call goes on; one audit at a time
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
+    /// Memory for what the replay holds of each command, licence and holder (2GiB if not given); the rest goes to disk, into FILE.scratch beside --state's FILE, else under TMPDIR, and is removed at the end
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub memory: Option<u64>,
     /// Leave the units' signatures out
     #[arg(long)]
     pub no_signatures: bool,
@@ -222,7 +226,14 @@ async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options)
     }
     Ok((
         sources,
-        Options { signatures: !args.no_signatures, replay: !args.no_replay, trust, genesis, keep: args.state.as_deref().map(Keep::new) },
+        Options {
+            signatures: !args.no_signatures,
+            replay: !args.no_replay,
+            trust,
+            genesis,
+            keep: args.state.as_deref().map(Keep::new),
+            memory: args.memory.unwrap_or(MEMORY),
+        },
     ))
 }
 

@@ -2,7 +2,8 @@
 //! erased gone?
 
 use super::finding::{Code, Findings};
-use std::collections::{BTreeMap, BTreeSet};
+use super::places::Places;
+use std::collections::BTreeMap;
 use vermilion_crypto::sha256;
 use vermilion_proto::view::RecordView;
 use vermilion_proto::{VaultWraps, canonical};
@@ -144,7 +145,7 @@ impl Due<'_> {
 
     fn absent(&self, position: u32, lacking: &mut Lacking) {
         if self.keeps(position) {
-            lacking.absent.insert((self.seq, position));
+            lacking.absent.push((self.seq, position));
         }
     }
 
@@ -184,12 +185,12 @@ fn struck_out(bytes: &[u8], count: usize) -> Option<Vec<u32>> {
 pub fn compare_wraps(
     (name, store): (&str, &Store),
     other: &Store,
-    records: &BTreeSet<u64>,
+    records: impl IntoIterator<Item = u64>,
     findings: &mut Findings,
 ) -> Result<(), StorageError> {
     let read = |store: &Store, seq: u64| Ok::<_, StorageError>(store.wraps(seq)?.and_then(|bytes| canonical::<VaultWraps>(&bytes).ok()));
     for seq in records {
-        let (Some(mut one), Some(mut theirs)) = (read(store, *seq)?, read(other, *seq)?) else { continue };
+        let (Some(mut one), Some(mut theirs)) = (read(store, seq)?, read(other, seq)?) else { continue };
         // A shorter directory may not have come to every erasure.
         for (one, theirs) in one.licence_keys.iter_mut().zip(&mut theirs.licence_keys) {
             if one.is_empty() || theirs.is_empty() {
@@ -200,7 +201,7 @@ pub fn compare_wraps(
         if one != theirs {
             findings.add(
                 Code::ContentDiffers,
-                Some(*seq),
+                Some(seq),
                 format!("What an erasure left of the wrapped keys of record {seq} is not the same here and in {name}: one was changed."),
                 format!("第{seq}号记录在删除后余下的封装密钥与{name}中的不同：其一被改动。"),
             );
@@ -243,21 +244,16 @@ fn extra(findings: &mut Findings, seq: Option<u64>) {
 #[derive(Clone, Default, Debug)]
 pub struct Lacking {
     /// Record and position of accepted items whose ciphertext is not there.
-    pub absent: BTreeSet<(u64, u32)>,
+    pub absent: Places,
     /// Record and position of items whose wrapped key is struck out.
-    pub struck: BTreeSet<(u64, u32)>,
+    pub struck: Places,
 }
 
 impl Lacking {
-    /// The records with an item whose wrapped key is struck out, each at least once.
-    pub fn cut(&self) -> impl Iterator<Item = u64> {
-        self.struck.iter().map(|(seq, _)| *seq)
-    }
-
-    /// Adds a chunk's.
-    pub fn extend(&mut self, other: Self) {
-        self.absent.extend(other.absent);
-        self.struck.extend(other.struck);
+    /// Adds the next chunk's.
+    pub fn extend(&mut self, next: &Self) {
+        self.absent.extend(next.absent.iter());
+        self.struck.extend(next.struck.iter());
     }
 
     /// Compares with the erasures that the records before `size` ordered: content by record and
@@ -270,10 +266,10 @@ impl Lacking {
         findings: &mut Findings,
     ) -> Result<u64, StorageError> {
         let due = |at: &(u64, u32)| erased.get(at).is_some_and(|by| *by < size);
-        for (seq, position) in self.absent.iter().chain(&self.struck).filter(|at| !due(at)).collect::<BTreeSet<_>>() {
+        for (seq, position) in self.absent.union(&self.struck).filter(|at| !due(at)) {
             findings.add(
                 Code::ContentMissing,
-                Some(*seq),
+                Some(seq),
                 format!("The content of item {position} of record {seq}, or its key, is gone though nobody erased it."),
                 format!("第{seq}号记录第{position}项的内容或其密钥未经删除而缺失。"),
             );

@@ -8,9 +8,10 @@
 //!
 //! The way of a record: a thread reads ([`Source`]), every core examines chunks of records by
 //! themselves, signatures in batches, and takes each, when its turn has come, through chain, tree and
-//! replay. What is kept in memory: three chunks for each core of at most 2,048 records and 4 MiB (or one
+//! replay. What is kept in memory: four chunks for each core of at most 2,048 records and 1 MiB (or one
 //! larger record), the right edge of the tree, 48 bytes a commitment and 32 for every 256 records; and,
-//! if the registry is replayed, its whole state, which has no bound but the ledger's.
+//! if the registry is replayed, its state up to [`Options::memory`], the statuses of all licences, and
+//! what was erased: docs/architecture.md has the figures.
 //!
 //! Of several sources the longest is audited whole. Another that holds the same records shares what
 //! was found of signatures and outcomes, and is checked for what is its own (items, tiles,
@@ -21,12 +22,15 @@
 //! when no trust is given, whether this is the ledger that it says it is.
 
 mod alarm;
+mod aside;
 mod checkpoints;
 mod cli;
 mod content;
 mod directory;
 mod examine;
 mod finding;
+mod folder;
+mod group;
 mod head;
 mod limit;
 mod link;
@@ -34,10 +38,13 @@ mod look;
 mod memory;
 mod node;
 mod pipeline;
+mod places;
 mod proved;
 mod replay;
 mod report;
 mod resume;
+mod room;
+mod saved;
 mod seen;
 mod session;
 mod signatures;
@@ -60,6 +67,7 @@ pub use look::Look;
 pub use node::{MakeToken, NodeSource};
 pub use report::Report;
 pub use resume::Keep;
+pub use room::MEMORY;
 pub use session::audit;
 pub use source::{Directory, ReadError, Source, Unopened};
 pub use tiles::audit_tiles;
@@ -84,6 +92,9 @@ pub struct Options {
     /// Where to keep how far the audit is, and to go on from. Of several sources that is the walk through
     /// the longest; the others are compared anew.
     pub keep: Option<Keep>,
+    /// Bytes of memory for what the replay holds of each command, licence and holder. What does not fit is put aside on
+    /// disk: beside [`Options::keep`]'s file, else in the system's temporary folder.
+    pub memory: u64,
 }
 
 impl Options {
@@ -97,7 +108,7 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { signatures: true, replay: true, trust: None, genesis: None, keep: None }
+        Self { signatures: true, replay: true, trust: None, genesis: None, keep: None, memory: MEMORY }
     }
 }
 

@@ -5,12 +5,16 @@ use super::finding::{Code, Findings};
 use super::link::Confirmed;
 use super::memory::ReplayState;
 use super::pipeline::Chunk;
+use super::room::Room;
 use std::collections::BTreeMap;
 use vermilion_crypto::Digest;
 use vermilion_ledger::leaf_hash;
 use vermilion_proto::{Envelope, Record, canonical};
-use vermilion_registry::kv::Write;
 use vermilion_registry::{BlockEffects, BlockInput, Checked, CommandResult, Fatal, RULES_VERSION, Registry};
+use vermilion_storage::ScratchError;
+
+/// Vault content that was erased, by record and position, with the number of the record that ordered it first.
+pub type Erased = BTreeMap<(u64, u32), u64>;
 
 /// A replay under way. Its state is what the records read so far give.
 pub struct Replay {
@@ -18,43 +22,70 @@ pub struct Replay {
     /// None once the replay has stopped.
     registry: Option<Registry>,
     rules: u32,
-    /// Vault content that was erased, with the number of the record that ordered it first.
-    erased: BTreeMap<(u64, u32), u64>,
+    erased: Erased,
+    /// Why the state cannot be kept or read any more, which says nothing about the ledger.
+    failed: Option<String>,
+}
+
+/// Why there is no replay, or no more of one.
+enum Stop {
+    /// The records give none.
+    Records(String),
+    /// The state cannot be kept or read: what is in memory cannot fail, what is put aside can.
+    State(String),
+}
+
+impl From<Fatal> for Stop {
+    fn from(fatal: Fatal) -> Self {
+        match fatal {
+            Fatal::Kv(error) => Self::State(error.0),
+            other => Self::Records(other.to_string()),
+        }
+    }
+}
+
+impl From<ScratchError> for Stop {
+    fn from(error: ScratchError) -> Self {
+        Self::State(error.to_string())
+    }
 }
 
 impl Replay {
-    /// Begins with the first record. None if it gives no registry; then that is noted.
-    pub fn begin(first: &[u8], command: &Checked, findings: &mut Findings) -> Option<Self> {
-        match Self::genesis(first, command, findings) {
-            Ok(replay) => Some(replay),
-            Err(why) => {
+    /// Begins with the first record. None if it gives no registry; then that is noted. An error says nothing about the ledger.
+    pub fn begin(first: &[u8], command: &Checked, room: &Room, findings: &mut Findings) -> Result<Option<Self>, String> {
+        match Self::genesis(first, command, room, findings) {
+            Ok(replay) => Ok(Some(replay)),
+            Err(Stop::State(why)) => Err(why),
+            Err(Stop::Records(why)) => {
                 stopped(findings, 0, &why);
-                None
+                Ok(None)
             }
         }
     }
 
-    fn genesis(first: &[u8], command: &Checked, findings: &mut Findings) -> Result<Self, String> {
-        let payload = canonical::<Envelope>(&command.envelope).map_err(|e| e.to_string())?.payload;
-        let mut state = ReplayState::default();
-        let fatal = |error: Fatal| error.to_string();
-        let effects = Registry::genesis(&payload, &state).map_err(fatal)?;
+    fn genesis(first: &[u8], command: &Checked, room: &Room, findings: &mut Findings) -> Result<Self, Stop> {
+        let payload = canonical::<Envelope>(&command.envelope).map_err(|e| Stop::Records(e.to_string()))?.payload;
+        let mut state = ReplayState::new(room);
+        let effects = Registry::genesis(&payload, &state)?;
         if let Some(new) = effects.records.first() {
             compare(first, 0, &new.bytes, findings);
         }
-        state.write(effects.writes);
-        let registry = Registry::open(&state).map_err(fatal)?;
+        state.write(effects.writes)?;
+        let registry = Registry::open(&state)?;
         // An opened registry has this build's rules.
-        Ok(Self { state, registry: Some(registry), rules: RULES_VERSION, erased: BTreeMap::new() })
+        Ok(Self { state, registry: Some(registry), rules: RULES_VERSION, erased: Erased::new(), failed: None })
     }
 
-    /// Goes on from entries of a state that was kept.
-    pub fn restore(entries: Vec<Write>, rules: u32, erased: BTreeMap<(u64, u32), u64>) -> Result<Self, String> {
-        let mut state = ReplayState::default();
-        state.write(entries);
+    /// Goes on from a state that was kept.
+    pub fn restore(state: ReplayState, rules: u32, erased: Erased) -> Result<Self, String> {
         let fatal = |error: Fatal| error.to_string();
         let registry = Registry::open(&state).and_then(|registry| registry.with_rules(rules)).map_err(fatal)?;
-        Ok(Self { state, registry: Some(registry), rules, erased })
+        Ok(Self { state, registry: Some(registry), rules, erased, failed: None })
+    }
+
+    /// Why the audit cannot go on, if it cannot: the state cannot be kept or read.
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
     }
 
     /// The version of the rules under which it replays.
@@ -67,8 +98,13 @@ impl Replay {
         &self.state
     }
 
+    /// The state so far, to be compared or given back.
+    pub fn state_mut(&mut self) -> &mut ReplayState {
+        &mut self.state
+    }
+
     /// What was erased so far.
-    pub fn erased(&self) -> &BTreeMap<(u64, u32), u64> {
+    pub fn erased(&self) -> &Erased {
         &self.erased
     }
 
@@ -107,7 +143,7 @@ impl Replay {
             run.iter().filter_map(|place| place.record.as_ref()).map(|record| (record.bytes(chunk), record.hash)).collect();
         let (registry, effects) = match self.apply(registry, head, commands, &expected) {
             Ok(applied) => applied,
-            Err(error) => return stopped(findings, *first, &error.to_string()),
+            Err(error) => return self.stop_for(error.into(), *first, findings),
         };
         if let Some(void) = effects.void {
             return stopped(findings, *first, &void.to_string());
@@ -128,8 +164,17 @@ impl Replay {
             // A later erasure of the licence orders it again: a directory may end between the two.
             self.erased.entry((erase.seq, erase.position)).or_insert(*first);
         }
-        self.state.write(effects.writes);
-        self.registry = Some(registry);
+        match self.state.write(effects.writes) {
+            Ok(()) => self.registry = Some(registry),
+            Err(error) => self.stop_for(error.into(), *first, findings),
+        }
+    }
+
+    fn stop_for(&mut self, stop: Stop, seq: u64, findings: &mut Findings) {
+        match stop {
+            Stop::Records(why) => stopped(findings, seq, &why),
+            Stop::State(why) => self.failed = Some(why),
+        }
     }
 
     fn apply(

@@ -2,10 +2,12 @@
 
 use super::checkpoints::{self, Checkpoints, History};
 use super::finding::{Code, Findings};
+use super::places::Places;
+use super::room::Room;
 use super::source::{ReadError, Source};
 use super::walk::{Plan, StateAt, Walked, walk};
-use super::{Advance, CannotRead, Options, Report, Stage, content, directory, head, resume};
-use std::collections::{BTreeMap, BTreeSet};
+use super::{Advance, CannotRead, Options, Report, Stage, content, directory, folder, head, resume};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::time::Instant;
@@ -20,6 +22,7 @@ pub fn audit(sources: &[&dyn Source], options: &Options, advance: &Advance<'_>) 
     let begun = Instant::now();
     let lock = options.keep.as_ref().map(|keep| keep.lock().map_err(|why| CannotRead { source_name: keep.name(), why }));
     let _lock = lock.transpose()?;
+    folder::sweep(Room::of(options).folder.as_deref());
     let mut session = Session { held: Vec::new(), options, findings: Findings::default(), report: Report::default() };
     session.held(sources)?;
     if !session.held.is_empty() {
@@ -42,6 +45,10 @@ pub struct Held<'a> {
 impl<'a> Held<'a> {
     fn state(&self, position: usize) -> Option<StateAt<'a>> {
         Some(StateAt { source: position, name: self.source.name(), size: self.size, store: self.source.store()? })
+    }
+
+    fn walk(&self, plan: Plan<'_>, advance: &Advance<'_>) -> Result<Walked, CannotRead> {
+        walk(self.source, self.size, plan, advance).or_else(|error| self.cannot(&error))
     }
 
     fn cannot<T>(&self, error: &ReadError) -> Result<T, CannotRead> {
@@ -211,19 +218,18 @@ impl<'a> Session<'a> {
     /// come in the order of the sources.
     fn walks(&self, advance: &Advance<'_>) -> Result<Vec<Walked>, CannotRead> {
         let mut walks: Vec<Walked> = Vec::with_capacity(self.held.len());
-        let (signatures, replay) = (self.options.signatures, self.options.replay);
+        let (signatures, replay, room) = (self.options.signatures, self.options.replay, Room::of(self.options));
         for (position, held) in self.held.iter().enumerate() {
             let base = || Plan { commands: self.options.is_deep(), wanted: checkpoints::sizes(held.source), ..Plan::default() };
-            let plan = |states| Plan { signatures, replay, states, ..base() };
-            let walk = |plan| walk(held.source, held.size, plan, advance).or_else(|error| held.cannot(&error));
+            let plan = |states| Plan { signatures, replay, states, room: room.clone(), ..base() };
             let Some((reference, first)) = walks.first().zip(self.held.first()) else {
                 let states = self.held.iter().enumerate().filter_map(|(n, held)| held.state(n)).collect();
                 let names: Vec<String> = self.held.iter().map(|held| held.source.name().to_owned()).collect();
                 let bound = resume::bound(&self.report.ledger_id, &names, self.options);
-                walks.push(walk(Plan { keep: self.options.keep.as_ref().map(|keep| (keep, bound)), ..plan(states) })?);
+                walks.push(held.walk(Plan { keep: self.options.keep.as_ref().map(|keep| (keep, bound)), ..plan(states) }, advance)?);
                 continue;
             };
-            let compared = walk(Plan { known: Some(&reference.marks), ..base() })?;
+            let compared = held.walk(Plan { known: Some(&reference.marks), ..base() }, advance)?;
             // Marks name full tiles; the records behind the last one are compared by themselves.
             let width = TILE_WIDTH as u64;
             let end = compared.next.min(reference.next);
@@ -233,8 +239,9 @@ impl<'a> Session<'a> {
                 walks.push(compared);
                 continue;
             };
-            // Another history: nothing of the first one's walk says anything about it.
-            let mut walked = walk(plan(held.state(position).into_iter().collect()))?;
+            // Another history: nothing of the first one's walk says anything about it. There is room for one state.
+            walks.iter_mut().filter_map(|walked| walked.replay.as_mut()).for_each(|replay| replay.state_mut().release());
+            let mut walked = held.walk(plan(held.state(position).into_iter().collect()), advance)?;
             let mut findings = Findings::of(held.source.name());
             findings.add(
                 Code::SourcesDiffer,
@@ -302,19 +309,18 @@ impl<'a> Session<'a> {
     /// commands there are is told.
     fn wraps(&mut self, walks: &[Walked]) {
         let alike = self.held.iter().zip(walks).enumerate().filter(|(n, (_, walked))| *n == 0 || walked.compared);
-        let mut stores = alike.filter_map(|(_, (held, walked))| Some((held.source.name(), held.source.store()?, &walked.lacking)));
-        if let Some((name, store, lacking)) = stores.next() {
-            for (other_name, other, other_lacking) in stores {
+        let mut stores = alike.filter_map(|(_, (held, walked))| Some((held.source.name(), held.source.store()?, &walked.lacking.struck)));
+        if let Some((name, store, struck)) = stores.next() {
+            for (other_name, other, other_struck) in stores {
                 let mut findings = Findings::of(other_name);
-                let cut: BTreeSet<u64> = lacking.cut().chain(other_lacking.cut()).collect();
-                if let Err(error) = content::compare_wraps((name, store), other, &cut, &mut findings) {
+                if let Err(error) = content::compare_wraps((name, store), other, records(struck.union(other_struck)), &mut findings) {
                     findings.add(Code::StorageDamaged, None, format!("The vault cannot be read: {error}."), "读取保管库时数据库出错。");
                 }
                 self.findings.extend(findings);
             }
         }
-        let cut: BTreeSet<u64> = walks.iter().flat_map(|walked| walked.lacking.cut()).collect();
-        self.report.cut_wraps = cut.len() as u64;
+        let cut = walks.iter().fold(Places::default(), |cut, walked| cut.union(&walked.lacking.struck).collect());
+        self.report.cut_wraps = records(cut.iter()).count() as u64;
     }
 
     /// Vaults against what was erased. Without a replay nobody knows what that is.
@@ -384,6 +390,12 @@ fn share_states(walks: &mut [Walked]) {
 
 fn commitments(walked: &Walked) -> u64 {
     walked.roots.iter().filter(|root| root.committed).count() as u64
+}
+
+/// The records of places, each once.
+fn records(places: impl Iterator<Item = (u64, u32)>) -> impl Iterator<Item = u64> {
+    let mut last = None;
+    places.filter_map(move |(seq, _)| (last.replace(seq) != Some(seq)).then_some(seq))
 }
 
 /// The first of at most 256 places that do not hold the same record with the same chain.

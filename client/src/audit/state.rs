@@ -2,13 +2,12 @@
 //! of their keys, never by key or value: both may lead to a person.
 
 use super::finding::{Code, Findings};
-use super::memory::{ReplayState, is_ordered};
-use super::source::ReadError;
+use super::memory::ReplayState;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use vermilion_proto::LedgerHead;
 use vermilion_registry::{Kv, keys, value};
-use vermilion_storage::{Column, Store};
+use vermilion_storage::{Column, ScratchError, StorageError, Store};
 
 /// What an entry is, in English and Chinese, by the letters before the first slash of its key.
 fn class(key: &[u8]) -> (&'static str, &'static str) {
@@ -78,9 +77,28 @@ struct Part {
     other_head: bool,
 }
 
+/// Why a state was not compared.
+#[derive(Debug, thiserror::Error)]
+pub enum Uncompared {
+    /// The directory's cannot be read.
+    #[error("{0}")]
+    Directory(String),
+    /// The replayed one cannot: says nothing about the directory.
+    #[error(transparent)]
+    Replayed(#[from] ScratchError),
+}
+
+impl From<StorageError> for Uncompared {
+    fn from(error: StorageError) -> Self {
+        Self::Directory(error.to_string())
+    }
+}
+
 /// Compares all of a directory's state with the replayed one at the same number of records.
 /// `chain` is the chain after these records.
-pub fn compare(store: &Store, replayed: &ReplayState, chain: &[u8; 32], findings: &mut Findings) -> Result<(), ReadError> {
+pub fn compare(store: &Store, replayed: &mut ReplayState, chain: &[u8; 32], findings: &mut Findings) -> Result<(), Uncompared> {
+    replayed.settle()?;
+    let replayed = &*replayed;
     let parts = PARTS.par_iter().enumerate().map(|(n, from)| part(store, replayed, chain, from, PARTS.get(n + 1).copied()));
     let mut differences = Differences::default();
     let mut unordered = 0;
@@ -104,26 +122,36 @@ pub fn compare(store: &Store, replayed: &ReplayState, chain: &[u8; 32], findings
     Ok(())
 }
 
-fn part(store: &Store, replayed: &ReplayState, chain: &[u8; 32], from: &[u8], to: Option<&[u8]>) -> Result<Part, ReadError> {
+fn part(store: &Store, replayed: &ReplayState, chain: &[u8; 32], from: &[u8], to: Option<&[u8]>) -> Result<Part, Uncompared> {
     let mut out = Part { differences: Differences::default(), unordered: 0, other_head: false };
-    let within = |key: &[u8]| key >= from && to.is_none_or(|to| key < to);
+    let within = |key: &[u8]| to.is_none_or(|to| key < to);
     // A directory of an earlier version keeps no sum until its node has run again.
-    let summed = Kv::get(&store.state(), keys::SUM).map_err(|e| ReadError::Unreachable(e.to_string()))?.is_some();
-    let due = replayed.ordered().iter().filter(|(key, _)| within(key) && (summed || key.as_slice() != keys::SUM));
-    let mut due = due.peekable();
+    let summed = Kv::get(&store.state(), keys::SUM).map_err(|e| Uncompared::Directory(e.to_string()))?.is_some();
+    let mut due = replayed.listed(from);
     let mut rows = store.rows(Column::STATE, from)?;
+    let lack = |missing: &[u8], differences: &mut Differences| {
+        if summed || missing != keys::SUM {
+            differences.add(Code::StateMissing, missing);
+        }
+    };
     while let Some((key, found)) = rows.current()?.filter(|(key, _)| within(key)) {
-        if is_ordered(key) {
-            while let Some((missing, _)) = due.next_if(|(due, _)| due.as_slice() < key) {
-                out.differences.add(Code::StateMissing, missing);
+        if replayed.is_listed(key) {
+            while let Some((missing, _)) = due.current()?.filter(|(due, _)| *due < key) {
+                lack(missing, &mut out.differences);
+                due.advance()?;
             }
-            match due.next_if(|(due, _)| due.as_slice() == key) {
+            match due.current()?.filter(|(due, _)| *due == key) {
                 None => out.differences.add(Code::StateExtra, key),
-                // Which block was the last is not in the records but in the log ([`super::head`]); the rest of the head
-                // is compared below.
-                Some(_) if key == keys::HEAD => out.other_head = !is_head(key, found, replayed, chain),
-                Some((_, value)) if value.as_slice() != found => out.differences.add(Code::StateDiffers, key),
-                Some(_) => {}
+                Some((_, value)) => {
+                    // Which block was the last is not in the records but in the log ([`super::head`]); the rest of the head
+                    // is compared below.
+                    if key == keys::HEAD {
+                        out.other_head = !is_head(key, found, replayed, chain);
+                    } else if value != found {
+                        out.differences.add(Code::StateDiffers, key);
+                    }
+                    due.advance()?;
+                }
             }
         } else {
             match replayed.unordered(key) {
@@ -138,25 +166,26 @@ fn part(store: &Store, replayed: &ReplayState, chain: &[u8; 32], from: &[u8], to
         }
         rows.advance();
     }
-    for (missing, _) in due {
-        out.differences.add(Code::StateMissing, missing);
+    while let Some((missing, _)) = due.current()?.filter(|(due, _)| within(due)) {
+        lack(missing, &mut out.differences);
+        due.advance()?;
     }
     Ok(out)
 }
 
 /// Which of the entries that are only looked up the directory lacks.
-fn missing_unordered(store: &Store, replayed: &ReplayState, differences: &mut Differences) -> Result<(), ReadError> {
+fn missing_unordered(store: &Store, replayed: &ReplayState, differences: &mut Differences) -> Result<(), Uncompared> {
     let state = store.state();
     let mut failed = None;
     replayed.for_each(&mut |key, _| {
-        if failed.is_none() && !is_ordered(key) {
-            match vermilion_registry::Kv::get(&state, key) {
+        if failed.is_none() && !replayed.is_listed(key) {
+            match Kv::get(&state, key) {
                 Ok(None) => differences.add(Code::StateMissing, key),
                 Ok(Some(_)) => {}
-                Err(error) => failed = Some(ReadError::Damaged(error.to_string())),
+                Err(error) => failed = Some(Uncompared::Directory(error.to_string())),
             }
         }
-    });
+    })?;
     failed.map_or(Ok(()), Err)
 }
 

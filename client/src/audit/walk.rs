@@ -9,10 +9,13 @@ use super::finding::{Code, Findings};
 use super::link::{Links, Root};
 use super::pipeline::{self, CHUNK_HASHED, CHUNK_RECORDS, Chunk, Taken};
 use super::replay::Replay;
-use super::resume::{Keep, Progress};
+use super::resume::Keep;
+use super::room::Room;
+use super::saved::Progress;
 use super::signatures::{BATCH, Checking, Job, Signatures};
 use super::source::{ReadError, Source};
-use super::{Advance, Stage, state};
+use super::state::{self, Uncompared};
+use super::{Advance, Stage};
 use std::ops::Range;
 use vermilion_crypto::Digest;
 use vermilion_ledger::TILE_WIDTH;
@@ -39,6 +42,8 @@ pub struct Plan<'a> {
     pub wanted: Vec<u64>,
     /// Where to keep how far the walk is, and what that is bound to.
     pub keep: Option<(&'a Keep, Digest)>,
+    /// How much memory the replay may take.
+    pub room: Room,
 }
 
 /// A directory's state, and where in the replay it belongs.
@@ -171,7 +176,8 @@ impl<'a> Walk<'a> {
             passed: Vec::new(),
         };
         let links = Links::new(source.store(), std::mem::take(&mut plan.wanted));
-        let kept = plan.keep.as_ref().map(|(keep, bound)| keep.begin(bound)).transpose().map_err(ReadError::Unreachable)?.flatten();
+        let kept =
+            plan.keep.as_ref().map(|(keep, bound)| keep.begin(bound, &plan.room)).transpose().map_err(ReadError::Unreachable)?.flatten();
         let history = source.store().map_or(Ok(1), Store::history_from)?;
         let signatures = Signatures::default();
         let mut walk = Self { plan, next: 0, history, links, replay: None, signatures, checking, out, broken_off: None };
@@ -197,6 +203,11 @@ impl<'a> Walk<'a> {
         }
         self.out.states = found;
         self.compare_states();
+    }
+
+    /// Ends the walk before its end. The first reason stands.
+    fn break_off(&mut self, why: String) {
+        self.broken_off.get_or_insert(why);
     }
 
     /// Keeps how far the walk is, when it is time; answers whether to go on.
@@ -238,7 +249,7 @@ impl<'a> Walk<'a> {
         self.out.signatures += signatures.len() as u64;
         self.signatures.append(signatures);
         self.out.findings.extend(findings);
-        self.out.lacking.extend(lacking);
+        self.out.lacking.extend(&lacking);
         let mut run = Run { chunk, places: &places, commands: &commands, waiting: 0..0, opened: 0..0 };
         for (at, Place { seq, record }) in places.iter().enumerate() {
             self.out.records += 1;
@@ -262,9 +273,12 @@ impl<'a> Walk<'a> {
                 self.settle(&mut run);
                 self.compare_states();
             }
+            if self.broken_off.is_some() {
+                return false;
+            }
         }
         self.settle(&mut run);
-        true
+        self.broken_off.is_none()
     }
 
     /// Puts a record to those that are replayed together, or takes it by itself.
@@ -297,7 +311,11 @@ impl<'a> Walk<'a> {
         }
         if self.plan.replay && record.has_command {
             let command = run.commands.get(run.opened.end);
-            self.replay = command.and_then(|command| Replay::begin(bytes, command, &mut self.out.findings));
+            let begun = command.map(|command| Replay::begin(bytes, command, &self.plan.room, &mut self.out.findings));
+            match begun.transpose() {
+                Ok(replay) => self.replay = replay.flatten(),
+                Err(why) => self.break_off(why),
+            }
         }
         self.link(0, record, None);
     }
@@ -311,6 +329,9 @@ impl<'a> Walk<'a> {
             Some(replay) => replay.run(run.chunk, places, commands, &mut self.out.findings),
             None => Vec::new(),
         };
+        if let Some(why) = self.replay.as_ref().and_then(Replay::failed).map(str::to_owned) {
+            return self.break_off(why);
+        }
         for (n, Place { seq, record }) in places.iter().enumerate() {
             if let Some(record) = record {
                 self.link(*seq, record, confirmed.get(n).and_then(Option::as_ref));
@@ -362,7 +383,7 @@ impl<'a> Walk<'a> {
 
     /// Compares the states of the directories that end here.
     fn compare_states(&mut self) {
-        let (Some(replay), Some(chain)) = (&self.replay, self.links.chain()) else { return };
+        let (Some(replay), Some(chain)) = (&mut self.replay, self.links.chain()) else { return };
         if !replay.is_going() {
             return;
         }
@@ -372,8 +393,15 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let mut findings = Findings::of(at.name);
-            if let Err(error) = state::compare(at.store, replay.state(), chain, &mut findings) {
-                findings.add(Code::StorageDamaged, None, format!("The state cannot be read: {error}."), "读取状态时数据库出错。");
+            match state::compare(at.store, replay.state_mut(), chain, &mut findings) {
+                Ok(()) => {}
+                Err(Uncompared::Directory(why)) => {
+                    findings.add(Code::StorageDamaged, None, format!("The state cannot be read: {why}."), "读取状态时数据库出错。");
+                }
+                Err(Uncompared::Replayed(error)) => {
+                    self.broken_off.get_or_insert(error.to_string());
+                    return;
+                }
             }
             self.out.states.push(StateFound { source: at.source, size: at.size, findings });
         }
@@ -407,6 +435,10 @@ impl<'a> Walk<'a> {
         (self.out.roots, self.out.marks) = (self.links.roots, self.links.marks);
         self.out.licences = self.replay.as_ref().map_or(0, Replay::licences);
         self.out.replay = self.replay.take().filter(Replay::is_going);
+        // The disk's space is wanted by nobody any more. What is in memory alone is given back while nobody waits.
+        if let Some(replay) = self.out.replay.as_mut().filter(|replay| replay.state().has_aside()) {
+            replay.state_mut().release();
+        }
         Ok(self.out)
     }
 }

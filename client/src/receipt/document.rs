@@ -141,10 +141,15 @@ fn signed_as_cose(cose: &CoseReceipt, checked: &ReceiptCheck) -> Result<(), Stri
 
 /// Writes a file whole or not at all.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ClientError> {
+    write_file_by(path, |file| file.write_all(bytes))
+}
+
+/// The same of what `fill` writes, piece by piece.
+pub fn write_file_by(path: &Path, fill: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>) -> Result<(), ClientError> {
     let new = path.with_extension(format!("{}.new", std::process::id()));
     let write = || {
         let mut file = std::fs::File::create(&new)?;
-        file.write_all(bytes)?;
+        fill(&mut file)?;
         file.sync_all()?;
         std::fs::rename(&new, path)
     };

@@ -2,6 +2,7 @@
 
 use super::sample::{Memoried, Sample, found, open};
 use crate::audit::pipeline::CHUNK_RECORDS;
+use crate::audit::room::Room;
 use crate::audit::{Keep, Options, Report, Source, audit};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -77,6 +78,65 @@ fn it_finds_what_an_audit_in_one_go_finds() {
     assert!(refused(&kept, keep(&path, false), &[&renamed]).contains("another"));
 }
 
+/// Names of what lies in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn it_goes_on_with_more_memory_or_with_less() {
+    let source = long();
+    let sources: [&dyn Source; 1] = [&source];
+    let (whole, _) = found(&sources, &Options::default());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.state");
+    // What an audit that was killed left behind goes with the next one.
+    std::fs::create_dir_all(folder.path().join("audit.state.scratch/rows")).unwrap();
+    for file in ["lock", "rows/000009.sst"] {
+        std::fs::write(folder.path().join("audit.state.scratch").join(file), b"old").unwrap();
+    }
+    let (mut round, most) = (0, [0, 1 << 20, u64::MAX]);
+    let report = loop {
+        let seen = std::sync::Mutex::new(Vec::new());
+        let options = Options { memory: most[round % 3], ..keep(&path, true) };
+        let audited = audit(&sources, &options, &|_, _, _, _| *seen.lock().unwrap() = names(folder.path()));
+        let scratch = seen.into_inner().unwrap().contains(&"audit.state.scratch".to_owned());
+        assert!(scratch || options.memory > 0, "round {round}");
+        match audited {
+            Ok(report) => break report,
+            Err(_) => assert_eq!(names(folder.path()), ["audit.state"], "round {round}"),
+        }
+        round += 1;
+    };
+    assert!(round > 3 && names(folder.path()).is_empty());
+    let told = |report: &Report| Report { seconds: 0.0, ..report.clone() }.to_json();
+    assert_eq!(told(&report), told(&whole));
+}
+
+#[test]
+fn a_disk_that_does_not_take_what_does_not_fit_ends_the_audit_and_says_nothing_of_the_ledger() {
+    let source = long();
+    let sources: [&dyn Source; 1] = [&source];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.state");
+    assert!(audit(&sources, &keep(&path, true), &|_, _, _, _| {}).is_err());
+    let kept = std::fs::read(&path).unwrap();
+    let own = folder.path().join("audit.state.scratch/letter");
+    std::fs::create_dir(folder.path().join("audit.state.scratch")).unwrap();
+    std::fs::write(&own, b"somebody's").unwrap();
+    let fits = |memory| audit(&sources, &Options { memory, ..keep(&path, false) }, &|_, _, _, _| {});
+    let refused = fits(0).unwrap_err();
+    assert!(refused.why.contains("the scratch space in") && refused.why.contains("audit.state.scratch"), "{refused}");
+    // From there it still goes on, and with more memory comes to its end.
+    assert_eq!(std::fs::read(&path).unwrap(), kept);
+    assert!(own.exists() && !fits(u64::MAX).unwrap().clean);
+    std::fs::remove_file(&path).unwrap_or_default();
+    let refused = fits(64 << 10).unwrap_err();
+    assert!(refused.why.contains("the scratch space in"), "in the middle too: {refused}");
+}
+
 #[test]
 fn it_is_known_at_the_start_whether_progress_can_be_kept() {
     let source = Sample::busy().source("a");
@@ -98,7 +158,7 @@ fn it_is_known_at_the_start_whether_progress_can_be_kept() {
 
     // A file of before the first record is of any audit: nothing in it is gone on from.
     let begun = Keep::new(&path);
-    assert!(begun.begin(&[1; 32]).unwrap().is_none() && path.exists());
+    assert!(begun.begin(&[1; 32], &Room::default()).unwrap().is_none() && path.exists());
     let other = Options { signatures: false, ..keep(&path, false) };
     assert!(audit(&sources, &other, &|_, _, _, _| {}).is_ok());
 }

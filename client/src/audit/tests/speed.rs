@@ -1,7 +1,8 @@
 //! How fast an audit is: not a test, run by hand.
 
 use super::sample::{Memoried, Sample, open};
-use crate::audit::{Options, Source, audit, opened, signature_limit};
+use crate::audit::room::parse_bytes;
+use crate::audit::{MEMORY, Options, Source, audit, opened, signature_limit};
 use vermilion_proto::{Message as _, StoredRecord};
 
 /// Processor time of this process so far, in seconds.
@@ -14,7 +15,7 @@ fn cpu() -> f64 {
 /// `cargo test --release -p vermilion-client audit_speed -- --ignored --nocapture`
 ///
 /// `RECORDS` says how many; `DIR` names a directory that is made once and used again; `ONLY` picks
-/// one of the measurements.
+/// one of the measurements; `MEMORY` is as `--memory` of the command.
 #[test]
 #[ignore = "a measurement, some half a minute"]
 fn audit_speed() {
@@ -39,10 +40,11 @@ fn audit_speed() {
     directory.checkpoints(&[], &mut |size, note| drop(memoried.checkpoints.insert(size, note))).unwrap();
     memoried.size = memoried.records.len() as u64;
     let some: Vec<_> = memoried.records.values().take(20_000).map(StoredRecord::encode_to_vec).collect();
+    let memory = std::env::var("MEMORY").map_or(MEMORY, |text| parse_bytes(&text).unwrap());
     let both = Options { signatures: false, replay: false, ..Options::default() };
     for (what, source, options) in [
-        ("directory", &directory as &dyn Source, Options::default()),
-        ("without signatures", &directory, Options { signatures: false, ..Options::default() }),
+        ("directory", &directory as &dyn Source, Options { memory, ..Options::default() }),
+        ("without signatures", &directory, Options { signatures: false, memory, ..Options::default() }),
         ("without replay", &directory, Options { replay: false, ..Options::default() }),
         ("without both", &directory, both.clone()),
         ("records alone", &memoried, Options::default()),
