@@ -12,10 +12,10 @@
 mod applying;
 
 use crate::apply::Applier;
-use crate::aside::Aside;
+use crate::aside::{Apart, Aside};
 use crate::block::BlockPacker;
 use crate::catchup::CatchUp;
-use crate::clock::Clocks;
+use crate::clock::{Clocks, SAY_EVERY};
 use crate::membership::Roster;
 use crate::metrics::Metrics;
 use applying::{ApplierTask, Tail};
@@ -171,6 +171,8 @@ impl Runtime {
             tick: Duration::from_millis(parts.tick_ms),
             disk_hangs: false,
             aside: Aside::default(),
+            apart: Apart::default(),
+            said_time: None,
         };
         let alarm = fatal.clone();
         threads.push(spawn("driver", &alarm, move || {
@@ -247,6 +249,9 @@ struct Loop<T: Transport> {
     tick: Duration,
     disk_hangs: bool,
     aside: Aside,
+    apart: Apart,
+    /// When this node last said the time to the others.
+    said_time: Option<Instant>,
 }
 
 impl<T: Transport> Loop<T> {
@@ -276,6 +281,7 @@ impl<T: Transport> Loop<T> {
             }
             if Instant::now() >= next_tick {
                 self.give_way();
+                self.look_at_clock();
                 self.driver.tick();
                 // Late rather than twice.
                 next_tick = Instant::now() + self.tick;
@@ -283,6 +289,7 @@ impl<T: Transport> Loop<T> {
                 let status = self.driver.status();
                 self.tell_of_disk(status.write_ms);
                 self.status.send_replace(status);
+                self.say_time();
             }
             self.poll()?;
         }
@@ -402,6 +409,42 @@ impl<T: Transport> Loop<T> {
                 tracing::error!("this node's blocks lie ahead of the others' clocks, and are dropped: others shall lead. Check the clocks");
             }
             self.driver.stand_aside();
+        }
+    }
+
+    /// Says when the majority's clocks contradict this node's, and leaves the lead to a node whose clock they bear out.
+    fn look_at_clock(&mut self) {
+        let (own_ms, now) = (now_ms(), Instant::now());
+        let majority = self.clocks.majority_against(self.id, own_ms, &self.status.borrow().voters, now);
+        let (is_apart, hands_over) = self.apart.tick(majority.is_some());
+        if self.clocks.note_apart(is_apart) {
+            match majority {
+                Some(majority_ms) => tracing::error!(
+                    apart_ms = own_ms.abs_diff(majority_ms),
+                    behind = own_ms < majority_ms,
+                    "this node's clock is apart from the majority's: set it right. Until then their time counts here, and others shall lead"
+                ),
+                None => tracing::info!("this node's clock is with the majority's again"),
+            }
+        }
+        if let Some(majority_ms) = majority.filter(|_| hands_over)
+            && let Some(to) = self.driver.hand_over(|node| self.clocks.is_near(node, majority_ms, now))
+        {
+            tracing::warn!(to, "leadership is handed over to a node whose clock is right");
+        }
+    }
+
+    /// Says the time to all others: a frame without messages. Followers send each other nothing else.
+    fn say_time(&mut self) {
+        if self.said_time.is_some_and(|at| at.elapsed() < SAY_EVERY) {
+            return;
+        }
+        self.said_time = Some(Instant::now());
+        let status = self.status.borrow();
+        let others: Vec<u64> = status.voters.iter().chain(&status.learners).copied().filter(|id| *id != self.id).collect();
+        drop(status);
+        for id in others {
+            self.transport.send(id, Vec::new());
         }
     }
 
