@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
 use vermilion_node::caller;
 use vermilion_node::config::{Config, DEFAULT_REST_RATE, Log, Tls};
@@ -21,8 +22,9 @@ use vermilion_node::node::{Node, Start, Started};
 use vermilion_node::peer_service::PeerService;
 use vermilion_node::peers::MAX_PEER_MESSAGE;
 use vermilion_node::rate::RateLimit;
+use vermilion_node::serving;
 use vermilion_node::start::{self, read_genesis};
-use vermilion_node::tls::{Caller, TlsListener};
+use vermilion_node::tls::TlsListener;
 use vermilion_proto::enrolment_server::EnrolmentServer;
 use vermilion_proto::ledger_server::LedgerServer;
 use vermilion_proto::peer_server::PeerServer;
@@ -36,6 +38,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const MAX_APPLICATION: usize = 64 << 10;
 /// Applications of one connection under way at once.
 const MAX_APPLICATIONS: u32 = 8;
+/// How old an applicant's connection becomes: an application is answered within half of it.
+const APPLICANTS_AGE: Duration = Duration::from_secs(60);
 /// Requests of one connection under way at once, streams of submissions counting as one: tonic has no bound of its own.
 const MAX_REQUESTS: u32 = 256;
 /// Room for messages that are not whole yet, in bytes: of one unit, or of one address where nobody is known, and of all. Streams
@@ -447,20 +451,20 @@ async fn serve_grpc(address: String, node: Arc<Node>, stop: impl Future<Output =
 async fn serve_rest(config: Config, node: Arc<Node>, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), String> {
     let address = &config.http;
     let routes = vermilion_node::rest::router(Arc::clone(&node));
-    let served = match (&node.tls, &config.tls) {
+    match (&node.tls, &config.tls) {
         (None, _) | (_, None) => {
             let listener = tokio::net::TcpListener::bind(address).await.map_err(|e| format!("http: {address}: {e}"))?;
-            axum::serve(listener, routes).with_graceful_shutdown(stop).await
+            serving::serve(TcpListenerStream::new(listener), |_| None, routes, stop).await;
         }
         (Some(tls), Some(Tls { rest_rate, rest_plain, .. })) => {
             let server = tls.rest().map_err(|e| e.to_string())?;
             let listener = TlsListener::bind(address, server, Arc::clone(&tls.connections), *rest_plain).await?;
             let limit = RateLimit::new(*rest_rate, Arc::clone(&node));
             let routes = routes.layer(axum::middleware::from_fn_with_state(limit, vermilion_node::rate::limit));
-            axum::serve(listener, routes.into_make_service_with_connect_info::<Caller>()).with_graceful_shutdown(stop).await
+            serving::serve(listener.into_stream(), |stream| Some(stream.caller().clone()), routes, stop).await;
         }
-    };
-    served.map_err(|e| e.to_string())
+    }
+    Ok(())
 }
 
 /// What applicants ask.
@@ -479,7 +483,12 @@ async fn serve_enrolment(config: Config, node: Arc<Node>, stop: impl Future<Outp
     let listener = TlsListener::bind(address, server, Arc::clone(&tls.connections), false).await?;
     let limit = RateLimit::new(*rest_rate, Arc::clone(&node));
     let service = enrolment(Arc::clone(&node), limit);
-    let server = tonic::transport::Server::builder().max_concurrent_streams(MAX_APPLICATIONS).add_service(service);
+    let server = tonic::transport::Server::builder()
+        .max_concurrent_streams(MAX_APPLICATIONS)
+        // Cut, whatever is under way: who applies asks again.
+        .max_connection_age(APPLICANTS_AGE)
+        .max_connection_age_grace(Duration::ZERO)
+        .add_service(service);
     server.serve_with_incoming_shutdown(listener.into_stream(), stop).await.map_err(|e| e.to_string())
 }
 

@@ -18,6 +18,10 @@ use vermilion_identity::{Certificate, Kind, Subject};
 pub const MAX_CONNECTIONS: usize = 2048;
 /// Of those, the connections of one address that show no certificate, or none yet.
 pub const MAX_STRANGERS: usize = 64;
+/// Places that are kept for addresses with few connections without a certificate: what others leave once they have the rest.
+const KEPT: usize = 512;
+/// So many are few.
+const FEW: usize = 4;
 /// The connections of one unit's operators and systems, at all listeners of a node: none keeps the nodes and the others out.
 pub const MAX_OF_UNIT: usize = 256;
 /// The connections with one node, made here or there: it needs a few, and one that was stolen gets no more.
@@ -60,15 +64,17 @@ impl Room {
     }
 
     /// A place for one more connection from an address, if there is any. Who connects is a stranger first.
+    ///
+    /// The last places go to addresses that have few: so nodes and applicants find one, whoever holds the others.
     pub(super) fn place(&self, address: IpAddr) -> Option<Place> {
         let address = network(address);
         let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let most = if self.places.available_permits() < KEPT { FEW } else { MAX_STRANGERS };
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = strangers.entry(address).or_default();
-        if *count >= MAX_STRANGERS {
+        if strangers.get(&address).is_some_and(|count| *count >= most) {
             return None;
         }
-        *count += 1;
+        *strangers.entry(address).or_default() += 1;
         drop(strangers);
         Some(Place { permit, stranger: Some((self.clone(), address)) })
     }
@@ -194,6 +200,26 @@ impl Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_addresses_leave_room_for_those_that_have_few_connections() {
+        let room = Room::new();
+        let address = |n: usize| IpAddr::from([10, 0, u8::try_from(n >> 8).unwrap_or(0), u8::try_from(n & 255).unwrap_or(0)]);
+        let mut held = Vec::new();
+        for n in 0..MAX_CONNECTIONS / MAX_STRANGERS {
+            held.extend(std::iter::from_fn(|| room.place(address(n))));
+        }
+        assert!(held.len() <= MAX_CONNECTIONS - KEPT + FEW * MAX_CONNECTIONS / MAX_STRANGERS, "{}", held.len());
+        let other: Vec<_> = std::iter::from_fn(|| room.place(address(1000))).collect();
+        assert_eq!(other.len(), FEW);
+        // Who shows a certificate is no stranger any more, and leaves its place among the few.
+        let mut known = other;
+        known.iter_mut().for_each(Place::is_known);
+        assert!(room.place(address(1000)).is_some());
+        drop(held);
+        let all: Vec<_> = std::iter::from_fn(|| room.place(address(1))).collect();
+        assert_eq!(all.len(), MAX_STRANGERS);
+    }
 
     #[test]
     fn neither_a_node_nor_a_unit_takes_all_connections() {

@@ -2,7 +2,6 @@
 
 use crate::tls::connections::{Connections, Place, Room};
 use crate::tls::io::{Caller, Io};
-use axum::{extract::connect_info::Connected as AxumConnected, serve::IncomingStream};
 use rustls::ServerConfig;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -60,7 +59,6 @@ struct Door {
 
 /// A bound listener with its TLS.
 pub struct TlsListener {
-    address: SocketAddr,
     ready: mpsc::Receiver<TlsIo>,
 }
 
@@ -69,14 +67,13 @@ impl TlsListener {
     /// `plain`, who does not speak TLS is let in as the public.
     pub async fn bind(address: &str, config: ServerConfig, table: Arc<Connections>, plain: bool) -> Result<Self, String> {
         let listener = TcpListener::bind(address).await.map_err(|e| format!("{address}: {e}"))?;
-        let bound = listener.local_addr().map_err(|e| e.to_string())?;
         let door = Door { acceptor: TlsAcceptor::from(Arc::new(config)), table, plain };
         let (done, ready) = mpsc::channel(BACKLOG);
         tokio::spawn(accept_all(listener, door, done));
-        Ok(Self { address: bound, ready })
+        Ok(Self { ready })
     }
 
-    /// The connections, for tonic.
+    /// The connections, for whoever serves them.
     pub fn into_stream(self) -> impl tokio_stream::Stream<Item = io::Result<TlsIo>> {
         tokio_stream::StreamExt::map(ReceiverStream::new(self.ready), Ok)
     }
@@ -109,32 +106,6 @@ async fn accept_all(listener: TcpListener, door: Door, done: mpsc::Sender<TlsIo>
                 Err(error) => tracing::debug!(%address, %error, "a handshake failed"),
             }
         });
-    }
-}
-
-impl axum::serve::Listener for TlsListener {
-    type Io = TlsIo;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TlsIo, SocketAddr) {
-        match self.ready.recv().await {
-            Some(io) => {
-                let address = io.caller().address;
-                (io, address)
-            }
-            // The accepting task ends only after this end.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
-    }
-}
-
-impl AxumConnected<IncomingStream<'_, TlsListener>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        stream.io().caller().clone()
     }
 }
 
