@@ -24,7 +24,7 @@ use vermilion_node::peers::MAX_PEER_MESSAGE;
 use vermilion_node::rate::RateLimit;
 use vermilion_node::serving;
 use vermilion_node::start::{self, read_genesis};
-use vermilion_node::tls::TlsListener;
+use vermilion_node::tls::{Side, TlsListener};
 use vermilion_proto::enrolment_server::EnrolmentServer;
 use vermilion_proto::ledger_server::LedgerServer;
 use vermilion_proto::peer_server::PeerServer;
@@ -38,6 +38,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const MAX_APPLICATION: usize = 64 << 10;
 /// Applications of one connection under way at once.
 const MAX_APPLICATIONS: u32 = 8;
+/// How often a connection of gRPC is asked whether its other end is still there.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 /// How old an applicant's connection becomes: an application is answered within half of it.
 const APPLICANTS_AGE: Duration = Duration::from_secs(60);
 /// Requests of one connection under way at once, streams of submissions counting as one: tonic has no bound of its own.
@@ -430,7 +432,7 @@ async fn serve_grpc(address: String, node: Arc<Node>, stop: impl Future<Output =
         .initial_stream_window_size(2 << 20)
         .initial_connection_window_size(4 << 20)
         .max_concurrent_streams(MAX_REQUESTS)
-        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_interval(Some(KEEPALIVE))
         .add_service(Intake::new(clients, ROOM.0, ROOM.1))
         .add_service(Intake::new(peers, ROOM_OF_NODES.0, ROOM_OF_NODES.1));
     let served = match &node.tls {
@@ -441,7 +443,7 @@ async fn serve_grpc(address: String, node: Arc<Node>, stop: impl Future<Output =
         }
         Some(tls) => {
             let config = tls.grpc().map_err(|e| e.to_string())?;
-            let listener = TlsListener::bind(&address, config, Arc::clone(&tls.connections), false).await?;
+            let listener = TlsListener::bind(&address, config, (Arc::clone(&tls.connections), Side::Grpc), false).await?;
             server.serve_with_incoming_shutdown(listener.into_stream(), stop).await
         }
     };
@@ -458,7 +460,7 @@ async fn serve_rest(config: Config, node: Arc<Node>, stop: impl Future<Output = 
         }
         (Some(tls), Some(Tls { rest_rate, rest_plain, .. })) => {
             let server = tls.rest().map_err(|e| e.to_string())?;
-            let listener = TlsListener::bind(address, server, Arc::clone(&tls.connections), *rest_plain).await?;
+            let listener = TlsListener::bind(address, server, (Arc::clone(&tls.connections), Side::Rest), *rest_plain).await?;
             let limit = RateLimit::new(*rest_rate, Arc::clone(&node));
             let routes = routes.layer(axum::middleware::from_fn_with_state(limit, vermilion_node::rate::limit));
             serving::serve(listener.into_stream(), |stream| Some(stream.caller().clone()), routes, stop).await;
@@ -480,11 +482,12 @@ async fn serve_enrolment(config: Config, node: Arc<Node>, stop: impl Future<Outp
         return Ok(());
     };
     let server = tls.enrolment().map_err(|e| e.to_string())?;
-    let listener = TlsListener::bind(address, server, Arc::clone(&tls.connections), false).await?;
+    let listener = TlsListener::bind(address, server, (Arc::clone(&tls.connections), Side::Enrolment), false).await?;
     let limit = RateLimit::new(*rest_rate, Arc::clone(&node));
     let service = enrolment(Arc::clone(&node), limit);
     let server = tonic::transport::Server::builder()
         .max_concurrent_streams(MAX_APPLICATIONS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
         // Cut, whatever is under way: who applies asks again.
         .max_connection_age(APPLICANTS_AGE)
         .max_connection_age_grace(Duration::ZERO)
