@@ -10,10 +10,10 @@ use crate::answer::{Hearing, NoAnswer, Settled, Turn};
 use crate::clock::{now_ms, until};
 use crate::command::Prepared;
 use crate::config::NodeEntry;
-use crate::error::{ClientError, is_passing, refusal_of};
+use crate::error::{ClientError, is_of_the_clock, is_passing, refusal_of};
 use crate::stream::SubmitLine;
 use crate::tls::Dialer;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -219,7 +219,8 @@ impl Connection {
         }
     }
 
-    /// Asks one node after the other until one answers. Refusals that will not pass are the answer.
+    /// Asks one node after the other until one answers. Refusals that will not pass are the answer; that a request token is
+    /// stale is one once no node is left that might say otherwise, because a node's clock may be wrong.
     pub async fn ask<T, F, Fut>(&self, call: F) -> Result<T, ClientError>
     where
         F: Fn(LedgerClient<Channel>) -> Fut,
@@ -265,8 +266,10 @@ impl Connection {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let mut attempts = Attempts::new(self.ask_patience);
+        // Who said that the token is stale, and in what words.
+        let (mut stale, mut said) = (BTreeSet::new(), None);
         loop {
-            let at = self.pick();
+            let at = self.pick_but(&stale);
             let Some(link) = self.inner.links.get(at) else { return Err(ClientError::Unreachable("there is no node".into())) };
             let wire = self.wire(at, unit)?;
             let status = match tokio::time::timeout(EXCHANGE, call(client(&wire))).await {
@@ -274,6 +277,14 @@ impl Connection {
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded("no answer in time"),
             };
+            if is_of_the_clock(&status) {
+                stale.insert(at);
+                said = refusal_of(&status);
+                self.turn_away(at);
+                if self.is_left(&stale) {
+                    continue;
+                }
+            }
             if !is_passing(&status) {
                 return Err(refusal_of(&status).map_or_else(|| ClientError::BadAnswer(status.message().to_owned()), ClientError::Refused));
             }
@@ -285,6 +296,9 @@ impl Connection {
             } else {
                 self.pass_over(&wire, unit, &whole_message(&status));
                 self.let_rest(at);
+            }
+            if let Some(said) = said.take_if(|_| !self.is_left(&stale)) {
+                return Err(said.into());
             }
             if !attempts.pause().await {
                 return Err(match refusal_of(&status) {
@@ -320,9 +334,23 @@ impl Connection {
 
     /// The node to ask next: the preferred one unless it rests, else the next that does not.
     fn pick(&self) -> usize {
-        let (links, preferred, now) = (&self.inner.links, self.inner.preferred.load(Ordering::Relaxed), now_ms());
-        let rests = |at: &usize| links.get(*at).is_none_or(|l| l.rests_until_ms.load(Ordering::Relaxed) > now);
-        let in_turn = || (0..links.len()).map(|n| (preferred + n) % links.len());
+        self.pick_but(&BTreeSet::new())
+    }
+
+    fn rests(&self, at: usize) -> bool {
+        self.inner.links.get(at).is_none_or(|l| l.rests_until_ms.load(Ordering::Relaxed) > now_ms())
+    }
+
+    /// Whether there is a node beside these that does not rest.
+    fn is_left(&self, beside: &BTreeSet<usize>) -> bool {
+        (0..self.inner.links.len()).any(|at| !beside.contains(&at) && !self.rests(at))
+    }
+
+    /// The same, of all nodes but these.
+    fn pick_but(&self, these: &BTreeSet<usize>) -> usize {
+        let (links, preferred) = (&self.inner.links, self.inner.preferred.load(Ordering::Relaxed));
+        let rests = |at: &usize| self.rests(*at);
+        let in_turn = || (0..links.len()).map(|n| (preferred + n) % links.len()).filter(|at| !these.contains(at));
         // If all rest, the one that will be back first.
         in_turn()
             .find(|at| !rests(at))
@@ -445,6 +473,7 @@ impl Attempts {
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
+    use vermilion_registry::reason::Reason;
 
     fn connection(names: &[&str]) -> Connection {
         let node = |n: &&str| NodeEntry { name: (*n).into(), grpc: "127.0.0.1:1".into(), http: String::new() };
@@ -505,6 +534,28 @@ mod tests {
         let cause = std::io::Error::other(std::io::Error::other("received fatal alert"));
         let said = whole_message(&Status::from_error(Box::new(cause)));
         assert_eq!(said.matches("received fatal alert").count(), 1, "{said}");
+    }
+
+    #[tokio::test]
+    async fn that_a_token_is_stale_is_one_nodes_word() {
+        let stale = || Status::permission_denied(format!("not-authorised: {}", vermilion_identity::TokenError::Stale));
+        // What the first and the second to be asked say, and how often nodes are asked.
+        let ask = async |nodes: &[&str], answers: &[Result<u32, Status>]| {
+            let (c, calls) = (connection(nodes), AtomicUsize::new(0));
+            let answer = |n: usize| answers.get(n).or(answers.last()).cloned().unwrap().map(Response::new);
+            let answered = c.ask(|_| std::future::ready(answer(calls.fetch_add(1, Ordering::Relaxed)))).await;
+            (answered, calls.into_inner())
+        };
+        assert!(matches!(ask(&["a", "b", "c"], &[Err(stale()), Ok(7)]).await, (Ok(7), 2)));
+        let is_stale = |answered| matches!(answered, Err(ClientError::Refused(refusal)) if refusal.reason == Reason::NotAuthorised);
+        let (answered, calls) = ask(&["a", "b", "c"], &[Err(stale())]).await;
+        assert!(is_stale(answered) && calls == 3, "{calls}");
+        let (answered, calls) = ask(&["a", "b"], &[Err(stale()), Err(Status::unavailable("tcp connect error"))]).await;
+        assert!(is_stale(answered) && calls == 2, "who answers says so: {calls}");
+        let (answered, calls) = ask(&["a"], &[Err(stale())]).await;
+        assert!(is_stale(answered) && calls == 1, "{calls}");
+        let (answered, calls) = ask(&["a", "b"], &[Err(Status::permission_denied("not-authorised: its own"))]).await;
+        assert!(is_stale(answered) && calls == 1, "{calls}");
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use tonic::{Code, Status};
 use vermilion_crypto::{CryptoError, Digest};
+use vermilion_identity::TokenError;
 use vermilion_registry::authorisation::{KEY_NOT_IN_FORCE, KEY_NOT_REGISTERED};
 use vermilion_registry::reason::{Reason, Refusal};
 
@@ -238,6 +239,12 @@ pub fn reason_of_name(name: &str) -> Option<Reason> {
 pub fn refusal_of(status: &Status) -> Option<Refusal> {
     let (name, detail) = status.message().split_once(": ")?;
     reason_of_name(name).map(|reason| Refusal::new(reason, detail))
+}
+
+/// Whether a node found the request token's time wrong, by its own clock: another one's may be right.
+#[must_use]
+pub fn is_of_the_clock(status: &Status) -> bool {
+    refusal_of(status).is_some_and(|refusal| refusal.reason == Reason::NotAuthorised && refusal.detail == TokenError::Stale.to_string())
 }
 
 /// Whether another node, or the same a moment later, may well answer.

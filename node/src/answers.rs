@@ -1,7 +1,6 @@
 //! Answers from the state: a licence's status, and who may ask.
 
 use crate::node::Node;
-use crate::runtime::now_ms;
 use vermilion_proto::{
     LicenceState, LicenceStatusReply, LicenceStatusRequest, LicenceType, OperatorState, PublicStatus, StatusAnswer, StoredRecord,
 };
@@ -71,7 +70,7 @@ impl Node {
     fn licence_status_now(&self, request: &LicenceStatusRequest, asker: Option<&OperatorState>) -> Result<StatusAnswer, Refusal> {
         let kv = self.store.state_snapshot();
         let (named, _) = self.askable(&kv, request, asker)?;
-        let now = now_ms();
+        let now = self.time();
         let (at, known) = (past("at", request.at_ms, now)?, past("known", request.known_ms, now)?);
         let answer = query::status_at(&kv, &named, at, known, now).map_err(|e| internal(&e))?;
         Ok(if asker.is_some() { answer } else { query::public(answer) })

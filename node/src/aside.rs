@@ -4,11 +4,27 @@
 //! block was packed, and then it stands in the leader's log and in no other: as long as this node leads, and as long as the
 //! clocks have not come so far, nothing is committed. Those who drop it elect a leader without it, if they are as many as that
 //! takes and this node lets them: its own log is longer, so it would win every election that it stands in.
+//!
+//! And when one hands over whose clock the majority's contradict ([`Apart`]). Its blocks are taken; but whoever sets clocks
+//! right starts with the node that complains, and a ledger should not depend on it meanwhile.
 
 /// Ticks without a commit after which a leader is stuck: the longest election time-out.
 const STUCK: u32 = 20;
 /// Ticks for which the others may go first: some election time-outs.
 const OTHERS_FIRST: u32 = 100;
+
+/// Counts for how many ticks on end a node's clock has been apart from the majority's: what one late message says is no word on it.
+#[derive(Debug, Default)]
+pub(crate) struct Apart(u32);
+
+impl Apart {
+    /// Looks once a tick. Says whether it is apart for long enough to be said, and whether a leader should hand over now: again
+    /// and again, because who was asked to lead may not have taken over.
+    pub(crate) fn tick(&mut self, is_apart: bool) -> (bool, bool) {
+        self.0 = if is_apart { self.0.saturating_add(1) } else { 0 };
+        (self.0 >= STUCK, is_apart && self.0.is_multiple_of(STUCK))
+    }
+}
 
 /// What a node knows of its own being stuck.
 #[derive(Debug, Default)]
@@ -55,6 +71,17 @@ mod tests {
             aside.tick(1, leader, commit, is_refused)
         };
         (1..=ticks).filter(at).collect()
+    }
+
+    #[test]
+    fn a_clock_is_apart_when_it_stays_so() {
+        let mut apart = Apart::default();
+        assert!((1..STUCK).all(|_| apart.tick(true) == (false, false)));
+        assert_eq!(apart.tick(true), (true, true));
+        assert!((1..STUCK).all(|_| apart.tick(true) == (true, false)));
+        assert_eq!(apart.tick(true), (true, true));
+        assert_eq!(apart.tick(false), (false, false));
+        assert_eq!(apart.tick(true), (false, false));
     }
 
     #[test]

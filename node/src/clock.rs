@@ -1,18 +1,25 @@
-//! The time of blocks: this node's clock, but never ahead of what a majority of the voters' clocks read.
+//! The time of blocks: this node's clock, but neither ahead of what a majority of the voters' clocks read nor behind it.
 //!
 //! A block whose time lies ahead of a follower's clock is not taken ([`crate::gate`]), and the leader would never hear why:
-//! a clock that jumps forward for a second would stop the ledger for as long as the jump is wide. So nodes say the time in
-//! what they send each other, and a leader that is ahead of the others writes theirs. Who was not heard takes no block, and so
+//! a clock that jumps forward for a second would stop the ledger for as long as the jump is wide. One that falls behind would
+//! hold the ledger's time where it is, and have valid commands refused for ever as of the future. So nodes say the time to each
+//! other every few seconds, and a leader that is apart from the others writes theirs. Who was not heard takes no block, and so
 //! it counts for nobody's clock.
+//!
+//! A node whose clock a majority without it contradicts takes theirs for the time wherever it judges by one, says so, is not
+//! ready, and hands leadership over. No single node can bring that about, and none can that are no majority.
 
 use crate::gate::MAX_AHEAD_MS;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A leader's clock may be this far ahead of a majority's, in milliseconds: what messages take, with room. Below
+/// A leader's clock may be this far from a majority's, in milliseconds: what messages take, with room. Below
 /// [`MAX_AHEAD_MS`].
 const TOLERANCE_MS: u64 = 2_000;
+/// How often a node says the time to the others: followers would hear their leader's clock alone, and an idle node nobody's.
+pub(crate) const SAY_EVERY: Duration = Duration::from_secs(2);
 /// What was heard longer ago counts no more.
 const HEARD_FOR: Duration = Duration::from_secs(10);
 /// Clocks that are remembered at once.
@@ -24,6 +31,8 @@ pub struct Clocks {
     heard: Mutex<BTreeMap<u64, (u64, Instant)>>,
     /// The latest that this node's own clock ever read, and when.
     latest: Mutex<Option<(u64, Instant)>>,
+    /// Whether this node has said that its clock is apart from the majority's.
+    is_apart: AtomicBool,
 }
 
 impl Clocks {
@@ -49,19 +58,56 @@ impl Clocks {
     /// The time for the next block, by this node's clock `own_ms` and those of the voters; `own` is this node's id.
     ///
     /// The voters that were heard lately count. If they are no majority, a block commits once others are heard again: then what
-    /// they read when they were last heard counts, however long ago. Of whom nothing was ever heard, nothing is known.
+    /// they read when they were last heard counts, however long ago, and only to keep the block from lying ahead of it. Of whom
+    /// nothing was ever heard, nothing is known.
     pub fn block_time(&self, own: u64, own_ms: u64, voters: &[u64], now: Instant) -> u64 {
-        let most = |within| {
-            let mut clocks: Vec<u64> =
-                voters.iter().filter_map(|id| if *id == own { Some(own_ms) } else { self.reads(*id, within, now) }).collect();
-            clocks.sort_unstable_by(|a, b| b.cmp(a));
-            // As many voters as make a majority read this or more; none if there are not as many.
-            clocks.get(voters.len() / 2).copied()
-        };
-        match most(HEARD_FOR).or_else(|| most(Duration::MAX)) {
-            Some(most) if most.saturating_add(TOLERANCE_MS) < own_ms => most,
-            _ => own_ms,
+        match self.most(HEARD_FOR, own, own_ms, voters, now) {
+            Some(most) if most.abs_diff(own_ms) > TOLERANCE_MS => most,
+            Some(_) => own_ms,
+            None => {
+                let most = self.most(Duration::MAX, own, own_ms, voters, now);
+                most.filter(|most| most.saturating_add(TOLERANCE_MS) < own_ms).unwrap_or(own_ms)
+            }
         }
+    }
+
+    /// The latest time that the clocks of a majority of the voters read or are past, of those heard within this time; none if
+    /// they are no majority.
+    fn most(&self, within: Duration, own: u64, own_ms: u64, voters: &[u64], now: Instant) -> Option<u64> {
+        let reads = |id: &u64| if *id == own { Some(own_ms) } else { self.reads(*id, within, now) };
+        let mut clocks: Vec<u64> = voters.iter().filter_map(reads).collect();
+        clocks.sort_unstable_by(|a, b| b.cmp(a));
+        clocks.get(voters.len() / 2).copied()
+    }
+
+    /// What the majority's clocks read, if as many of the other voters as make a majority by themselves are later than this
+    /// node's clock by more than [`MAX_AHEAD_MS`], or earlier.
+    pub fn majority_against(&self, own: u64, own_ms: u64, voters: &[u64], now: Instant) -> Option<u64> {
+        let others: Vec<u64> = voters.iter().filter(|id| **id != own).filter_map(|id| self.reads(*id, HEARD_FOR, now)).collect();
+        let later = others.iter().filter(|its_ms| **its_ms > own_ms.saturating_add(MAX_AHEAD_MS)).count();
+        let earlier = others.iter().filter(|its_ms| its_ms.saturating_add(MAX_AHEAD_MS) < own_ms).count();
+        let majority = voters.len() / 2 + 1;
+        if later < majority && earlier < majority { None } else { self.most(HEARD_FOR, own, own_ms, voters, now) }
+    }
+
+    /// The time as far as this node can tell: its own clock's, unless the majority is against that.
+    pub fn time(&self, own: u64, own_ms: u64, voters: &[u64], now: Instant) -> u64 {
+        self.majority_against(own, own_ms, voters, now).unwrap_or(own_ms)
+    }
+
+    /// Whether a node was heard lately, and its clock is near this time.
+    pub fn is_near(&self, id: u64, time_ms: u64, now: Instant) -> bool {
+        self.reads(id, HEARD_FOR, now).is_some_and(|its_ms| its_ms.abs_diff(time_ms) <= MAX_AHEAD_MS)
+    }
+
+    /// Notes that this node's clock is apart from the majority's, or that it no longer is. Returns whether that is news.
+    pub fn note_apart(&self, is_apart: bool) -> bool {
+        self.is_apart.swap(is_apart, Ordering::AcqRel) != is_apart
+    }
+
+    /// Whether this node's clock was apart from the majority's when it was last looked at.
+    pub fn is_apart(&self) -> bool {
+        self.is_apart.load(Ordering::Acquire)
     }
 
     /// Whether as many of the other voters as can elect a leader among themselves hold a block of this time for one from the
@@ -85,6 +131,7 @@ impl Clocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const NOW: u64 = 1_800_000_000_000;
     const VOTERS: [u64; 3] = [1, 2, 3];
@@ -103,8 +150,80 @@ mod tests {
         let honest = [(2, NOW), (3, NOW + 10)];
         assert_eq!(time(&honest, 600_000, 1, &VOTERS), NOW + 1_010);
         assert_eq!(time(&honest, 1_500, 1, &VOTERS), NOW + 2_500, "within what messages take");
-        // Behind the others it stays what it is; blocks never go back anyway.
-        assert_eq!(time(&[(2, NOW + 60_000), (3, NOW + 60_000)], 0, 0, &VOTERS), NOW);
+    }
+
+    #[test]
+    fn a_clock_that_fell_behind_gives_way_to_the_majoritys() {
+        let hour = 3_600_000;
+        assert_eq!(time(&[(2, NOW + hour + 10), (3, NOW + hour)], 0, 1, &VOTERS), NOW + hour + 1_000);
+        assert_eq!(time(&[(2, NOW + 1_500), (3, NOW + 1_900)], 0, 1, &VOTERS), NOW + 1_000, "within what messages take");
+        // With the third down nobody can tell which of two is right: the earlier one is what both take.
+        assert_eq!(time(&[(2, NOW + hour)], 0, 1, &VOTERS), NOW + 1_000);
+        // What was read before this node was cut off brings no block forward: those clocks may be set right meanwhile.
+        assert_eq!(time(&[(2, NOW + hour), (3, NOW + hour)], 0, 60, &VOTERS), NOW + 60_000);
+    }
+
+    /// What node 1 takes for the majority's time against its own, the others' clocks so far from it.
+    fn against(apart: &[(u64, i64)], voters: &[u64]) -> Option<i64> {
+        let (clocks, now) = (Clocks::default(), Instant::now());
+        for (id, by) in apart {
+            clocks.hear(*id, NOW.saturating_add_signed(*by), now);
+        }
+        let found = clocks.majority_against(1, NOW, voters, now);
+        assert_eq!(clocks.time(1, NOW, voters, now), found.unwrap_or(NOW));
+        assert!(clocks.majority_against(1, NOW, voters, now + HEARD_FOR).is_none(), "who is gone contradicts nobody");
+        found.map(|ms| ms.cast_signed() - NOW.cast_signed())
+    }
+
+    #[test]
+    fn only_a_majority_without_it_calls_a_nodes_clock_wrong() {
+        let five = [1, 2, 3, 4, 5];
+        assert_eq!(against(&[(2, 3_600_000), (3, 3_600_010)], &VOTERS), Some(3_600_000));
+        assert_eq!(against(&[(2, -3_600_000), (3, -3_600_010)], &VOTERS), Some(-3_600_000));
+        assert_eq!(against(&[(2, 5_000), (3, -5_000)], &VOTERS), None, "near enough");
+        assert_eq!(against(&[(2, 60_000)], &VOTERS), None, "with the third down nobody can tell");
+        assert_eq!(against(&[(2, 60_000), (3, -60_000)], &VOTERS), None, "between two others it is the one that counts");
+        assert_eq!(against(&[(2, 60_000), (3, 60_000), (4, 0), (5, 0)], &five), None);
+        assert_eq!(against(&[(2, 60_000), (3, 70_000), (4, 80_000)], &five), Some(60_000));
+        assert_eq!(against(&[], &[1]), None);
+        assert_eq!(against(&[(2, 60_000)], &[1, 2]), None);
+    }
+
+    #[test]
+    fn leadership_goes_where_the_clock_is_right() {
+        let (clocks, now) = (Clocks::default(), Instant::now());
+        clocks.hear(2, NOW + 5_000, now);
+        clocks.hear(3, NOW - 5_001, now);
+        assert!(clocks.is_near(2, NOW, now) && !clocks.is_near(3, NOW, now) && !clocks.is_near(4, NOW, now));
+        assert!(!clocks.is_near(2, NOW, now + HEARD_FOR));
+        assert!(!clocks.note_apart(false) && clocks.note_apart(true) && clocks.is_apart() && !clocks.note_apart(true));
+    }
+
+    proptest! {
+        /// Whatever fewer than half of the voters' clocks say, the leader's own among them, the time of a block lies between the
+        /// others', or within the tolerance of one.
+        #[test]
+        fn the_time_of_a_block_lies_where_a_majoritys_clocks_are(
+            honest in proptest::collection::vec(0..60_000u64, 3),
+            lies in proptest::collection::vec(any::<u64>(), 2),
+            leader_lies in any::<bool>(),
+        ) {
+            let now = Instant::now();
+            let mut all: Vec<u64> = honest.iter().map(|by| NOW + by).chain(lies.iter().map(|lie| (*lie).max(1))).collect();
+            if leader_lies {
+                all.rotate_right(1);
+            }
+            let (clocks, five) = (Clocks::default(), [1, 2, 3, 4, 5]);
+            for (id, its_ms) in (1..).zip(&all).skip(1) {
+                clocks.hear(id, *its_ms, now);
+            }
+            let own = all.first().copied().unwrap_or(NOW);
+            let (least, most) = (NOW + honest.iter().min().unwrap_or(&0), NOW + honest.iter().max().unwrap_or(&0));
+            let time = clocks.block_time(1, own, &five, now);
+            prop_assert!(time + TOLERANCE_MS >= least && time <= most + TOLERANCE_MS, "{time} is not in {least}..{most}");
+            let time = clocks.time(1, own, &five, now);
+            prop_assert!(time + MAX_AHEAD_MS >= least && time <= most + MAX_AHEAD_MS, "{time} is not in {least}..{most}");
+        }
     }
 
     #[test]

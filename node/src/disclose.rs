@@ -3,7 +3,6 @@
 
 use crate::answers::internal;
 use crate::node::Node;
-use crate::runtime::now_ms;
 use vermilion_crypto::{SeededRng, VaultPublicKey, seal_to};
 use vermilion_proto::{CommandState, DisclosedContent, LicenceState, Message as _, SealedContent, SubmitReply, Use, UseReply, body::Of};
 use vermilion_registry::reason::{Reason, Refusal};
@@ -75,7 +74,7 @@ impl Node {
         let Some(Of::Use(of)) = checked.command.body.and_then(|b| b.of) else {
             return Err(Refusal::new(Reason::NotAuthorised, "the command is no use"));
         };
-        if now_ms() > open.record.time_ms.saturating_add(SERVE_FOR_MS) {
+        if self.time() > open.record.time_ms.saturating_add(SERVE_FOR_MS) {
             return Err(Refusal::new(Reason::Expired, "a use is served for ten minutes after its record: make another"));
         }
         let outcome = open.record.outcome.unwrap_or_default();
@@ -124,7 +123,7 @@ impl Node {
         }
         if !of.holder_tag.is_empty() {
             let unit = query::unit(kv, unit).map_err(|e| internal(&e))?.and_then(|u| u.unit).ok_or(Reason::UnknownUnit)?;
-            let limit = query::policy_at(kv, "use.search.max", now_ms()).map_err(|e| internal(&e))?;
+            let limit = query::policy_at(kv, "use.search.max", self.time()).map_err(|e| internal(&e))?;
             let limit = limit.and_then(|entry| entry.value.parse().ok()).unwrap_or(MAX_FOUND);
             let found = query::search(kv, &unit, of, seq, limit).map_err(|e| internal(&e))?;
             more = found.more;
@@ -145,7 +144,7 @@ impl Node {
         found: &LicenceState,
         granted: &[String],
     ) -> Result<DisclosedContent, Refusal> {
-        let status = query::status(kv, named, now_ms()).map_err(|e| internal(&e))?;
+        let status = query::status(kv, named, self.time()).map_err(|e| internal(&e))?;
         let mut disclosures = Vec::new();
         // A use may have been recorded just before an erasure that waits: what is kept for that alone is not served.
         if !granted.is_empty() && !found.erased && found.erasure_waits_seq == 0 {

@@ -47,6 +47,7 @@ pub mod revoked;
 pub mod rights;
 pub mod rotation;
 pub mod runtime;
+pub mod serving;
 pub mod snapshot;
 pub mod start;
 pub mod tiles;

@@ -31,7 +31,7 @@ use crate::waiters::Waiters;
 use crate::witness::WitnessOffice;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
 use vermilion_consensus::{Role, Status};
 use vermilion_crypto::Digest;
@@ -319,9 +319,14 @@ impl Node {
         query::head(&self.store.state()).map_err(|e| e.to_string())?.ok_or_else(|| "the state has no head".into())
     }
 
-    /// This node's clock, or the last record's time where that lies ahead: by the ledger's time a command's own is judged.
+    /// The time by which this node judges what it is asked: its clock's, or the majority's where they contradict it.
+    pub(crate) fn time(&self) -> u64 {
+        self.clocks.time(self.id, now_ms(), &self.status.borrow().voters, Instant::now())
+    }
+
+    /// That time, or the last record's where it lies ahead: by the ledger's time a command's own is judged.
     pub(crate) fn ledger_time(&self) -> u64 {
-        now_ms().max(self.head().map_or(0, |head| head.time_ms))
+        self.time().max(self.head().map_or(0, |head| head.time_ms))
     }
 
     /// Proposes a commitment record now, if this node leads.

@@ -3,7 +3,6 @@
 
 use crate::answers::past;
 use crate::node::Node;
-use crate::runtime::now_ms;
 use crate::tls::Caller;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
@@ -156,7 +155,7 @@ pub struct Record {
 /// Whether the node is well.
 #[derive(Serialize, ToSchema)]
 pub struct Health {
-    /// `ok` or `waiting`.
+    /// `ok`; `waiting` without a leader; `clock` if the majority's clocks contradict this node's.
     status: String,
     /// The node's name.
     node: String,
@@ -235,7 +234,8 @@ async fn licence_status_asked(State(node): State<Arc<Node>>, Path(identifier): P
 }
 
 async fn status_of(node: &Node, identifier: String, asked: &StatusQuestion) -> Response {
-    let moments = moment("at", &asked.at).and_then(|at| Ok((at, moment("known", &asked.known)?)));
+    let now = node.time();
+    let moments = moment("at", &asked.at, now).and_then(|at| Ok((at, moment("known", &asked.known, now)?)));
     let (at_ms, known_ms) = match moments {
         Ok(moments) => moments,
         Err(refusal) => return problem(&refusal),
@@ -257,14 +257,14 @@ async fn status_of(node: &Node, identifier: String, asked: &StatusQuestion) -> R
 }
 
 /// A moment of a question; 0 if it is not given.
-fn moment(name: &str, text: &str) -> Result<u64, Refusal> {
+fn moment(name: &str, text: &str, now_ms: u64) -> Result<u64, Refusal> {
     if text.is_empty() {
         return Ok(0);
     }
     let form =
         || Refusal::new(Reason::FieldForm, format!("{name} is no moment since 1970: write 2026-03-01 or 2026-03-01T09:00:00%2B08:00"));
     // The first millisecond of 1970 is not "now".
-    past(name, dates::moment_ms(text).ok_or_else(form)?.max(1), now_ms())
+    past(name, dates::moment_ms(text).ok_or_else(form)?.max(1), now_ms)
 }
 
 fn command_id(text: &str) -> Result<[u8; 32], Refusal> {
@@ -405,7 +405,12 @@ async fn consistency(State(node): State<Arc<Node>>, sizes: Result<Query<Sizes>, 
 fn health_of(node: &Node) -> Health {
     let leader = node.status().leader.unwrap_or(0);
     Health {
-        status: if leader == 0 { "waiting".into() } else { "ok".into() },
+        status: match leader {
+            0 => "waiting",
+            _ if node.clocks.is_apart() => "clock",
+            _ => "ok",
+        }
+        .into(),
         node: node.me.name.clone(),
         records: node.head().map_or(0, |h| h.size),
         leader,
@@ -423,11 +428,12 @@ fn reads(barrier: Result<(), Refusal>) -> bool {
     barrier.map_or_else(|refusal| refusal.reason == Reason::Busy, |()| true)
 }
 
-/// Whether the node can serve: a read as new as now comes through.
+/// Whether the node can serve: a read as new as now comes through, and its clock is not apart from the majority's.
 #[utoipa::path(get, path = "/v1/ready", responses((status = 200, body = Health), (status = 503, body = Health)))]
 async fn ready(State(node): State<Arc<Node>>) -> Response {
     let health = health_of(&node);
-    let serves = health.leader != 0 && !node.is_out() && node.catching_up().is_none() && reads(node.read_barrier().await);
+    let may = health.leader != 0 && !node.is_out() && node.catching_up().is_none() && !node.clocks.is_apart();
+    let serves = may && reads(node.read_barrier().await);
     let code = if serves { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(health)).into_response()
 }

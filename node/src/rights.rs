@@ -46,6 +46,8 @@ pub struct Asker {
     who: Credential,
     operator: Option<OperatorState>,
     whom: Option<Whom>,
+    /// When it asks, Unix milliseconds.
+    at_ms: u64,
 }
 
 impl Asker {
@@ -56,7 +58,7 @@ impl Asker {
     }
 
     fn policy(&self) -> Result<Policy, Refusal> {
-        Policy::read(self.directory.policy(), now_ms()).map_err(|e| internal(&e))
+        Policy::read(self.directory.policy(), self.at_ms).map_err(|e| internal(&e))
     }
 
     /// Whether it may ask a question that is about no unit in particular.
@@ -193,7 +195,7 @@ impl Node {
     /// Who asks a question by this name: by its token, else by its certificate, else the public.
     pub fn asker(&self, token: Option<&str>, what: &str, certificate: Option<&Certificate>) -> Result<Asker, Refusal> {
         let directory = self.directory()?;
-        let now = now_ms();
+        let now = self.time();
         if let Some(token) = token {
             let refused = |why: &str| Refusal::new(Reason::NotAuthorised, why);
             let token = RequestToken::check(token, &self.ledger_id, what, now).map_err(|e| refused(&e.to_string()))?;
@@ -202,10 +204,10 @@ impl Node {
             let state = directory.operator(&token.key.id()).cloned().ok_or_else(|| refused(KEY_NOT_REGISTERED))?;
             let own_key = state.operator.as_ref().is_some_and(|o| o.public_key == token.key.0);
             if who.refused.is_some() || who.unit_suspended || !own_key {
-                self.trail.note(now, What::Denied, &Whom::key(&token.key.id()), &format!("{what}: {KEY_NOT_IN_FORCE}"));
+                self.trail.note(now_ms(), What::Denied, &Whom::key(&token.key.id()), &format!("{what}: {KEY_NOT_IN_FORCE}"));
                 return Err(refused(KEY_NOT_IN_FORCE));
             }
-            return Ok(Asker { directory, who, operator: Some(state), whom: Some(Whom::key(&token.key.id())) });
+            return Ok(Asker { directory, who, operator: Some(state), whom: Some(Whom::key(&token.key.id())), at_ms: now });
         }
         let who = match certificate {
             None => Credential::public(),
@@ -216,6 +218,6 @@ impl Node {
                 found.map_err(|e| internal(&e))?.ok_or(Reason::UnknownCertificate)?
             }
         };
-        Ok(Asker { directory, who, operator: None, whom: certificate.map(Whom::certificate) })
+        Ok(Asker { directory, who, operator: None, whom: certificate.map(Whom::certificate), at_ms: now })
     }
 }

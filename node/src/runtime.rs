@@ -10,23 +10,26 @@
 //! ```
 
 mod applying;
+mod writing;
 
 use crate::apply::Applier;
-use crate::aside::Aside;
+use crate::aside::{Apart, Aside};
 use crate::block::BlockPacker;
 use crate::catchup::CatchUp;
-use crate::clock::Clocks;
+use crate::clock::{Clocks, SAY_EVERY};
 use crate::membership::Roster;
 use crate::metrics::Metrics;
 use applying::{ApplierTask, Tail};
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::Message;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{oneshot, watch};
-use vermilion_consensus::{Applied, Change, Driver, LogWriter as _, Millis, Status, SubmitError, Transport, Write};
-use vermilion_storage::{LogHandle, LogStore, Store, Truncation};
+use vermilion_consensus::{Applied, Change, Driver, Millis, Status, SubmitError, Transport, Write};
+use vermilion_storage::{LogStore, Store, Truncation};
+pub use writing::is_snapshot;
+use writing::{send, writer};
 
 /// Events that wait for the driver: beyond, connections wait, which slows their peers down.
 const EVENTS: usize = 8192;
@@ -171,6 +174,8 @@ impl Runtime {
             tick: Duration::from_millis(parts.tick_ms),
             disk_hangs: false,
             aside: Aside::default(),
+            apart: Apart::default(),
+            said_time: None,
         };
         let alarm = fatal.clone();
         threads.push(spawn("driver", &alarm, move || {
@@ -247,6 +252,9 @@ struct Loop<T: Transport> {
     tick: Duration,
     disk_hangs: bool,
     aside: Aside,
+    apart: Apart,
+    /// When this node last said the time to the others.
+    said_time: Option<Instant>,
 }
 
 impl<T: Transport> Loop<T> {
@@ -276,6 +284,7 @@ impl<T: Transport> Loop<T> {
             }
             if Instant::now() >= next_tick {
                 self.give_way();
+                self.look_at_clock();
                 self.driver.tick();
                 // Late rather than twice.
                 next_tick = Instant::now() + self.tick;
@@ -283,6 +292,7 @@ impl<T: Transport> Loop<T> {
                 let status = self.driver.status();
                 self.tell_of_disk(status.write_ms);
                 self.status.send_replace(status);
+                self.say_time();
             }
             self.poll()?;
         }
@@ -405,6 +415,42 @@ impl<T: Transport> Loop<T> {
         }
     }
 
+    /// Says when the majority's clocks contradict this node's, and leaves the lead to a node whose clock they bear out.
+    fn look_at_clock(&mut self) {
+        let (own_ms, now) = (now_ms(), Instant::now());
+        let majority = self.clocks.majority_against(self.id, own_ms, &self.status.borrow().voters, now);
+        let (is_apart, hands_over) = self.apart.tick(majority.is_some());
+        if self.clocks.note_apart(is_apart) {
+            match majority {
+                Some(majority_ms) => tracing::error!(
+                    apart_ms = own_ms.abs_diff(majority_ms),
+                    behind = own_ms < majority_ms,
+                    "this node's clock is apart from the majority's: set it right. Until then their time counts here, and others shall lead"
+                ),
+                None => tracing::info!("this node's clock is with the majority's again"),
+            }
+        }
+        if let Some(majority_ms) = majority.filter(|_| hands_over)
+            && let Some(to) = self.driver.hand_over(|node| self.clocks.is_near(node, majority_ms, now))
+        {
+            tracing::warn!(to, "leadership is handed over to a node whose clock is right");
+        }
+    }
+
+    /// Says the time to all others: a frame without messages. Followers send each other nothing else.
+    fn say_time(&mut self) {
+        if self.said_time.is_some_and(|at| at.elapsed() < SAY_EVERY) {
+            return;
+        }
+        self.said_time = Some(Instant::now());
+        let status = self.status.borrow();
+        let others: Vec<u64> = status.voters.iter().chain(&status.learners).copied().filter(|id| *id != self.id).collect();
+        drop(status);
+        for id in others {
+            self.transport.send(id, Vec::new());
+        }
+    }
+
     /// Those who gave up on a command or read are forgotten, at each tick.
     fn forget_the_gone(&mut self) {
         self.submitted.retain(|_, verdict| !verdict.is_closed());
@@ -418,65 +464,6 @@ impl<T: Transport> Loop<T> {
         });
         self.ready_reads.retain(|(_, done)| !done.is_closed());
     }
-}
-
-fn send<T: Transport>(transport: &mut T, messages: Vec<Message>) {
-    let mut by_peer: Vec<(u64, Vec<Message>)> = Vec::new();
-    for message in messages {
-        match by_peer.iter_mut().find(|(to, _)| *to == message.to) {
-            Some((_, list)) => list.push(message),
-            None => by_peer.push((message.to, vec![message])),
-        }
-    }
-    for (to, messages) in by_peer {
-        transport.send(to, messages);
-    }
-}
-
-fn writer<T: Transport>(
-    mut log: LogHandle,
-    queue: Receiver<Write>,
-    events: SyncSender<Event>,
-    mut transport: T,
-    applier: Sender<ApplierTask>,
-    fatal: tokio::sync::mpsc::UnboundedSender<FatalStop>,
-) {
-    let fail = |why: String| {
-        let _ = fatal.send(FatalStop(why));
-    };
-    for write in queue {
-        let mut installed = None;
-        if let Some(snapshot) = &write.batch.snapshot {
-            // State first, then the log: a crash in between is seen at start and finished.
-            let (done, wait) = channel();
-            if applier.send(ApplierTask::Install(snapshot.clone(), done)).is_err() {
-                return;
-            }
-            match wait.recv() {
-                Ok(Ok(applied)) => installed = Some(applied),
-                Ok(Err(error)) => return fail(error.to_string()),
-                Err(_) => return,
-            }
-        }
-        if let Err(error) = log.write(write.batch) {
-            return fail(format!("the Raft log could not be written, so what it holds is unknown: {error}"));
-        }
-        send(&mut transport, write.after);
-        if events.send(Event::Persisted(write.number)).is_err() {
-            return;
-        }
-        if let Some((applied, roster)) = installed
-            && events.send(Event::Applied { applied, changes: Vec::new(), roster: Some(roster) }).is_err()
-        {
-            return;
-        }
-    }
-}
-
-/// Whether a message carries a snapshot, whose delivery must be reported.
-#[must_use]
-pub fn is_snapshot(message: &Message) -> bool {
-    message.msg_type == MessageType::MsgSnapshot as i32
 }
 
 #[cfg(test)]

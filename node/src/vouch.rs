@@ -3,7 +3,6 @@
 
 use crate::answers::internal;
 use crate::node::Node;
-use crate::runtime::now_ms;
 use crate::witness::WitnessOffice;
 use vermilion_crypto::dsse::pae;
 use vermilion_ledger::{Checkpoint, CoseReceipt, SignedNote, digests};
@@ -72,7 +71,7 @@ impl Node {
             expires_on: found.expires_on,
             as_of_seq: head.size.saturating_sub(1),
             as_of_ms: head.time_ms,
-            signed_ms: now_ms(),
+            signed_ms: self.time(),
             key_id: self.witness.cosigning.public().id().to_vec(),
             certificate_digest: Vec::new(),
         }

@@ -11,7 +11,6 @@ pub use service::EnrolmentService;
 
 use crate::door::From;
 use crate::node::Node;
-use crate::runtime::now_ms;
 use std::time::Duration;
 use vermilion_crypto::{SUITE_1, SigningKey};
 use vermilion_identity::authority;
@@ -89,7 +88,7 @@ impl Node {
             let given = self.given(held.into_iter().find(|c| c.token_hash == token.hash()), request)?;
             return given.ok_or_else(|| Refusal::new(Reason::GrantUsed, format!("by record {used_seq}")));
         }
-        if now_ms() >= grant.until_ms {
+        if self.time() >= grant.until_ms {
             return Err(Refusal::new(Reason::GrantExpired, "until_ms"));
         }
         if grant.applicant.as_ref() != Some(&applicant_of(&request.subject)) {
@@ -112,11 +111,11 @@ impl Node {
             return self.given(next, request)?.ok_or_else(|| Reason::RenewedAlready.into());
         }
         // It would be refused for good, and tried again for ever.
-        if now_ms() >= old.validity.not_after_ms {
+        if self.time() >= old.validity.not_after_ms {
             return Err(Refusal::new(Reason::CertificateExpired, "its time is over: a new one wants a token"));
         }
         // Or whoever has a key could fill the ledger with renewals of renewals.
-        if !old.validity.is_due(now_ms().saturating_add(EARLY_MS)) {
+        if !old.validity.is_due(self.time().saturating_add(EARLY_MS)) {
             return Err(Refusal::new(Reason::CertificateTerm, "two thirds of its time are not over yet"));
         }
         self.issue(Ground::Renews(old.serial.clone()), request).await
@@ -139,7 +138,7 @@ impl Node {
         let Some((issuing, key)) = self.authority_here().map_err(|e| internal(&e))? else {
             return Err(Refusal::new(Reason::NoAuthority, "this node does not hold the issuing key"));
         };
-        let now = now_ms();
+        let now = self.time();
         let policy = query::policy(&self.store.state()).and_then(|entries| Policy::read(&entries, now)).map_err(|e| broken(&e))?;
         // X.509 counts whole seconds.
         let from = (now.saturating_sub(BACKDATE_MS) / 1000) * 1000;
@@ -189,7 +188,7 @@ impl Node {
                 (CommandState::Committed, Some(outcome)) => return refused(outcome.code),
                 (CommandState::RefusedAtDoor | CommandState::Invalid, _) => return refused(reply.code),
                 // Without a majority nobody ever says that it is too late.
-                _ if now_ms() > not_after_ms.saturating_add(PATIENCE_MS) => return Err(Reason::Unknown.into()),
+                _ if self.time() > not_after_ms.saturating_add(PATIENCE_MS) => return Err(Reason::Unknown.into()),
                 // Busy, or not known: the same command once more, until it is recorded or too late.
                 _ => tokio::time::sleep(PAUSE).await,
             }

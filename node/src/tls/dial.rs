@@ -1,6 +1,6 @@
 //! Connections to peers.
 
-use crate::tls::connections::Connections;
+use crate::tls::connections::{Connections, Side};
 use crate::tls::io::{Caller, Io};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -26,7 +26,9 @@ pub fn dial(endpoint: &Endpoint, config: ClientConfig, table: Option<Arc<Connect
             let stream = connector.connect(no_name(), stream).await?;
             let (tcp, session) = stream.get_ref();
             let (certificate, entry) = match (table, session.peer_certificates().and_then(<[_]>::first)) {
-                (Some(table), Some(leaf)) => table.enter(leaf, tcp).map(|(certificate, entry)| (Some(certificate), Some(entry)))?,
+                (Some(table), Some(leaf)) => {
+                    table.enter(Side::Grpc, leaf, tcp).map(|(certificate, entry)| (Some(certificate), Some(entry)))?
+                }
                 _ => (None, None),
             };
             Ok::<_, io::Error>(TokioIo::new(Io::of_known(stream, Caller { address, certificate }, entry, None)))

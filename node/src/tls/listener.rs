@@ -1,9 +1,9 @@
 //! A listener that hands on only connections whose handshake is done.
 
-use crate::tls::connections::{Connections, Place, Room};
+use crate::tls::connections::{Connections, Place, Room, Side};
 use crate::tls::io::{Caller, Io};
-use axum::{extract::connect_info::Connected as AxumConnected, serve::IncomingStream};
 use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -20,6 +20,13 @@ const BACKLOG: usize = 64;
 /// Pause after the system refused a connection, as it does when there are no more descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The system asks a connection on which nothing came for so long whether it is still there,
+const SILENT: Duration = Duration::from_secs(60);
+/// again after so long,
+const ASKS: Duration = Duration::from_secs(15);
+/// and ends it when as many questions were not answered.
+const TIMES: u32 = 4;
+
 /// The first byte of a TLS connection: the content type of a handshake record (RFC 8446, 5.1). No HTTP
 /// request begins with it.
 const TLS_HANDSHAKE: u8 = 22;
@@ -27,10 +34,17 @@ const TLS_HANDSHAKE: u8 = 22;
 /// A connection that others made, after its handshake, or in the clear.
 pub type TlsIo = Io<Either<TlsStream<TcpStream>, TcpStream>>;
 
+/// Has the system ask whether the other end is still there: power that fails, or a firewall that forgets, ends no connection.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    let asks = TcpKeepalive::new().with_time(SILENT).with_interval(ASKS).with_retries(TIMES);
+    SockRef::from(stream).set_tcp_keepalive(&asks)
+}
+
 impl TlsIo {
     async fn accept(door: Door, stream: TcpStream, address: SocketAddr, place: Place) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        let Door { acceptor, table, plain } = door;
+        keep_alive(&stream)?;
+        let Door { acceptor, table, side, plain } = door;
         if plain {
             let mut first = [0];
             tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await.map_err(|_| io::ErrorKind::TimedOut)??;
@@ -43,7 +57,7 @@ impl TlsIo {
         match session.peer_certificates().and_then(<[_]>::first) {
             None => Ok(Self::of_stranger(Either::Left(stream), address, place)),
             Some(leaf) => {
-                let (certificate, entry) = table.enter(leaf, tcp)?;
+                let (certificate, entry) = table.enter(side, leaf, tcp)?;
                 Ok(Self::of_known(Either::Left(stream), Caller { address, certificate: Some(certificate) }, Some(entry), Some(place)))
             }
         }
@@ -55,28 +69,27 @@ impl TlsIo {
 struct Door {
     acceptor: TlsAcceptor,
     table: Arc<Connections>,
+    side: Side,
     plain: bool,
 }
 
 /// A bound listener with its TLS.
 pub struct TlsListener {
-    address: SocketAddr,
     ready: mpsc::Receiver<TlsIo>,
 }
 
 impl TlsListener {
     /// Binds and begins to accept. Each handshake runs by itself, so that a slow one holds nobody up. If
     /// `plain`, who does not speak TLS is let in as the public.
-    pub async fn bind(address: &str, config: ServerConfig, table: Arc<Connections>, plain: bool) -> Result<Self, String> {
+    pub async fn bind(address: &str, config: ServerConfig, (table, side): (Arc<Connections>, Side), plain: bool) -> Result<Self, String> {
         let listener = TcpListener::bind(address).await.map_err(|e| format!("{address}: {e}"))?;
-        let bound = listener.local_addr().map_err(|e| e.to_string())?;
-        let door = Door { acceptor: TlsAcceptor::from(Arc::new(config)), table, plain };
+        let door = Door { acceptor: TlsAcceptor::from(Arc::new(config)), table, side, plain };
         let (done, ready) = mpsc::channel(BACKLOG);
         tokio::spawn(accept_all(listener, door, done));
-        Ok(Self { address: bound, ready })
+        Ok(Self { ready })
     }
 
-    /// The connections, for tonic.
+    /// The connections, for whoever serves them.
     pub fn into_stream(self) -> impl tokio_stream::Stream<Item = io::Result<TlsIo>> {
         tokio_stream::StreamExt::map(ReceiverStream::new(self.ready), Ok)
     }
@@ -112,36 +125,28 @@ async fn accept_all(listener: TcpListener, door: Door, done: mpsc::Sender<TlsIo>
     }
 }
 
-impl axum::serve::Listener for TlsListener {
-    type Io = TlsIo;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TlsIo, SocketAddr) {
-        match self.ready.recv().await {
-            Some(io) => {
-                let address = io.caller().address;
-                (io, address)
-            }
-            // The accepting task ends only after this end.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
-    }
-}
-
-impl AxumConnected<IncomingStream<'_, TlsListener>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        stream.io().caller().clone()
-    }
-}
-
 impl tonic::transport::server::Connected for TlsIo {
     type ConnectInfo = Caller;
 
     fn connect_info(&self) -> Caller {
         self.caller().clone()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_system_asks_whether_the_other_end_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        assert!(!SockRef::from(&accepted).keepalive().unwrap());
+        keep_alive(&accepted).unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!((socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_retries().unwrap()), (SILENT, TIMES));
     }
 }

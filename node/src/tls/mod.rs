@@ -9,7 +9,7 @@ mod listener;
 mod outward;
 mod standing;
 
-pub use connections::{Connections, MAX_CONNECTIONS};
+pub use connections::{Connections, MAX_CONNECTIONS, Side};
 pub use dial::dial;
 pub use io::{Caller, Io};
 pub use listener::{TlsIo, TlsListener};
