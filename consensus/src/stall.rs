@@ -59,7 +59,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         if self.write_ticks() >= STEPS_DOWN * self.config.election_ticks {
             self.stand_aside();
         } else if raft.lead_transferee.is_none()
-            && let Some(heir) = self.heir(&self.conf_state())
+            && let Some(heir) = self.heir(&self.conf_state(), |_| true)
         {
             self.raw.transfer_leader(heir);
             self.settle();

@@ -93,6 +93,21 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         self.settle();
     }
 
+    /// A leader hands over to the voter that follows it best, of those that `fits` approves of, and says to whom. Without one it
+    /// goes on leading, and while it hands over already nothing new is begun.
+    ///
+    /// For what the engine cannot know of a node, as how right its clock is.
+    pub fn hand_over(&mut self, fits: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader || raft.lead_transferee.is_some() {
+            return None;
+        }
+        let heir = self.heir(&self.conf_state(), fits)?;
+        self.raw.transfer_leader(heir);
+        self.settle();
+        Some(heir)
+    }
+
     /// The configuration in effect, its lists in order.
     pub fn conf_state(&self) -> ConfState {
         let mut state = self.raw.raft.prs().conf().to_conf_state();
@@ -133,7 +148,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         let standing = |node: NodeId| self.standings.get(&node).copied().unwrap_or_default();
         // Without anybody to hand over to yet it goes on: a learner may become one.
         if standing(own) == Standing::Out
-            && let Some(node) = self.heir(conf)
+            && let Some(node) = self.heir(conf, |_| true)
         {
             return Some(Due::HandOver(node));
         }
@@ -150,8 +165,8 @@ impl<L: Storage, P: Packer> Driver<L, P> {
     }
 
     /// The voter that is furthest of those that follow this leader and may lead.
-    pub(crate) fn heir(&self, conf: &ConfState) -> Option<NodeId> {
-        let may = |node: &&NodeId| **node != self.config.id && self.standings.get(node) != Some(&Standing::Out);
+    pub(crate) fn heir(&self, conf: &ConfState, fits: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        let may = |node: &&NodeId| **node != self.config.id && self.standings.get(node) != Some(&Standing::Out) && fits(**node);
         conf.voters.iter().filter(may).filter_map(|node| Some((self.follows(*node)?, *node))).max().map(|(_, node)| node)
     }
 

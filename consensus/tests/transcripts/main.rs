@@ -68,6 +68,12 @@ enum Command {
     Read(NodeId, u64),
     Refuse(NodeId, NodeId, u64),
     Transfer(NodeId, NodeId),
+    /// Hands over to whoever follows best, but not to this one.
+    HandOver {
+        id: NodeId,
+        #[arg(key)]
+        but: Option<NodeId>,
+    },
     /// What every state machine says of a node from here on: learner, voter or out.
     Standing(NodeId, String),
     /// A leader proposes a change whether it is approved of or not: add, promote or remove.
@@ -316,6 +322,10 @@ impl goldenscript::Runner for Group {
                     return Ok(format!("{id}: {error}\n"));
                 }
             }
+            Command::HandOver { id, but } => {
+                let to = self.node(*id)?.driver.hand_over(|heir| Some(heir) != *but);
+                return Ok(format!("{id}: hands over to {to:?}\n{}", self.poll(*id)?));
+            }
             Command::Standing(id, word) => {
                 let standing = match word.as_str() {
                     "learner" => Standing::Learner,
@@ -371,6 +381,11 @@ fn reads_and_transfer() {
 #[test]
 fn a_node_joins_and_another_leaves() {
     script("membership", 4);
+}
+
+#[test]
+fn a_leader_hands_over_to_whom_it_is_told_to_choose_from() {
+    script("handover", 3);
 }
 
 #[test]
