@@ -5,9 +5,11 @@ use crate::{Fault, NodeId};
 /// Largest message that raft fills with several entries. Bounds what is lost with a dropped message; a block larger than
 /// this still travels, alone.
 pub const MAX_SIZE_PER_MESSAGE: u64 = 1024 * 1024;
-/// Appends on their way to one follower. With blocks of the target size this is 128 MiB in the worst case, with messages of
-/// [`MAX_SIZE_PER_MESSAGE`] 32 MiB; it also bounds what a follower with a slow disk holds in memory.
-pub const MAX_INFLIGHT_MESSAGES: usize = 32;
+/// Appends on their way to one follower. With blocks of the target size this is 32 MiB, with messages of
+/// [`MAX_SIZE_PER_MESSAGE`] 8 MiB; it also bounds what a follower with a slow disk holds in memory. Two blocks are under way at
+/// once ([`DriverConfig::max_blocks_in_flight`]); a follower that lags gets more in each message, not more messages. Raft frees
+/// a place at each heartbeat whether or not the line took anything: a transport must have a bound of its own.
+pub const MAX_INFLIGHT_MESSAGES: usize = 8;
 /// Longest read context taken from another node. Ours have 24 bytes.
 pub const MAX_READ_CONTEXT: usize = 64;
 /// Reads of other nodes that a leader holds at once; each node has one batch on its way, so only a liar gets near.

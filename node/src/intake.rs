@@ -12,6 +12,7 @@
 use crate::grpc::status;
 use crate::peers::MAX_PEER_MESSAGE;
 use crate::rate::network;
+use crate::sending::MAX_WORDS;
 use crate::tls::Caller;
 use axum::http::Request;
 use bytes::Bytes;
@@ -42,15 +43,21 @@ const MAX_OF_NODE: usize = 1 << 20;
 const MAX_QUESTION: usize = 64 << 10;
 /// How long a message may take that has begun, and a request that is one message.
 const WHOLE: Duration = Duration::from_secs(20);
-/// The same of Raft's messages: a block of 8 MiB comes over a slow line between districts too.
+/// The same of Raft's appends: a block of 8 MiB comes over a slow line between districts too.
 const WHOLE_BLOCK: Duration = Duration::from_secs(180);
 /// Senders that are remembered before those are forgotten who send nothing.
 const SENDERS: usize = 256;
 /// What stands before each message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
-/// The stream of Raft's messages.
-const RAFT: &str = "/vermilion.v1.Peer/Raft";
+/// Room for Raft's small messages that are not whole yet, in bytes: of one node and of all. It is their own, so that they wait for
+/// no block's.
+const ROOM_OF_WORDS: (usize, usize) = (1 << 20, 16 << 20);
+
+/// The stream of Raft's small messages.
+const WORDS: &str = "/vermilion.v1.Peer/Raft";
+/// The stream of blocks.
+const APPENDS: &str = "/vermilion.v1.Peer/Appends";
 
 /// The longest message of a method, and whether it takes one after the other for as long as the caller likes.
 fn of_method(path: &str) -> (usize, bool) {
@@ -58,7 +65,8 @@ fn of_method(path: &str) -> (usize, bool) {
         "/vermilion.v1.Ledger/Submit" | "/vermilion.v1.Ledger/Use" | "/vermilion.v1.Peer/CheckContent" => (MAX_REQUEST, false),
         "/vermilion.v1.Ledger/SubmitStream" | "/vermilion.v1.Peer/Forward" => (MAX_REQUEST, true),
         "/vermilion.v1.Ledger/Tags" => (MAX_TAGS, false),
-        RAFT => (MAX_PEER_MESSAGE, true),
+        WORDS => (MAX_WORDS, true),
+        APPENDS => (MAX_PEER_MESSAGE, true),
         _ if path.starts_with("/vermilion.v1.Peer/") => (MAX_OF_NODE, false),
         _ => (MAX_QUESTION, false),
     }
@@ -111,13 +119,14 @@ pub struct Intake<S> {
     inner: S,
     requests: Arc<Rooms>,
     streams: Arc<Rooms>,
+    words: Arc<Rooms>,
 }
 
 impl<S> Intake<S> {
     /// With room for so many bytes of one sender and of all together, in requests and in streams each.
     pub fn new(inner: S, of_one: usize, of_all: usize) -> Self {
-        let rooms = || Arc::new(Rooms { all: Arc::new(Semaphore::new(of_all)), of_one, senders: Mutex::default() });
-        Self { inner, requests: rooms(), streams: rooms() }
+        let rooms = |(of_one, of_all)| Arc::new(Rooms { all: Arc::new(Semaphore::new(of_all)), of_one, senders: Mutex::default() });
+        Self { inner, requests: rooms((of_one, of_all)), streams: rooms((of_one, of_all)), words: rooms(ROOM_OF_WORDS) }
     }
 }
 
@@ -135,9 +144,14 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for Intake<S> {
     }
 
     fn call(&mut self, request: Request<Body>) -> S::Future {
-        let (most, streams) = of_method(request.uri().path());
-        let within = if request.uri().path() == RAFT { WHOLE_BLOCK } else { WHOLE };
-        let rooms = if streams { &self.streams } else { &self.requests };
+        let path = request.uri().path();
+        let (most, streams) = of_method(path);
+        let within = if path == APPENDS { WHOLE_BLOCK } else { WHOLE };
+        let rooms = match streams {
+            true if path == WORDS => &self.words,
+            true => &self.streams,
+            false => &self.requests,
+        };
         let (room, all) = (rooms.of(Sender::of(&request)), Arc::clone(&rooms.all));
         self.inner.call(request.map(|body| Body::new(Metered::new(body, Limits { most, streams, within, room, all }))))
     }
@@ -427,7 +441,8 @@ mod tests {
         for method in submits {
             assert_eq!(of_method(&format!("/vermilion.v1.{method}")).0, MAX_REQUEST, "{method}");
         }
-        assert_eq!(of_method("/vermilion.v1.Peer/Raft"), (MAX_PEER_MESSAGE, true));
+        assert_eq!(of_method(APPENDS), (MAX_PEER_MESSAGE, true));
+        assert_eq!(of_method(WORDS), (MAX_WORDS, true));
         assert_eq!(of_method("/vermilion.v1.Ledger/Query"), (MAX_QUESTION, false));
         assert_eq!(of_method("/vermilion.v1.Peer/Place"), (MAX_OF_NODE, false));
     }

@@ -20,7 +20,7 @@ use vermilion_node::join::{self, Step};
 use vermilion_node::keys::{NodeKeys, TlsKeys};
 use vermilion_node::node::{Node, Start, Started};
 use vermilion_node::peer_service::PeerService;
-use vermilion_node::peers::MAX_PEER_MESSAGE;
+use vermilion_node::peers::{BEHIND_BLOCKS, MAX_PEER_MESSAGE};
 use vermilion_node::rate::RateLimit;
 use vermilion_node::serving;
 use vermilion_node::start::{self, read_genesis};
@@ -399,6 +399,8 @@ async fn serve(config: Config, started: Started) -> Option<ExitCode> {
         () = signalled() => ExitCode::SUCCESS,
     };
     tracing::info!("stopping: requests under way are finished");
+    // While its doors are open: what waits here goes to the next leader.
+    node.leave_office(config.tick_ms).await;
     let _ = stop.send(true);
     let _ = tokio::time::timeout(DRAIN, async {
         while node.under_way.available_permits() < vermilion_node::door::MAX_UNDER_WAY {
@@ -444,6 +446,7 @@ async fn serve_grpc(address: String, node: Arc<Node>, stop: impl Future<Output =
         .initial_connection_window_size(4 << 20)
         .max_concurrent_streams(MAX_REQUESTS)
         .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(BEHIND_BLOCKS))
         .add_service(Intake::new(clients, ROOM.0, ROOM.1))
         .add_service(Intake::new(peers, ROOM_OF_NODES.0, ROOM_OF_NODES.1));
     let served = match &node.tls {

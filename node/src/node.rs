@@ -46,6 +46,8 @@ const JUDGE: Duration = Duration::from_millis(200);
 const CAUGHT_UP: Duration = Duration::from_secs(1);
 /// After this many milliseconds it looks anyway: certificates expire without a record.
 const LOOK_ANYWAY_MS: u64 = 1000;
+/// Ticks of the shortest election time-out: after so many Raft gives up handing over.
+const SHORTEST_ELECTION: u64 = 10;
 /// How long a commitment may wait for its block.
 const COMMITMENT_LIFETIME_MS: u64 = 30_000;
 
@@ -300,6 +302,26 @@ impl Node {
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// Has another node lead, if this one does: nobody then waits for an election when it stops. Takes two election time-outs at
+    /// most, and no time where nobody else can lead.
+    pub async fn leave_office(&self, tick_ms: u64) {
+        let mut status = self.status.clone();
+        for _ in 0..2 {
+            let (heard, heir) = tokio::sync::oneshot::channel();
+            if status.borrow_and_update().role != Role::Leader || self.events.try_send(Event::HandOver(heard)).is_err() {
+                return;
+            }
+            let Ok(Some(heir)) = heir.await else { return };
+            let follows = status.wait_for(|status| status.role != Role::Leader && status.leader.is_some_and(|id| id != self.id));
+            // Raft gives it up after the shortest election time-out; by then it may be known whether the heir is there.
+            if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(tick_ms * (SHORTEST_ELECTION + 1)), follows).await {
+                tracing::info!(to = heir, "leadership is handed over");
+                return;
+            }
+        }
+        tracing::warn!("leadership could not be handed over: the others elect a leader without this node");
     }
 
     /// How far this node has caught up, while it fetches records.

@@ -8,6 +8,7 @@ use crate::gate::NodeGate;
 use crate::grpc::{Door, status, submit_all};
 use crate::hashes;
 use crate::node::Node;
+use crate::outbox::is_bulk;
 use crate::runtime::{Event, is_snapshot, now_ms};
 use crate::snapshot::give;
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 use vermilion_consensus::{Gate as _, Millis, Refusal as GateRefusal};
+use vermilion_identity::Certificate;
 use vermilion_proto::peer_server::Peer;
 use vermilion_proto::{
     CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, EndorsementReply, EndorsementRequest,
@@ -54,8 +56,25 @@ impl PeerService {
         if from > 0 && from < first { Err(status(&Reason::NotHereYet.into())) } else { Ok(()) }
     }
 
-    /// Passes one frame's messages through the gate and hands the good ones on, in order.
-    async fn take(&self, gate: &NodeGate, frame: RaftFrame) -> Result<(), Status> {
+    fn gate(&self) -> NodeGate {
+        NodeGate::new(Arc::clone(&self.0.cache), self.0.ledger_id, self.0.peers.clone(), self.0.store.clone())
+    }
+
+    /// Looks who sends a frame and where from, and what the time is there.
+    fn hear(&self, peer: Option<&Certificate>, frame: &RaftFrame) -> Result<(), Status> {
+        if frame.ledger_id != self.0.ledger_id {
+            return Err(Status::failed_precondition("the nodes are of different ledgers"));
+        }
+        caller::check_from(&self.0, peer, frame.from)?;
+        self.present(frame.from)?;
+        self.0.peers.heard(frame.from, &frame.address);
+        self.0.clocks.hear(frame.from, frame.sent_ms, Instant::now());
+        Ok(())
+    }
+
+    /// Passes one frame's messages through the gate and hands the good ones on, in order. Of appends and snapshots, or of the
+    /// others.
+    async fn take(&self, gate: &NodeGate, frame: RaftFrame, bulk: bool) -> Result<(), Status> {
         let node = &self.0;
         let mut passed = Vec::with_capacity(frame.messages.len());
         let mut refused = None;
@@ -63,6 +82,9 @@ impl PeerService {
             let message = vermilion_consensus::decode(bytes).map_err(|e| Status::invalid_argument(e.to_string()))?;
             if message.from != frame.from || message.to != node.id {
                 return Err(Status::invalid_argument("a message of another node, or for another"));
+            }
+            if is_bulk(&message) != bulk {
+                return Err(Status::invalid_argument("appends and snapshots come in a stream of their own"));
             }
             let verdict = if is_snapshot(&message) {
                 node.held_against(&message).await
@@ -114,19 +136,38 @@ pub fn with_content(store: &Store, seq: u64, record: StoredRecord) -> Result<Cat
 impl Peer for PeerService {
     async fn raft(&self, request: Request<Streaming<RaftFrame>>) -> Result<Response<RaftAck>, Status> {
         let peer = caller::peer(&self.0, &request)?;
-        let mut frames = request.into_inner();
-        let gate = NodeGate::new(Arc::clone(&self.0.cache), self.0.ledger_id, self.0.peers.clone(), self.0.store.clone());
+        let (mut frames, gate) = (request.into_inner(), self.gate());
         while let Some(frame) = frames.message().await? {
-            if frame.ledger_id != self.0.ledger_id {
-                return Err(Status::failed_precondition("the nodes are of different ledgers"));
-            }
-            caller::check_from(&self.0, peer.as_deref(), frame.from)?;
-            self.present(frame.from)?;
-            self.0.peers.heard(frame.from, &frame.address);
-            self.0.clocks.hear(frame.from, frame.sent_ms, Instant::now());
-            self.take(&gate, frame).await?;
+            self.hear(peer.as_deref(), &frame)?;
+            self.take(&gate, frame, false).await?;
         }
         Ok(Response::new(RaftAck {}))
+    }
+
+    type AppendsStream = ReplyStream<RaftAck>;
+
+    async fn appends(&self, request: Request<Streaming<RaftFrame>>) -> Result<Response<Self::AppendsStream>, Status> {
+        let peer = caller::peer(&self.0, &request)?;
+        let (mut frames, gate, service) = (request.into_inner(), self.gate(), self.clone());
+        // Who does not read its acknowledgements is not read.
+        let (acks, out) = mpsc::channel(8);
+        tokio::spawn(async move {
+            let took = async {
+                while let Some(frame) = frames.message().await? {
+                    service.hear(peer.as_deref(), &frame)?;
+                    // The next may come while this one's signatures are checked.
+                    if acks.send(Ok(RaftAck {})).await.is_err() {
+                        break;
+                    }
+                    service.take(&gate, frame, true).await?;
+                }
+                Ok(())
+            };
+            if let Err(status) = took.await {
+                let _ = acks.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(out))))
     }
 
     type ForwardStream = ReplyStream<SubmitReply>;

@@ -1,31 +1,31 @@
-//! The other nodes: Raft messages out, and the questions that nodes ask each other.
+//! The other nodes: who they are, how they are reached, and the questions that nodes ask each other. How Raft's messages go
+//! out is in [`crate::sending`].
 
 use crate::forward::Forwarder;
 use crate::membership::Roster;
 use crate::peer_service::MAX_CATCH_UP_BYTES;
-use crate::runtime::{Event, is_snapshot, now_ms};
+use crate::runtime::Event;
+use crate::sending::{Lanes, Sender};
 use crate::tls::{NodeTls, dial};
-use raft::eraftpb::Message;
 use std::collections::BTreeMap;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
-use vermilion_consensus::{ConfState, NodeId, Standing, Transport};
+use vermilion_consensus::{ConfState, NodeId, Standing};
 use vermilion_crypto::Digest;
 use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{
     Bytes, CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, EndorsementReply,
-    EndorsementRequest, GenesisNode, Message as _, PlaceRequest, RaftFrame, RecordHashesRequest, StatePart, StateRequest, SubmitReply,
-    SubmitRequest, UseReply,
+    EndorsementRequest, GenesisNode, Message as _, PlaceRequest, RecordHashesRequest, StatePart, StateRequest, SubmitReply, SubmitRequest,
+    UseReply,
 };
 
-/// Frames that wait for a slow peer: beyond, they are dropped and Raft is told.
-const OUTBOX: usize = 256;
 /// Nodes that are spoken to on their own word, because the state does not know them yet.
 const STRANGERS: usize = 16;
+/// How long a connection may be silent that blocks go over: what asks whether it lives waits behind them.
+pub const BEHIND_BLOCKS: Duration = Duration::from_secs(60);
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long a question to a peer may take.
@@ -34,15 +34,17 @@ const QUESTION: Duration = Duration::from_secs(10);
 const RECORDS: Duration = Duration::from_secs(30);
 /// How long a question may take on which a message of Raft waits.
 const CONFIRM: Duration = Duration::from_secs(2);
-/// Bytes at which a frame of Raft messages is full; one larger message goes alone.
-const FRAME_BYTES: usize = 4 << 20;
 /// The largest message between nodes, in bytes: a block and what Raft adds, with room.
 pub const MAX_PEER_MESSAGE: usize = 32 << 20;
 
-struct Peer {
+pub(crate) struct Peer {
     node: GenesisNode,
+    /// For blocks, submissions and whatever else may be large.
     channel: Channel,
-    outbox: mpsc::Sender<Vec<Message>>,
+    /// For what is small: it waits behind nothing large.
+    words: Channel,
+    /// Raft's messages to it.
+    pub(crate) lanes: Lanes,
     forward: tokio::sync::Mutex<Option<Forwarder>>,
 }
 
@@ -205,22 +207,27 @@ impl Peers {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(8 << 20)
             .initial_connection_window_size(16 << 20);
-        let channel = match self.0.tls.as_ref().map(|tls| (tls.towards(node.raft_id), Arc::clone(&tls.connections))) {
-            None => endpoint.connect_lazy(),
-            Some((Ok(config), table)) => dial(&endpoint, config, Some(table)),
+        // A connection each. On one, a small message would wait behind a block wherever bytes lie in order: in the sockets, and
+        // on the line.
+        let open = |endpoint: Endpoint| match self.0.tls.as_ref().map(|tls| (tls.towards(node.raft_id), Arc::clone(&tls.connections))) {
+            None => Some(endpoint.connect_lazy()),
+            Some((Ok(config), table)) => Some(dial(&endpoint, config, Some(table))),
             Some((Err(error), _)) => {
                 tracing::error!(node = node.name, %error, "a node cannot be reached over TLS");
-                return None;
+                None
             }
         };
-        let (outbox, frames) = mpsc::channel(OUTBOX);
-        self.0.runtime.spawn(send_loop(self.sender(), node.raft_id, channel.clone(), frames));
-        Some(Peer { node, channel, outbox, forward: tokio::sync::Mutex::default() })
+        let channel = open(endpoint.clone().keep_alive_timeout(BEHIND_BLOCKS))?;
+        let words = open(endpoint)?;
+        let Inner { me, ledger_id, address, events, runtime, .. } = &*self.0;
+        let sender = Sender { me: *me, to: node.raft_id, ledger_id: *ledger_id, address: address.clone(), events: events.clone() };
+        let lanes = Lanes::open(sender, channel.clone(), words.clone(), runtime);
+        Some(Peer { node, channel, words, lanes, forward: tokio::sync::Mutex::default() })
     }
 
-    fn sender(&self) -> Sender {
-        let Inner { me, ledger_id, address, events, .. } = &*self.0;
-        Sender { me: *me, ledger_id: *ledger_id, address: address.clone(), events: events.clone() }
+    /// Whom Raft's messages to a node go to, and where it is told what came of them.
+    pub(crate) fn towards(&self, id: NodeId) -> (Option<Arc<Peer>>, &SyncSender<Event>) {
+        (self.table().peers.get(&id).cloned(), &self.0.events)
     }
 
     fn peer(&self, id: NodeId) -> Result<Arc<Peer>, tonic::Status> {
@@ -242,6 +249,11 @@ impl Peers {
     fn client(&self, id: NodeId) -> Result<PeerClient<Channel>, tonic::Status> {
         let peer = self.peer(id)?;
         Ok(PeerClient::new(peer.channel.clone()).max_decoding_message_size(MAX_PEER_MESSAGE).max_encoding_message_size(MAX_PEER_MESSAGE))
+    }
+
+    /// For questions and answers that are small.
+    fn words(&self, id: NodeId) -> Result<PeerClient<Channel>, tonic::Status> {
+        Ok(PeerClient::new(self.peer(id)?.words.clone()))
     }
 
     /// A client of the public service of another node, for what any node may ask another.
@@ -283,19 +295,19 @@ impl Peers {
 
     /// Shows a checkpoint with our cosignature, and hears theirs.
     pub async fn cosign(&self, id: NodeId, request: CosignRequest) -> Result<CosignReply, tonic::Status> {
-        let mut client = self.client(id)?;
+        let mut client = self.words(id)?;
         whole(QUESTION, client.cosign(limited(QUESTION, request))).await
     }
 
     /// What endorses a key, as another node has it.
     pub async fn endorsement(&self, id: NodeId, request: EndorsementRequest) -> Result<EndorsementReply, tonic::Status> {
-        let mut client = self.client(id)?;
+        let mut client = self.words(id)?;
         whole(QUESTION, client.endorsement(limited(QUESTION, request))).await
     }
 
     /// What another node says of a place in the Raft log, as [`crate::place::Word`] numbers it.
     pub async fn place(&self, id: NodeId, request: PlaceRequest) -> Result<u32, tonic::Status> {
-        let mut client = self.client(id)?;
+        let mut client = self.words(id)?;
         Ok(whole(CONFIRM, client.place(limited(CONFIRM, request))).await?.word)
     }
 
@@ -374,101 +386,19 @@ pub(crate) async fn whole<T>(
     Ok(tokio::time::timeout(limit, call).await.map_err(slow)??.into_inner())
 }
 
-impl Transport for Peers {
-    fn send(&mut self, to: NodeId, messages: Vec<Message>) {
-        let snapshot = messages.iter().any(is_snapshot);
-        // A node that has left, or to whose address nothing leads, has no outbox, whatever Raft still wants to tell it.
-        let peer = self.peer(to).ok();
-        let sent = peer.as_ref().is_some_and(|peer| peer.outbox.try_send(messages).is_ok());
-        // Never waits: when the relay is full as well, Raft's own time-outs do the same, and the driver's for a snapshot.
-        if !sent && peer.is_some() {
-            let _ = self.0.events.try_send(Event::Unreachable(to));
-        }
-        if snapshot {
-            let _ = self.0.events.try_send(Event::SnapshotSent(to, sent));
-        }
-    }
-}
-
-/// What a sender says of this node in every frame.
-struct Sender {
-    me: NodeId,
-    ledger_id: [u8; 32],
-    address: String,
-    events: SyncSender<Event>,
-}
-
-/// Keeps one stream of frames open to a peer, until the peer is dropped; what cannot be sent is dropped, and Raft is told.
-async fn send_loop(sender: Sender, to: NodeId, channel: Channel, mut frames: mpsc::Receiver<Vec<Message>>) {
-    let Sender { me, ledger_id, address, events } = sender;
-    let mut client = PeerClient::new(channel).max_encoding_message_size(MAX_PEER_MESSAGE);
-    loop {
-        let Some(first) = frames.recv().await else { return };
-        let (out, outgoing) = mpsc::channel::<RaftFrame>(8);
-        let frame = |messages: Vec<Vec<u8>>| RaftFrame {
-            from: me,
-            messages,
-            ledger_id: ledger_id.to_vec(),
-            address: address.clone(),
-            sent_ms: now_ms(),
-        };
-        let call = client.raft(tokio_stream::wrappers::ReceiverStream::new(outgoing));
-        tokio::pin!(call);
-        let pump = async {
-            let mut next = Some(first);
-            while let Some(messages) = next {
-                let (mut packed, mut bytes) = (Vec::new(), 0);
-                let mut gathered = Some(messages);
-                // What gathered meanwhile goes into one frame, as far as it fits.
-                while let Some(messages) = gathered {
-                    for message in &messages {
-                        let encoded = vermilion_consensus::encode(message);
-                        if bytes + encoded.len() > FRAME_BYTES && !packed.is_empty() {
-                            if out.send(frame(std::mem::take(&mut packed))).await.is_err() {
-                                return;
-                            }
-                            bytes = 0;
-                        }
-                        bytes += encoded.len();
-                        packed.push(encoded);
-                    }
-                    gathered = if bytes < FRAME_BYTES { frames.try_recv().ok() } else { None };
-                }
-                if out.send(frame(packed)).await.is_err() {
-                    return;
-                }
-                next = frames.recv().await;
-            }
-        };
-        tokio::select! {
-            ended = &mut call => {
-                if let Err(status) = ended {
-                    tracing::debug!(to, %status, "the connection to a peer ended");
-                }
-            }
-            () = pump => {}
-        }
-        if frames.is_closed() {
-            return;
-        }
-        let _ = events.try_send(Event::Unreachable(to));
-        // What waited is stale by now; a peer that is down is asked again, not flooded.
-        while frames.try_recv().is_ok() {}
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use axum::body::Body;
     use axum::http;
+    use raft::eraftpb::Message;
     use std::convert::Infallible;
     use std::future::{Ready, ready};
     use std::task::{Context, Poll};
     use std::time::Instant;
     use tonic::Code;
+    use vermilion_consensus::Transport as _;
 
     /// A node that answers every question with the head of an answer, and then nothing.
     #[derive(Clone)]

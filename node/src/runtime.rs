@@ -80,6 +80,8 @@ pub enum Event {
     SnapshotSent(u64, bool),
     /// Hand leadership over.
     Transfer(u64),
+    /// Hand leadership over to whoever follows best; hears to whom, if this node leads and there is somebody.
+    HandOver(oneshot::Sender<Option<u64>>),
     /// The operator distrusts a node, or trusts it again.
     Distrust(u64, bool),
     /// Stop after what is under way.
@@ -358,6 +360,9 @@ impl<T: Transport> Loop<T> {
                 if let Err(error) = self.driver.transfer_leader(to) {
                     tracing::warn!(%error, to, "leadership was not handed over");
                 }
+            }
+            Event::HandOver(heir) => {
+                let _ = heir.send(self.driver.hand_over(|_| true));
             }
             Event::Distrust(id, on) => self.driver.distrust(id, on),
             Event::Stop => return Ok(false),

@@ -471,7 +471,7 @@ async fn a_stolen_node_strands_nobody_with_a_snapshot() {
         let said = || ledger.log(victim).matches(why).count();
         let before = said();
         let frame = RaftFrame { from, ledger_id: ledger.client.ledger_id().to_vec(), messages: vec![message], ..Default::default() };
-        peer.raft(tokio_stream::once(frame)).await.unwrap();
+        let _acks = peer.appends(tokio_stream::once(frame)).await.unwrap();
         until(why, async || (said() > before).then_some(())).await;
     }
     // Nobody is stranded, now or after a start.

@@ -51,7 +51,7 @@ async fn a_block_with_one_forged_signature_costs_its_leader_the_lead() {
         let mut peer = PeerClient::new(channel(&ledger, node, Some(nodes(&ledger, &leader))));
         let messages = vec![append(at.id, to, (at.term, at.applied), &forged)];
         let frame = RaftFrame { from: at.id, ledger_id: ledger.client.ledger_id().to_vec(), messages, ..Default::default() };
-        peer.raft(tokio_stream::once(frame)).await.unwrap();
+        let _acks = peer.appends(tokio_stream::once(frame)).await.unwrap();
         let said = "the gate refused a leader's message";
         until(said, async || ledger.log(&name).contains(said).then_some(())).await;
         assert!(ledger.log(&name).contains("a signature in the block does not hold"));

@@ -20,6 +20,7 @@ mod join;
 mod kill;
 mod left_behind;
 mod liars;
+mod lines;
 mod offline;
 mod outside;
 mod privacy;
