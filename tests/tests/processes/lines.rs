@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use vermilion_tests::{Ledger, Rows, until};
@@ -65,13 +65,11 @@ async fn an_import_over_slow_lines_unseats_nobody() {
     let term = ledger.status_of(&leader).await.unwrap().term;
 
     rate.store(SLOW, Ordering::Relaxed);
-    let begun = Instant::now();
     let (reports, summary) = ledger.issue(&rows).await;
-    let took = begun.elapsed();
     let after = ledger.status_of(&leader).await.unwrap();
     rate.store(0, Ordering::Relaxed);
     assert_eq!((reports.len() as u64, summary.accepted), (ROWS, ROWS), "{:?}", summary.reasons);
-    assert_eq!((after.role.as_str(), after.term), ("leader", term), "another was elected within {took:?}");
+    assert_eq!((after.role.as_str(), after.term), ("leader", term), "another was elected");
     ledger.settled().await;
     ledger.stop_all();
     ledger.audit(&ledger.data_dirs()).assert_clean();
@@ -92,12 +90,13 @@ async fn a_leader_that_is_stopped_hands_over_first() {
         let since = log.rfind("role=Follower").unwrap_or(0);
         assert!(!log[since..].contains("role=PreCandidate"), "{log}");
     }
-    // The two others go on, and stop one after the other: the last has nobody to hand over to, and does not wait for long.
+    // The two others go on, and stop: the last has nobody to hand over to, and ends by itself all the same.
     let city = ledger.client.managing_unit().to_owned();
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
     ledger.client.change_unit(&city, &unit, true).await.unwrap();
-    let begun = Instant::now();
     ledger.stop_all();
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    for name in ledger.names() {
+        assert!(ledger.log(&name).trim_end().ends_with("stopped"), "{name} was ended by force");
+    }
     ledger.audit(&ledger.data_dirs()).assert_clean();
 }
