@@ -39,6 +39,10 @@ impl Clocks {
     /// A node says the time, in Unix milliseconds; 0: it says none.
     pub fn hear(&self, from: u64, its_ms: u64, now: Instant) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        // Ids are never given again: room for newcomers is where somebody left.
+        if heard.len() >= MAX_CLOCKS {
+            heard.retain(|_, (_, at)| now.saturating_duration_since(*at) < HEARD_FOR);
+        }
         if its_ms != 0 && (heard.len() < MAX_CLOCKS || heard.contains_key(&from)) {
             heard.insert(from, (its_ms, now));
         }

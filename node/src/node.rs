@@ -346,7 +346,13 @@ impl Node {
         self.clocks.time(self.id, now_ms(), &self.status.borrow().voters, Instant::now())
     }
 
-    /// That time, or the last record's where it lies ahead: by the ledger's time a command's own is judged.
+    /// The time by which others' blocks are judged: this node's clock's, or the majority's where that is later, and never set
+    /// back. What a majority read counts on when it is no longer heard: its blocks are in the log.
+    pub(crate) fn steady_time(&self) -> u64 {
+        self.clocks.steady(now_ms().max(self.time()), Instant::now())
+    }
+
+    /// The time by which it judges, or the last record's where that lies ahead: by the ledger's time a command's own is judged.
     pub(crate) fn ledger_time(&self) -> u64 {
         self.time().max(self.head().map_or(0, |head| head.time_ms))
     }

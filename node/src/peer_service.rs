@@ -9,7 +9,7 @@ use crate::grpc::{Door, status, submit_all};
 use crate::hashes;
 use crate::node::Node;
 use crate::outbox::is_bulk;
-use crate::runtime::{Event, is_snapshot, now_ms};
+use crate::runtime::{Event, is_snapshot};
 use crate::snapshot::give;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ impl PeerService {
             let verdict = if is_snapshot(&message) {
                 node.held_against(&message).await
             } else {
-                let admit = || gate.admit(&message, Millis(node.clocks.steady(now_ms(), Instant::now())));
+                let admit = || gate.admit(&message, Millis(node.steady_time()));
                 beside_others(message.entries.iter().map(|entry| entry.data.len()).sum(), admit)
             };
             match verdict {

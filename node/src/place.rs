@@ -10,10 +10,8 @@
 use crate::gate::MAX_AHEAD_MS;
 use crate::membership;
 use crate::node::Node;
-use crate::runtime::now_ms;
 use raft::Storage as _;
 use raft::eraftpb::Message;
-use std::time::Instant;
 use vermilion_consensus::Refusal as GateRefusal;
 use vermilion_proto::{Bytes, LedgerHead, Message as _, PlaceRequest, canonical};
 use vermilion_registry::sealed_block::open_block;
@@ -108,7 +106,7 @@ impl Node {
         if head.chain.len() != 32 || head.block.len() != 32 {
             return forged("a snapshot's manifest has no chain or block");
         }
-        if head.time_ms > self.clocks.steady(now_ms(), Instant::now()).saturating_add(MAX_AHEAD_MS) {
+        if head.time_ms > self.steady_time().saturating_add(MAX_AHEAD_MS) {
             return Err(GateRefusal::Early("a snapshot of a time ahead of this node's clock".into()));
         }
         let own = self.head().map_err(GateRefusal::Early)?;

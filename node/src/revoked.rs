@@ -2,7 +2,6 @@
 //! from the replicated state, by nodes that hold the issuing key.
 
 use crate::node::Node;
-use crate::runtime::now_ms;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -77,7 +76,7 @@ fn list(node: &Node) -> Result<Vec<u8>, NoAnswer> {
     for state in query::revoked_certificates(&kv)?.into_iter().filter(|c| c.issuer == issuing.fingerprint) {
         revoked.push(Revoked { serial: Serial::new(&state.serial)?, at_ms: state.changed_ms, reason: reason(&state) });
     }
-    let now = now_ms();
+    let now = node.time();
     Ok(revocation_list(&key, &issuing, size, now, now + LIFETIME_MS, &revoked)?)
 }
 
@@ -104,7 +103,7 @@ pub async fn crl(State(node): State<Arc<Node>>) -> Response {
 #[utoipa::path(post, path = "/v1/authority/ocsp", request_body(content = Vec<u8>, content_type = "application/ocsp-request"), responses((status = 200, description = "The answer", content_type = "application/ocsp-response"), (status = 404, description = "This node does not hold the issuing key")))]
 pub async fn ocsp_answer(State(node): State<Arc<Node>>, request: Bytes) -> Response {
     let answered = issuing(&node).and_then(|(issuing, key)| {
-        let now = now_ms();
+        let now = node.time();
         let times = AnswerTimes { produced_ms: now, next_update_ms: now + LIFETIME_MS };
         Ok(ocsp::answer(&request, &key, &issuing, times, &|serial| status(&node, &issuing, serial))?)
     });

@@ -13,6 +13,7 @@ use crate::erase;
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::grounds;
 use crate::history;
+use crate::keys;
 use crate::licence::{self, Found};
 use crate::posts;
 use crate::reason::Reason;
@@ -36,7 +37,9 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
         return refuse(Reason::EffectiveInFuture, "effective_ms");
     }
     let earlier = history::of(view.kv, &named, &old)?;
-    if is_before_it_was(body, &old, &earlier) || is_before_what_it_ends(head, body, &earlier) {
+    // Stock may begin with any version.
+    let followed = named.version > 1 && view.kv.get(&keys::earlier_version(&named.series, named.version - 1))?.is_some();
+    if is_before_it_was(body, &old, &earlier, followed) || is_before_what_it_ends(head, body, &earlier) {
         return refuse(Reason::EffectiveTooEarly, "effective_ms");
     }
     if !is_current {
@@ -61,8 +64,13 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
                 (_, true) => 0,
             };
             if erase::is_revived((before, &old), (to, &next), view.today) {
-                next.erasure_waits_seq = 0;
-                changes.extend(erase::no_longer_waiting(view, &named.series)?);
+                // What was to be erased once it was over; not what waits since before that, for another reason.
+                let in_force = |c: &StatusChange| State::from_number(c.state).is_some_and(State::is_in_force);
+                let ended_seq = history::last_change(&earlier, in_force).map_or(0, |ended| ended.seq);
+                if next.erasure_waits_seq > ended_seq {
+                    next.erasure_waits_seq = 0;
+                }
+                changes.extend(erase::no_longer_waiting(view, &named.series, ended_seq)?);
             }
             changes.push(Change::Status(old.status_index, to));
         }
@@ -84,16 +92,16 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeS
 }
 
 /// Nothing holds of a licence before the days on which it was issued and began: that it never was is an
-/// annulment's to say (撤销, 行政许可法第六十九条). Of a licence whose day of issue is unknown nobody can tell. A later
-/// version's days are not the licence's, which held before; but it has no say about the time before it took its
-/// place: the version before answers for that, and does not change any more.
-fn is_before_it_was(body: &ChangeStatus, of: &LicenceState, changes: &[StatusChange]) -> bool {
+/// annulment's to say (撤销, 行政许可法第六十九条). Of a licence whose day of issue is unknown nobody can tell. The days of a
+/// version that followed another are not the licence's, which held before; but it has no say about the time before it took
+/// that one's place: the version before answers for that, and does not change any more.
+fn is_before_it_was(body: &ChangeStatus, of: &LicenceState, changes: &[StatusChange], followed: bool) -> bool {
     if body.effective_ms == 0 || body.to == State::Annulled.name() {
         return false;
     }
-    match of.version {
-        1 => days::of(body.effective_ms) < of.issued_on.min(of.effective_from),
-        _ => changes.first().is_some_and(|issue| body.effective_ms < issue.effective_ms),
+    match followed {
+        false => days::of(body.effective_ms) < of.issued_on.min(of.effective_from),
+        true => changes.first().is_some_and(|issue| body.effective_ms < issue.effective_ms),
     }
 }
 

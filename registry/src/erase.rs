@@ -211,10 +211,11 @@ pub(crate) fn is_revived(before: (State, &LicenceState), after: (State, &Licence
     is_over(before.0, before.1, today) && !is_over(after.0, after.1, today)
 }
 
-/// The changes that take an erasure back from a licence's earlier versions: it was of all of them.
-pub(crate) fn no_longer_waiting(view: &View<'_>, series: &Series) -> Result<Vec<Change>, Fatal> {
+/// The changes that take an erasure back from a licence's earlier versions: it was of all of them. Those recorded up to
+/// `since` are others.
+pub(crate) fn no_longer_waiting(view: &View<'_>, series: &Series, since: u64) -> Result<Vec<Change>, Fatal> {
     let earlier = versions_before(view.kv, series)?.into_iter();
-    let waiting = earlier.filter(|(_, version)| version.erasure_waits_seq != 0);
+    let waiting = earlier.filter(|(_, version)| version.erasure_waits_seq > since);
     let back = |version| LicenceState { erasure_waits_seq: 0, changed_seq: view.seq, ..version };
     Ok(waiting.map(|(name, version)| Change::Earlier(name, back(version))).collect())
 }

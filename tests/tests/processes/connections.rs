@@ -493,10 +493,12 @@ async fn a_stolen_node_strands_nobody_with_a_snapshot() {
 fn keys_that_the_ledger_does_not_know_are_no_hindrance(ledger: &Ledger) {
     let mut config = ledger.client.config().clone();
     let city = ledger.client.managing_unit();
-    let strange =
-        |of: &OperatorEntry| OperatorEntry { key: ledger.dir().join("strange.pem"), certificate: None, second_key: None, ..of.clone() };
-    let before: Vec<OperatorEntry> = config.operators.iter().filter(|of| of.unit == city).map(strange).collect();
-    write_secret(&ledger.dir().join("strange.pem"), &[77; 32], None).unwrap();
+    let strange = |(n, of): (u8, &OperatorEntry)| {
+        let key = ledger.dir().join(format!("strange-{n}.pem"));
+        write_secret(&key, &[100 + n; 32], None).unwrap();
+        OperatorEntry { key, certificate: None, second_key: None, ..of.clone() }
+    };
+    let before: Vec<OperatorEntry> = (0..).zip(config.operators.iter().filter(|of| of.unit == city)).map(strange).collect();
     config.operators.splice(0..0, before);
     std::fs::write(ledger.dir().join("strange.toml"), config.to_toml().unwrap()).unwrap();
     for line in ["cluster trail city", "cluster backup city", "cluster trust city", "audit --node city"] {

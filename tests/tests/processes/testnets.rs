@@ -109,11 +109,19 @@ async fn what_cannot_be_is_told_and_a_failure_leaves_no_node_running() {
     let base = free_ports(7);
     let taken = TcpListener::bind(("127.0.0.1", base + 2)).unwrap();
     let (code, _, err) = folder.up(&format!("--base-port {base}"));
+    assert!(code == 2 && err.contains(&format!("port {} is taken", base + 2)), "exit code {code}: {err}");
+    assert!(!folder.path().join("t").exists());
+    drop(taken);
+    let (code, _, err) = folder.up(&format!("--base-port {base} --empty"));
+    assert_eq!(code, 0, "{err}");
+    processes::stop_all(folder.testnet().nodes.iter_mut());
+    let taken = TcpListener::bind(("127.0.0.1", base + 2)).unwrap();
+    let (code, _, err) = folder.up("");
     assert!(code == 1 && err.contains("ended"), "exit code {code}: {err}");
     let left: Vec<_> = folder.testnet().nodes.into_iter().filter(|node| node.pid != 0 || processes::runs(node)).collect();
     assert!(left.is_empty(), "{left:?}");
     // Once the port is free the same call goes on.
     drop(taken);
     let (code, _, err) = folder.up("");
-    assert!(code == 0 && folder.testnet().populated, "exit code {code}: {err}");
+    assert_eq!(code, 0, "{err}");
 }
