@@ -26,7 +26,7 @@ fn an_honest_ledger_is_clean() {
     assert_eq!(found, []);
     assert!(report.clean);
     assert_eq!((report.records, report.licences, report.commitments, report.checkpoints), (10, 3, 2, 4));
-    assert_eq!((report.covered, report.not_yet_covered(), report.signatures), (10, 0, 4 * 3 + 3 * 2 + 2));
+    assert_eq!((report.covered, report.not_yet_covered(), report.signatures), (10, 0, 5 * 3 + 2 * 2 + 2));
     assert!(!report.trust_given && report.to_json()["clean"] == true && report.to_text().contains("CLEAN"));
 }
 
