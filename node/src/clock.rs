@@ -29,7 +29,7 @@ const MAX_CLOCKS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Clocks {
     heard: Mutex<BTreeMap<u64, (u64, Instant)>>,
-    /// The latest that this node's own clock ever read, and when.
+    /// The latest time that [`Clocks::steady`] was told, and when.
     latest: Mutex<Option<(u64, Instant)>>,
     /// Whether this node has said that its clock is apart from the majority's.
     is_apart: AtomicBool,
@@ -48,8 +48,8 @@ impl Clocks {
         }
     }
 
-    /// What this node's own clock reads, or would read if it had never been set back since the process began: by this times
-    /// of others are judged. Who took blocks of a time must go on taking them when the clocks are set right.
+    /// The latest time that was told here, counted on: what this node's clock, or the majority's where that is later, would
+    /// read if neither had been set back since the process began. By this times of others are judged. Who took blocks of a time must go on taking them when the clocks are set right.
     pub fn steady(&self, own_ms: u64, now: Instant) -> u64 {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let counted =

@@ -11,6 +11,7 @@ use crate::custody::SECURITY_ADMIN;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
 use crate::keys;
+use crate::posts;
 use crate::reason::Reason;
 use vermilion_proto::{
     AdmissionState, ApplyAdmission, ApproveAdmission, BanSystem, ConnectSystem, Head, NotifyChange, RemedySystem, ReportTest, RetireSystem,
@@ -222,8 +223,7 @@ pub(crate) fn retire(view: &View<'_>, acting: &Unit, head: &Head, body: &RetireS
 
 /// Whether those sign who let nodes and systems in: the posts that approve an admission.
 fn let_in(view: &View<'_>, head: &Head) -> bool {
-    let posts: Vec<&str> = head.signers.iter().map(|s| s.post.as_str()).collect();
-    view.policy.posts(Kind::ApproveAdmission).is_some_and(|rule| rule.is_met(&posts))
+    view.policy.posts(Kind::ApproveAdmission).is_some_and(|rule| rule.is_met(&posts::signed(head)))
 }
 
 /// Takes the access, and revokes the certificates that were issued for it. The city keeps a node, and the ledger
