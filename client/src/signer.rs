@@ -5,6 +5,7 @@ use crate::keyring::{HeldKey, KEY_FILE, Keyring, OperatorKey};
 use vermilion_crypto::{PublicKey, SigningKey};
 use vermilion_identity as identity;
 use vermilion_proto::{Authentication, Signer, SignerKind};
+use vermilion_registry::posts::PostRule;
 use vermilion_registry::{Kind, custody, policy};
 
 /// A key that signs in a post.
@@ -80,23 +81,14 @@ pub fn can_sign(keyring: &Keyring, unit: &str, rule: &str) -> bool {
     choose(keyring, unit, rule).is_some()
 }
 
-/// The rule that is met where both are: each alternative of the one with each of the other, the shortest first.
+/// The rule that is met where both are ([`PostRule::and`]); the first alone where one of them is no rule, so that a node
+/// refuses what lacks a signature and nobody signs by a guess.
 #[must_use]
 pub fn joined(one: &str, other: &str) -> String {
-    let both = |a: &str, b: &str| {
-        let mut posts: Vec<String> = a.split('+').map(str::to_owned).collect();
-        let mut spare = posts.clone();
-        for post in b.split('+') {
-            match spare.iter().position(|p| p == post) {
-                Some(at) => drop(spare.swap_remove(at)),
-                None => posts.push(post.to_owned()),
-            }
-        }
-        posts
-    };
-    let mut all: Vec<Vec<String>> = one.split('|').flat_map(|a| other.split('|').map(move |b| both(a, b))).collect();
-    all.sort_by_key(Vec::len);
-    all.iter().map(|posts| posts.join("+")).collect::<Vec<_>>().join("|")
+    match (PostRule::parse(one), PostRule::parse(other)) {
+        (Some(a), Some(b)) => a.and(&b).to_string(),
+        _ => one.to_owned(),
+    }
 }
 
 /// Whether a post of the rule has more than one key here.

@@ -14,6 +14,8 @@ pub const MAX_INFLIGHT_MESSAGES: usize = 8;
 pub const MAX_READ_CONTEXT: usize = 64;
 /// Reads of other nodes that a leader holds at once; each node has one batch on its way, so only a liar gets near.
 pub const MAX_FORWARDED_READS: usize = 1024;
+/// Ticks of the shortest election time-out, unless a driver is told otherwise. After as many Raft gives up handing over.
+pub const ELECTION_TICKS: usize = 10;
 
 /// How a driver behaves. Every field is public and has a default chosen for a city's network: nodes a few milliseconds
 /// apart, ticks of 100 ms.
@@ -67,7 +69,7 @@ impl DriverConfig {
             seed,
             tick_ms: 100,
             heartbeat_ticks: 1,
-            election_ticks: 10,
+            election_ticks: ELECTION_TICKS,
             read_retry_ticks: 5,
             max_pending_reads: 16_384,
             max_pending_commands: 16_384,

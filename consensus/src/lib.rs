@@ -92,7 +92,7 @@ mod trust;
 mod window;
 
 pub use codec::{decode, decode_entry, encode, encode_entry};
-pub use config::{DriverConfig, MAX_FORWARDED_READS, MAX_INFLIGHT_MESSAGES, MAX_READ_CONTEXT, MAX_SIZE_PER_MESSAGE};
+pub use config::{DriverConfig, ELECTION_TICKS, MAX_FORWARDED_READS, MAX_INFLIGHT_MESSAGES, MAX_READ_CONTEXT, MAX_SIZE_PER_MESSAGE};
 pub use driver::{Applied, Driver};
 pub use error::{ConfChangeError, DecodeError, Fault, StepError, SubmitError, TransferError};
 pub use membership::{Change, ChangeRefusal, MembershipRule, Standing, change_of, reachable};

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
-use vermilion_consensus::{Role, Status};
+use vermilion_consensus::{ELECTION_TICKS, Role, Status};
 use vermilion_crypto::Digest;
 use vermilion_proto::{Body, Command, Commitment, Genesis, GenesisNode, Head, LedgerHead, Signer, SignerKind, body::Of};
 use vermilion_registry::submission::{Sealed, encode_submission};
@@ -46,8 +46,6 @@ const JUDGE: Duration = Duration::from_millis(200);
 const CAUGHT_UP: Duration = Duration::from_secs(1);
 /// After this many milliseconds it looks anyway: certificates expire without a record.
 const LOOK_ANYWAY_MS: u64 = 1000;
-/// Ticks of the shortest election time-out: after so many Raft gives up handing over.
-const SHORTEST_ELECTION: u64 = 10;
 /// How long a commitment may wait for its block.
 const COMMITMENT_LIFETIME_MS: u64 = 30_000;
 
@@ -316,7 +314,7 @@ impl Node {
             let Ok(Some(heir)) = heir.await else { return };
             let follows = status.wait_for(|status| status.role != Role::Leader && status.leader.is_some_and(|id| id != self.id));
             // Raft gives it up after the shortest election time-out; by then it may be known whether the heir is there.
-            if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(tick_ms * (SHORTEST_ELECTION + 1)), follows).await {
+            if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(tick_ms * (ELECTION_TICKS as u64 + 1)), follows).await {
                 tracing::info!(to = heir, "leadership is handed over");
                 return;
             }

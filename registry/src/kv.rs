@@ -49,6 +49,11 @@ impl Memory {
     pub fn iter(&self) -> btree_map::Iter<'_, Vec<u8>, Vec<u8>> {
         self.entries.iter()
     }
+
+    /// The entries from a key on, in order.
+    pub fn from(&self, key: &[u8]) -> btree_map::Range<'_, Vec<u8>, Vec<u8>> {
+        self.entries.range::<[u8], _>((Bound::Included(key), Bound::Unbounded))
+    }
 }
 
 impl Kv for Memory {

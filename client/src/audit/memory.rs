@@ -262,9 +262,8 @@ impl ReplayState {
     /// From a key on, in order, the entries that stand in order: those always in memory, and those put aside. Nothing is in
     /// memory that may be put aside but is not, if anything is: see [`ReplayState::settle`].
     pub fn listed(&self, from: &[u8]) -> Listed<'_> {
-        let mut ordered = self.ordered.iter();
-        let next = ordered.find(|(key, _)| key.as_slice() >= from);
-        Listed { next, ordered, aside: self.aside.as_ref().map(|aside| aside.rows(from)) }
+        let mut ordered = self.ordered.from(from);
+        Listed { next: ordered.next(), ordered, aside: self.aside.as_ref().map(|aside| aside.rows(from)) }
     }
 
     /// Every entry in memory, in no order.
@@ -342,7 +341,7 @@ fn every<E>(scan: impl FnOnce(&mut dyn FnMut(&[u8], &[u8]) -> bool), mut take: i
 /// Entries in order of keys.
 pub struct Listed<'a> {
     next: Option<(&'a Vec<u8>, &'a Vec<u8>)>,
-    ordered: btree_map::Iter<'a, Vec<u8>, Vec<u8>>,
+    ordered: btree_map::Range<'a, Vec<u8>, Vec<u8>>,
     aside: Option<ScratchRows<'a>>,
 }
 

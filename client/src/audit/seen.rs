@@ -7,8 +7,8 @@
 use super::alarm::write_whole;
 use super::look::Shown;
 use super::web::MAX_ANSWER;
+use crate::files::read_at_most;
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use vermilion_crypto::{Digest, sha256};
 use vermilion_ledger::{Trust, merge, verify};
@@ -195,12 +195,10 @@ fn file_of(name: &str) -> String {
 /// A checkpoint that was kept, if there is one.
 fn kept(path: &Path, trust: &Trust) -> Result<Option<Point>, String> {
     let say = |why: String| format!("{}: {why}; move it away only if you know why it is so", path.display());
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+    let note = match read_at_most(path, MAX_NOTE) {
+        Ok(note) => note.ok_or_else(|| say("it is too large for a checkpoint".into()))?,
+        Err(_) if matches!(path.try_exists(), Ok(false)) => return Ok(None),
         Err(error) => return Err(say(error.to_string())),
-        Ok(metadata) if metadata.len() > MAX_NOTE => return Err(say("it is too large for a checkpoint".into())),
-        Ok(_) => {}
-    }
-    let note = std::fs::read(path).map_err(|e| say(e.to_string()))?;
+    };
     Point::of(&note, trust).map(Some).map_err(say)
 }

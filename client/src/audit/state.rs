@@ -125,19 +125,12 @@ pub fn compare(store: &Store, replayed: &mut ReplayState, chain: &[u8; 32], find
 fn part(store: &Store, replayed: &ReplayState, chain: &[u8; 32], from: &[u8], to: Option<&[u8]>) -> Result<Part, Uncompared> {
     let mut out = Part { differences: Differences::default(), unordered: 0, other_head: false };
     let within = |key: &[u8]| to.is_none_or(|to| key < to);
-    // A directory of an earlier version keeps no sum until its node has run again.
-    let summed = Kv::get(&store.state(), keys::SUM).map_err(|e| Uncompared::Directory(e.to_string()))?.is_some();
     let mut due = replayed.listed(from);
     let mut rows = store.rows(Column::STATE, from)?;
-    let lack = |missing: &[u8], differences: &mut Differences| {
-        if summed || missing != keys::SUM {
-            differences.add(Code::StateMissing, missing);
-        }
-    };
     while let Some((key, found)) = rows.current()?.filter(|(key, _)| within(key)) {
         if replayed.is_listed(key) {
             while let Some((missing, _)) = due.current()?.filter(|(due, _)| *due < key) {
-                lack(missing, &mut out.differences);
+                out.differences.add(Code::StateMissing, missing);
                 due.advance()?;
             }
             match due.current()?.filter(|(due, _)| *due == key) {
@@ -167,7 +160,7 @@ fn part(store: &Store, replayed: &ReplayState, chain: &[u8; 32], from: &[u8], to
         rows.advance();
     }
     while let Some((missing, _)) = due.current()?.filter(|(due, _)| within(due)) {
-        lack(missing, &mut out.differences);
+        out.differences.add(Code::StateMissing, missing);
         due.advance()?;
     }
     Ok(out)

@@ -249,11 +249,11 @@ pub async fn audit(dir: &Path, testnet: &Testnet, say: &mut dyn FnMut(&str)) -> 
     testnet.nodes.iter_mut().try_for_each(processes::stop)?;
     let Some(data) = testnet.nodes.last().map(|node| node.data_dir.clone()) else { return Err(setup("there is no node")) };
     say("measuring, in turn, the audit and the machine's limit for signatures");
-    let measured = tokio::task::spawn_blocking(move || Audited::measure(&data)).await.map_err(setup)??;
+    let measured = tokio::task::spawn_blocking(move || Audited::measure(&data)).await.map_err(setup)?;
     testnet.nodes.iter_mut().try_for_each(|node| processes::start(dir, node))?;
     testnet.save(dir)?;
     processes::wait_ready(dir, &testnet.nodes).await?;
-    let Audited { whole, unsigned, links, limit, dalek } = measured;
+    let Audited { whole, unsigned, links, limit, dalek } = measured?;
     let ratio = |limit: &audit::Limit| (whole.signatures_per_second() / limit.rate.max(1.0) * 100.0).round() / 100.0;
     Ok(json!({
         "workload": "audit",
