@@ -32,6 +32,7 @@ pub mod keys;
 pub mod membership;
 pub mod metrics;
 pub mod node;
+mod openapi;
 pub mod opener;
 mod outbox;
 pub mod outside;

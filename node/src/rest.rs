@@ -15,7 +15,7 @@ use axum::{Extension, Json, Router};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::ToSchema;
 use vermilion_identity::Certificate;
 use vermilion_proto::{Command, Envelope, LicenceStatusRequest, Message as _, ReceiptRequest, StatusAnswer};
 use vermilion_registry::authorisation::Question;
@@ -23,39 +23,6 @@ use vermilion_registry::codes::dates;
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::status::{Flag, Shown};
 use vermilion_registry::{query, stored};
-
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Vermilion 朱印", description = "The ledger under a city's electronic licences: public questions.", version = "1"),
-    paths(
-        licence_status,
-        licence_status_asked,
-        crate::catalogue::types,
-        crate::catalogue::one_type,
-        record,
-        receipt,
-        checkpoint,
-        consistency,
-        crate::tiles::checkpoint,
-        crate::tiles::tile,
-        health,
-        ready,
-        metrics,
-        crate::revoked::crl,
-        crate::revoked::ocsp_answer
-    ),
-    components(schemas(
-        Status,
-        StatusQuestion,
-        Record,
-        Consistency,
-        Problem,
-        Health,
-        crate::catalogue::TypeEntry,
-        crate::catalogue::TypeDetails
-    ))
-)]
-struct Api;
 
 /// The largest body of a question, in bytes: an OCSP request.
 const MAX_BODY: usize = 16 << 10;
@@ -209,7 +176,7 @@ pub struct StatusQuestion {
         ("local" = Option<bool>, Query, description = "answer as of this node's last record")),
     responses((status = 200, body = Status), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 503, body = Problem)))]
-async fn licence_status(
+pub(crate) async fn licence_status(
     State(node): State<Arc<Node>>,
     Path(identifier): Path<String>,
     asked: Result<Query<StatusQuestion>, QueryRejection>,
@@ -225,7 +192,7 @@ async fn licence_status(
     request_body = StatusQuestion,
     responses((status = 200, body = Status), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 503, body = Problem)))]
-async fn licence_status_asked(State(node): State<Arc<Node>>, Path(identifier): Path<String>, body: Bytes) -> Response {
+pub(crate) async fn licence_status_asked(State(node): State<Arc<Node>>, Path(identifier): Path<String>, body: Bytes) -> Response {
     match serde_json::from_slice::<StatusQuestion>(&body) {
         Ok(asked) => status_of(&node, identifier, &asked).await,
         // Not the reader's own words: they may repeat what was sent.
@@ -275,8 +242,8 @@ fn command_id(text: &str) -> Result<[u8; 32], Refusal> {
 
 /// A command's record; for known clients, who send a request token for `record`.
 #[utoipa::path(get, path = "/v1/records/{command_id}", params(("command_id" = String, Path, description = "64 hexadecimal digits")),
-    responses((status = 200, body = Record), (status = 403, body = Problem), (status = 404, body = Problem)))]
-async fn record(
+    responses((status = 200, body = Record), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(crate) async fn record(
     State(node): State<Arc<Node>>,
     Path(id): Path<String>,
     caller: Option<Extension<ConnectInfo<Caller>>>,
@@ -328,8 +295,8 @@ fn find_record(node: &Node, id: &str) -> Result<(String, Record), Refusal> {
 
 /// A command's receipt: a file for `vermilion receipt check`.
 #[utoipa::path(get, path = "/v1/receipts/{command_id}", params(("command_id" = String, Path, description = "64 hexadecimal digits")),
-    responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = Problem), (status = 503, body = Problem)))]
-async fn receipt(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Response {
+    responses((status = 200, content_type = "application/octet-stream"), (status = 400, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+pub(crate) async fn receipt(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Response {
     let id = match command_id(&id) {
         Ok(id) => id,
         Err(refusal) => return problem(&refusal),
@@ -342,7 +309,7 @@ async fn receipt(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Respo
 
 /// The newest published checkpoint: a C2SP signed note with cosignatures. The same as `/checkpoint`.
 #[utoipa::path(get, path = "/v1/checkpoint", responses((status = 200, content_type = "text/plain"), (status = 404, body = Problem)))]
-async fn checkpoint(State(node): State<Arc<Node>>) -> Response {
+pub(crate) async fn checkpoint(State(node): State<Arc<Node>>) -> Response {
     match node.witness.published() {
         Ok(Some((_, note))) => {
             ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], note).into_response()
@@ -368,7 +335,7 @@ pub struct Consistency {
 }
 
 #[derive(Deserialize)]
-struct Sizes {
+pub(crate) struct Sizes {
     #[serde(deserialize_with = "plain")]
     from: u64,
     #[serde(deserialize_with = "plain")]
@@ -386,7 +353,7 @@ fn plain<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
 #[utoipa::path(get, path = "/v1/consistency",
     params(("from" = u64, Query, description = "records of the older checkpoint"), ("to" = u64, Query, description = "of the newer")),
     responses((status = 200, body = Consistency), (status = 400, body = Problem), (status = 404, body = Problem)))]
-async fn consistency(State(node): State<Arc<Node>>, sizes: Result<Query<Sizes>, QueryRejection>) -> Response {
+pub(crate) async fn consistency(State(node): State<Arc<Node>>, sizes: Result<Query<Sizes>, QueryRejection>) -> Response {
     let Ok(Query(Sizes { from, to })) = sizes else {
         return problem(&Refusal::new(Reason::FieldForm, "name two sizes, the older first: ?from=…&to=…"));
     };
@@ -419,7 +386,7 @@ fn health_of(node: &Node) -> Health {
 
 /// Whether the process lives.
 #[utoipa::path(get, path = "/v1/health", responses((status = 200, body = Health)))]
-async fn health(State(node): State<Arc<Node>>) -> Response {
+pub(crate) async fn health(State(node): State<Arc<Node>>) -> Response {
     Json(health_of(&node)).into_response()
 }
 
@@ -430,7 +397,7 @@ fn reads(barrier: Result<(), Refusal>) -> bool {
 
 /// Whether the node can serve: a read as new as now comes through, and its clock is not apart from the majority's.
 #[utoipa::path(get, path = "/v1/ready", responses((status = 200, body = Health), (status = 503, body = Health)))]
-async fn ready(State(node): State<Arc<Node>>) -> Response {
+pub(crate) async fn ready(State(node): State<Arc<Node>>) -> Response {
     let health = health_of(&node);
     let may = health.leader != 0 && !node.is_out() && node.catching_up().is_none() && !node.clocks.is_apart();
     let serves = may && reads(node.read_barrier().await);
@@ -450,7 +417,7 @@ const OF_ITSELF: [&str; 4] = ["/v1/health", "/v1/ready", "/v1/openapi.json", "/m
 
 /// Metrics for Prometheus: for certificates that may, or for everybody where the configuration says so.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, content_type = "text/plain"), (status = 403, body = Problem)))]
-async fn metrics(State(node): State<Arc<Node>>, caller: Option<Extension<ConnectInfo<Caller>>>) -> Response {
+pub(crate) async fn metrics(State(node): State<Arc<Node>>, caller: Option<Extension<ConnectInfo<Caller>>>) -> Response {
     let allowed = || node.allow(&node.asker(None, "metrics", certificate(caller).as_deref())?, Question::Metrics, None);
     if !node.open_metrics
         && let Err(refusal) = allowed()
@@ -461,11 +428,6 @@ async fn metrics(State(node): State<Arc<Node>>, caller: Option<Extension<Connect
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => problem(&crate::answers::internal(&error)),
     }
-}
-
-/// The description of this interface.
-async fn openapi() -> Response {
-    Json(Api::openapi()).into_response()
 }
 
 /// The routes.
@@ -484,7 +446,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/tile/{*path}", get(crate::tiles::tile))
         .route("/v1/health", get(health))
         .route("/v1/ready", get(ready))
-        .route("/v1/openapi.json", get(openapi))
+        .route("/v1/openapi.json", get(async || Json(crate::openapi::description())))
         .route("/metrics", get(metrics))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&node), unless_out))

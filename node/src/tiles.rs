@@ -38,7 +38,7 @@ impl From<StorageError> for Missing {
 }
 
 /// The newest published checkpoint: a C2SP signed note with cosignatures.
-#[utoipa::path(get, path = "/checkpoint", responses((status = 200, content_type = "text/plain; charset=utf-8"), (status = 404)))]
+#[utoipa::path(get, path = "/checkpoint", operation_id = "note", responses((status = 200, content_type = "text/plain; charset=utf-8"), (status = 404)))]
 pub async fn checkpoint(State(node): State<Arc<Node>>) -> Response {
     match node.witness.published() {
         Ok(Some((_, note))) => {

@@ -2,11 +2,11 @@
 //! learns the next one. What counts is the quorum that is pinned: its cosignatures stand under the
 //! checkpoint beside the older key's signature, and neither is enough without the other (004-14).
 
-use crate::stored::{BadRecord, OpenRecord, open_behind, record_parts};
+use crate::stored::{BadRecord, OpenRecord, open_behind, read_message, record_parts};
 use vermilion_crypto::{Digest, PublicKey, SUITE_1};
 use vermilion_identity::EnvelopeError;
 use vermilion_ledger::{LedgerError, MAX_NEWER_KEYS, NewerKey, ReceiptError, Trust, check_receipt, merge};
-use vermilion_proto::{CanonicalError, KeyState, Message as _, Receipt, RotateKey, body::Of, canonical};
+use vermilion_proto::{KeyState, Message as _, Receipt, RotateKey, body::Of};
 
 /// The use of the key that signs checkpoints.
 pub const LEDGER: &str = "ledger";
@@ -17,8 +17,8 @@ pub const VAULT: &str = "vault";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndorsementError {
     /// It is no canonical receipt.
-    #[error("It cannot be read: {0}.")]
-    Unreadable(#[from] CanonicalError),
+    #[error("It cannot be read: {}.", .0.0)]
+    Unreadable(BadRecord),
     /// Its record is none of this version.
     #[error("Its record cannot be read: {0}.")]
     Record(#[from] BadRecord),
@@ -103,7 +103,7 @@ pub fn said(endorsement: &[u8], ledger_id: &Digest) -> Result<KeyState, Endorsem
 }
 
 fn opened(endorsement: &[u8]) -> Result<(Receipt, OpenRecord), EndorsementError> {
-    let receipt: Receipt = canonical(endorsement)?;
+    let receipt = read_message(endorsement).map_err(EndorsementError::Unreadable)?;
     let alone = Receipt {
         format_version: 1,
         record: receipt.record.clone(),

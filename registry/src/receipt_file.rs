@@ -8,7 +8,8 @@ use flate2::bufread::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 use std::io::{Read as _, Write as _};
 use vermilion_crypto::sha256;
-use vermilion_ledger::{Checkpoint, SignatureLine, SignedNote};
+use vermilion_ledger::{Checkpoint, MAX_NOTE_SIGNATURES, SignatureLine, SignedNote};
+use vermilion_proto::view::each_field;
 use vermilion_proto::{Message as _, PackedNote, PackedSignature, Receipt, canonical};
 
 /// The first bytes of a receipt's file.
@@ -17,10 +18,18 @@ const MAGIC: &[u8; 8] = b"VMRCPT3\n";
 const MAGIC_2: &[u8; 8] = b"VMRCPT2\n";
 /// The first bytes of a file before there were checksum and packed checkpoint: the message follows.
 const MAGIC_1: &[u8; 8] = b"VMRCPT1\n";
-/// The longest message that is read, in bytes: a record of a thousand licences and their proofs are less.
-const MAX_MESSAGE: u64 = 16 << 20;
+/// The longest message that is read, in bytes: a record, as many that registered its signers, and the proofs are less.
+const MAX_MESSAGE: u64 = 4 << 20;
+/// The most fields that a message has, those of its registrations and of its packed checkpoint counted in: eight registrations,
+/// paths of 64 hashes, as many disclosures as an item has digests, a hundred signatures.
+const MAX_FIELDS: usize = 4096;
+/// The longest origin and name in a packed checkpoint, in bytes.
+const MAX_NAME: usize = 255;
 /// Bytes of the checksum behind the magic.
 const CHECKSUM: usize = 8;
+/// Fields of the message in which others stand.
+const PACKED_CHECKPOINT: u64 = 13;
+const REGISTRATIONS: u64 = 14;
 /// Bytes of the key id before a signature.
 const KEY_ID: usize = 4;
 
@@ -56,13 +65,26 @@ fn inflate(deflated: &[u8]) -> Option<Vec<u8>> {
     (length <= MAX_MESSAGE && decoder.into_inner().is_empty()).then_some(out)
 }
 
+/// Reads the message of a receipt, in whichever form it came. What is not of one receipt's measure is refused before it is
+/// decoded: a few kilobytes, deflated, can say millions of empty fields.
+pub fn read_message(message: &[u8]) -> Result<Receipt, BadRecord> {
+    let nested = |(number, value): (u64, Option<&[u8]>)| match (number, value) {
+        (PACKED_CHECKPOINT | REGISTRATIONS, Some(value)) => 1 + each_field(value).take(MAX_FIELDS).count(),
+        _ => 1,
+    };
+    let mut fields = 0;
+    if message.len() as u64 > MAX_MESSAGE || each_field(message).map(nested).any(|some| (fields += some, fields > MAX_FIELDS).1) {
+        return Err(BadRecord("it has more in it than a receipt can have".into()));
+    }
+    canonical(message).map_err(|e| BadRecord(e.to_string()))
+}
+
 /// Reads a file of any magic. Of one message there is one form; how it is deflated may differ. That it
 /// reads says nothing of its truth.
 pub fn read_receipt(file: &[u8]) -> Result<Receipt, BadRecord> {
     let bad = |why: &str| BadRecord(why.to_owned());
-    let read = |message: &[u8]| canonical::<Receipt>(message).map_err(|e| BadRecord(e.to_string()));
     if let Some(message) = file.strip_prefix(MAGIC_1) {
-        return read(message);
+        return read_message(message);
     }
     let deflated = file.strip_prefix(MAGIC);
     let rest = deflated.or_else(|| file.strip_prefix(MAGIC_2)).ok_or_else(|| bad("it is no receipt of this version"))?;
@@ -74,7 +96,7 @@ pub fn read_receipt(file: &[u8]) -> Result<Receipt, BadRecord> {
         Some(_) => inflate(rest).ok_or_else(|| bad("it is not deflated as RFC 1951 says, or too long"))?,
         None => rest.to_vec(),
     };
-    let mut receipt = read(&found)?;
+    let mut receipt = read_message(&found)?;
     if let Some(packed) = receipt.packed_checkpoint.take() {
         receipt.checkpoint = unpack(&packed, receipt.tree_size).ok_or_else(|| bad("its checkpoint does not unpack"))?;
     }
@@ -106,6 +128,11 @@ fn pack(receipt: &Receipt) -> Option<PackedNote> {
 
 fn unpack(packed: &PackedNote, size: u64) -> Option<Vec<u8>> {
     let origin = packed.origin.as_str();
+    // Each name has the origin in front of it: a bound for both, before any is made.
+    if packed.signatures.len() > MAX_NOTE_SIGNATURES || origin.len() > MAX_NAME || packed.signatures.iter().any(|s| s.name.len() > MAX_NAME)
+    {
+        return None;
+    }
     let checkpoint = Checkpoint { origin: origin.to_owned(), size, root: packed.root.as_slice().try_into().ok()? };
     let line = |of: &PackedSignature| {
         let (id, signature) = of.signature.split_first_chunk::<KEY_ID>()?;
@@ -123,6 +150,7 @@ mod tests {
     use super::*;
     use vermilion_crypto::SigningKey;
     use vermilion_ledger::{cosign, make_checkpoint};
+    use vermilion_proto::Registration;
 
     fn receipt(names: &[&str]) -> Receipt {
         let key = SigningKey::from_seed(&[1; 32]);
@@ -173,8 +201,23 @@ mod tests {
         assert_eq!(read_receipt(&second), Ok(good.clone()));
         let file = |deflated: &[u8]| [MAGIC.as_slice(), &checksum(deflated), deflated].concat();
         let deflated = deflate(&packed).unwrap();
-        assert_eq!(read_receipt(&file(&deflated)), Ok(good));
+        assert_eq!(read_receipt(&file(&deflated)), Ok(good.clone()));
         assert!(read_receipt(&file(&[&deflated[..], &[0]].concat())).is_err(), "more behind it");
+        for many in [
+            Receipt { registrations: vec![Registration::default(); 5000], ..good.clone() },
+            Receipt { registrations: vec![Registration { inclusion: vec![vec![]; 2500], ..Registration::default() }; 2], ..good.clone() },
+            Receipt { inclusion: vec![vec![]; 5000], ..good.clone() },
+        ] {
+            assert_eq!(read_receipt(&receipt_file(&many)), Err(BadRecord("it has more in it than a receipt can have".into())));
+        }
+        // A name for each of a hundred lines, and an origin that goes in front of each.
+        let note = |origin: usize, lines: usize| {
+            let signature = PackedSignature { name: String::new(), signature: vec![1; 68] };
+            let packed = PackedNote { origin: "o".repeat(origin), root: vec![7; 32], signatures: vec![signature; lines] };
+            unpack(&packed, 9).map(|note| note.len())
+        };
+        assert!(note(MAX_NAME, MAX_NOTE_SIGNATURES).is_some());
+        assert_eq!((note(MAX_NAME + 1, 1), note(1, MAX_NOTE_SIGNATURES + 1)), (None, None));
         let swollen = deflate(&vec![0; MAX_MESSAGE as usize + 1]).unwrap();
         assert!(swollen.len() < 1 << 15);
         assert!(read_receipt(&file(&swollen)).is_err());

@@ -1,6 +1,6 @@
 //! Records as they are stored and sent: reading their parts, and the leaf that each leaves.
 
-pub use crate::receipt_file::{read_receipt, receipt_file};
+pub use crate::receipt_file::{read_message, read_receipt, receipt_file};
 use vermilion_crypto::Digest;
 use vermilion_ledger::{Commitment, Leaf, LeafClaim, ReceiptParts, chain_next, leaf_index, record_hash};
 use vermilion_proto::{Outcome, Receipt, Record, StoredRecord, canonical};

@@ -27,9 +27,9 @@ pub enum QrVerb {
     /// Check a QR code without any network: exit 0 if it holds and the licence is valid, 1 if not, 5 too old, 6 not valid
     #[command(after_help = "Example:\n  \
         vermilion qr check licence.png --trust trust.json --max-age 1h\n\n\
-        Takes a PNG, a file with the text, or the text itself. It is one node's word; a\n\
-        receipt has the quorum's. Exit 2 if it is neither a file that can be read nor a\n\
-        text that begins with VMQR.")]
+        Takes a PNG, a file with the text, or the text itself; an SVG is not read. It is\n\
+        one node's word; a receipt has the quorum's. Exit 2 if it is neither a file that\n\
+        can be read nor a text that begins with VMQR.")]
     Check(Check),
 }
 
@@ -108,6 +108,9 @@ fn read(code: &str) -> Result<Result<String, String>, ClientError> {
     };
     if image::is_png(&bytes) {
         return Ok(image::read_png(&bytes));
+    }
+    if image::is_svg(&bytes) {
+        return Err(ClientError::Usage(format!("{code} is an SVG, which is drawn but not read here: give the PNG or the text")));
     }
     Ok(String::from_utf8(bytes).map_err(|_| "it is neither a PNG nor a text".into()))
 }

@@ -55,6 +55,12 @@ pub fn is_png(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\x89PNG\r\n\x1a\n")
 }
 
+/// Whether bytes begin as an SVG does, or other XML.
+#[must_use]
+pub fn is_svg(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"<")
+}
+
 /// The text of the one QR code in a PNG.
 pub fn read_png(bytes: &[u8]) -> Result<String, String> {
     let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
@@ -106,7 +112,7 @@ mod tests {
     #[test]
     fn other_forms_are_drawn() {
         let drawn = svg("VMQR1:AAAA").unwrap();
-        assert!(drawn.contains("<svg") && drawn.ends_with("</svg>"));
+        assert!(drawn.contains("<svg") && drawn.ends_with("</svg>") && is_svg(drawn.as_bytes()) && !is_svg(b"VMQR1:AAAA"));
         let lines = terminal("VMQR1:AAAA").unwrap();
         assert!(lines.lines().count() > 10 && lines.contains('█'));
     }

@@ -12,6 +12,7 @@ use vermilion_crypto::KeyId;
 use vermilion_crypto::dsse::pae;
 use vermilion_ledger::Trust;
 use vermilion_proto::{Message as _, QR_TYPE, QrStatement, SignedQr, canonical};
+use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::days;
 use vermilion_registry::status::{Flag, Shown, State, shown};
 
@@ -73,6 +74,10 @@ pub fn check(text: &str, trust: &Trust) -> Result<QrCheck, String> {
     let (signer, key) = known.ok_or("No node that you trust has signed it.")?;
     key.verify(&pae(QR_TYPE, &signed.statement), &signed.signature).map_err(|_| format!("The signature of {signer} does not hold."))?;
     let state = State::from_number(statement.state).ok_or("The status is none of this version.")?;
+    // One node's word: it stands on a line of its own before those who read it, and must not say more than which licence it is.
+    if !Identifier::parse(&statement.identifier).is_ok_and(|identifier| identifier.as_str() == statement.identifier) {
+        return Err("It names no licence's identifier.".into());
+    }
     Ok(QrCheck { signer: signer.to_owned(), statement, state })
 }
 
@@ -220,6 +225,8 @@ mod tests {
             QrStatement { suite: 2, ..good.clone() },
             QrStatement { state: 12, ..good.clone() },
             QrStatement { certificate_digest: vec![1], ..good.clone() },
+            QrStatement { identifier: String::new(), ..good.clone() },
+            QrStatement { identifier: format!("{}\n✓ 见证 cosigned by 3 of 3", good.identifier), ..good.clone() },
         ] {
             assert!(check(&text(&signed_by(&refused, 2)).unwrap(), &trust()).is_err());
         }

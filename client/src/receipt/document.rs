@@ -15,7 +15,7 @@ use std::path::Path;
 use vermilion_crypto::{Digest, sha256};
 use vermilion_ledger::{Checkpoint, CoseReceipt, SignedNote, TlogProof, Trust, digests};
 use vermilion_proto::{Message as _, Receipt, Registration, StatusEvidence, canonical};
-use vermilion_registry::stored::{read_receipt, receipt_file, receipt_index};
+use vermilion_registry::stored::{read_message, read_receipt, receipt_file, receipt_index};
 
 /// The largest file that is read: a record, an item and proofs, in the longest form.
 pub const MAX_FILE: usize = 8 << 20;
@@ -161,7 +161,7 @@ pub fn write_file_by(path: &Path, fill: impl FnOnce(&mut std::fs::File) -> std::
 
 /// The receipt's part that another form does not carry by itself: what it does carry must be empty.
 fn bare(bytes: &[u8], checkpoint: bool) -> Result<Receipt, String> {
-    let receipt: Receipt = canonical(bytes).map_err(|e| e.to_string())?;
+    let receipt = read_message(bytes).map_err(|e| e.0)?;
     if receipt.tree_size != 0 || !receipt.inclusion.is_empty() || (!checkpoint && !receipt.checkpoint.is_empty()) {
         return Err("what the form carries stands in the receipt's own part again".into());
     }
