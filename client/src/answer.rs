@@ -22,20 +22,22 @@ pub struct Recorded {
     pub record_hash: Vec<u8>,
     /// What became of it.
     pub outcome: Outcome,
+    /// What exactly was wrong, where the rules refused it and the node that applied it says so: the record does not.
+    pub detail: String,
 }
 
 impl Recorded {
     /// From the reply that says so.
     pub(crate) fn of(id: Digest, reply: SubmitReply) -> Self {
-        let SubmitReply { seq, time_ms, record_hash, outcome, .. } = reply;
-        Self { id, seq, time_ms, record_hash, outcome: outcome.unwrap_or_default() }
+        let SubmitReply { seq, time_ms, record_hash, outcome, detail, .. } = reply;
+        Self { id, seq, time_ms, record_hash, outcome: outcome.unwrap_or_default(), detail }
     }
 
     /// The record if the rules took the command, else their refusal.
     pub fn accepted(self) -> Result<Self, ClientError> {
         match self.outcome.code {
             0 => Ok(self),
-            code => Err(ClientError::RefusedInRecord { refusal: refusal_of_number(code, String::new()), id: self.id, seq: self.seq }),
+            code => Err(ClientError::RefusedInRecord { refusal: refusal_of_number(code, self.detail), id: self.id, seq: self.seq }),
         }
     }
 }

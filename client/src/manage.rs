@@ -38,7 +38,7 @@ pub struct NewOperator {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Published {
     /// It stands in the ledger in this version, by this record.
-    Now(u32, Recorded),
+    Now(u32, Box<Recorded>),
     /// It stood there already, unchanged, in this version.
     Before(u32),
 }
@@ -119,7 +119,7 @@ impl Client {
             of.version = current.version.saturating_add(1);
         }
         let version = of.version;
-        self.publish_type(by, of, implementations).await.map(|recorded| Published::Now(version, recorded))
+        self.publish_type(by, of, implementations).await.map(|recorded| Published::Now(version, Box::new(recorded)))
     }
 
     /// Publishes a type as it stands.
@@ -147,7 +147,7 @@ impl Client {
         }
         let body = Of::PublishImplementation(PublishImplementation { type_code: code.to_owned(), add, remove_units: remove });
         let recorded = self.carry_out(Kind::PublishImplementation, Draft::new(by, now_ms())?, body).await?;
-        Ok(Published::Now(version, recorded))
+        Ok(Published::Now(version, Box::new(recorded)))
     }
 
     /// Sets policy.

@@ -27,7 +27,7 @@ fn bad_request(error: &ClientError) -> Status {
 #[derive(Clone, Debug, PartialEq)]
 pub enum CommandKnown {
     /// Recorded, for ever.
-    Recorded(Recorded),
+    Recorded(Box<Recorded>),
     /// On its way.
     Pending,
     /// Nothing is known of it; it may yet come.
@@ -112,13 +112,7 @@ impl Connection {
             })
             .await?;
         Ok(match reply.state() {
-            CommandState::Committed => CommandKnown::Recorded(Recorded {
-                id: *id,
-                seq: reply.seq,
-                time_ms: reply.time_ms,
-                record_hash: reply.record_hash,
-                outcome: reply.outcome.unwrap_or_default(),
-            }),
+            CommandState::Committed => CommandKnown::Recorded(Box::new(Recorded::of(*id, reply))),
             CommandState::Pending => CommandKnown::Pending,
             CommandState::Invalid => CommandKnown::Invalid,
             CommandState::RefusedAtDoor => return Err(refusal_of_number(reply.code, reply.detail).into()),

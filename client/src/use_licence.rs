@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::clock::{now_ms, until};
 use crate::command::{Draft, Prepared};
 use crate::error::ClientError;
+use crate::person::person_code;
 use crate::signer::Signatory;
 use crate::vault::VaultSession;
 use serde_json::Value;
@@ -18,7 +19,7 @@ use vermilion_proto::{
     Act, Authority, CommandState, Delivery, DisclosedContent, LicenceItem, LicenceRef, Mode, SealedContent, StatusAnswer, SubmitReply,
     SubmitRequest, Use, UseReply, body::Of, canonical,
 };
-use vermilion_registry::content::Disclosure;
+use vermilion_registry::content::{Disclosure, TagInput};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::text::is_blank;
 use vermilion_registry::{Kind, check_words};
@@ -37,6 +38,8 @@ pub struct UseRequest {
     pub authority: Authority,
     /// The licences.
     pub licences: Vec<LicenceRef>,
+    /// Or whose licences are searched for: the holder's keyed tag.
+    pub holder_tag: Vec<u8>,
     /// The service item.
     pub service_item: String,
     /// The case number: it goes sealed into the vault.
@@ -60,6 +63,7 @@ impl Default for UseRequest {
             mode: Mode::Manual,
             authority: Authority::ByFunction,
             licences: Vec::new(),
+            holder_tag: Vec::new(),
             service_item: String::new(),
             case: String::new(),
             purpose: String::new(),
@@ -166,6 +170,7 @@ impl UseDesk {
             mode: request.mode.into(),
             authority: request.authority.into(),
             licences: request.licences.clone(),
+            holder_tag: request.holder_tag.clone(),
             service_item: request.service_item.clone(),
             case_digest: case.to_vec(),
             purpose_digest: purpose.to_vec(),
@@ -235,6 +240,16 @@ impl UseDesk {
 }
 
 impl Client {
+    /// Searches for a holder's licences, for a unit: those of types whose sharing opens them to this use (002-13). A search is
+    /// itself a use, and stands in its record under the holder's keyed tag.
+    pub async fn search_holder(&self, unit: &str, code_type: &str, code: &str, mut request: UseRequest) -> Result<UseAnswer, ClientError> {
+        let desk = UseDesk::new(self, unit).await?;
+        let input = TagInput { kind: "holder", code_type: code_type.to_owned(), value: person_code(code_type, code)?.to_string() };
+        let tags = self.tags(desk.asker()?, &[input]).await?;
+        request.holder_tag = tags.first().map(|tag| tag.to_vec()).unwrap_or_default();
+        desk.send(self, &desk.prepare(&request)?).await
+    }
+
     /// Uses licences for a unit: names them, signs, sends, opens.
     pub async fn use_licences(&self, unit: &str, identifiers: &[String], mut request: UseRequest) -> Result<UseAnswer, ClientError> {
         let desk = UseDesk::new(self, unit).await?;

@@ -81,6 +81,8 @@ pub struct Driver<L: Storage, P: Packer> {
     pub(crate) steer_due: bool,
     /// Nodes that could not be reached, and from which nothing was taken since.
     pub(crate) unheard: BTreeSet<NodeId>,
+    /// Up to where the leader of a term says that this node acknowledged entries which its log does not have: term and index.
+    lost: (u64, u64),
     /// For how many ticks, in which term, this node has followed a leader that must leave.
     overstays: (u64, usize),
     pub(crate) stall: Stall,
@@ -117,6 +119,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             standings: BTreeMap::new(),
             steer_due: false,
             unheard: BTreeSet::new(),
+            lost: (0, 0),
             overstays: (0, 0),
             stall: Stall::default(),
             timeout: Timeout::new(config.seed, config.id, config.election_ticks),
@@ -156,6 +159,9 @@ impl<L: Storage, P: Packer> Driver<L, P> {
     pub fn step(&mut self, message: Message) -> Result<(), StepError> {
         let kind = check::form(&message, self.config.id)?;
         self.trust.admit(&message, kind)?;
+        if kind == MessageType::MsgHeartbeat && guard::beyond(&self.raw, &message) {
+            self.lost = (message.term, message.commit);
+        }
         guard::possible(&self.raw, &message, kind)?;
         if kind == MessageType::MsgTimeoutNow && self.is_stuck() {
             return Err(StepError::NotNow("its disk hangs"));
@@ -336,6 +342,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             first_index: raft.raft_log.first_index(),
             last_index: raft.raft_log.last_index(),
             persisted: raft.raft_log.persisted,
+            lost: Some(self.lost).filter(|(term, index)| *term >= raft.term && *index > raft.raft_log.last_index()).map(|(_, index)| index),
             write_ms: (self.write_ticks() as u64).saturating_mul(self.config.tick_ms),
             pending_commands: self.pending.len(),
             pending_bytes: self.pending.bytes(),

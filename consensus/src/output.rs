@@ -94,6 +94,9 @@ pub struct Status {
     pub last_index: u64,
     /// Durable through this index.
     pub persisted: u64,
+    /// The index through which this term's leader says that this node acknowledged, where its log ends before: it was started
+    /// on an older copy of its directory, or an empty one, or the leader lies. Nothing is taken from that leader meanwhile.
+    pub lost: Option<u64>,
     /// Milliseconds, counted in ticks, for which the oldest write has been under way; 0 if none is, or a snapshot's.
     pub write_ms: u64,
     /// Commands that wait for a block.

@@ -408,7 +408,13 @@ impl Applier {
             self.waiters.tell(&command.id, || match result {
                 CommandResult::Recorded { index } => {
                     let record = &records[index];
-                    Fate::Committed { seq: record.seq, hash: record.hash, time_ms: record.time_ms, outcome: record.outcome.clone() }
+                    Fate::Committed {
+                        seq: record.seq,
+                        hash: record.hash,
+                        time_ms: record.time_ms,
+                        outcome: record.outcome.clone(),
+                        detail: record.refusal.as_ref().map_or_else(String::new, |refusal| refusal.detail.clone()),
+                    }
                 }
                 CommandResult::Existing { seq } => Fate::Existing { seq },
                 CommandResult::Expired | CommandResult::WrongLedger => Fate::Expired,

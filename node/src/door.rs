@@ -281,7 +281,9 @@ impl Node {
         };
         let reply = tokio::select! {
             fate = fate => match fate {
-                Ok(Fate::Committed { seq, hash, time_ms, outcome }) => committed(&id, seq, hash, time_ms, outcome),
+                Ok(Fate::Committed { seq, hash, time_ms, outcome, detail }) => {
+                    SubmitReply { detail, ..committed(&id, seq, hash, time_ms, outcome) }
+                }
                 Ok(Fate::Existing { .. }) => match self.recorded(&id) {
                     Ok(Some(reply)) => reply,
                     _ => unknown(&id),

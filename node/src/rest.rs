@@ -373,6 +373,7 @@ fn health_of(node: &Node) -> Health {
     let leader = node.status().leader.unwrap_or(0);
     Health {
         status: match leader {
+            _ if node.status().lost.is_some() => "log-lost",
             0 => "waiting",
             _ if node.clocks.is_apart() => "clock",
             _ => "ok",

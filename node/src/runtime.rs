@@ -175,6 +175,7 @@ impl Runtime {
             next_token: 0,
             tick: Duration::from_millis(parts.tick_ms),
             disk_hangs: false,
+            lost: None,
             aside: Aside::default(),
             apart: Apart::default(),
             said_time: None,
@@ -253,6 +254,8 @@ struct Loop<T: Transport> {
     next_token: u64,
     tick: Duration,
     disk_hangs: bool,
+    /// What the driver says of entries that were acknowledged and are not there.
+    lost: Option<u64>,
     aside: Aside,
     apart: Apart,
     /// When this node last said the time to the others.
@@ -293,6 +296,7 @@ impl<T: Transport> Loop<T> {
                 self.forget_the_gone();
                 let status = self.driver.status();
                 self.tell_of_disk(status.write_ms);
+                self.tell_of_loss(status.lost, status.last_index);
                 self.status.send_replace(status);
                 self.say_time();
             }
@@ -307,6 +311,17 @@ impl<T: Transport> Loop<T> {
             (false, true) => tracing::warn!(write_ms, "the disk hangs on a write of the Raft log: no vote, no acknowledgement"),
             (true, false) => tracing::info!("the disk completed the write that it hung on"),
             _ => {}
+        }
+    }
+
+    /// Says once that this node's log lacks what it acknowledged: nothing else would tell why it stands still.
+    fn tell_of_loss(&mut self, lost: Option<u64>, last_index: u64) {
+        if let (None, Some(acknowledged)) = (std::mem::replace(&mut self.lost, lost), lost) {
+            tracing::error!(
+                acknowledged,
+                last_index,
+                "this node's log ends before what the leader heard it acknowledge: its directory is an older copy, or was emptied, or the leader lies. Stop it, and let a new node join in its place, under another id (`vermiliond join --help`)"
+            );
         }
     }
 

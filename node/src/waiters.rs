@@ -19,6 +19,8 @@ pub enum Fate {
         time_ms: u64,
         /// Its outcome.
         outcome: Outcome,
+        /// For people, where it was refused: what exactly was wrong. The record keeps the code alone.
+        detail: String,
     },
     /// It was recorded before; the record tells the rest.
     Existing {

@@ -6,12 +6,14 @@ use super::output::{recorded_json, status_json, status_text, table};
 use crate::client::Client;
 use crate::clock::now_ms;
 use crate::error::{ClientError, Exit};
+use crate::person::first_line;
 use crate::questions::StatusQuestion;
 use crate::signer;
 use crate::use_licence::{UseAnswer, UseRequest, UsedLicence};
 use crate::visible::one_line;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
+use std::path::PathBuf;
 use vermilion_proto::{Act, Authority, Delivery, Mode, StatusAnswer};
 use vermilion_registry::Kind;
 use vermilion_registry::codes::identifier::Identifier;
@@ -71,15 +73,25 @@ pub struct Purpose {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  \
+#[command(after_help = "Examples:\n  \
     vermilion use ID --case 2026-17 --purpose 开立账户 --item 00044A \\\n      \
-    --fields legalRepresentative,address\n\n\
+    --fields legalRepresentative,address\n  \
+    vermilion use --holder number.txt --case 2026-17 --purpose 开立账户 \\\n      \
+    --item 00044A\n\n\
+    With --holder the holder's licences are searched for, of the types that are\n\
+    open to this use; the search is on record like any use.\n\
     Exit code 1 if no field is granted; each withheld field is shown with its\n\
     reason.")]
 pub struct UseArgs {
     /// Identifiers of the licences
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required_unless_present = "holder", value_name = "ID")]
     identifiers: Vec<String>,
+    /// A file whose first line is the holder's identity number or code (`-`: standard input): searches for that holder's licences
+    #[arg(long, value_name = "FILE", conflicts_with = "identifiers")]
+    holder: Option<PathBuf>,
+    /// The code's type (GB/T 36903 annex A): 111 a citizen's identity number, 001 a unified social credit code
+    #[arg(long, value_name = "TYPE", default_value = "111", requires = "holder")]
+    holder_code_type: String,
     #[command(flatten)]
     purpose: Purpose,
     /// Fields wanted; the type's default disclosure if not given
@@ -185,7 +197,10 @@ pub async fn run_use(context: &Context, args: UseArgs) -> Result<Exit, ClientErr
     };
     let request = UseRequest { fields: args.fields, delivery, retention_years: args.keep, ..args.purpose.request(act) };
     let unit = args.purpose.unit(&client).await?;
-    let answer = client.use_licences(&unit, &args.identifiers, request).await?;
+    let answer = match &args.holder {
+        Some(file) => client.search_holder(&unit, &args.holder_code_type, &first_line(file)?, request).await?,
+        None => client.use_licences(&unit, &args.identifiers, request).await?,
+    };
     context.out.answer(&answer_json(&unit, &answer), || answer_text(&unit, &answer));
     // The use stands, but it was given nothing of what it asked for.
     let nothing = answer.recorded.outcome.granted.is_empty() && !answer.recorded.outcome.withheld.is_empty();

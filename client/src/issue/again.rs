@@ -178,7 +178,7 @@ mod tests {
         let refused = refused.iter().map(|n| ItemRefusal { position: *n, code: Reason::DuplicateIdentifier.number() }).collect();
         let warnings = vec![ItemWarning { position: 1, code: Reason::HolderCodeUnusual.number() }];
         let outcome = Outcome { refused, warnings, ..Outcome::default() };
-        Recorded { id: prepared.id, seq, time_ms: 0, record_hash: Vec::new(), outcome }
+        Recorded { id: prepared.id, seq, time_ms: 0, record_hash: Vec::new(), outcome, detail: String::new() }
     }
 
     fn stored(prepared: &Prepared, recorded: &Recorded) -> StoredRecord {

@@ -459,7 +459,7 @@ mod tests {
             warnings: vec![ItemWarning { position: 2, code: Reason::HolderCodeUnusual.number() }],
             ..Default::default()
         };
-        let recorded = Recorded { id: [1; 32], seq: 12, time_ms: 0, record_hash: Vec::new(), outcome };
+        let recorded = Recorded { id: [1; 32], seq: 12, time_ms: 0, record_hash: Vec::new(), outcome, detail: String::new() };
         // The chunk's second row never went into the command.
         settle(&recorded, &chunk, &[0, 2, 3], &mut reports);
         let brief: Vec<_> = reports.iter().map(|r| r.as_ref().map(|r| (r.accepted, r.reason, r.seq))).collect();

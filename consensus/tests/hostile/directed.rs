@@ -49,6 +49,23 @@ fn acknowledge(node: &mut Node) {
 }
 
 #[test]
+fn a_log_that_lacks_what_was_acknowledged_is_told_of() {
+    let mut node = Node::new(3, 0);
+    assert_eq!(node.driver.status().lost, None);
+    let beat = |commit, term| Message { commit, ..message(T::MsgHeartbeat, 2, term) };
+    // A leader of before, however much it says, and one that says what is there.
+    assert_eq!(node.driver.step(beat(9, 4)), Ok(()));
+    assert_eq!(node.driver.step(beat(3, 5)), Ok(()));
+    assert_eq!(node.driver.status().lost, None);
+    assert!(node.driver.step(beat(9, 5)).is_err());
+    assert_eq!(node.driver.status().lost, Some(9));
+    // Another leader sends what is missing.
+    node.driver.step(append(3, 6, 3, 2, &[6; 6])).unwrap();
+    node.poll();
+    assert_eq!(node.driver.status().lost, None);
+}
+
+#[test]
 fn a_vote_nobody_asked_for_makes_no_leader() {
     let mut node = Node::new(3, 0);
     node.driver.step(append(2, 5, 3, 2, &[5, 5])).unwrap();

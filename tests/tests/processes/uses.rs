@@ -229,6 +229,27 @@ async fn a_licence_with_a_personal_identifier_is_used_by_its_tag() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_holders_licences_are_found_by_a_use_that_is_on_record() {
+    let (ledger, rows) = ledger_with_rows().await;
+    let unit = using_unit(&ledger);
+    let row = rows.one("营业执照");
+    let (code, code_type) = (&row["certificateHolder"][0]["code"], &row["certificateHolder"][0]["codeType"]);
+    let search = async |code: &str, request| ledger.client.search_holder(&unit, code_type.as_str().unwrap(), code, request).await;
+    let answer = search(code.as_str().unwrap(), by_function(&[])).await.unwrap();
+    let found = answer.licences.iter().find(|l| l.identifier == identifier(row)).expect("the holder's licence");
+    assert!(found.fields.iter().any(|f| f.name == "address" && f.value == row["data"]["address"]));
+    assert!(answer.recorded.seq > 0 && !answer.more);
+    // Nobody's code: the search stands on record all the same.
+    let other = "91440300MA5FAKE0XX";
+    let nobody = search(other, by_function(&[])).await.unwrap();
+    assert!(nobody.licences.is_empty() && nobody.recorded.seq > answer.recorded.seq);
+    assert_eq!(
+        refused(search(code.as_str().unwrap(), UseRequest { purpose: " ".into(), ..by_function(&[]) }).await),
+        Reason::PurposeMissing
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn erased_content_cannot_be_used_any_more() {
     let (ledger, rows) = ledger_with_rows().await;
     let row = rows.one("场地使用证明");
