@@ -16,7 +16,7 @@ use vermilion_proto::{CheckpointRequest, ClusterReply, ClusterRequest, Message a
 /// A record with a thousand licences, with room to spare.
 const MAX_MESSAGE: usize = 64 << 20;
 const CONNECT: Duration = Duration::from_secs(5);
-/// Within which a node must answer a small question.
+/// Within which a node must answer a small question, and go on with an answer of many parts.
 const ANSWER: Duration = Duration::from_secs(30);
 /// Times that a broken stream of records is taken up again where it ended.
 const RETRIES: u32 = 5;
@@ -133,7 +133,13 @@ impl NodeSource {
         };
         let (mut next, mut count) = (from, 0);
         loop {
-            match stream.message().await {
+            let message = match tokio::time::timeout(ANSWER, stream.message()).await {
+                Ok(message) => message,
+                // It need not close what is complete.
+                Err(_) if next >= self.size => return Ok(()),
+                Err(_) => Err(Status::deadline_exceeded("the node sends nothing more")),
+            };
+            match message {
                 Ok(None) => return Ok(()),
                 Ok(Some(record)) => {
                     // A node sends no places. A record stands where its own number says, so that a gap
@@ -142,7 +148,8 @@ impl NodeSource {
                     let place = if (next..self.size).contains(&number) { number } else { next };
                     next = place + 1;
                     count += 1;
-                    if !visit(place, &record.encode_to_vec()) {
+                    // One record beyond what the node said it has is enough to tell of; it may send them without end.
+                    if !visit(place, &record.encode_to_vec()) || place >= self.size {
                         return Ok(());
                     }
                 }

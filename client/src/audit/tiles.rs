@@ -15,7 +15,7 @@ use vermilion_crypto::Digest;
 use vermilion_ledger::{FullTile, Leaf, TILE_WIDTH, Tree, Trust, leaf_hash, tile_path, verify};
 
 /// A bundle that was asked for, under way: `None` if the server has none.
-type Answer = JoinHandle<Result<Option<Vec<u8>>, Unanswered>>;
+type Answer = JoinHandle<Result<Option<(Vec<u8>, usize)>, Unanswered>>;
 
 /// Bundles that are asked for ahead.
 const AHEAD: u64 = 32;
@@ -41,20 +41,22 @@ fn leaves(mut bundle: &[u8], count: usize) -> Option<Vec<&[u8]>> {
 }
 
 /// Asks for the part of a tile or bundle that holds `width` entries. Once the full one is there, a
-/// server need not have the partial one any longer; what is beyond `width` is the caller's to cut off.
-async fn part(web: &Web, partial: String, full: String, width: usize) -> Result<Option<Vec<u8>>, Unanswered> {
+/// server need not have the partial one any longer: beside the bytes stands how many entries what was served
+/// has by its path, no more and no less; what is beyond `width` is the caller's to cut off.
+async fn part(web: &Web, partial: String, full: String, width: usize) -> Result<Option<(Vec<u8>, usize)>, Unanswered> {
     if width < TILE_WIDTH
         && let Some(bytes) = web.get(&partial).await?
     {
-        return Ok(Some(bytes));
+        return Ok(Some((bytes, width)));
     }
-    web.get(&full).await
+    Ok(web.get(&full).await?.map(|bytes| (bytes, TILE_WIDTH)))
 }
 
-/// The first `width` hashes of a tile; `None` if it is not served, or does not hold as many.
+/// The first `width` hashes of a tile; `None` if it is not served, or does not hold as many as its path says.
 pub async fn hashes(web: &Web, level: u8, index: u64, width: usize) -> Result<Option<Vec<Digest>>, Unanswered> {
-    let bytes = part(web, tile_path(level, index, width), tile_path(level, index, TILE_WIDTH), width).await?;
-    Ok(bytes.and_then(|bytes| Some(bytes.get(..width * 32)?.as_chunks::<32>().0.to_vec())))
+    let tile = part(web, tile_path(level, index, width), tile_path(level, index, TILE_WIDTH), width).await?;
+    let whole = tile.filter(|(bytes, entries)| bytes.len() == entries * size_of::<Digest>());
+    Ok(whole.and_then(|(bytes, _)| Some(bytes.as_chunks().0.get(..width)?.to_vec())))
 }
 
 struct Walk<'a> {
@@ -145,7 +147,7 @@ impl Walk<'_> {
             }
             let Some((index, width, answer)) = ahead.pop_front() else { break };
             let bundle = answer.await.map_err(|e| e.to_string())??;
-            whole = self.bundle(index, width, bundle.as_deref()).await?;
+            whole = self.bundle(index, width, bundle).await?;
             advance(Stage::Records, self.web.base(), self.tree.size(), size);
         }
         ahead.into_iter().for_each(|(_, _, answer)| answer.abort());
@@ -155,9 +157,9 @@ impl Walk<'_> {
         Ok(whole)
     }
 
-    async fn bundle(&mut self, index: u64, width: usize, bundle: Option<&[u8]>) -> Result<bool, String> {
+    async fn bundle(&mut self, index: u64, width: usize, bundle: Option<(Vec<u8>, usize)>) -> Result<bool, String> {
         let first = index * WIDTH;
-        let Some(bundle) = bundle else {
+        let Some((bundle, entries)) = bundle else {
             self.findings.add(
                 Code::RecordMissing,
                 Some(first),
@@ -167,8 +169,7 @@ impl Walk<'_> {
             return Ok(false);
         };
         // A full bundle in place of a partial one holds leaves that the checkpoint does not cover.
-        let found = leaves(bundle, width).or_else(|| leaves(bundle, TILE_WIDTH));
-        let Some(found) = found else {
+        let Some(found) = leaves(&bundle, entries) else {
             self.unreadable(first, "the bundle does not hold so many leaves");
             return Ok(false);
         };
@@ -243,8 +244,8 @@ impl Walk<'_> {
             None => self.findings.add(
                 Code::TileMissing,
                 None,
-                format!("Tile {index} of level {level} of the tree is not served."),
-                format!("未提供默克尔树第{level}层第{index}号瓦片。"),
+                format!("Tile {index} of level {level} of the tree is not served, or is not as long as its path says."),
+                format!("未提供默克尔树第{level}层第{index}号瓦片，或其长度与路径所示不符。"),
             ),
         }
     }

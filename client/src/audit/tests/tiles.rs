@@ -48,6 +48,11 @@ async fn tiles_that_do_not_fit_are_found() {
     assert!(change("tile/entries/000", &flip(2 + 11)).await.contains(&"record-misplaced"));
     assert_eq!(change("tile/entries/000", &|bytes| bytes.truncate(100)).await, ["record-unreadable"]);
     assert_eq!(change("checkpoint", &flip(40)).await, ["checkpoint-invalid"]);
+    // More than the path says.
+    assert_eq!(change("tile/1/000.p/1", &|bytes| bytes.extend([7; 32])).await, ["tile-missing"]);
+    assert_eq!(change("tile/0/001.p/47", &|bytes| bytes.push(7)).await, ["tile-missing"]);
+    let padded = |bytes: &mut Vec<u8>| (0..209).for_each(|_| bytes.extend([0, 1, 7]));
+    assert_eq!(change("tile/entries/001.p/47", &padded).await, ["record-unreadable"]);
     let served = Served::start().await;
     served.publish(&sample, 303);
     served.files.lock().unwrap().remove("tile/entries/001.p/47");
