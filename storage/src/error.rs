@@ -42,11 +42,16 @@ pub enum StorageError {
 /// The advice that goes with damage on a node of a group.
 pub const REBUILD: &str = "Keep this directory as evidence, then rebuild the node from its peers under a new id; do not let it vote";
 
+/// What the system says of a disk that does not read or write (POSIX).
+const EIO: i32 = 5;
+
 /// What to do about a file that could not be written, where that can be said.
 fn next_step(cause: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     if matches!(cause.kind(), StorageFull | QuotaExceeded) {
         ": free space on that disk, and start again what has stopped; nothing is lost"
+    } else if cause.raw_os_error() == Some(EIO) {
+        ": the disk of the data directory fails; look at it, then start again: nothing was changed"
     } else {
         ""
     }
@@ -96,5 +101,7 @@ mod tests {
         let beside = |kind: ErrorKind| StorageError::Io { path: "synced".into(), source: kind.into() }.to_string();
         assert!(beside(ErrorKind::StorageFull).contains("free space on that disk"));
         assert!(!beside(ErrorKind::PermissionDenied).contains("free"));
+        let failing = StorageError::Io { path: "synced".into(), source: std::io::Error::from_raw_os_error(EIO) };
+        assert!(failing.to_string().contains("the disk of the data directory fails"), "{failing}");
     }
 }
