@@ -4,7 +4,7 @@
 use crate::error::ClientError;
 use std::path::Path;
 use vermilion_registry::codes::citizen_id;
-use vermilion_registry::codes::holder_code::CITIZEN_ID;
+use vermilion_registry::codes::holder_code::{self, CITIZEN_ID, HolderAnswer};
 use zeroize::Zeroizing;
 
 /// The first line of a file, or of standard input for `-`: what should not stand on a command line. Without a byte order mark and
@@ -36,6 +36,22 @@ pub fn person_code(code_type: &str, text: &str) -> Result<Zeroizing<String>, Cli
     Ok(code)
 }
 
+/// A holder's code in the form in which issuers write it and in which it is tagged: of a type of the annex, and passing the check of
+/// its type, in capitals where only these pass. What no licence can have is not searched for: a search is on record.
+pub fn holder_code(code_type: &str, text: &str) -> Result<Zeroizing<String>, ClientError> {
+    let mut code = Zeroizing::new(trimmed(text).to_owned());
+    if holder_code::check(code_type, &code) == HolderAnswer::Invalid {
+        code.make_ascii_uppercase();
+    }
+    match holder_code::check(code_type, &code) {
+        HolderAnswer::Valid | HolderAnswer::Unusual => Ok(code),
+        HolderAnswer::Invalid => {
+            Err(ClientError::Usage("the holder's code does not pass the check of its type: correct it, or name its type".into()))
+        }
+        HolderAnswer::UnknownType => Err(ClientError::Usage(format!("{code_type} is no type of holders' codes (GB/T 36903 annex A)"))),
+    }
+}
+
 fn trimmed(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
@@ -56,6 +72,22 @@ mod tests {
         }
         assert_eq!(*person_code("999", " word ").unwrap(), "word");
         assert!(person_code("999", " ").is_err());
+    }
+
+    #[test]
+    fn a_holder_is_searched_for_by_what_a_licence_can_have() {
+        for (code_type, text, code) in [
+            ("111", " 34052419800101001x", Some("34052419800101001X")),
+            ("001", "91350100m000100y43\n", Some("91350100M000100Y43")),
+            ("001", "91350100M0001TGQXM", Some("91350100M0001TGQXM")),
+            ("114", "军字第0000001号", Some("军字第0000001号")),
+            ("111", "340524198001010013", None),
+            ("001", "91350100M000100Y44", None),
+            ("11", "34052419800101001X", None),
+            ("111", "", None),
+        ] {
+            assert_eq!(holder_code(code_type, text).ok().as_deref().map(String::as_str), code, "{code_type} {text:?}");
+        }
     }
 
     #[test]

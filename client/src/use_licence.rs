@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::clock::{now_ms, until};
 use crate::command::{Draft, Prepared};
 use crate::error::ClientError;
-use crate::person::person_code;
+use crate::person::holder_code;
 use crate::signer::Signatory;
 use crate::vault::VaultSession;
 use serde_json::Value;
@@ -123,6 +123,7 @@ pub struct PreparedUse {
     pub prepared: Prepared,
     recipient: VaultSecretKey,
     licences: Vec<LicenceRef>,
+    holder_tag: Vec<u8>,
 }
 
 /// Makes and signs uses for one unit. Shared by many tasks.
@@ -183,7 +184,7 @@ impl UseDesk {
         };
         check_words(&body)?;
         let prepared = draft.sign(&self.ledger_id, Of::Use(body), &self.signers)?;
-        Ok(PreparedUse { prepared, recipient, licences: request.licences.clone() })
+        Ok(PreparedUse { prepared, recipient, licences: request.licences.clone(), holder_tag: request.holder_tag.clone() })
     }
 
     /// Sends a use until it is answered, and opens what it was granted. A use that the rules refuse
@@ -223,10 +224,15 @@ impl UseDesk {
                     }
                 },
                 Ok(UseReply { reply: None, .. }) => return Err(ClientError::BadAnswer("a use without its reply".into())),
-                // It may have been sent before the connection broke.
-                Err(ClientError::Unreachable(why)) => return Err(ClientError::Unknown { id, why }),
-                Err(error) if hearing.is_open() => return Err(ClientError::Unknown { id, why: error.to_string() }),
-                Err(error) => return Err(error),
+                // It may have been sent before the connection broke, or be known to be on record.
+                Err(error) => {
+                    return Err(match (stands, error) {
+                        (Some(seq), error) => error.on_record(id, seq),
+                        (None, ClientError::Unreachable(why)) => ClientError::Unknown { id, why },
+                        (None, error) if hearing.is_open() => ClientError::Unknown { id, why: error.to_string() },
+                        (None, error) => error,
+                    });
+                }
             };
             if Instant::now() > until {
                 return Err(match stands {
@@ -243,8 +249,8 @@ impl Client {
     /// Searches for a holder's licences, for a unit: those of types whose sharing opens them to this use (002-13). A search is
     /// itself a use, and stands in its record under the holder's keyed tag.
     pub async fn search_holder(&self, unit: &str, code_type: &str, code: &str, mut request: UseRequest) -> Result<UseAnswer, ClientError> {
+        let input = TagInput { kind: "holder", code_type: code_type.to_owned(), value: holder_code(code_type, code)?.to_string() };
         let desk = UseDesk::new(self, unit).await?;
-        let input = TagInput { kind: "holder", code_type: code_type.to_owned(), value: person_code(code_type, code)?.to_string() };
         let tags = self.tags(desk.asker()?, &[input]).await?;
         request.holder_tag = tags.first().map(|tag| tag.to_vec()).unwrap_or_default();
         desk.send(self, &desk.prepare(&request)?).await
@@ -309,7 +315,8 @@ fn open(id: &Digest, prepared: &PreparedUse, sealed: &SealedContent) -> Result<U
     let content: DisclosedContent = canonical(&plain).map_err(|_| bad("the content of a licence does not read"))?;
     let item: LicenceItem = canonical(&content.item).map_err(|_| bad("the item of a licence does not read"))?;
     let is_asked = |l: &LicenceRef| if l.tag.is_empty() { l.identifier == item.identifier } else { l.tag == item.identifier_tag };
-    if !prepared.licences.is_empty() && !prepared.licences.iter().any(is_asked) {
+    let is_holders = prepared.holder_tag.is_empty() || item.holders.iter().any(|holder| holder.tag == prepared.holder_tag);
+    if !is_holders || (!prepared.licences.is_empty() && !prepared.licences.iter().any(is_asked)) {
         return Err(bad("the content is of a licence that was not asked for"));
     }
     // Which licence it is, its item says, if its identifier is no tag.

@@ -5,6 +5,7 @@ use super::trust::load_trust;
 use crate::clock::{now_ms, read_length, show_day, show_length, show_ms};
 use crate::error::{ClientError, Exit};
 use crate::receipt::{Document, Freshness, ReceiptCheck, Registered, RestsOn, StatusVerdict, Verdict};
+use crate::visible::one_line;
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -60,12 +61,12 @@ fn check_all(args: &Check, trust: &Trust, now: u64) -> (Exit, Value, String) {
                 (judge(&checked, now, args), value)
             }
             Ok(Err(why)) => {
-                texts += &format!("存证凭证 receipt {name}\n  ✗ 无法读取 unreadable  {why}\n");
+                texts += &format!("存证凭证 receipt {}\n  ✗ 无法读取 unreadable  {}\n", one_line(&name), one_line(&why));
                 (Exit::No, json!({ "holds": false, "unreadable": why }))
             }
             // The answers about the others are answers all the same.
             Err(error) => {
-                texts += &format!("存证凭证 receipt {name}\n  ✗ 无法打开 cannot be opened  {error}\n");
+                texts += &format!("存证凭证 receipt {}\n  ✗ 无法打开 cannot be opened  {}\n", one_line(&name), one_line(&error.to_string()));
                 (error.exit(), json!({ "holds": false, "error": error.code(), "message": error.to_string() }))
             }
         };
@@ -105,11 +106,11 @@ fn judge(checked: &ReceiptCheck, now: u64, args: &Check) -> Exit {
 
 fn text(name: &str, checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> String {
     let line = |label: &str, verdict: &Verdict, more: String| match verdict {
-        Ok(()) => format!("  ✓ {label}  {more}\n"),
-        Err(why) => format!("  ✗ {label}  {why} {more}\n"),
+        Ok(()) => format!("  ✓ {label}  {}\n", one_line(&more)),
+        Err(why) => format!("  ✗ {label}  {} {}\n", one_line(why), one_line(&more)),
     };
     let record = checked.record.map(|(seq, time)| format!("记录 record {seq}, {}", show_ms(time))).unwrap_or_default();
-    let mut out = format!("存证凭证 receipt {name}\n");
+    let mut out = format!("存证凭证 receipt {}\n", one_line(name));
     out += &line("真实 genuine    ", &checked.genuine, record);
     if checked.genuine.is_err() {
         // What it says besides is anybody's word.
@@ -136,7 +137,7 @@ fn text(name: &str, checked: &ReceiptCheck, now: u64, max_age: Option<u64>) -> S
         out += &format!("    期限 term        {} – {to}\n", show_day(from));
     }
     for field in &checked.fields {
-        out += &format!("      {} = {}\n", field.name, field.value);
+        out += &format!("      {} = {}\n", one_line(&field.name), field.value);
     }
     out += &status_line(checked, now);
     if let Some(checkpoint) = &checked.checkpoint {
@@ -167,13 +168,13 @@ fn registration_lines(of: &Registered) -> String {
     let head = format!("    登记 registered  记录 record {}, {}", of.seq, show_ms(of.time_ms));
     let Some(by) = &of.by else { return head + ", 创世记录 the genesis, whose hash is the ledger id that is pinned\n" };
     let whose = if by.pinned { "已固定 pinned" } else { "节点所证 on the nodes' word" };
-    let signers = by.signers.iter().map(|(post, key)| format!("      {post} {}\n", hex::encode(key)));
-    format!("{head}, 由 by {} ({whose}):\n{}", by.unit, signers.collect::<String>())
+    let signers = by.signers.iter().map(|(post, key)| format!("      {} {}\n", one_line(post), hex::encode(key)));
+    format!("{head}, 由 by {} ({whose}):\n{}", one_line(&by.unit), signers.collect::<String>())
 }
 
 fn status_line(checked: &ReceiptCheck, now: u64) -> String {
     match (&checked.status, checked.shown(now), checked.out_of_term(now)) {
-        (StatusVerdict::Refused(why), ..) => format!("  ✗ 状态 status      {why}\n"),
+        (StatusVerdict::Refused(why), ..) => format!("  ✗ 状态 status      {}\n", one_line(why)),
         (StatusVerdict::Proven(status), Some(shown), _) => {
             let mark = if shown.verify_code() == 0 { '✓' } else { '✗' };
             let (zh, en) = (shown.chinese(), shown.name());

@@ -223,12 +223,14 @@ async fn ask(
     }
 }
 
-/// Whether a receipt is of what was asked for. A personal identifier does not stand in it.
+/// Whether a receipt is of what was asked for. A personal identifier does not stand in it, but the licence's type and version do.
 fn is_asked(request: &ReceiptRequest, document: &Document, checked: &ReceiptCheck) -> Result<(), &'static str> {
     let command = checked.command.is_some_and(|id| id.as_slice() == request.command_id);
-    let asked = Identifier::parse(&request.identifier).ok();
-    let asked = asked.as_ref().map_or(request.identifier.as_str(), Identifier::as_str);
-    let item = |item: &LicenceItem| item.identifier.is_empty() || item.identifier == asked;
+    let item = |item: &LicenceItem| match Identifier::parse(&request.identifier) {
+        Ok(asked) if item.identifier.is_empty() => item.type_code == asked.type_code() && item.version == u32::from(asked.version()),
+        Ok(asked) => item.identifier == asked.as_str(),
+        Err(_) => item.identifier == request.identifier,
+    };
     if (!request.command_id.is_empty() && !command) || (!request.identifier.is_empty() && !checked.item.as_ref().is_some_and(item)) {
         return Err("the receipt is of something else");
     }

@@ -236,6 +236,9 @@ fn answer_text(unit: &str, answer: &UseAnswer) -> String {
             out += &format!("{}\n", table(&["  字段 field", "值 value"], &rows));
         }
     }
+    if answer.licences.is_empty() && answer.recorded.outcome.withheld.is_empty() {
+        out += "  没有可提供的证照 no licence is there, or none is open to this use\n";
+    }
     if answer.more {
         out += "  还有更多未列出 there are more than one search may list\n";
     }
