@@ -217,15 +217,15 @@ impl<L: Storage, P: Packer> Driver<L, P> {
     }
 
     /// Asks for an index to read at; the answer is in [`Output::reads`](crate::Output::reads). Raft loses such questions
-    /// without a word, so they are repeated until answered or given up with [`read_expired`](Self::read_expired): the
+    /// without a word, so they are repeated until answered or given up with [`reads_expired`](Self::reads_expired): the
     /// deadline is the caller's.
     pub fn read(&mut self, token: u64) -> Result<(), SubmitError> {
         self.reads.push(token)
     }
 
-    /// Gives a read up.
-    pub fn read_expired(&mut self, token: u64) {
-        self.reads.expire(token);
+    /// Gives reads up, all that end together in one call.
+    pub fn reads_expired(&mut self, gone: &BTreeSet<u64>) {
+        self.reads.expire(gone);
     }
 
     /// Write `number` is durable, and so are all before it. The store answers for it from here on.

@@ -459,14 +459,8 @@ impl<T: Transport> Loop<T> {
     /// Those who gave up on a command or read are forgotten, at each tick.
     fn forget_the_gone(&mut self) {
         self.submitted.retain(|_, verdict| !verdict.is_closed());
-        let driver = &mut self.driver;
-        self.reading.retain(|token, done| {
-            let gone = done.is_closed();
-            if gone {
-                driver.read_expired(*token);
-            }
-            !gone
-        });
+        let gone = self.reading.extract_if(|_, done| done.is_closed()).map(|(token, _)| token).collect();
+        self.driver.reads_expired(&gone);
         self.ready_reads.retain(|(_, done)| !done.is_closed());
     }
 }
