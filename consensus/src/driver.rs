@@ -65,6 +65,8 @@ pub struct Driver<L: Storage, P: Packer> {
     pub(crate) reads: Reads,
     pub(crate) handout: Handout,
     pub(crate) applied_tip: Tip,
+    /// The place of the last snapshot that came: its configuration is raft's from there on.
+    pub(crate) restored: u64,
     pub(crate) leading: Option<Leading>,
     pub(crate) flights: VecDeque<Flight>,
     /// The last index of writes that were reported durable but whose report raft hasn't got.
@@ -107,6 +109,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             reads: Reads::new(config.id, config.seed, config.read_retry_ticks, config.max_pending_reads),
             handout: Handout::new(applied.index, config.max_apply_bytes),
             applied_tip: applied.tip,
+            restored: 0,
             leading: None,
             flights: VecDeque::new(),
             reported: None,
@@ -257,6 +260,11 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         self.handout.report(applied.index);
         self.advance_applied();
         self.settle();
+    }
+
+    /// Through here the log may be cut off: what lies behind it raft was told is applied, and reads no more.
+    pub fn cuttable(&self) -> u64 {
+        self.raw.raft.raft_log.applied.min(self.handout.applied())
     }
 
     fn advance_applied(&mut self) {

@@ -23,6 +23,7 @@ use applying::{ApplierTask, Tail};
 use raft::eraftpb::Message;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{oneshot, watch};
@@ -153,11 +154,12 @@ impl Runtime {
         let (log, back, transport, to_applier, fatal_w) =
             (parts.store.log_handle(), events.clone(), parts.transport.clone(), tasks.clone(), fatal.clone());
         threads.push(spawn("log-writer", &parts.fatal, move || writer(log, write_queue, back, transport, to_applier, fatal_w))?);
+        let cuttable = Arc::new(AtomicU64::new(driver.cuttable()));
+        let tail = Tail::new(parts.store, parts.truncation, parts.tail_seconds, Arc::clone(&cuttable));
         let (applier, back, fatal_a) = (parts.applier, events.clone(), fatal.clone());
-        let (store, policy, seconds, catch_up, metrics) =
-            (parts.store.clone(), parts.truncation, parts.tail_seconds, parts.catch_up, Arc::clone(&parts.metrics));
+        let (catch_up, metrics) = (parts.catch_up, Arc::clone(&parts.metrics));
         threads.push(spawn("applier", &parts.fatal, move || {
-            applying::run(applier, task_queue, back, Tail::new(store, policy, seconds), catch_up, metrics, fatal_a);
+            applying::run(applier, task_queue, back, tail, catch_up, metrics, fatal_a);
         })?);
         let mut looped = Loop {
             id: parts.id,
@@ -172,6 +174,7 @@ impl Runtime {
             reading: HashMap::new(),
             ready_reads: Vec::new(),
             applied,
+            cuttable,
             next_token: 0,
             tick: Duration::from_millis(parts.tick_ms),
             disk_hangs: false,
@@ -250,6 +253,8 @@ struct Loop<T: Transport> {
     /// Reads that wait for the state machine: index, sender.
     ready_reads: Vec<(u64, oneshot::Sender<()>)>,
     applied: u64,
+    /// Told to who cuts the log's tail.
+    cuttable: Arc<AtomicU64>,
     next_token: u64,
     tick: Duration,
     disk_hangs: bool,
@@ -297,6 +302,7 @@ impl<T: Transport> Loop<T> {
                 self.say_time();
             }
             self.poll()?;
+            self.cuttable.store(self.driver.cuttable(), Ordering::Release);
         }
     }
 
