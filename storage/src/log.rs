@@ -21,7 +21,7 @@ pub struct Truncation {
     pub keep_entries: u64,
     /// No more bytes than this behind the applied index.
     pub keep_bytes: u64,
-    /// Fewer than this are not worth a truncation.
+    /// Fewer than this are not worth a truncation, unless a fifth of `keep_bytes` goes with them; at 1 each is.
     pub step: u64,
 }
 
@@ -309,7 +309,7 @@ impl LogShared {
     /// Drops entries behind `applied`, as far as `policy` allows, from the disk too.
     pub(crate) fn truncate(&self, applied: u64, policy: Truncation) -> Result<Option<u64>, StorageError> {
         let _alone = self.beginning();
-        let (cut, behind, excess) = {
+        let (cut, behind, excess, excess_bytes) = {
             let state = self.state();
             let behind = applied.min(state.last_index).saturating_sub(state.truncated.0);
             if behind <= policy.keep_entries && state.bytes <= policy.keep_bytes {
@@ -324,14 +324,15 @@ impl LogShared {
                 }
                 keep += 1;
             }
-            (state.truncated.0 + (behind - keep), behind, behind - keep)
+            let excess = behind - keep;
+            let excess_bytes: u64 = state.sizes.iter().take(excess as usize).map(|size| u64::from(*size)).sum();
+            (state.truncated.0 + excess, behind, excess, excess_bytes)
         };
-        let first = self.state().truncated.0;
         // In steps: a truncation is a flush and a tombstone, and one each block would be a waste.
-        if excess == 0 || policy.step > 1 && excess < policy.step.max(behind / 5) {
+        let is_small = excess < policy.step.max(behind / 5) && excess_bytes < policy.keep_bytes / 5;
+        if excess == 0 || policy.step > 1 && is_small {
             return Ok(None);
         }
-        debug_assert!(cut > first);
         self.flush_all()?;
         let term = self.term(cut)?.ok_or_else(|| StorageError::damaged(format!("Raft log entry {cut} is missing")))?;
         {
@@ -473,6 +474,19 @@ mod tests {
     fn batch(from: u64) -> LogBatch {
         let entry = |index| Entry { index, term: 1, data: vec![index as u8; BYTES], ..Entry::default() };
         LogBatch { entries: (from..from + ENTRIES).map(entry).collect(), ..LogBatch::default() }
+    }
+
+    #[test]
+    fn large_entries_are_cut_by_their_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Mode::Node).unwrap();
+        let log = &store.log;
+        // Half of a batch may stay, and a fifth of that is six entries and a bit: far fewer than a step.
+        let policy = Truncation { keep_entries: u64::MAX, keep_bytes: ENTRIES / 2 * (BYTES as u64 + 32), step: 256 };
+        log.write_batch(batch(1)).unwrap();
+        assert_eq!(log.truncate(ENTRIES / 2 + 6, policy).unwrap(), None);
+        assert_eq!(log.truncate(ENTRIES / 2 + 7, policy).unwrap(), Some(7));
+        assert_eq!(log.range(), (8, ENTRIES));
     }
 
     #[test]
