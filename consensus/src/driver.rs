@@ -65,6 +65,8 @@ pub struct Driver<L: Storage, P: Packer> {
     pub(crate) reads: Reads,
     pub(crate) handout: Handout,
     pub(crate) applied_tip: Tip,
+    /// The place of the last snapshot that came: its configuration is raft's from there on.
+    pub(crate) restored: u64,
     pub(crate) leading: Option<Leading>,
     pub(crate) flights: VecDeque<Flight>,
     /// The last index of writes that were reported durable but whose report raft hasn't got.
@@ -109,6 +111,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             reads: Reads::new(config.id, config.seed, config.read_retry_ticks, config.max_pending_reads),
             handout: Handout::new(applied.index, config.max_apply_bytes),
             applied_tip: applied.tip,
+            restored: 0,
             leading: None,
             flights: VecDeque::new(),
             reported: None,
@@ -223,15 +226,15 @@ impl<L: Storage, P: Packer> Driver<L, P> {
     }
 
     /// Asks for an index to read at; the answer is in [`Output::reads`](crate::Output::reads). Raft loses such questions
-    /// without a word, so they are repeated until answered or given up with [`read_expired`](Self::read_expired): the
+    /// without a word, so they are repeated until answered or given up with [`reads_expired`](Self::reads_expired): the
     /// deadline is the caller's.
     pub fn read(&mut self, token: u64) -> Result<(), SubmitError> {
         self.reads.push(token)
     }
 
-    /// Gives a read up.
-    pub fn read_expired(&mut self, token: u64) {
-        self.reads.expire(token);
+    /// Gives reads up, all that end together in one call.
+    pub fn reads_expired(&mut self, gone: &BTreeSet<u64>) {
+        self.reads.expire(gone);
     }
 
     /// Write `number` is durable, and so are all before it. The store answers for it from here on.
@@ -263,6 +266,11 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         self.handout.report(applied.index);
         self.advance_applied();
         self.settle();
+    }
+
+    /// Through here the log may be cut off: what lies behind it raft was told is applied, and reads no more.
+    pub fn cuttable(&self) -> u64 {
+        self.raw.raft.raft_log.applied.min(self.handout.applied())
     }
 
     fn advance_applied(&mut self) {

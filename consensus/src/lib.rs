@@ -10,7 +10,7 @@
 //! - Who signed what. The [`Gate`] stands in front of [`Driver::step`] and is called by the runtime, off this loop.
 //! - Whether a command succeeded. Commands carry their own ids; the state machine answers by id. Nothing waits here for a
 //!   (term, index): a command that was proposed is forgotten, and a client that hears nothing sends it again.
-//! - When the log may be cut off. The store decides, at or below its durable applied index.
+//! - When the log may be cut off. The store decides, at or below its durable applied index and [`Driver::cuttable`].
 //!
 //! # What acknowledged means
 //!

@@ -150,6 +150,7 @@ impl<L: Storage, P: Packer> Driver<L, P> {
             let place = snapshot.as_ref().and_then(|s| s.metadata.as_ref()).map(|m| m.index);
             if let Some(index) = place {
                 self.handout.skip(index);
+                self.restored = index;
             }
             let last = entries.last().map(|e| e.index).or(place);
             self.flights.push_back(Flight { number, last, voted, snapshot: place.is_some(), then: Vec::new() });

@@ -4,7 +4,7 @@
 //! moment after the read began, confirmed by a majority. Asking costs a round of heartbeats, so reads that wait share one:
 //! while one question is out, those that arrive wait for the next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::SubmitError;
 
@@ -51,11 +51,11 @@ impl Reads {
         Ok(())
     }
 
-    /// Forgets a read whose caller gave up.
-    pub fn expire(&mut self, token: u64) {
-        self.waiting.retain(|t| *t != token);
+    /// Forgets reads whose callers gave up.
+    pub fn expire(&mut self, gone: &BTreeSet<u64>) {
+        self.waiting.retain(|token| !gone.contains(token));
         if let Some(question) = &mut self.out {
-            question.tokens.retain(|t| *t != token);
+            question.tokens.retain(|token| !gone.contains(token));
             // Nobody waits any more: let the next reads ask their own.
             if question.tokens.is_empty() {
                 self.out = None;
@@ -145,7 +145,7 @@ mod tests {
         let context = reads.ask().unwrap();
         reads.push(2).unwrap();
         assert_eq!(reads.push(3), Err(SubmitError::Busy));
-        reads.expire(1);
+        reads.expire(&BTreeSet::from([1, 9]));
         reads.push(3).unwrap();
         assert_eq!(reads.answered(&context), [0; 0]);
         let context = reads.ask().unwrap();

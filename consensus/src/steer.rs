@@ -54,8 +54,10 @@ impl<L: Storage, P: Packer> Driver<L, P> {
     ///
     /// An error stops the node: raft and the state machine no longer agree who the group is.
     pub fn apply_change(&mut self, index: u64, change: Change) -> Result<(), Fault> {
-        // A snapshot came meanwhile and has it in its configuration already.
-        if index < self.raw.raft.raft_log.first_index() {
+        // A snapshot came meanwhile and has it in its configuration already. That the log begins later says nothing of that: it
+        // may have been cut off.
+        let coming = self.raw.raft.raft_log.unstable_snapshot().as_ref().map_or(0, |snapshot| snapshot.get_metadata().index);
+        if index <= self.restored.max(coming) {
             return Ok(());
         }
         let expected = change.next(&self.conf_state()).map_err(|e| Fault::Membership(e.to_string()))?;

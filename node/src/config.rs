@@ -389,8 +389,8 @@ impl Config {
             }
             _ => {}
         }
-        if self.log_tail.entries < 1000 || self.log_tail.bytes < 16 << 20 {
-            return value("log_tail", "must keep at least 1000 entries and 16 MiB");
+        if self.log_tail.entries < 1000 || self.log_tail.bytes < 16 << 20 || self.log_tail.seconds < 60 {
+            return value("log_tail", "must keep at least 1000 entries, 16 MiB and 60 seconds");
         }
         Ok(())
     }
@@ -432,6 +432,7 @@ lookup = "lookup.pem"
             ("[keys]", "colour = 1\n[keys]", "colour"),
             ("[keys]", "raft_id = 0\n[keys]", "raft_id"),
             ("[keys]", "tick_ms = 1\n[keys]", "tick_ms"),
+            ("[keys]", "[log_tail]\nseconds = 59\n[keys]", "log_tail"),
             ("[keys]", "[tls]\ncertificate = \"c\"\n[keys]", "key"),
             ("[keys]", "[tls]\ncertificate = \"c\"\nkey = \"k\"\nrest_rate = 0\n[keys]", "tls.rest_rate"),
             ("[keys]", "[tls]\ncertificate = \"c\"\nkey = \"k\"\naccept_expired_until = \"soon\"\n[keys]", "tls.accept_expired_until"),

@@ -232,6 +232,7 @@ impl Peer for PeerService {
 
     async fn place(&self, request: Request<PlaceRequest>) -> Result<Response<PlaceReply>, Status> {
         caller::reader(&self.0, &request)?;
+        let _place = self.0.node_readers.place(caller::which(&request))?;
         let PlaceRequest { index, term, head, voters, learners } = request.into_inner();
         let head = canonical(&head).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let word = tokio::task::block_in_place(|| self.0.word_on(index, term, &head, (&voters, &learners)));

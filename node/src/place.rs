@@ -11,15 +11,16 @@ use crate::gate::MAX_AHEAD_MS;
 use crate::membership;
 use crate::node::Node;
 use raft::Storage as _;
-use raft::eraftpb::Message;
+use raft::eraftpb::{Entry, Message};
 use vermilion_consensus::Refusal as GateRefusal;
 use vermilion_proto::{Bytes, LedgerHead, Message as _, PlaceRequest, canonical};
 use vermilion_registry::sealed_block::open_block;
 use vermilion_registry::stored;
+use vermilion_storage::LogStore;
 
 /// Entries looked through, from the place back, for the last block: elections and membership changes lie between.
 const BACK: u64 = 64;
-/// Entries looked through, from the place on, for a membership change; beyond, there may have been one.
+/// Entries looked through one by one, from the place on, for a membership change; beyond, there may have been one.
 const SINCE: u64 = 1024;
 
 /// What a node says of a place.
@@ -33,6 +34,12 @@ pub enum Word {
     No = 2,
     /// It has not come so far.
     Beyond = 3,
+}
+
+/// One entry of the log: never more of it in memory than that, whoever asks.
+fn entry(log: &LogStore, at: u64) -> raft::Result<Entry> {
+    let found = log.entries(at, at + 1, None, raft::GetEntriesContext::empty(false))?;
+    found.into_iter().next().ok_or(raft::Error::Store(raft::StorageError::Unavailable))
 }
 
 impl Node {
@@ -66,11 +73,7 @@ impl Node {
         }
         let first = log.first_index().map_err(|e| text(&e))?;
         for at in (first.max(index.saturating_sub(BACK))..=index).rev() {
-            let Some(entry) =
-                log.entries(at, at + 1, None, raft::GetEntriesContext::empty(false)).ok().and_then(|found| found.into_iter().next())
-            else {
-                return Ok(Word::Unknown);
-            };
+            let Ok(entry) = entry(&log, at) else { return Ok(Word::Unknown) };
             if entry.data.is_empty() || membership::open(&entry, &self.ledger_id).is_ok_and(|change| change.is_some()) {
                 continue;
             }
@@ -94,8 +97,16 @@ impl Node {
         if last - index.min(last) > SINCE || index + 1 < log.first_index().map_err(text)? {
             return Ok(true);
         }
-        let entries = log.entries(index + 1, last + 1, None, raft::GetEntriesContext::empty(false)).map_err(text)?;
-        Ok(entries.iter().any(|entry| membership::open(entry, &self.ledger_id).is_ok_and(|change| change.is_some())))
+        for at in index + 1..=last {
+            match entry(&log, at) {
+                Ok(entry) if membership::open(&entry, &self.ledger_id).is_ok_and(|change| change.is_some()) => return Ok(true),
+                Ok(_) => {}
+                // Cut off, or replaced, while it was looked through.
+                Err(raft::Error::Store(raft::StorageError::Compacted | raft::StorageError::Unavailable)) => return Ok(true),
+                Err(error) => return Err(text(error)),
+            }
+        }
+        Ok(false)
     }
 
     /// Holds a snapshot message against this node's own ledger, and against what the others know.

@@ -23,6 +23,7 @@ use applying::{ApplierTask, Tail};
 use raft::eraftpb::Message;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{oneshot, watch};
@@ -153,11 +154,12 @@ impl Runtime {
         let (log, back, transport, to_applier, fatal_w) =
             (parts.store.log_handle(), events.clone(), parts.transport.clone(), tasks.clone(), fatal.clone());
         threads.push(spawn("log-writer", &parts.fatal, move || writer(log, write_queue, back, transport, to_applier, fatal_w))?);
+        let cuttable = Arc::new(AtomicU64::new(driver.cuttable()));
+        let tail = Tail::new(parts.store, parts.truncation, parts.tail_seconds, Arc::clone(&cuttable));
         let (applier, back, fatal_a) = (parts.applier, events.clone(), fatal.clone());
-        let (store, policy, seconds, catch_up, metrics) =
-            (parts.store.clone(), parts.truncation, parts.tail_seconds, parts.catch_up, Arc::clone(&parts.metrics));
+        let (catch_up, metrics) = (parts.catch_up, Arc::clone(&parts.metrics));
         threads.push(spawn("applier", &parts.fatal, move || {
-            applying::run(applier, task_queue, back, Tail::new(store, policy, seconds), catch_up, metrics, fatal_a);
+            applying::run(applier, task_queue, back, tail, catch_up, metrics, fatal_a);
         })?);
         let mut looped = Loop {
             id: parts.id,
@@ -172,6 +174,7 @@ impl Runtime {
             reading: HashMap::new(),
             ready_reads: Vec::new(),
             applied,
+            cuttable,
             next_token: 0,
             tick: Duration::from_millis(parts.tick_ms),
             disk_hangs: false,
@@ -251,6 +254,8 @@ struct Loop<T: Transport> {
     /// Reads that wait for the state machine: index, sender.
     ready_reads: Vec<(u64, oneshot::Sender<()>)>,
     applied: u64,
+    /// Told to who cuts the log's tail.
+    cuttable: Arc<AtomicU64>,
     next_token: u64,
     tick: Duration,
     disk_hangs: bool,
@@ -301,6 +306,7 @@ impl<T: Transport> Loop<T> {
                 self.say_time();
             }
             self.poll()?;
+            self.cuttable.store(self.driver.cuttable(), Ordering::Release);
         }
     }
 
@@ -474,14 +480,8 @@ impl<T: Transport> Loop<T> {
     /// Those who gave up on a command or read are forgotten, at each tick.
     fn forget_the_gone(&mut self) {
         self.submitted.retain(|_, verdict| !verdict.is_closed());
-        let driver = &mut self.driver;
-        self.reading.retain(|token, done| {
-            let gone = done.is_closed();
-            if gone {
-                driver.read_expired(*token);
-            }
-            !gone
-        });
+        let gone = self.reading.extract_if(|_, done| done.is_closed()).map(|(token, _)| token).collect();
+        self.driver.reads_expired(&gone);
         self.ready_reads.retain(|(_, done)| !done.is_closed());
     }
 }

@@ -12,7 +12,7 @@
 use crate::runtime::now_ms;
 use serde_json::{Map, Value};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use vermilion_crypto::{Digest, sha256};
@@ -26,6 +26,8 @@ const FILES: usize = 32;
 const LINES_A_SECOND: u32 = 50;
 /// Lines of one answer.
 pub const MAX_LINES: usize = 1000;
+/// A part of a file that is read through, not searched.
+const NEAR: u64 = 64 << 10;
 /// What stands between a line's content and its chain.
 const CHAIN: &str = ",\"chain\":\"";
 
@@ -274,23 +276,92 @@ impl Trail {
 
     /// Up to [`MAX_LINES`] lines from number `from` on.
     pub fn lines(&self, from: u64) -> std::io::Result<Vec<String>> {
+        let mut files = Vec::new();
+        // From the newest file back, to the one in which the line is.
+        for number in numbers(&self.dir)?.into_iter().rev() {
+            let mut lines = match File::open(path(&self.dir, number)) {
+                Ok(file) => Lines::of(file),
+                // The oldest goes when another is begun.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let is_before = lines.next()?.is_some_and(|line| line.n <= from);
+            files.push(lines);
+            if is_before {
+                break;
+            }
+        }
         let mut out = Vec::new();
-        for number in numbers(&self.dir)? {
-            let mut reader = BufReader::new(File::open(path(&self.dir, number))?);
-            let mut line = Vec::new();
-            while reader.read_until(b'\n', &mut line)? > 0 {
-                if let Ok(text) = std::str::from_utf8(&line)
-                    && read_line(text).is_some_and(|(n, _)| n >= from)
-                {
-                    out.push(text.trim_end().to_owned());
+        for lines in files.iter_mut().rev() {
+            lines.seek(from)?;
+            while let Some(line) = lines.next()? {
+                if line.n >= from {
+                    out.push(line.text);
                 }
-                line.clear();
                 if out.len() >= MAX_LINES {
                     return Ok(out);
                 }
             }
         }
         Ok(out)
+    }
+}
+
+/// A line that can be read: its number, where it begins, and what it says.
+struct Line {
+    n: u64,
+    at: u64,
+    text: String,
+}
+
+/// The lines of a file. Their numbers ascend.
+struct Lines {
+    reader: BufReader<File>,
+    at: u64,
+}
+
+impl Lines {
+    fn of(file: File) -> Self {
+        Self { reader: BufReader::new(file), at: 0 }
+    }
+
+    /// The next line that can be read.
+    fn next(&mut self) -> std::io::Result<Option<Line>> {
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            let at = self.at;
+            self.at += self.reader.read_until(b'\n', &mut bytes)? as u64;
+            if self.at == at {
+                return Ok(None);
+            }
+            if let Ok(text) = std::str::from_utf8(&bytes)
+                && let Some((n, _)) = read_line(text)
+            {
+                return Ok(Some(Line { n, at, text: text.trim_end().to_owned() }));
+            }
+        }
+    }
+
+    fn set(&mut self, at: u64) -> std::io::Result<()> {
+        self.at = self.reader.seek(SeekFrom::Start(at))?;
+        Ok(())
+    }
+
+    /// Goes to a line some way before number `from`, or to the first.
+    fn seek(&mut self, from: u64) -> std::io::Result<()> {
+        let (mut low, mut high) = (0, self.reader.get_ref().metadata()?.len());
+        while high - low > NEAR {
+            let middle = low + (high - low) / 2;
+            self.set(middle)?;
+            // The rest of a line that begins before.
+            self.at += self.reader.skip_until(b'\n')? as u64;
+            match self.next()? {
+                Some(line) if line.n <= from && line.at < high => low = line.at,
+                _ => high = middle,
+            }
+        }
+        self.set(low)
     }
 }
 
@@ -373,6 +444,36 @@ mod tests {
             assert!(lines[2].contains("\"what\":\"break\""));
         }
         assert_eq!(numbers(&dir).unwrap(), [0, 1]);
+    }
+
+    #[test]
+    fn a_page_begins_at_its_line_in_whichever_file_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let trail = Trail::open(folder.path()).unwrap();
+        let dir = folder.path().join("trail");
+        let whole = 3 * MAX_LINES as u64;
+        for n in 0..whole {
+            if n.is_multiple_of(MAX_LINES as u64) && n > 0 {
+                trail.writer.lock().unwrap().begin(&dir).unwrap();
+            }
+            trail.note(n * 1000, What::Denied, &Whom::key(&[7; 16]), &"why ".repeat(40));
+        }
+        // One that cannot be read, in the midst of the second file.
+        let mut bytes = std::fs::read(path(&dir, 1)).unwrap();
+        let at = bytes.len() / 2;
+        bytes[at] = 0xff;
+        std::fs::write(path(&dir, 1), bytes).unwrap();
+        let numbers = |from| trail.lines(from).unwrap().iter().map(|line| read_line(line).unwrap().0).collect::<Vec<_>>();
+        let all: Vec<u64> =
+            (0..whole).step_by(MAX_LINES).flat_map(numbers).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+        assert_eq!(all.len() as u64, whole - 1);
+        for from in (0..whole + 2).step_by(7) {
+            let due: Vec<u64> = all.iter().copied().filter(|n| *n >= from).take(MAX_LINES).collect();
+            assert_eq!(numbers(from), due, "from {from}");
+        }
+        // The oldest goes while somebody reads.
+        std::fs::remove_file(path(&dir, 0)).unwrap();
+        assert_eq!(numbers(0).first(), Some(&(MAX_LINES as u64)));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct Truncation {
     pub keep_entries: u64,
     /// No more bytes than this behind the applied index.
     pub keep_bytes: u64,
-    /// Fewer than this are not worth a truncation.
+    /// Fewer than this are not worth a truncation, unless a fifth of `keep_bytes` goes with them; at 1 each is.
     pub step: u64,
 }
 
@@ -54,6 +54,8 @@ pub struct LogShared {
     db: Arc<DB>,
     state: RwLock<State>,
     file: Mutex<Option<WatermarkFile>>,
+    /// Held while the log's beginning moves: the applier cuts it off, and the writer sets it to where a snapshot is.
+    beginning: Mutex<()>,
 }
 
 /// Reads the log for `raft` and writes nothing.
@@ -65,7 +67,7 @@ pub struct LogHandle(pub(crate) Arc<LogShared>);
 
 impl LogShared {
     pub(crate) fn open(db: Arc<DB>, file: Option<WatermarkFile>) -> Result<Self, StorageError> {
-        let shared = Self { db, state: RwLock::default(), file: Mutex::new(file) };
+        let shared = Self { db, state: RwLock::default(), file: Mutex::new(file), beginning: Mutex::default() };
         let mut state = State::default();
         if let Some(bytes) = shared.meta(columns::META_TRUNCATED)? {
             match entry::decode_numbers(&bytes)?[..] {
@@ -137,6 +139,10 @@ impl LogShared {
 
     fn file(&self) -> MutexGuard<'_, Option<WatermarkFile>> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn beginning(&self) -> MutexGuard<'_, ()> {
+        self.beginning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The log's first and last index; first = last + 1 when it is empty.
@@ -229,6 +235,7 @@ impl LogShared {
         let room = batch.entries.iter().map(|entry| entry.data.len() + ROW_ROOM).sum::<usize>();
         let mut writes = WriteBatch::with_capacity_bytes(room + ROW_ROOM);
         let old_last = self.state().last_index;
+        let _alone = batch.snapshot.is_some().then(|| self.beginning());
         if batch.snapshot.is_some() {
             // The state that the snapshot stands for must be on the disk before the log is gone.
             self.flush_all()?;
@@ -301,7 +308,8 @@ impl LogShared {
 
     /// Drops entries behind `applied`, as far as `policy` allows, from the disk too.
     pub(crate) fn truncate(&self, applied: u64, policy: Truncation) -> Result<Option<u64>, StorageError> {
-        let (cut, behind, excess) = {
+        let _alone = self.beginning();
+        let (cut, behind, excess, excess_bytes) = {
             let state = self.state();
             let behind = applied.min(state.last_index).saturating_sub(state.truncated.0);
             if behind <= policy.keep_entries && state.bytes <= policy.keep_bytes {
@@ -316,14 +324,15 @@ impl LogShared {
                 }
                 keep += 1;
             }
-            (state.truncated.0 + (behind - keep), behind, behind - keep)
+            let excess = behind - keep;
+            let excess_bytes: u64 = state.sizes.iter().take(excess as usize).map(|size| u64::from(*size)).sum();
+            (state.truncated.0 + excess, behind, excess, excess_bytes)
         };
-        let first = self.state().truncated.0;
         // In steps: a truncation is a flush and a tombstone, and one each block would be a waste.
-        if excess == 0 || policy.step > 1 && excess < policy.step.max(behind / 5) {
+        let is_small = excess < policy.step.max(behind / 5) && excess_bytes < policy.keep_bytes / 5;
+        if excess == 0 || policy.step > 1 && is_small {
             return Ok(None);
         }
-        debug_assert!(cut > first);
         self.flush_all()?;
         let term = self.term(cut)?.ok_or_else(|| StorageError::damaged(format!("Raft log entry {cut} is missing")))?;
         {
@@ -465,6 +474,43 @@ mod tests {
     fn batch(from: u64) -> LogBatch {
         let entry = |index| Entry { index, term: 1, data: vec![index as u8; BYTES], ..Entry::default() };
         LogBatch { entries: (from..from + ENTRIES).map(entry).collect(), ..LogBatch::default() }
+    }
+
+    #[test]
+    fn large_entries_are_cut_by_their_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Mode::Node).unwrap();
+        let log = &store.log;
+        // Half of a batch may stay, and a fifth of that is six entries and a bit: far fewer than a step.
+        let policy = Truncation { keep_entries: u64::MAX, keep_bytes: ENTRIES / 2 * (BYTES as u64 + 32), step: 256 };
+        log.write_batch(batch(1)).unwrap();
+        assert_eq!(log.truncate(ENTRIES / 2 + 6, policy).unwrap(), None);
+        assert_eq!(log.truncate(ENTRIES / 2 + 7, policy).unwrap(), Some(7));
+        assert_eq!(log.range(), (8, ENTRIES));
+    }
+
+    #[test]
+    fn a_snapshot_that_is_written_beside_a_truncation_sets_the_log() {
+        for _ in 0..30 {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(dir.path(), Mode::Node).unwrap();
+            store.log.write_batch(batch(1)).unwrap();
+            let mut snapshot = Snapshot::default();
+            (snapshot.mut_metadata().index, snapshot.mut_metadata().term) = (1_000, 2);
+            let both = std::sync::Barrier::new(2);
+            std::thread::scope(|threads| {
+                let cut = threads.spawn(|| {
+                    both.wait();
+                    store.log.truncate(ENTRIES, Truncation { keep_entries: 1, keep_bytes: u64::MAX, step: 1 })
+                });
+                both.wait();
+                store.log.write_batch(LogBatch { snapshot: Some(snapshot), ..LogBatch::default() }).unwrap();
+                cut.join().unwrap().unwrap();
+            });
+            assert_eq!(store.log.range(), (1_001, 1_000));
+            drop(store);
+            assert_eq!(Store::open(dir.path(), Mode::Node).unwrap().log_range(), (1_001, 1_000));
+        }
     }
 
     #[test]

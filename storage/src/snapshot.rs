@@ -29,13 +29,16 @@ pub struct Place {
 }
 
 impl StateSnapshot<'_> {
-    /// Where in the log this state stands.
-    pub fn place(&self) -> Result<Place, StorageError> {
+    /// Where in the log this state stands; none while records are being replayed, which take it ahead of the log.
+    pub fn place(&self) -> Result<Option<Place>, StorageError> {
         let meta = |key: &[u8]| Ok::<_, StorageError>(self.snapshot.get_cf(self.store.column(columns::META)?, key)?);
+        if meta(columns::META_INSTALLING)?.is_some() {
+            return Ok(None);
+        }
         let numbers = meta(columns::META_APPLIED)?.map(|bytes| entry::decode_numbers(&bytes)).transpose()?;
         let group = meta(columns::META_CONF_STATE)?.map(|bytes| entry::decode_conf_state(&bytes)).transpose()?;
         match (numbers.as_deref(), group) {
-            (Some([index, term]), Some(group)) => Ok(Place { index: *index, term: *term, group }),
+            (Some([index, term]), Some(group)) => Ok(Some(Place { index: *index, term: *term, group })),
             _ => Err(StorageError::damaged("applied index or membership do not decode")),
         }
     }
@@ -270,6 +273,20 @@ mod tests {
         assert_eq!(store.history_from().unwrap(), 3);
         store.add_history(1, Commit::default(), || Ok::<_, StorageError>(Vec::new())).unwrap();
         assert_eq!(store.history_from().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_state_that_is_ahead_of_the_log_has_no_place_in_it() {
+        let (_dir, store) = genesis();
+        let before = store.state_snapshot();
+        assert_eq!(before.place().unwrap().unwrap().group.voters, [1, 2, 3]);
+        store.begin_install(&snapshot()).unwrap();
+        assert_eq!(store.state_snapshot().place().unwrap(), None);
+        // What was seen before the first record came still has its own.
+        assert_eq!(before.place().unwrap().unwrap().index, 0);
+        drop(before);
+        store.finish_install(&snapshot()).unwrap();
+        assert_eq!(store.state_snapshot().place().unwrap().unwrap().index, 9);
     }
 
     #[test]

@@ -200,6 +200,24 @@ fn an_older_change_than_a_snapshots_is_in_it_already() {
 }
 
 #[test]
+fn a_change_behind_which_the_log_was_cut_counts_all_the_same() {
+    let mut node = settled_leader();
+    let index = node.driver.propose_change(Change::AddLearner(4)).unwrap();
+    node.driver.submit(1, "x".into()).unwrap();
+    node.poll();
+    node.write();
+    acknowledge(&mut node);
+    assert!(node.driver.cuttable() < index, "raft has not heard of what the state machine may have applied");
+    // It was cut all the same, and no snapshot came.
+    node.store.wl().compact(index + 1).unwrap();
+    while !node.apply.is_empty() {
+        node.apply();
+    }
+    assert_eq!(node.driver.status().learners, [4]);
+    assert!(node.driver.cuttable() > index);
+}
+
+#[test]
 fn what_raft_and_the_state_machine_see_differently_stops_the_node() {
     let mut node = settled_leader();
     let index = node.driver.status().last_index;

@@ -1,6 +1,8 @@
 //! Clients: each has one request open, and repeats it with the same id until it is answered. The last of them is the
 //! clerk, who admits and bans nodes.
 
+use std::collections::BTreeSet;
+
 use vermilion_consensus::SubmitError;
 
 use crate::blocks::command;
@@ -108,7 +110,7 @@ impl World {
                 // An earlier attempt was given up: a new one may begin with a higher floor.
                 for n in &mut self.nodes {
                     if let (true, Some(d)) = (n.reads.iter().any(|r| r.token == token), &mut n.driver) {
-                        d.read_expired(token);
+                        d.reads_expired(&BTreeSet::from([token]));
                     }
                     n.reads.retain(|r| r.token != token);
                 }

@@ -8,6 +8,7 @@ use crate::metrics::Metrics;
 use raft::eraftpb::{Entry, Snapshot};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
@@ -28,18 +29,21 @@ pub(super) struct Tail {
     store: Store,
     policy: Truncation,
     seconds: u64,
+    /// Through here the driver's Raft reads the log no more: what it has yet to hear of as applied stays.
+    cuttable: Arc<AtomicU64>,
     /// The steady clock counts: the other one may jump, and then nothing would grow old for as long.
     since: Instant,
-    /// Applied index by seconds since then, oldest first, one for each minute.
+    /// That index by seconds since then, oldest first, one for each minute.
     marks: VecDeque<(u64, u64)>,
 }
 
 impl Tail {
-    pub fn new(store: Store, policy: Truncation, seconds: u64) -> Self {
-        Self { store, policy, seconds, since: Instant::now(), marks: VecDeque::new() }
+    pub fn new(store: Store, policy: Truncation, seconds: u64, cuttable: Arc<AtomicU64>) -> Self {
+        Self { store, policy, seconds, cuttable, since: Instant::now(), marks: VecDeque::new() }
     }
 
-    fn trim(&mut self, applied: u64) -> Result<(), ApplyError> {
+    fn trim(&mut self) -> Result<(), ApplyError> {
+        let applied = self.cuttable.load(Ordering::Acquire);
         let now_s = self.since.elapsed().as_secs();
         if self.marks.back().is_none_or(|(time, _)| now_s >= time + 60) {
             self.marks.push_back((now_s, applied));
@@ -72,8 +76,7 @@ pub(super) fn run(
             Ok(task) => task,
             // Entries grow old on an idle node too.
             Err(RecvTimeoutError::Timeout) => {
-                let trimmed = tail.store.applied().map_err(ApplyError::from).and_then(|(index, _)| tail.trim(index));
-                if let Err(error) = trimmed {
+                if let Err(error) = tail.trim() {
                     let _ = fatal.send(FatalStop(error.to_string()));
                     return;
                 }
@@ -87,7 +90,6 @@ pub(super) fn run(
                 match applier.apply(entries) {
                     Ok(progress) => {
                         metrics.applied(progress.records, started.elapsed(), applier.head().size);
-                        let index = progress.applied.index;
                         let roster = progress.group_changed.then(|| Arc::clone(applier.roster()));
                         if let Some(roster) = &roster {
                             (catch_up.follow)(roster, applier.group());
@@ -95,7 +97,7 @@ pub(super) fn run(
                         if events.send(Event::Applied { applied: progress.applied, changes: progress.changes, roster }).is_err() {
                             return;
                         }
-                        if let Err(error) = tail.trim(index) {
+                        if let Err(error) = tail.trim() {
                             let _ = fatal.send(FatalStop(error.to_string()));
                             return;
                         }

@@ -95,6 +95,7 @@ fn moment(store: &Store, at_least: u64) -> Result<(StateSnapshot<'_>, LedgerHead
         let commitment = leaf.filter(|leaf| leaf.time_ms == head.time_ms).and_then(|leaf| leaf.commitment);
         if commitment.is_some_and(|commitment| commitment.state_digest != vermilion_ledger::UNKNOWN_STATE) {
             let place = snapshot.place().map_err(|e| failed(&e))?;
+            let place = place.ok_or_else(|| Status::unavailable("this node is catching up itself: ask another"))?;
             return Ok((snapshot, head, place));
         }
         if Instant::now() > until {
