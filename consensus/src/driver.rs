@@ -317,8 +317,9 @@ impl<L: Storage, P: Packer> Driver<L, P> {
         self.settle();
     }
 
-    /// A snapshot to this node was delivered, or not. Until that is reported raft sends it nothing; after a while without
-    /// a word it is taken for delivered (`stall`).
+    /// A snapshot to this node was given to the transport, or dropped. Until that is reported raft sends it nothing; after a
+    /// while without a word it is taken for sent (`stall`). One that is lost on the way, with its connection, counts as sent
+    /// all the same: the node's rejection of the next append brings another.
     pub fn snapshot_sent(&mut self, id: NodeId, ok: bool) {
         let status = if ok { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
         self.raw.report_snapshot(id, status);

@@ -62,8 +62,10 @@ pub enum Refusal {
 /// A pure function of the message's bytes and the time, so that it runs off the driver's loop and in parallel: it is where
 /// signatures are verified, and they cost more than all of raft.
 ///
-/// To ensure correctness: messages of one peer must reach `step` in the order in which they were received, and after a
-/// refusal the runtime calls `refuse` before it steps that peer's next message.
+/// To ensure correctness: no append or snapshot reaches `step` but through here, and after a refusal the runtime calls `refuse`
+/// before it steps what came behind it in the same stream. In which order messages are stepped is no matter of safety
+/// ([`Transport`]): a heartbeat may pass while an append waits here, and commits no more than this node has acknowledged. Appends
+/// that keep the order in which they were received save raft from probing anew.
 pub trait Gate {
     /// Passes a message that may be stepped, or says why not.
     fn admit(&self, message: &Message, now: Millis) -> Result<(), Refusal>;

@@ -8,6 +8,8 @@
 //! And when one hands over whose clock the majority's contradict ([`Apart`]). Its blocks are taken; but whoever sets clocks
 //! right starts with the node that complains, and a ledger should not depend on it meanwhile.
 
+use crate::clock::Verdict;
+
 /// Ticks without a commit after which a leader is stuck: the longest election time-out.
 const STUCK: u32 = 20;
 /// Ticks for which the others may go first: some election time-outs.
@@ -20,9 +22,15 @@ pub(crate) struct Apart(u32);
 impl Apart {
     /// Looks once a tick. Says whether it is apart for long enough to be said, and whether a leader should hand over now: again
     /// and again, because who was asked to lead may not have taken over.
-    pub(crate) fn tick(&mut self, is_apart: bool) -> (bool, bool) {
-        self.0 = if is_apart { self.0.saturating_add(1) } else { 0 };
-        (self.0 >= STUCK, is_apart && self.0.is_multiple_of(STUCK))
+    pub(crate) fn tick(&mut self, verdict: Verdict) -> (bool, bool) {
+        let is_against = matches!(verdict, Verdict::Against(_));
+        self.0 = match verdict {
+            Verdict::Against(_) => self.0.saturating_add(1),
+            // What was said holds until it is heard that it no longer does.
+            Verdict::Unheard if self.0 >= STUCK => self.0,
+            Verdict::With | Verdict::Unheard => 0,
+        };
+        (self.0 >= STUCK, is_against && self.0.is_multiple_of(STUCK))
     }
 }
 
@@ -75,13 +83,15 @@ mod tests {
 
     #[test]
     fn a_clock_is_apart_when_it_stays_so() {
-        let mut apart = Apart::default();
-        assert!((1..STUCK).all(|_| apart.tick(true) == (false, false)));
-        assert_eq!(apart.tick(true), (true, true));
-        assert!((1..STUCK).all(|_| apart.tick(true) == (true, false)));
-        assert_eq!(apart.tick(true), (true, true));
-        assert_eq!(apart.tick(false), (false, false));
-        assert_eq!(apart.tick(true), (false, false));
+        let (mut apart, against) = (Apart::default(), Verdict::Against(7));
+        assert_eq!((apart.tick(against), apart.tick(Verdict::Unheard)), ((false, false), (false, false)));
+        assert!((1..STUCK).all(|_| apart.tick(against) == (false, false)));
+        assert_eq!(apart.tick(against), (true, true));
+        assert_eq!(apart.tick(Verdict::Unheard), (true, false), "nobody says that it is right again");
+        assert!((1..STUCK).all(|_| apart.tick(against) == (true, false)));
+        assert_eq!(apart.tick(against), (true, true));
+        assert_eq!(apart.tick(Verdict::With), (false, false));
+        assert_eq!(apart.tick(against), (false, false));
     }
 
     #[test]

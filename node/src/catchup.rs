@@ -24,7 +24,7 @@ use vermilion_proto::{
     CatchUpRecord, CatchUpRequest, LedgerHead, Message as _, Outcome, Record, RecordHashesRequest, StoredRecord, VaultWraps, canonical,
 };
 use vermilion_registry::Checked;
-use vermilion_registry::submission::{Sealed, open_recorded};
+use vermilion_registry::submission::{Sealed, check_form, open_recorded};
 use vermilion_storage::{Store, VaultPut};
 
 /// Records asked for at once.
@@ -72,7 +72,9 @@ fn bad(why: impl Into<String>) -> ApplyError {
     ApplyError::Peer(why.into())
 }
 
-/// What a peer keeps sealed must be all that the units signed, except refused and erased licences.
+/// What a peer keeps sealed must be all that the units signed, except refused and erased licences. Of an erased licence neither
+/// key nor content is there; of the keys beside an emptied one only the form can still be held against anything, and that as the
+/// door holds it: what came through there once must come through here.
 fn check_sealed(checked: &Checked, outcome: Option<&Outcome>, sealed: &Sealed) -> Result<(), ApplyError> {
     let Some(head) = &checked.command.head else { return Err(bad("a command without its head")) };
     let refused = |position: u32| outcome.is_some_and(|o| o.refused.iter().any(|r| r.position == position));
@@ -88,14 +90,17 @@ fn check_sealed(checked: &Checked, outcome: Option<&Outcome>, sealed: &Sealed) -
         return Ok(());
     }
     let wraps: VaultWraps = canonical(&sealed.wraps).map_err(|e| bad(format!("wrapped keys: {e}")))?;
-    let erased = |position: u32| wraps.licence_keys.get(position as usize).is_some_and(Vec::is_empty);
+    check_form(&wraps, checked.items.len(), !sealed.text.is_empty()).map_err(|e| bad(format!("wrapped keys: {}", e.detail)))?;
     if !wraps.licence_keys.iter().any(Vec::is_empty) && sha256(&sealed.wraps)[..] != head.wraps_digest {
         return Err(bad("wrapped keys that are not those signed"));
     }
-    for (position, (_, item)) in (0u32..).zip(&checked.items) {
+    for ((position, (_, item)), key) in (0u32..).zip(&checked.items).zip(&wraps.licence_keys) {
         let ciphertext = sealed.ciphertexts.get(position as usize).map(|c| &c[..]).unwrap_or_default();
-        let whole = sha256(ciphertext)[..] == item.ciphertext_digest;
-        if !whole && !(ciphertext.is_empty() && (refused(position) || erased(position))) {
+        let fits = match (ciphertext.is_empty(), key.is_empty()) {
+            (true, erased) => erased || refused(position),
+            (false, erased) => !erased && sha256(ciphertext)[..] == item.ciphertext_digest,
+        };
+        if !fits {
             return Err(bad(format!("content of item {position} that is missing or not what was signed")));
         }
     }
@@ -270,6 +275,13 @@ impl Received {
         (self.leaf.seq, self.stored.encode_to_vec())
     }
 
+    /// The positions of the licences whose keys came emptied, as an erasure leaves them.
+    pub fn emptied(&self) -> Vec<u32> {
+        let wraps = VaultWraps::decode(self.sealed.wraps.clone()).unwrap_or_default();
+        let keys = (0u32..).zip(&wraps.licence_keys).filter(|(_, key)| key.is_empty());
+        keys.map(|(position, _)| position).collect()
+    }
+
     /// What it leaves in the vault: nothing of what was refused.
     pub fn content(&self) -> Option<VaultPut> {
         let outcome = self.outcome.as_ref().filter(|outcome| outcome.code == 0)?;
@@ -309,4 +321,67 @@ pub fn open_received(records: Vec<CatchUpRecord>) -> Result<Vec<Received>, Apply
     }
     batch.verify().map_err(|_| bad("a record with a signature that does not hold"))?;
     Ok(opened)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use vermilion_crypto::{ContentKey, SeededRng, VaultSecretKey};
+    use vermilion_proto::{Bytes, Command, Head, LicenceItem};
+    use vermilion_registry::vault::{Plain, Session};
+
+    /// A command of two licences and a text, and what lies sealed beside it.
+    fn command() -> (Checked, Sealed) {
+        let plain = |key, content| Plain { key: ContentKey([key; 32]), content };
+        let vault = VaultSecretKey::from_bytes([1; 32]).public();
+        let session = Session::new(ContentKey([2; 32]), &[vault], &mut SeededRng::new(&[3; 32])).unwrap();
+        let sealed = session.seal(b"nonce", &[plain(4, b"one"), plain(5, b"two")], Some(plain(6, b"text"))).unwrap();
+        let item = |of: &Bytes| (Bytes::new(), LicenceItem { ciphertext_digest: sha256(of).to_vec(), ..LicenceItem::default() });
+        let head = Head { wraps_digest: sealed.wraps_digest(), text_ciphertext_digest: sealed.text_digest(), ..Head::default() };
+        let checked = Checked {
+            id: [0; 32],
+            envelope: Bytes::new(),
+            command: Command { head: Some(head), body: None },
+            signer_keys: Vec::new(),
+            items: sealed.ciphertexts.iter().map(item).collect(),
+            beside_digest: Vec::new(),
+            has_vault: true,
+        };
+        (checked, sealed)
+    }
+
+    /// Whether it is taken from a peer with its wrapped keys so changed, and without the ciphertexts at these positions.
+    fn is_taken(missing: &[usize], change: impl Fn(&mut VaultWraps)) -> bool {
+        let (checked, mut sealed) = command();
+        let mut wraps = sealed.wraps().unwrap();
+        change(&mut wraps);
+        sealed.wraps = wraps.encode_to_vec().into();
+        missing.iter().for_each(|position| sealed.ciphertexts[*position] = Bytes::new());
+        check_sealed(&checked, Some(&Outcome::default()), &sealed).is_ok()
+    }
+
+    #[test]
+    fn a_peer_says_of_single_licences_that_they_are_erased_and_of_nothing_else() {
+        let erase = |wraps: &mut VaultWraps| wraps.licence_keys[0].clear();
+        assert!(is_taken(&[], |_| {}) && is_taken(&[0], erase));
+        assert!(is_taken(&[0, 1], |wraps| wraps.licence_keys.iter_mut().for_each(Vec::clear)));
+        assert!(!is_taken(&[0], |_| {}) && !is_taken(&[0, 1], erase), "content is missing whose key is there");
+        assert!(!is_taken(&[], erase), "content without its key");
+        let changes: [fn(&mut VaultWraps); 6] = [
+            |wraps| wraps.licence_keys.truncate(1),
+            |wraps| wraps.licence_keys.push(vec![7; 48]),
+            |wraps| wraps.licence_keys[1].truncate(47),
+            |wraps| wraps.text_key.clear(),
+            |wraps| wraps.wraps[0].ciphertext.clear(),
+            |wraps| wraps.suite += 1,
+        ];
+        for (n, change) in changes.iter().enumerate() {
+            let beside_an_erased_one = |wraps: &mut VaultWraps| {
+                erase(wraps);
+                change(wraps);
+            };
+            assert!(!is_taken(&[0], beside_an_erased_one) && !is_taken(&[], change), "{n}");
+        }
+    }
 }

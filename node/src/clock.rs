@@ -7,7 +7,8 @@
 //! it counts for nobody's clock.
 //!
 //! A node whose clock a majority without it contradicts takes theirs for the time wherever it judges by one, says so, is not
-//! ready, and hands leadership over. No single node can bring that about, and none can that are no majority.
+//! ready, and hands leadership over. No single node can bring that about, and none can that are no majority. Nor does silence
+//! end it: the clock is right again when a majority with it says so, or one without it no longer contradicts.
 
 use crate::gate::MAX_AHEAD_MS;
 use std::collections::BTreeMap;
@@ -24,6 +25,17 @@ pub(crate) const SAY_EVERY: Duration = Duration::from_secs(2);
 const HEARD_FOR: Duration = Duration::from_secs(10);
 /// Clocks that are remembered at once.
 const MAX_CLOCKS: usize = 64;
+
+/// What the other voters' clocks say of a node's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// As many as make a majority without it are later by more than [`MAX_AHEAD_MS`], or earlier; the majority's time.
+    Against(u64),
+    /// A majority was heard and is not against it, or agrees with it.
+    With,
+    /// Too few were heard lately to say either.
+    Unheard,
+}
 
 /// What the other nodes' clocks read when they were last heard, by Raft id.
 #[derive(Debug, Default)]
@@ -84,19 +96,28 @@ impl Clocks {
         clocks.get(voters.len() / 2).copied()
     }
 
-    /// What the majority's clocks read, if as many of the other voters as make a majority by themselves are later than this
-    /// node's clock by more than [`MAX_AHEAD_MS`], or earlier.
-    pub fn majority_against(&self, own: u64, own_ms: u64, voters: &[u64], now: Instant) -> Option<u64> {
+    /// What the other voters' clocks say of this node's.
+    pub fn verdict(&self, own: u64, own_ms: u64, voters: &[u64], now: Instant) -> Verdict {
         let others: Vec<u64> = voters.iter().filter(|id| **id != own).filter_map(|id| self.reads(*id, HEARD_FOR, now)).collect();
         let later = others.iter().filter(|its_ms| **its_ms > own_ms.saturating_add(MAX_AHEAD_MS)).count();
         let earlier = others.iter().filter(|its_ms| its_ms.saturating_add(MAX_AHEAD_MS) < own_ms).count();
+        let agree = others.len() - later - earlier + usize::from(voters.contains(&own));
         let majority = voters.len() / 2 + 1;
-        if later < majority && earlier < majority { None } else { self.most(HEARD_FOR, own, own_ms, voters, now) }
+        match self.most(HEARD_FOR, own, own_ms, voters, now) {
+            Some(most) if later >= majority || earlier >= majority => Verdict::Against(most),
+            _ if others.len() >= majority || agree >= majority => Verdict::With,
+            _ => Verdict::Unheard,
+        }
     }
 
-    /// The time as far as this node can tell: its own clock's, unless the majority is against that.
+    /// The time as far as this node can tell: its own clock's, unless the majority is against that. Once it was, and as long as
+    /// too few are heard to say that it no longer is, by what their clocks read last.
     pub fn time(&self, own: u64, own_ms: u64, voters: &[u64], now: Instant) -> u64 {
-        self.majority_against(own, own_ms, voters, now).unwrap_or(own_ms)
+        match self.verdict(own, own_ms, voters, now) {
+            Verdict::Against(most) => most,
+            Verdict::Unheard if self.is_apart() => self.most(Duration::MAX, own, own_ms, voters, now).unwrap_or(own_ms),
+            Verdict::With | Verdict::Unheard => own_ms,
+        }
     }
 
     /// Whether a node was heard lately, and its clock is near this time.
@@ -173,9 +194,17 @@ mod tests {
         for (id, by) in apart {
             clocks.hear(*id, NOW.saturating_add_signed(*by), now);
         }
-        let found = clocks.majority_against(1, NOW, voters, now);
+        let found = match clocks.verdict(1, NOW, voters, now) {
+            Verdict::Against(most) => Some(most),
+            _ => None,
+        };
         assert_eq!(clocks.time(1, NOW, voters, now), found.unwrap_or(NOW));
-        assert!(clocks.majority_against(1, NOW, voters, now + HEARD_FOR).is_none(), "who is gone contradicts nobody");
+        let gone = clocks.verdict(1, NOW, voters, now + HEARD_FOR);
+        assert_eq!(
+            gone,
+            if voters == [1] { Verdict::With } else { Verdict::Unheard },
+            "who is gone contradicts nobody, and agrees with nobody"
+        );
         found.map(|ms| ms.cast_signed() - NOW.cast_signed())
     }
 
@@ -191,6 +220,24 @@ mod tests {
         assert_eq!(against(&[(2, 60_000), (3, 70_000), (4, 80_000)], &five), Some(60_000));
         assert_eq!(against(&[], &[1]), None);
         assert_eq!(against(&[(2, 60_000)], &[1, 2]), None);
+    }
+
+    #[test]
+    fn who_is_silent_does_not_say_that_a_clock_is_right_again() {
+        let (clocks, start, hour) = (Clocks::default(), Instant::now(), 3_600_000);
+        [2, 3].into_iter().for_each(|id| clocks.hear(id, NOW + hour, start));
+        assert_eq!(clocks.verdict(1, NOW, &VOTERS, start), Verdict::Against(NOW + hour));
+        clocks.note_apart(true);
+        // Node 3 is down: node 2 alone says neither.
+        let later = start + HEARD_FOR;
+        let own_ms = NOW + 10_000;
+        clocks.hear(2, own_ms + hour, later);
+        assert_eq!(clocks.verdict(1, own_ms, &VOTERS, later), Verdict::Unheard);
+        assert_eq!(clocks.time(1, own_ms, &VOTERS, later), own_ms + hour, "it is still judged by their time");
+        assert_eq!(clocks.verdict(1, own_ms + hour, &VOTERS, later), Verdict::With, "set right, two of three agree");
+        assert_eq!(clocks.time(1, own_ms + hour, &VOTERS, later), own_ms + hour);
+        // A learner's own clock is no voter's.
+        assert_eq!(clocks.verdict(4, own_ms + hour, &VOTERS, later), Verdict::Unheard);
     }
 
     #[test]

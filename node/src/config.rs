@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 pub use vermilion_identity::pkcs11::KeySource;
 use vermilion_ledger::{KeyKind, Policy, VerifierKey, Witness};
+use vermilion_registry::address;
 use vermilion_registry::codes::dates;
 
 /// Why a configuration is not usable.
@@ -340,6 +341,11 @@ impl Config {
                 return Err(ConfigError::Value { key, why: format!("{address:?} is not an address and port, such as 127.0.0.1:7100") });
             }
         }
+        for (name, address) in &self.peers {
+            if let Err(unfit) = address::check(address) {
+                return Err(ConfigError::Value { key: "peers", why: format!("of {name}: {address:?} {unfit}") });
+            }
+        }
         if self.raft_id == Some(0) {
             return value("raft_id", "is never 0");
         }
@@ -431,6 +437,7 @@ lookup = "lookup.pem"
             ("genesis = \"genesis.bin\"\n", "", "genesis"),
             ("[keys]", "colour = 1\n[keys]", "colour"),
             ("[keys]", "raft_id = 0\n[keys]", "raft_id"),
+            ("[keys]", "[peers]\nfutian = \"node futian:7100\"\n[keys]", "peers"),
             ("[keys]", "tick_ms = 1\n[keys]", "tick_ms"),
             ("[keys]", "[log_tail]\nseconds = 59\n[keys]", "log_tail"),
             ("[keys]", "[tls]\ncertificate = \"c\"\n[keys]", "key"),

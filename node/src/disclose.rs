@@ -168,10 +168,15 @@ impl Node {
         if found.erasure_waits_seq != 0 {
             return Err(Reason::ContentRestricted.into());
         }
-        let missing = || {
-            tracing::error!(record = found.seq, "vault content is missing here");
+        // What the state has and this node's vault does not is another node's to serve: it came of a catch-up, for which a
+        // peer was believed.
+        let elsewhere = |why: Refusal| {
+            if why.reason != Reason::NoVaultKey {
+                tracing::error!(record = found.seq, position = found.position, %why, "vault content is missing here, or does not open");
+            }
             Refusal::from(Reason::NoVaultKey)
         };
+        let missing = || elsewhere(Refusal::new(Reason::Internal, "no such row"));
         let record = self.record(found.seq)?;
         let open = stored::open_record(&record).map_err(|e| internal(&e))?;
         let opened = vermilion_identity::open(&open.record.envelope).map_err(|e| internal(&e))?;
@@ -179,6 +184,6 @@ impl Node {
         let wraps = self.store.wraps(found.seq).map_err(|e| internal(&e))?.ok_or_else(missing)?;
         let wraps = vermilion_proto::VaultWraps::decode(wraps.as_slice()).map_err(|e| internal(&e))?;
         let ciphertext = self.store.ciphertext(found.seq, found.position).map_err(|e| internal(&e))?.ok_or_else(missing)?;
-        self.opener.open(&nonce, &wraps, found.position, &ciphertext)
+        self.opener.open(&nonce, &wraps, found.position, &ciphertext).map_err(elsewhere)
     }
 }

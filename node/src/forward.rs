@@ -24,13 +24,25 @@ pub(crate) struct Forwarder {
     next: Arc<AtomicU64>,
 }
 
+/// By the tag of the submission.
+type Replies = HashMap<u64, oneshot::Sender<SubmitReply>>;
+
 /// Who waits for the reply with which tag. Cheap to clone.
-#[derive(Clone, Default)]
-struct Waiting(Arc<Mutex<HashMap<u64, oneshot::Sender<SubmitReply>>>>);
+#[derive(Clone)]
+struct Waiting(Arc<Mutex<Option<Replies>>>);
 
 impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<SubmitReply>>> {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Some(Replies::new()))))
+    }
+
+    /// None once no more replies come.
+    fn lock(&self) -> MutexGuard<'_, Option<Replies>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, tag: u64) -> Option<oneshot::Sender<SubmitReply>> {
+        self.lock().as_mut()?.remove(&tag)
     }
 }
 
@@ -42,7 +54,7 @@ struct Entry<'a> {
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        self.table.lock().remove(&self.tag);
+        self.table.take(self.tag);
     }
 }
 
@@ -50,27 +62,25 @@ impl Forwarder {
     /// Opens the stream.
     pub(crate) async fn open(mut client: PeerClient<Channel>) -> Result<Self, Status> {
         let (requests, outgoing) = mpsc::channel::<SubmitRequest>(FORWARDED);
-        let waiting = Waiting::default();
+        let waiting = Waiting::new();
         let theirs = waiting.clone();
         let mut replies = client.forward(ReceiverStream::new(outgoing)).await?.into_inner();
-        let closing = requests.downgrade();
         tokio::spawn(async move {
             while let Ok(Some(reply)) = replies.message().await {
-                let sender = theirs.lock().remove(&reply.tag);
-                if let Some(sender) = sender {
+                if let Some(sender) = theirs.take(reply.tag) {
                     let _ = sender.send(reply);
                 }
             }
-            // Whoever still waits hears that the connection is gone.
-            theirs.lock().clear();
-            drop(closing);
+            // Whoever still waits hears that the connection is gone, and nobody begins to: what ended may be the replies alone,
+            // while submissions could be sent for ever.
+            *theirs.lock() = None;
         });
         Ok(Self { requests, waiting, next: Arc::default() })
     }
 
     /// Whether it can still be sent over.
     pub(crate) fn is_open(&self) -> bool {
-        !self.requests.is_closed()
+        !self.requests.is_closed() && self.waiting.lock().is_some()
     }
 
     /// Sends a submission and waits for the reply.
@@ -82,11 +92,16 @@ impl Forwarder {
     /// the submission has at this node's door.
     async fn send_within(&self, submission: Bytes, limit: Duration) -> Result<SubmitReply, Status> {
         let tag = self.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().insert(tag, sender);
+        let (sender, mut receiver) = oneshot::channel();
+        // Where the replies have ended the sender goes at once, and the wait with it.
+        let _ = self.waiting.lock().as_mut().map(|waiting| waiting.insert(tag, sender));
         let _entry = Entry { table: &self.waiting, tag };
         let answered = async {
-            self.requests.send(SubmitRequest { tag, submission }).await.ok()?;
+            tokio::select! {
+                biased;
+                gone = &mut receiver => return gone.ok(),
+                sent = self.requests.send(SubmitRequest { tag, submission }) => sent.ok()?,
+            }
             receiver.await.ok()
         };
         let reply = tokio::time::timeout(limit, answered).await.ok().flatten();
@@ -98,21 +113,39 @@ impl Forwarder {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::peers::tests::silent_behind;
+    use std::time::Instant;
     use tonic::Code;
+    use tonic::transport::Endpoint;
 
     #[tokio::test]
     async fn a_leader_that_reads_no_more_keeps_nobody_waiting() {
         let (requests, mut outgoing) = mpsc::channel(1);
-        let forwarder = Forwarder { requests, waiting: Waiting::default(), next: Arc::default() };
+        let forwarder = Forwarder { requests, waiting: Waiting::new(), next: Arc::default() };
+        let is_empty = |forwarder: &Forwarder| forwarder.waiting.lock().as_ref().is_some_and(Replies::is_empty);
         let limit = Duration::from_millis(50);
         // The first is sent and not answered, the second not even sent.
         for _ in 0..2 {
             assert_eq!(forwarder.send_within(Bytes::new(), limit).await.unwrap_err().code(), Code::Unavailable);
-            assert!(forwarder.waiting.lock().is_empty());
+            assert!(is_empty(&forwarder));
         }
         assert!(outgoing.recv().await.is_some());
         drop(outgoing);
         assert_eq!(forwarder.send_within(Bytes::new(), limit).await.unwrap_err().code(), Code::Unavailable);
-        assert!(forwarder.waiting.lock().is_empty());
+        assert!(is_empty(&forwarder));
+    }
+
+    #[tokio::test]
+    async fn a_leader_whose_replies_cannot_be_read_is_sent_no_more() {
+        // A frame of one byte that is no message, on a stream that stays open.
+        let address = silent_behind(&[0, 0, 0, 0, 1, 0xff]).await;
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let forwarder = Forwarder::open(PeerClient::new(channel)).await.unwrap();
+        let started = Instant::now();
+        while forwarder.is_open() && started.elapsed() < FORWARD {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(forwarder.send(Bytes::new()).await.unwrap_err().code(), Code::Unavailable);
+        assert!(started.elapsed() < FORWARD / 2, "{:?}", started.elapsed());
     }
 }

@@ -36,6 +36,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use vermilion_consensus::{ELECTION_TICKS, Role, Status};
 use vermilion_crypto::Digest;
 use vermilion_proto::{Body, Command, Commitment, Genesis, GenesisNode, Head, LedgerHead, Signer, SignerKind, body::Of};
+use vermilion_registry::reason::Reason;
 use vermilion_registry::submission::{Sealed, encode_submission};
 use vermilion_registry::{founding::Founding, query};
 use vermilion_storage::{Mode, Store, Truncation};
@@ -388,7 +389,11 @@ impl Node {
         let Some(tls) = self.tls.clone() else { return };
         loop {
             let may = self.catching_up().is_none() && self.status().leader.is_some();
-            tls.standing.set_caught_up(may && self.read_barrier().await.is_ok());
+            let came = if may { self.read_barrier().await } else { Err(Reason::NoLeader.into()) };
+            // A busy node has not heard: whoever loads it with questions must not make it one that is behind.
+            if !came.as_ref().is_err_and(|refusal| refusal.reason == Reason::Busy) {
+                tls.standing.set_caught_up(came.is_ok());
+            }
             tokio::time::sleep(CAUGHT_UP).await;
         }
     }

@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vermilion_crypto::{ContentKey, Digest, LookupKey, VaultSecretKey};
-use vermilion_proto::{ItemRefusal, TypeState, VaultWraps, body::Of};
+use vermilion_proto::{ItemRefusal, Message as _, TypeState, VaultWraps, body::Of};
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::content::{TypeRules, check_content, check_texts};
 use vermilion_registry::reason::{Reason, Refusal};
@@ -81,8 +81,9 @@ impl Opener {
 
     /// The command key of these wraps.
     pub fn command_key(&self, wraps: &VaultWraps) -> Result<ContentKey, Refusal> {
-        let name: Vec<u8> = wraps.wraps.iter().flat_map(|w| w.encapsulated.iter().chain(&w.ciphertext)).copied().collect();
-        let name = vermilion_crypto::sha256(&name);
+        // With the ids of the vault keys: the same bytes under another id open nowhere.
+        let wrapped = VaultWraps { suite: wraps.suite, wraps: wraps.wraps.clone(), ..VaultWraps::default() };
+        let name = vermilion_crypto::sha256(&wrapped.encode_to_vec());
         if let Some(key) = self.remembered().0.get(&name) {
             return Ok(key.clone());
         }
@@ -198,5 +199,26 @@ impl Opener {
     /// Opens one licence's content.
     pub fn open(&self, nonce: &[u8], wraps: &VaultWraps, position: u32, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         vault::open(&self.command_key(wraps)?, nonce, wraps, position, ciphertext)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use vermilion_crypto::SeededRng;
+    use vermilion_registry::vault::Session;
+
+    #[test]
+    fn a_command_key_is_remembered_by_the_vault_key_that_it_is_wrapped_to() {
+        let [city, district] = [[1; 32], [2; 32]].map(VaultSecretKey::from_bytes);
+        let other = district.public().id().to_vec();
+        let session = Session::new(ContentKey([3; 32]), &[city.public()], &mut SeededRng::new(&[4; 32])).unwrap();
+        let opener = Opener::new(vec![city, district], LookupKey::from_bytes([5; 32]));
+        let mut wraps = session.seal(b"nonce", &[], None).unwrap().wraps().unwrap();
+        assert!(opener.command_key(&wraps).is_ok());
+        // The same bytes, said to be for a key that does not open them.
+        wraps.wraps[0].vault_key_id = other;
+        assert_eq!(opener.command_key(&wraps).err().unwrap().reason, Reason::ContentDoesNotOpen);
     }
 }

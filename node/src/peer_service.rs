@@ -24,7 +24,7 @@ use vermilion_proto::peer_server::Peer;
 use vermilion_proto::{
     CatchUpRecord, CatchUpRequest, CheckContentReply, CosignReply, CosignRequest, DiscloseRequest, EndorsementReply, EndorsementRequest,
     Message as _, PlaceReply, PlaceRequest, RaftAck, RaftFrame, RecordHashesReply, RecordHashesRequest, StatePart, StateRequest,
-    StoredRecord, SubmitReply, SubmitRequest, UseReply, canonical,
+    StoredRecord, SubmitReply, SubmitRequest, UseReply, VaultWraps, canonical,
 };
 use vermilion_registry::reason::Reason;
 use vermilion_registry::submission::open_submission;
@@ -129,6 +129,9 @@ pub fn with_content(store: &Store, seq: u64, record: StoredRecord) -> Result<Cat
             *slot = ciphertext;
         }
     }
+    // Read after them: an erasure between has emptied a key already whose ciphertext is here still.
+    let keys = VaultWraps::decode(wraps.as_slice()).map(|wraps| wraps.licence_keys).unwrap_or_default();
+    ciphertexts.iter_mut().zip(keys).filter(|(_, key)| key.is_empty()).for_each(|(ciphertext, _)| ciphertext.clear());
     Ok(CatchUpRecord { record: Some(record), ciphertexts, wraps, text })
 }
 

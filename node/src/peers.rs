@@ -7,7 +7,7 @@ use crate::peer_service::MAX_CATCH_UP_BYTES;
 use crate::runtime::Event;
 use crate::sending::{Lanes, Sender};
 use crate::tls::{NodeTls, dial};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
@@ -93,6 +93,8 @@ struct Inner {
 struct Table {
     peers: BTreeMap<NodeId, Arc<Peer>>,
     roster: Arc<Roster>,
+    /// Voters and learners, as of what was applied.
+    group: BTreeSet<NodeId>,
 }
 
 impl Peers {
@@ -123,9 +125,9 @@ impl Peers {
     /// nor in the group any more. A banned node is spoken to until its removal is applied: without its voice the others
     /// may be unable to decide that it leaves.
     pub fn follow(&self, roster: Arc<Roster>, group: &ConfState) {
-        let member = |id: &NodeId| group.voters.contains(id) || group.learners.contains(id);
+        let group: BTreeSet<NodeId> = group.voters.iter().chain(&group.learners).copied().collect();
         let mut wanted: BTreeMap<NodeId, GenesisNode> = roster.present().map(|n| (n.raft_id, n.clone())).collect();
-        wanted.extend(roster.nodes.iter().filter(|(id, _)| member(id)).map(|(id, n)| (*id, n.clone())));
+        wanted.extend(roster.nodes.iter().filter(|(id, _)| group.contains(id)).map(|(id, n)| (*id, n.clone())));
         wanted.remove(&self.0.me);
         let mut table = self.write_table();
         // One that only its own frames spoke of stays until the state knows better.
@@ -140,7 +142,7 @@ impl Peers {
                 table.peers.insert(id, Arc::new(peer));
             }
         }
-        table.roster = roster;
+        (table.roster, table.group) = (roster, group);
     }
 
     /// A node that this one's state does not know yet sent a frame and says where it is reached: a node that joins must be
@@ -164,8 +166,7 @@ impl Peers {
     /// Whether a node was banned or retired, and has left the group: nothing is taken from it.
     #[must_use]
     pub fn has_left(&self, id: NodeId) -> bool {
-        let table = self.table();
-        id != self.0.me && table.roster.nodes.contains_key(&id) && !table.peers.contains_key(&id)
+        self.whereabouts(id) == Whereabouts::Left
     }
 
     pub(crate) fn whereabouts(&self, id: NodeId) -> Whereabouts {
@@ -173,7 +174,7 @@ impl Peers {
         match table.roster.standings.get(&id) {
             None | Some(Standing::Unknown) => Whereabouts::Unknown,
             Some(Standing::Voter | Standing::Kept) => Whereabouts::Present,
-            Some(Standing::Out) if id == self.0.me || table.peers.contains_key(&id) => Whereabouts::Leaving,
+            Some(Standing::Out) if id == self.0.me || table.group.contains(&id) => Whereabouts::Leaving,
             Some(Standing::Out) => Whereabouts::Left,
         }
     }
@@ -388,7 +389,7 @@ pub(crate) async fn whole<T>(
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use axum::body::Body;
     use axum::http;
@@ -397,12 +398,13 @@ mod tests {
     use std::future::{Ready, ready};
     use std::task::{Context, Poll};
     use std::time::Instant;
+    use tokio_stream::StreamExt as _;
     use tonic::Code;
     use vermilion_consensus::Transport as _;
 
-    /// A node that answers every question with the head of an answer, and then nothing.
+    /// A node that answers every question with the head of an answer and these bytes, and then nothing.
     #[derive(Clone)]
-    struct Silent;
+    struct Silent(&'static [u8]);
 
     impl tonic::server::NamedService for Silent {
         const NAME: &'static str = "vermilion.v1.Peer";
@@ -418,20 +420,31 @@ mod tests {
         }
 
         fn call(&mut self, _: http::Request<tonic::body::Body>) -> Self::Future {
-            let nothing = Body::from_stream(tokio_stream::pending::<Result<Bytes, Infallible>>());
-            ready(Ok(http::Response::builder().header("content-type", "application/grpc").body(nothing).unwrap()))
+            let said = tokio_stream::once(Ok::<_, Infallible>(Bytes::from_static(self.0)));
+            let body = Body::from_stream(said.chain(tokio_stream::pending()));
+            ready(Ok(http::Response::builder().header("content-type", "application/grpc").body(body).unwrap()))
         }
     }
 
-    /// The table of node 1, whose peers of these ids all answer so.
-    async fn peers_of(silent: &[NodeId]) -> Peers {
+    /// Where such a node answers.
+    pub(crate) async fn silent_behind(said: &'static [u8]) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-        tokio::spawn(tonic::transport::Server::builder().add_service(Silent).serve_with_incoming(incoming));
+        tokio::spawn(tonic::transport::Server::builder().add_service(Silent(said)).serve_with_incoming(incoming));
+        address
+    }
+
+    /// The table of node 1, which knows nobody yet, with these addresses in its configuration.
+    fn table(addresses: BTreeMap<String, String>) -> Peers {
         let (events, _) = std::sync::mpsc::sync_channel(1);
         let me = GenesisNode { raft_id: 1, ..Default::default() };
-        let peers = Peers::new(&me, [0; 32], BTreeMap::new(), events, tokio::runtime::Handle::current(), None);
+        Peers::new(&me, [0; 32], addresses, events, tokio::runtime::Handle::current(), None)
+    }
+
+    /// The table of node 1, whose peers of these ids all answer with nothing behind the head.
+    async fn peers_of(silent: &[NodeId]) -> Peers {
+        let (address, peers) = (silent_behind(b"").await, table(BTreeMap::new()));
         let node =
             |id: &NodeId| (*id, GenesisNode { raft_id: *id, name: format!("n{id}"), peer_address: address.clone(), ..Default::default() });
         let roster = Roster { nodes: silent.iter().map(node).collect(), ..Roster::default() };
@@ -447,6 +460,22 @@ mod tests {
         let snapshot = Message { msg_type: raft::eraftpb::MessageType::MsgSnapshot as i32, ..Message::default() };
         peers.send(9, vec![snapshot]);
         assert!(matches!(told.try_recv(), Ok(Event::SnapshotSent(9, false))));
+    }
+
+    #[tokio::test]
+    async fn who_left_is_the_states_word_and_no_address() {
+        let nowhere = ["n2", "n3", "n4"].map(|name| (name.to_owned(), "node futian:7100".to_owned()));
+        let peers = table(BTreeMap::from(nowhere));
+        let node = |id| (id, GenesisNode { raft_id: id, name: format!("n{id}"), peer_address: "127.0.0.1:1".into(), ..Default::default() });
+        let roster = Roster {
+            nodes: BTreeMap::from([2, 3, 4].map(node)),
+            standings: BTreeMap::from([(2, Standing::Voter), (3, Standing::Out), (4, Standing::Out)]),
+        };
+        // The removal of the banned node 4 is not applied yet.
+        peers.follow(Arc::new(roster), &ConfState { voters: vec![1, 2, 4], ..ConfState::default() });
+        assert!(peers.ids().is_empty(), "nobody is reached at such an address");
+        assert_eq!([1, 2, 3, 4, 5].map(|id| peers.has_left(id)), [false, false, true, false, false]);
+        assert_eq!(peers.whereabouts(4), Whereabouts::Leaving);
     }
 
     #[tokio::test]

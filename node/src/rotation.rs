@@ -29,6 +29,8 @@ const AGAIN: usize = 16;
 pub struct Rotated {
     keys: RwLock<Arc<Vec<KeyState>>>,
     proofs: Mutex<BTreeMap<u64, Proof>>,
+    /// Held while one is made, completed or kept: each has one file, and several threads ask for it.
+    keeping: Mutex<()>,
 }
 
 /// How far an endorsement is.
@@ -88,6 +90,10 @@ impl Rotated {
         self.proofs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn keeping(&self) -> MutexGuard<'_, ()> {
+        self.keeping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn made(&self, seq: u64) -> Option<Vec<u8>> {
         match self.proofs().get(&seq) {
             Some(Proof::Made(endorsement)) => Some(endorsement.clone()),
@@ -132,6 +138,10 @@ impl WitnessOffice {
         if let Some(made) = self.rotated.made(seq) {
             return Ok(Some(made));
         }
+        let _one = self.rotated.keeping();
+        if let Some(made) = self.rotated.made(seq) {
+            return Ok(Some(made));
+        }
         let Some(state) = self.rotated.state(seq) else { return Ok(None) };
         // Judged when it was kept: who makes a quorum may be others by now, and the key that signed it gone.
         if let Ok(kept) = std::fs::read(self.endorsement_file(seq))
@@ -152,6 +162,7 @@ impl WitnessOffice {
     /// Takes cosignatures into an endorsement that came after it was made: others may ask for more of them than
     /// this node's own quorum.
     fn improve(&self, state: &KeyState, made: &[u8]) -> Result<(), String> {
+        let _one = self.rotated.keeping();
         let receipt = canonical::<Receipt>(made).map_err(|e| e.to_string())?;
         let Some(checkpoint) = self.store.checkpoint(receipt.tree_size).map_err(|e| e.to_string())? else { return Ok(()) };
         let trust = self.endorsers(state);
@@ -171,6 +182,13 @@ impl WitnessOffice {
         self.store.dir().join(format!("endorsement-{seq}.bin"))
     }
 
+    /// Keeps another node's, unless there is one here by now.
+    fn take_endorsement(&self, seq: u64, endorsement: &[u8]) -> Result<(), String> {
+        let _one = self.rotated.keeping();
+        if self.rotated.made(seq).is_some() { Ok(()) } else { self.keep_endorsement(seq, endorsement) }
+    }
+
+    /// Under [`Rotated::keeping`].
     fn keep_endorsement(&self, seq: u64, endorsement: &[u8]) -> Result<(), String> {
         write_whole(&self.endorsement_file(seq), endorsement).map_err(|e| e.to_string())?;
         tracing::info!(record = seq, "the key of this record is endorsed by the quorum");
@@ -301,7 +319,7 @@ impl Node {
         for peer in self.peers.ids() {
             let Ok(reply) = self.peers.endorsement(peer, EndorsementRequest { seq: state.from_seq }).await else { continue };
             if !reply.endorsement.is_empty() && self.witness.proves(&reply.endorsement, state) {
-                if let Err(why) = self.witness.keep_endorsement(state.from_seq, &reply.endorsement) {
+                if let Err(why) = self.witness.take_endorsement(state.from_seq, &reply.endorsement) {
                     tracing::error!(record = state.from_seq, why, "a key's endorsement cannot be kept");
                 }
                 return;

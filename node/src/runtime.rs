@@ -16,7 +16,7 @@ use crate::apply::Applier;
 use crate::aside::{Apart, Aside};
 use crate::block::BlockPacker;
 use crate::catchup::CatchUp;
-use crate::clock::{Clocks, SAY_EVERY};
+use crate::clock::{Clocks, SAY_EVERY, Verdict};
 use crate::membership::Roster;
 use crate::metrics::Metrics;
 use applying::{ApplierTask, Tail};
@@ -181,6 +181,7 @@ impl Runtime {
             lost: None,
             aside: Aside::default(),
             apart: Apart::default(),
+            is_clock_unheard: false,
             said_time: None,
         };
         let alarm = fatal.clone();
@@ -263,6 +264,8 @@ struct Loop<T: Transport> {
     lost: Option<u64>,
     aside: Aside,
     apart: Apart,
+    /// Whether it was said that too few are heard to say whether this node's clock, once apart, still is.
+    is_clock_unheard: bool,
     /// When this node last said the time to the others.
     said_time: Option<Instant>,
 }
@@ -444,19 +447,24 @@ impl<T: Transport> Loop<T> {
     /// Says when the majority's clocks contradict this node's, and leaves the lead to a node whose clock they bear out.
     fn look_at_clock(&mut self) {
         let (own_ms, now) = (now_ms(), Instant::now());
-        let majority = self.clocks.majority_against(self.id, own_ms, &self.status.borrow().voters, now);
-        let (is_apart, hands_over) = self.apart.tick(majority.is_some());
-        if self.clocks.note_apart(is_apart) {
-            match majority {
-                Some(majority_ms) => tracing::error!(
-                    apart_ms = own_ms.abs_diff(majority_ms),
-                    behind = own_ms < majority_ms,
-                    "this node's clock is apart from the majority's: set it right. Until then their time counts here, and others shall lead"
-                ),
-                None => tracing::info!("this node's clock is with the majority's again"),
+        let verdict = self.clocks.verdict(self.id, own_ms, &self.status.borrow().voters, now);
+        let (is_apart, hands_over) = self.apart.tick(verdict);
+        let (is_news, is_unheard) = (self.clocks.note_apart(is_apart), is_apart && verdict == Verdict::Unheard);
+        match verdict {
+            Verdict::Against(majority_ms) if is_news => tracing::error!(
+                apart_ms = own_ms.abs_diff(majority_ms),
+                behind = own_ms < majority_ms,
+                "this node's clock is apart from the majority's: set it right. Until then their time counts here, and others shall lead"
+            ),
+            Verdict::With if is_news => tracing::info!("this node's clock is with the majority's again"),
+            Verdict::Unheard if is_unheard && !self.is_clock_unheard => {
+                tracing::warn!("this node's clock was apart from the majority's, and too few are heard to say whether it still is");
             }
+            _ => {}
         }
-        if let Some(majority_ms) = majority.filter(|_| hands_over)
+        self.is_clock_unheard = is_unheard;
+        if let Verdict::Against(majority_ms) = verdict
+            && hands_over
             && let Some(to) = self.driver.hand_over(|node| self.clocks.is_near(node, majority_ms, now))
         {
             tracing::warn!(to, "leadership is handed over to a node whose clock is right");

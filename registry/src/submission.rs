@@ -226,16 +226,25 @@ fn check_sealed(head: &Head, items: &[(Bytes, LicenceItem)], beside: &Sealed) ->
         return if items.is_empty() && beside.text.is_empty() { Ok(()) } else { Err(mismatch("content travels without its wrapped keys")) };
     }
     let wraps: VaultWraps = canonical(&beside.wraps)?;
+    check_form(&wraps, items.len(), !beside.text.is_empty())?;
+    if wraps.licence_keys.iter().any(Vec::is_empty) {
+        return Err(mismatch("a wrapped key has the wrong size"));
+    }
+    Ok(())
+}
+
+/// Checks the form of the keys that are wrapped for a command of so many items, with a text or without one. A licence's key may
+/// be empty: an erasure leaves nothing else of it.
+pub fn check_form(wraps: &VaultWraps, items: usize, has_text: bool) -> Result<(), Refusal> {
     if wraps.suite != vermilion_crypto::SUITE_1 {
         return Err(Reason::Suite.into());
     }
     let wrapped = |w: &vermilion_proto::Wrap| w.vault_key_id.len() == 16 && w.encapsulated.len() == 32 && w.ciphertext.len() == WRAPPED_KEY;
-    let sized =
-        wraps.wraps.iter().all(wrapped) && wraps.licence_keys.iter().all(|k| k.len() == WRAPPED_KEY) && wraps.text_key.len() <= WRAPPED_KEY;
-    if !sized {
+    let emptied_or_whole = |key: &Vec<u8>| key.is_empty() || key.len() == WRAPPED_KEY;
+    if !wraps.wraps.iter().all(wrapped) || !wraps.licence_keys.iter().all(emptied_or_whole) || wraps.text_key.len() > WRAPPED_KEY {
         return Err(mismatch("a wrapped key has the wrong size"));
     }
-    if wraps.licence_keys.len() != items.len() || wraps.text_key.is_empty() != beside.text.is_empty() || wraps.wraps.len() > 16 {
+    if wraps.licence_keys.len() != items || wraps.text_key.is_empty() == has_text || wraps.wraps.len() > 16 {
         return Err(mismatch("there is not one wrapped key for each piece of content"));
     }
     Ok(())

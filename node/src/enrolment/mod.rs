@@ -83,9 +83,7 @@ impl Node {
         let found = query::enrolment(&self.store.state(), &token.hash()).map_err(|e| broken(&e))?;
         let Some(EnrolmentState { grant: Some(grant), used_seq, .. }) = found else { return Err(Reason::UnknownGrant.into()) };
         if used_seq != 0 {
-            let holder = holder(&applicant_of(&request.subject));
-            let held = query::certificates_of(&self.store.state(), &holder).map_err(|e| broken(&e))?;
-            let given = self.given(held.into_iter().find(|c| c.token_hash == token.hash()), request)?;
+            let given = self.given_for(&token, request)?;
             return given.ok_or_else(|| Refusal::new(Reason::GrantUsed, format!("by record {used_seq}")));
         }
         if self.time() >= grant.until_ms {
@@ -94,7 +92,21 @@ impl Node {
         if grant.applicant.as_ref() != Some(&applicant_of(&request.subject)) {
             return Err(Refusal::new(Reason::GrantApplicant, "the token was granted to another applicant"));
         }
-        self.issue(Ground::Grant(token), request).await
+        match self.issue(Ground::Grant(token.clone()), request).await {
+            // The same key has asked at two addresses, or twice, and the other certificate stands.
+            Err(refusal) if refusal.reason == Reason::GrantUsed => {
+                self.read_barrier().await?;
+                self.given_for(&token, request)?.ok_or(refusal)
+            }
+            issued => issued,
+        }
+    }
+
+    /// What was issued for a token, if to the key that asks.
+    fn given_for(&self, token: &EnrolmentToken, request: &CertificateRequest) -> Result<Option<Issued>, Refusal> {
+        let holder = holder(&applicant_of(&request.subject));
+        let held = query::certificates_of(&self.store.state(), &holder).map_err(|e| broken(&e))?;
+        self.given(held.into_iter().find(|c| c.token_hash == token.hash()), request)
     }
 
     /// Issues the certificate that follows a good one of the same holder, who is at the other end of a
@@ -107,8 +119,7 @@ impl Node {
         let found = query::certificate(&self.store.state(), old.serial.as_bytes()).map_err(|e| broken(&e))?;
         let found = found.ok_or(Reason::UnknownCertificate)?;
         if !found.renewed_by.is_empty() {
-            let next = query::certificate(&self.store.state(), &found.renewed_by).map_err(|e| broken(&e))?;
-            return self.given(next, request)?.ok_or_else(|| Reason::RenewedAlready.into());
+            return self.given_after(old, request)?.ok_or_else(|| Reason::RenewedAlready.into());
         }
         // It would be refused for good, and tried again for ever.
         if self.time() >= old.validity.not_after_ms {
@@ -118,7 +129,22 @@ impl Node {
         if !old.validity.is_due(self.time().saturating_add(EARLY_MS)) {
             return Err(Refusal::new(Reason::CertificateTerm, "two thirds of its time are not over yet"));
         }
-        self.issue(Ground::Renews(old.serial.clone()), request).await
+        match self.issue(Ground::Renews(old.serial.clone()), request).await {
+            Err(refusal) if refusal.reason == Reason::RenewedAlready => {
+                self.read_barrier().await?;
+                self.given_after(old, request)?.ok_or(refusal)
+            }
+            issued => issued,
+        }
+    }
+
+    /// The certificate that renewed one, if it is of the key that asks.
+    fn given_after(&self, old: &Certificate, request: &CertificateRequest) -> Result<Option<Issued>, Refusal> {
+        let state = self.store.state();
+        let found = query::certificate(&state, old.serial.as_bytes()).map_err(|e| broken(&e))?;
+        let Some(found) = found.filter(|found| !found.renewed_by.is_empty()) else { return Ok(None) };
+        let next = query::certificate(&state, &found.renewed_by).map_err(|e| broken(&e))?;
+        self.given(next, request)
     }
 
     /// A certificate that was issued before, if it is of the key that asks.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use vermilion_ledger::{Digest, EntryBundle, TILE_WIDTH, TileStore as _, chain_next, tile_root};
 use vermilion_proto::{CatchUpRecord, CatchUpRequest, LicenceItem};
-use vermilion_registry::{query, stored};
+use vermilion_registry::{Kv, query, stored};
 use vermilion_storage::{Commit, Store};
 
 const WIDTH: u64 = TILE_WIDTH as u64;
@@ -145,6 +145,7 @@ impl Backfill {
         };
         let behind = read(low)?;
         check_backwards(before, first, &received, (behind.chain, behind.hash))?;
+        self.check_emptied(&received)?;
         let mut commit = Commit {
             records: received.iter().map(Received::row).collect(),
             vault: received.iter().filter_map(Received::content).collect(),
@@ -208,15 +209,34 @@ impl Backfill {
         for record in received {
             let Some(content) = record.content() else { continue };
             for (position, _) in &content.ciphertexts {
-                let item: Option<&LicenceItem> = record.checked.items.get(*position as usize).map(|(_, item)| item);
-                let state = item.map(|item| query::of_item(&kv, item)).transpose()?.flatten();
-                if state.is_some_and(|state| state.erased && state.seq == content.seq && state.position == *position) {
+                if is_erased(&kv, record, *position)? {
                     erased.push((content.seq, *position));
                 }
             }
         }
         Ok(erased)
     }
+
+    /// Refuses what a peer calls erased and this node's state does not, which is of a later record. (An erasure that is not
+    /// applied here yet is refused with it, and the record is asked for again.)
+    fn check_emptied(&self, received: &[Received]) -> Result<(), ApplyError> {
+        let kv = self.store.state_snapshot();
+        for record in received {
+            for position in record.emptied() {
+                if !is_erased(&kv, record, position)? {
+                    return Err(refuse(format!("item {position} of record {} is not erased, and came without its key", record.leaf.seq)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the licence that came of a record's item is erased.
+fn is_erased(kv: &dyn Kv, record: &Received, position: u32) -> Result<bool, ApplyError> {
+    let item: Option<&LicenceItem> = record.checked.items.get(position as usize).map(|(_, item)| item);
+    let state = item.map(|item| query::of_item(kv, item)).transpose()?.flatten();
+    Ok(state.is_some_and(|state| state.erased && state.seq == record.leaf.seq && state.position == position))
 }
 
 /// Whether these records, the first of number `first`, lead from the chain before them to the record

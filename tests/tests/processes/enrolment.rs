@@ -78,6 +78,11 @@ async fn a_token_gives_one_certificate_to_one_applicant_in_time() {
     let stolen = Subject { name: hex::encode(other.public().id()), ..subject.clone() };
     assert_eq!(refused(&token, &stolen, &other).await, Some(Reason::GrantUsed));
 
+    // Asked twice at once, as by who tries a second address while the first has not answered: one certificate for both.
+    let (_, _, twice) = applicant(&ledger, 1).await;
+    let (one, another) = tokio::join!(enroller.enrol(&twice, &subject, &key), enroller.enrol(&twice, &subject, &key));
+    assert_eq!(one.unwrap().certificate.serial.to_string(), another.unwrap().certificate.serial.to_string());
+
     // Too late; of another authority.
     let (_, _, short) = applicant(&ledger, 0).await;
     until("the grant's end", async || (now_ms() > short.not_after_ms).then_some(())).await;

@@ -11,11 +11,12 @@ use vermilion_client::{ClientError, Draft, Prepared, UseAnswer, UseRequest};
 use vermilion_crypto::{VaultSecretKey, open_sealed};
 use vermilion_proto::{
     Act, Authority, CommandState, Delivery, DisclosedContent, Evidence, LicenceItem, LicenceRef, Message as _, Mode, SealedContent,
-    SubmitRequest, Use, UseReply, body::Of,
+    SubmitRequest, Use, UseReply, VaultWraps, body::Of,
 };
 use vermilion_registry::Kind;
 use vermilion_registry::reason::Reason;
 use vermilion_registry::status::VERIFY_NO_RECORD;
+use vermilion_tests::disk::Raw;
 use vermilion_tests::{Ledger, Rows};
 
 /// What is asked for, on what authority.
@@ -143,6 +144,28 @@ async fn content_comes_from_every_node_after_its_record_and_for_the_recipient_al
         assert!(open(&own, &own.recipient, &own.prepared.id, &again.contents[0]).is_some());
         assert_eq!(ledger.settled().await, size);
     }
+}
+
+/// As a catch-up from a lying peer leaves it: every licence's key emptied, as if it were erased.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_nodes_vault_calls_erased_and_the_state_does_not_another_node_serves() {
+    let (mut ledger, rows) = ledger_with_rows().await;
+    let node = ledger.names()[0].clone();
+    ledger.stop_all();
+    let raw = Raw::open(&ledger.node(&node).data_dir);
+    for (key, row) in &raw.dump()["wraps"] {
+        let mut wraps = VaultWraps::decode(row.as_slice()).unwrap();
+        wraps.licence_keys.iter_mut().for_each(Vec::clear);
+        raw.put("wraps", key, &wraps.encode_to_vec());
+    }
+    drop(raw);
+    ledger.start_all().await;
+    let own = own_use(&ledger, rows.one("营业执照")).await;
+    let reply = send(&ledger, 0, &own).await.unwrap();
+    let [sealed] = &reply.contents[..] else { panic!("{reply:?}") };
+    let content = open(&own, &own.recipient, &own.prepared.id, sealed).expect("the recipient cannot open it");
+    assert!(!content.disclosures.is_empty(), "{reply:?}");
+    assert!(ledger.log(&node).contains("vault content is missing here, or does not open"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
