@@ -2,7 +2,7 @@
 //!
 //! Not yet honoured: `merged_into`, `succeeds`, `entrusted_by`, `admission`.
 
-use crate::authority::{ASSESSOR, MANAGING_CITY, MANAGING_DISTRICT, ROLES, check_seen, has_role, may_manage};
+use crate::authority::{ASSESSOR, MANAGING_CITY, MANAGING_DISTRICT, ROLES, check_seen, has_role, may_manage, may_undo};
 use crate::codes::{division, uscc};
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
@@ -25,7 +25,7 @@ pub(crate) fn register(view: &View<'_>, acting: &Unit, body: &RegisterUnit) -> R
     if view.directory.unit(&unit.uscc).is_some() {
         return refuse(Reason::AlreadyExists, "unit.uscc");
     }
-    Ok(Decision::of(vec![Change::Unit(UnitState { unit: Some(unit.clone()), suspended: false, registered_seq: view.seq })]))
+    Ok(Decision::of(vec![Change::Unit(UnitState { unit: Some(unit.clone()), registered_seq: view.seq, ..UnitState::default() })]))
 }
 
 fn is_role(role: &str, has_authority: bool) -> bool {
@@ -73,7 +73,8 @@ pub(crate) fn check(unit: &Unit, city_area: &str, has_authority: bool) -> Result
 }
 
 /// Suspends or restores a unit (002-6). The city's managing unit cannot be suspended, and no unit suspends
-/// itself: it could not come back.
+/// itself: it could not come back. What the city suspended no district restores; what a district did the city may
+/// suspend as well.
 pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeUnit) -> Result<Decision, Stop> {
     let Some(state) = view.directory.unit(&body.uscc) else { return refuse(Reason::UnknownUnit, "uscc") };
     let Some(unit) = &state.unit else { return refuse(Reason::UnknownUnit, "uscc") };
@@ -90,8 +91,13 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeU
     if suspend && acting.uscc == unit.uscc {
         return refuse(Reason::UnitRole, "no unit suspends itself");
     }
-    if suspend == state.suspended {
+    let takes_over = suspend && has_role(acting, MANAGING_CITY) && state.suspended_by != acting.uscc;
+    if suspend == state.suspended && !takes_over {
         return refuse(Reason::NothingToChange, "the unit is so already");
     }
-    Ok(Decision::of(vec![Change::Unit(UnitState { suspended: suspend, ..state.clone() })]))
+    if !suspend {
+        may_undo(view, acting, &state.suspended_by)?;
+    }
+    let suspended_by = if suspend { acting.uscc.clone() } else { String::new() };
+    Ok(Decision::of(vec![Change::Unit(UnitState { suspended: suspend, suspended_by, ..state.clone() })]))
 }

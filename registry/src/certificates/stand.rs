@@ -2,7 +2,7 @@
 
 use super::figures::{self, Event};
 use super::{CERTIFICATE_HOLD, KEY_COMPROMISE, REVOCATION_REASONS, Standing, holder, holders_of, is_person};
-use crate::authority::{check_seen, may_manage};
+use crate::authority::{check_seen, may_manage, may_undo};
 use crate::custody::SECURITY_ADMIN;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
@@ -55,6 +55,7 @@ pub(crate) fn suspend(view: &View<'_>, acting: &Unit, head: &Head, body: &Suspen
     match standing(&state)? {
         Standing::Good => {
             let all = of_same_key(view, &state, &[Standing::Good])?;
+            let all = all.into_iter().map(|s| CertificateState { suspended_by: acting.uscc.clone(), ..s }).collect();
             let mut decision = changed(view, all, Standing::Suspended, CERTIFICATE_HOLD, Event::Suspended)?;
             decision.changes.extend(barred(view, &state, true)?);
             Ok(decision)
@@ -64,13 +65,16 @@ pub(crate) fn suspend(view: &View<'_>, acting: &Unit, head: &Head, body: &Suspen
     }
 }
 
-/// Restores a suspended certificate (解锁).
+/// Restores a suspended certificate (解锁): one that the city suspended, the city alone.
 pub(crate) fn restore(view: &View<'_>, acting: &Unit, head: &Head, body: &RestoreCertificate) -> Result<Decision, Stop> {
     let (state, unit) = find(view, head, &body.serial)?;
     may_manage(acting, unit)?;
     match standing(&state)? {
         Standing::Suspended => {
             let all = of_same_key(view, &state, &[Standing::Suspended])?;
+            for suspended in &all {
+                may_undo(view, acting, &suspended.suspended_by)?;
+            }
             let mut decision = changed(view, all, Standing::Good, 0, Event::Restored)?;
             decision.changes.extend(barred(view, &state, false)?);
             Ok(decision)
@@ -154,6 +158,9 @@ fn standing(state: &CertificateState) -> Result<Standing, Fatal> {
 fn changed(view: &View<'_>, states: Vec<CertificateState>, to: Standing, reason: u32, event: Event) -> Result<Decision, Stop> {
     let mut changes = figures::counted(view, states.iter().map(|state| (event, state)))?;
     let (standing, changed_seq, changed_ms) = (to.number(), view.seq, view.now_ms);
-    changes.extend(states.into_iter().map(|s| Change::Certificate(CertificateState { standing, reason, changed_seq, changed_ms, ..s })));
+    changes.extend(states.into_iter().map(|s| {
+        let suspended_by = if to == Standing::Suspended { s.suspended_by } else { String::new() };
+        Change::Certificate(CertificateState { standing, reason, changed_seq, changed_ms, suspended_by, ..s })
+    }));
     Ok(Decision::of(changes))
 }
