@@ -41,7 +41,8 @@ pub enum OperatorVerb {
         vermilion operator add --unit 11440304MB0X010624 --public 9f…e1 \\\n      \
         --posts maker --person person.txt\n\n\
         person.txt holds the person's identity number in its first line, checked by GB\n\
-        11643 for code type 111; a node makes a keyed tag of it, and only the tag is\n\
+        11643 for code type 111 and by its form for others; small letters count as\n\
+        capitals. A node makes a keyed tag of it, and only the tag is\n\
         recorded.\n\
         An administrator needs a second key: register it for the same person, with\n\
         --posts second-key.")]
