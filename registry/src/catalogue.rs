@@ -8,7 +8,7 @@ use crate::authorisation::require;
 use crate::authority::{ASSESSOR, ISSUING, MANAGING_CITY, ROLES, check_seen, has_role, may_manage};
 use crate::codes::{division, holder_code, identifier, uscc};
 use crate::command::Kind;
-use crate::content::BASE_FIELDS;
+use crate::content::{BASE_FIELDS, base_classes};
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
@@ -166,8 +166,8 @@ pub(crate) fn check_definition(t: &LicenceType) -> Result<(), Stop> {
     check_sharing(t)
 }
 
-/// Sharing is unconditional on principle; anything less rests on law (002-13). Whom and how are said of conditional
-/// sharing alone.
+/// Sharing is unconditional on principle; anything less rests on law, and is for what holds commercial secrets or
+/// sensitive information (002-13), as the classes of the fields say. Whom and how are said of conditional sharing alone.
 fn check_sharing(t: &LicenceType) -> Result<(), Stop> {
     let Some(decision) = &t.sharing else { return refuse(Reason::TypeInvalid, "type.sharing") };
     let sharing = match Sharing::try_from(decision.sharing) {
@@ -176,6 +176,9 @@ fn check_sharing(t: &LicenceType) -> Result<(), Stop> {
     };
     if sharing != Sharing::Unconditional && is_blank(&decision.legal_basis) {
         return refuse(Reason::LegalBasisMissing, "type.sharing.legal_basis");
+    }
+    if sharing != Sharing::Unconditional && !has_restricted_field(t) {
+        return refuse(Reason::TypeInvalid, "type.sharing: no field is commercial, personal or sensitive");
     }
     let modes = decision.modes.iter().all(|m| matches!(m.as_str(), "manual" | "interface"));
     // A scope that names nobody would share with nobody, and one beside another decision says nothing.
@@ -191,6 +194,13 @@ fn check_sharing(t: &LicenceType) -> Result<(), Stop> {
         return refuse(Reason::TypeInvalid, "type.sharing");
     }
     Ok(())
+}
+
+/// Whether a field, or a base field by its rule or by default, is commercial, personal or sensitive.
+fn has_restricted_field(t: &LicenceType) -> bool {
+    let is_restricted = |class: FieldClass| matches!(class, FieldClass::Commercial | FieldClass::Personal | FieldClass::Sensitive);
+    t.fields.iter().any(|rule| is_restricted(rule.class()))
+        || base_classes(t).is_ok_and(|classes| classes.into_values().any(is_restricted))
 }
 
 fn is_role(word: &str) -> bool {

@@ -252,6 +252,9 @@ impl Script {
         t.version = args.take_key("version").map_or(Ok(1), str::parse)?;
         t.validity_years = args.take_key("years").map_or(Ok(0), str::parse)?;
         t.retention_years = args.take_key("retention").map_or(Ok(20), str::parse)?;
+        if let Some(types) = args.take_key("holder-types") {
+            t.holder_code_types = list(Some(types));
+        }
         if args.take_key("identifier") == Some("personal") {
             t.identifier_class = IdentifierClass::Personal as i32;
         }
