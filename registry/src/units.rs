@@ -8,11 +8,9 @@ use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
 use crate::reason::Reason;
-use crate::text::{is_blank, is_unclear};
+use crate::text::{is_name, is_other_name};
 use std::collections::BTreeSet;
 use vermilion_proto::{ChangeUnit, Head, RegisterUnit, Unit, UnitState};
-
-const MAX_NAME: usize = 200;
 
 /// Registers a unit (002-6).
 pub(crate) fn register(view: &View<'_>, acting: &Unit, body: &RegisterUnit) -> Result<Decision, Stop> {
@@ -39,12 +37,7 @@ pub(crate) fn check(unit: &Unit, city_area: &str, has_authority: bool) -> Result
     if !uscc::is_valid(&unit.uscc) {
         return refuse(Reason::UnitCode, "unit.uscc");
     }
-    if is_blank(&unit.name_zh)
-        || unit.name_zh.len() > MAX_NAME
-        || unit.name_en.len() > MAX_NAME
-        || unit.responsible_department.len() > MAX_NAME
-        || [&unit.name_zh, &unit.name_en, &unit.responsible_department].into_iter().any(|name| is_unclear(name))
-    {
+    if !is_name(&unit.name_zh) || !is_other_name(&unit.name_en) || !is_other_name(&unit.responsible_department) {
         return refuse(Reason::FieldForm, "a name of the unit is missing, too long, or holds a control or hidden character");
     }
     let distinct: BTreeSet<_> = unit.roles.iter().collect();

@@ -2,7 +2,7 @@
 //! issue each, under the element names of GB/T 36902-2018.
 
 use super::words::Word;
-use crate::catalogue::{MAX_LIST, MAX_NAME, MAX_TEXT};
+use crate::catalogue::{MAX_CODE, MAX_LIST, MAX_TEXT};
 use crate::reason::{Reason, Refusal};
 use crate::text::is_unclear;
 use serde::Deserialize;
@@ -142,7 +142,7 @@ fn issuer(entry: IssuerEntry) -> Result<Implementation, Refusal> {
         IssuerEntry::Implementation(of) => of,
     };
     for (name, said) in [("area", &of.area), ("ownCode", &of.own_code), ("sealId", &of.seal_id)] {
-        text(&format!("an issuer's {name}"), said, MAX_NAME)?;
+        text(&format!("an issuer's {name}"), said, MAX_CODE)?;
     }
     Ok(Implementation { unit: of.unit, area: of.area, own_code: of.own_code, seal_id: of.seal_id })
 }
@@ -158,7 +158,7 @@ fn list(name: &str, list: &[String]) -> Result<(), Refusal> {
     if list.len() > MAX_LIST || twice || list.iter().any(String::is_empty) {
         return Err(invalid(format!("{name} has more than {MAX_LIST} entries, one twice or an empty one")));
     }
-    list.iter().try_for_each(|entry| text(name, entry, MAX_NAME))
+    list.iter().try_for_each(|entry| text(name, entry, MAX_CODE))
 }
 
 fn rules(

@@ -5,12 +5,10 @@ use super::type_rules::TypeRules;
 use crate::codes::holder_code::{self, CITIZEN_ID, HolderAnswer};
 use crate::codes::{citizen_id, dates, dates::Expiry, division, identifier::Identifier};
 use crate::reason::{Reason, Refusal};
-use crate::text::{deceives, is_blank, is_unclear};
+use crate::text::{MAX_NAME, deceives, is_at_most, is_blank, is_unclear};
 use serde_json::Value;
 use time::Date;
 
-/// The longest name (of a licence, a holder, an authority), in characters.
-const MAX_NAME: usize = 100;
 /// The longest licence number, in characters.
 const MAX_NUMBER: usize = 100;
 /// The most holders of one licence.
@@ -125,7 +123,7 @@ fn deeper_than(value: &Value, levels: usize) -> bool {
 }
 
 fn bounded(what: &str, text: &str, max: usize) -> Result<(), Refusal> {
-    if is_blank(text) || text.chars().count() > max || is_unclear(text) {
+    if is_blank(text) || !is_at_most(text, max) || is_unclear(text) {
         return Err(schema(format!("{what} is empty or blank, longer than {max} characters, or holds a control or hidden character")));
     }
     Ok(())

@@ -196,7 +196,8 @@ impl Script {
             Some("blank") => unit.name_zh = "\u{3000} ".into(),
             Some("spaced") => unit.name_zh.push_str("\u{3000}样例"),
             Some("turned") => unit.name_zh.push('\u{202e}'),
-            _ => {}
+            Some(length) => unit.name_zh = "名".repeat(length.parse()?),
+            None => {}
         }
         Ok(Of::RegisterUnit(RegisterUnit { unit: Some(unit) }))
     }
@@ -275,6 +276,8 @@ impl Script {
             Some("kind") => t.kind = "许可".into(),
             Some("name") => t.name_zh.insert(0, '\u{202e}'),
             Some("blank") => t.name_zh = "\u{3000} ".into(),
+            Some("100") => t.name_zh = "名".repeat(100),
+            Some("101") => t.name_zh = "名".repeat(101),
             Some("spaced") => t.name_zh.push_str("\u{3000}样例"),
             Some("schema") => t.content_schema = "[1".into(),
             Some("code") => t.code = format!("{CITY}0001"),
