@@ -34,7 +34,9 @@ pub fn person_code(code_type: &str, text: &str) -> Result<Zeroizing<String>, Cli
         return Ok(code);
     }
     let why = match code_type {
-        CITIZEN_ID => "the person's identity number does not hold (GB 11643: 17 digits and a check character): correct it, or name the code type of the document that it is of",
+        CITIZEN_ID => {
+            "the person's identity number does not hold (GB 11643: 17 digits and a check character): correct it, or name the code type of the document that it is of"
+        }
         _ => "the person's identity number is not of its code type's form: write it as the document has it, without blanks and wide forms",
     };
     Err(ClientError::Usage(why.into()))

@@ -197,8 +197,7 @@ fn check_sharing(t: &LicenceType) -> Result<(), Stop> {
 /// Whether a field, or a base field by its rule or by default, is commercial, personal or sensitive.
 fn has_restricted_field(t: &LicenceType) -> bool {
     let is_restricted = |class: FieldClass| matches!(class, FieldClass::Commercial | FieldClass::Personal | FieldClass::Sensitive);
-    t.fields.iter().any(|rule| is_restricted(rule.class()))
-        || base_classes(t).is_ok_and(|classes| classes.into_values().any(is_restricted))
+    t.fields.iter().any(|rule| is_restricted(rule.class())) || base_classes(t).is_ok_and(|classes| classes.into_values().any(is_restricted))
 }
 
 fn is_role(word: &str) -> bool {

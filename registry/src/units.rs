@@ -6,6 +6,7 @@ use crate::authority::{ASSESSOR, MANAGING_CITY, MANAGING_DISTRICT, ROLES, check_
 use crate::codes::{division, uscc};
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
+use crate::grounds;
 use crate::keys;
 use crate::reason::Reason;
 use crate::text::{is_name, is_other_name};
@@ -67,7 +68,8 @@ pub(crate) fn check(unit: &Unit, city_area: &str, has_authority: bool) -> Result
 
 /// Suspends or restores a unit (002-6). The city's managing unit cannot be suspended, and no unit suspends
 /// itself: it could not come back. What the city suspended no district restores; what a district did the city may
-/// suspend as well.
+/// suspend as well. Either names its legal basis and its reason, as a change of a licence does: licences of a
+/// suspended unit are the city's to look after.
 pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeUnit) -> Result<Decision, Stop> {
     let Some(state) = view.directory.unit(&body.uscc) else { return refuse(Reason::UnknownUnit, "uscc") };
     let Some(unit) = &state.unit else { return refuse(Reason::UnknownUnit, "uscc") };
@@ -85,6 +87,7 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeU
         return refuse(Reason::UnitRole, "no unit suspends itself");
     }
     let takes_over = suspend && has_role(acting, MANAGING_CITY) && state.suspended_by != acting.uscc;
+    grounds::check(head)?;
     if suspend == state.suspended && !takes_over {
         return refuse(Reason::NothingToChange, "the unit is so already");
     }

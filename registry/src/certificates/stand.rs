@@ -6,6 +6,7 @@ use crate::authority::{check_seen, may_manage, may_undo};
 use crate::custody::SECURITY_ADMIN;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
+use crate::grounds;
 use crate::keys;
 use crate::operators;
 use crate::reason::Reason;
@@ -48,10 +49,12 @@ pub(crate) fn revoke(view: &View<'_>, acting: &Unit, head: &Head, body: &RevokeC
 }
 
 /// Suspends a certificate that is good. A person's key signs nothing until it is restored: a revocation
-/// instead leaves it barred.
+/// instead leaves it barred. Suspending and restoring name their legal basis and their reason; a revocation has
+/// one of RFC 5280's.
 pub(crate) fn suspend(view: &View<'_>, acting: &Unit, head: &Head, body: &SuspendCertificate) -> Result<Decision, Stop> {
     let (state, unit) = find(view, head, &body.serial)?;
     may_manage(acting, unit)?;
+    grounds::check(head)?;
     match standing(&state)? {
         Standing::Good => {
             let all = of_same_key(view, &state, &[Standing::Good])?;
@@ -69,6 +72,7 @@ pub(crate) fn suspend(view: &View<'_>, acting: &Unit, head: &Head, body: &Suspen
 pub(crate) fn restore(view: &View<'_>, acting: &Unit, head: &Head, body: &RestoreCertificate) -> Result<Decision, Stop> {
     let (state, unit) = find(view, head, &body.serial)?;
     may_manage(acting, unit)?;
+    grounds::check(head)?;
     match standing(&state)? {
         Standing::Suspended => {
             let all = of_same_key(view, &state, &[Standing::Suspended])?;

@@ -89,7 +89,8 @@ pub fn check(code_type: &str, code: &str) -> HolderAnswer {
 }
 
 fn is_printed(code: &str) -> bool {
-    code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b'(' | b')' | b'-')) && code.bytes().any(|b| b.is_ascii_digit())
+    code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b'(' | b')' | b'-'))
+        && code.bytes().any(|b| b.is_ascii_digit())
 }
 
 /// The wide forms of ASCII: what is written with them can be written without.

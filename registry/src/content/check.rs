@@ -217,7 +217,10 @@ pub(super) fn check_names_nobody(what: &str, text: &str, holders: &[Holder]) -> 
         is_person && (text == holder.code || (holder.code.len() >= TELLING_CODE && text.contains(&holder.code)))
     };
     match holders.iter().find(named) {
-        Some(_) => Err(Refusal::new(Reason::PersonalIdentifier, format!("{what} is or has a holder's number: such a type has personal identifiers"))),
+        Some(_) => Err(Refusal::new(
+            Reason::PersonalIdentifier,
+            format!("{what} is or has a holder's number: such a type has personal identifiers"),
+        )),
         None => Ok(()),
     }
 }

@@ -1,7 +1,8 @@
 //! The language of the transcripts: one command a line, one block each.
 //!
 //! Everyone signs with the first post named when he was added, unless `name:post` says another.
-//! `head.…=` bends the command's head, `in=` says for which unit it is.
+//! `head.…=` bends the command's head, `in=` says for which unit it is. What is done to units and credentials has a basis and a
+//! reason, unless the line says others.
 
 use super::bent::{HEAD_KEYS, bend, break_item, node_signer};
 use super::licences::{holder, item, licence_type, of_identifier, personal, type_code};
@@ -76,6 +77,9 @@ impl Script {
         };
         let mut head = self.world.head(&unit, &sign);
         head.not_after_ms = self.world.now + after * DAY;
+        if ["suspend", "restore", "revoke", "suspend-certificate", "restore-certificate"].contains(&name) {
+            super::ground(&mut head);
+        }
         for (key, value) in keys {
             if (key, value) == ("second", "key") {
                 self.world.second_keys(&mut head, &sign);
