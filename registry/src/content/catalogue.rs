@@ -106,6 +106,10 @@ fn convert(entry: Entry) -> Result<CatalogueEntry, Refusal> {
         scope: entry.sharing_scope,
         modes: entry.sharing_modes,
     };
+    // A slip of the pen would be a type without term.
+    if entry.validity_years == Some(0) {
+        return Err(invalid("validityYears is 0: a type without term has null"));
+    }
     text("applicationScope", &entry.application_scope, MAX_TEXT)?;
     text("faceTemplate", &entry.face_template, MAX_TEXT)?;
     list("serviceItems", &entry.service_items)?;
@@ -243,6 +247,7 @@ mod tests {
             ("empty", json!({ "serviceItems": [""] })),
             ("many", json!({ "holderCategories": (0..257).map(|n| n.to_string()).collect::<Vec<_>>() })),
             ("no list", json!({ "holderCategories": "法人" })),
+            ("no term by a slip", json!({ "validityYears": 0 })),
             ("unit alone", json!({ "issuers": [{ "area": "440305" }] })),
             ("another member", json!({ "issuers": [{ "unit": "11440305MB0X01046W", "seal": "S1" }] })),
             ("a long seal", json!({ "issuers": [{ "unit": "11440305MB0X01046W", "sealId": "x".repeat(201) }] })),
