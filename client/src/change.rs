@@ -11,10 +11,10 @@ use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::reason::Reason;
 use vermilion_registry::{ERASURE_GROUNDS, Kind};
 
-/// Why something is done to a licence, and by whom.
+/// Why something is done to a licence, a unit or a credential, and to a licence by whom.
 #[derive(Clone, Debug, Default)]
 pub struct Grounds {
-    /// The acting unit; if empty the one that the identifier names, or the city's managing unit where content is
+    /// The acting unit, of what is done to a licence; if empty the one that the identifier names, or the city's managing unit where content is
     /// to go at once and its keys are here.
     pub unit: String,
     /// The reason's code.
@@ -23,8 +23,21 @@ pub struct Grounds {
     pub legal_basis: Vec<String>,
     /// Documents that it rests on; an erasure needs one, and so does whatever a court or a review decided.
     pub evidence: Vec<Evidence>,
-    /// Only if the licence did not change after this record.
+    /// Only if it did not change after this record.
     pub expected_seq: Option<u64>,
+}
+
+impl Grounds {
+    /// A draft on these grounds, by a unit.
+    pub(crate) fn draft(&self, by: &str) -> Result<Draft, ClientError> {
+        Ok(Draft {
+            reason: self.reason.clone(),
+            legal_basis: self.legal_basis.clone(),
+            evidence: self.evidence.clone(),
+            expected_seq: self.expected_seq,
+            ..Draft::new(by, now_ms())?
+        })
+    }
 }
 
 /// What an erasure that was recorded waits for, if it does: its retention, or the word of the city's managing unit
@@ -88,13 +101,6 @@ impl Client {
 
     fn licence_draft(&self, identifier: &str, grounds: &Grounds) -> Result<Draft, ClientError> {
         let authority = Identifier::parse(identifier)?;
-        let unit = if grounds.unit.is_empty() { authority.authority() } else { &grounds.unit };
-        Ok(Draft {
-            reason: grounds.reason.clone(),
-            legal_basis: grounds.legal_basis.clone(),
-            evidence: grounds.evidence.clone(),
-            expected_seq: grounds.expected_seq,
-            ..Draft::new(unit, now_ms())?
-        })
+        grounds.draft(if grounds.unit.is_empty() { authority.authority() } else { &grounds.unit })
     }
 }

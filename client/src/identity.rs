@@ -1,5 +1,6 @@
 //! What is asked of identity and admission: enrolments, certificates, nodes and systems that connect.
 
+use crate::change::Grounds;
 use crate::client::Client;
 use crate::clock::now_ms;
 use crate::command::Draft;
@@ -208,9 +209,15 @@ impl Client {
         }
     }
 
-    /// Changes how a certificate stands. A lost key (reason 1) is revoked by one signature of the
+    /// Changes how a certificate stands; a suspension and its end name their grounds. A lost key (reason 1) is revoked by one signature of the
     /// holder's own unit, if a key of it is here.
-    pub async fn change_certificate(&self, by: Option<&str>, serial: &[u8], to: Standing) -> Result<Recorded, ClientError> {
+    pub async fn change_certificate(
+        &self,
+        by: Option<&str>,
+        serial: &[u8],
+        to: Standing,
+        grounds: &Grounds,
+    ) -> Result<Recorded, ClientError> {
         let serial = serial.to_vec();
         let (kind, body) = match to {
             Standing::Revoked(reason) => {
@@ -225,7 +232,7 @@ impl Client {
             _ => None,
         };
         let by = self.actor(kind, by, &own.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-        self.carry_out(kind, Draft::new(&by, now_ms())?, body).await
+        self.carry_out(kind, grounds.draft(&by)?, body).await
     }
 
     /// A certificate, by its serial number in hexadecimal.

@@ -1,5 +1,6 @@
 //! What managing units do: units, operators, the catalogue, policy.
 
+use crate::change::Grounds;
 use crate::client::Client;
 use crate::clock::now_ms;
 use crate::command::Draft;
@@ -76,10 +77,10 @@ impl Client {
     }
 
     /// Suspends a unit, or restores it.
-    pub async fn change_unit(&self, by: &str, uscc: &str, suspend: bool) -> Result<Recorded, ClientError> {
+    pub async fn change_unit(&self, by: &str, uscc: &str, suspend: bool, grounds: &Grounds) -> Result<Recorded, ClientError> {
         let action = if suspend { "suspend" } else { "restore" };
         let body = Of::ChangeUnit(ChangeUnit { uscc: uscc.to_owned(), action: action.to_owned() });
-        self.carry_out(Kind::ChangeUnit, Draft::new(by, now_ms())?, body).await
+        self.carry_out(Kind::ChangeUnit, grounds.draft(by)?, body).await
     }
 
     /// Registers an operator's key with its posts.
@@ -95,9 +96,9 @@ impl Client {
     }
 
     /// Takes posts back, or with none named the key.
-    pub async fn revoke_operator(&self, by: &str, key: &KeyId, posts: Vec<String>) -> Result<Recorded, ClientError> {
+    pub async fn revoke_operator(&self, by: &str, key: &KeyId, posts: Vec<String>, grounds: &Grounds) -> Result<Recorded, ClientError> {
         let body = Of::RevokeOperator(RevokeOperator { key_id: key.to_vec(), posts });
-        self.carry_out(Kind::RevokeOperator, Draft::new(by, now_ms())?, body).await
+        self.carry_out(Kind::RevokeOperator, grounds.draft(by)?, body).await
     }
 
     /// Publishes a type of a catalogue file: as the next version, or not at all if it stands in the

@@ -3,7 +3,6 @@
 
 use crate::error::ClientError;
 use std::path::Path;
-use vermilion_registry::codes::citizen_id;
 use vermilion_registry::codes::holder_code::{self, CITIZEN_ID, HolderAnswer};
 use zeroize::Zeroizing;
 
@@ -19,21 +18,28 @@ pub fn first_line(file: &Path) -> Result<Zeroizing<String>, ClientError> {
     Ok(Zeroizing::new(line.to_owned()))
 }
 
-/// An identity number in the one form in which it is tagged. A citizen's (type 111) must hold by GB 11643; of other types nothing is
-/// published that could be checked.
+/// An identity number in the one form in which it is tagged: small letters are written large, and what its type has no place for
+/// (wide forms; in a passport's number anything but letters and digits) is refused, as in a licence's holder. A citizen's (type 111)
+/// must hold by GB 11643.
 pub fn person_code(code_type: &str, text: &str) -> Result<Zeroizing<String>, ClientError> {
     let mut code = Zeroizing::new(trimmed(text).to_owned());
     if code.is_empty() {
         return Err(ClientError::Usage("the person's identity number is empty".into()));
     }
-    if code_type == CITIZEN_ID {
-        code.make_ascii_uppercase();
-        if !citizen_id::is_valid(&code) {
-            let why = "the person's identity number does not hold (GB 11643: 17 digits and a check character): correct it, or name the code type of the document that it is of";
-            return Err(ClientError::Usage(why.into()));
-        }
+    if !holder_code::find(code_type).is_some_and(|of| of.natural_person) {
+        return Err(ClientError::Usage(format!("{code_type} is no code type of a natural person (GB/T 36903 annex A)")));
     }
-    Ok(code)
+    code.make_ascii_uppercase();
+    if holder_code::check(code_type, &code) == HolderAnswer::Valid {
+        return Ok(code);
+    }
+    let why = match code_type {
+        CITIZEN_ID => {
+            "the person's identity number does not hold (GB 11643: 17 digits and a check character): correct it, or name the code type of the document that it is of"
+        }
+        _ => "the person's identity number is not of its code type's form: write it as the document has it, without blanks and wide forms",
+    };
+    Err(ClientError::Usage(why.into()))
 }
 
 /// A holder's code in the form in which issuers write it and in which it is tagged: of a type of the annex, and passing the check of
@@ -70,8 +76,16 @@ mod tests {
             let error = person_code("111", text).unwrap_err().to_string();
             assert!(text.is_empty() || !error.contains(text), "{error}");
         }
-        assert_eq!(*person_code("999", " word ").unwrap(), "word");
+        for text in ["E12345678", "e12345678", " e12345678\n"] {
+            assert_eq!(*person_code("414", text).unwrap(), "E12345678", "{text:?}");
+        }
+        for text in ["\u{ff25}12345678", "E1234 5678", "护照", ""] {
+            assert!(person_code("414", text).is_err(), "{text:?}");
+        }
+        assert_eq!(*person_code("999", " word ").unwrap(), "WORD");
         assert!(person_code("999", " ").is_err());
+        // An organisation's code is no person's, and an unknown type's nobody's.
+        assert!(person_code("001", "91350100M000100Y43").is_err() && person_code("998", "word").is_err());
     }
 
     #[test]

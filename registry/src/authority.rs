@@ -258,6 +258,14 @@ pub(crate) fn require_role(unit: &Unit, roles: &[&str]) -> Result<(), Stop> {
     }
 }
 
+/// Refuses, but to the city's managing unit itself, to undo what that one did (002-6): it stands above the districts'.
+pub(crate) fn may_undo(view: &View<'_>, acting: &Unit, by: &str) -> Result<(), Stop> {
+    if !has_role(acting, MANAGING_CITY) && view.directory.city().is_some_and(|city| city.uscc == by) {
+        return refuse(Reason::UnitRole, "the city's managing unit suspended it, and restores it");
+    }
+    Ok(())
+}
+
 /// What a district does not manage, wherever it lies: who manages beside it or above it, and those whose
 /// right reaches beyond one district.
 const OF_THE_CITY: [&str; 4] = [MANAGING_CITY, MANAGING_DISTRICT, AUDITOR, ASSESSOR];

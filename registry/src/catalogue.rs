@@ -8,12 +8,12 @@ use crate::authorisation::require;
 use crate::authority::{ASSESSOR, ISSUING, MANAGING_CITY, ROLES, check_seen, has_role, may_manage};
 use crate::codes::{division, holder_code, identifier, uscc};
 use crate::command::Kind;
-use crate::content::BASE_FIELDS;
+use crate::content::{BASE_FIELDS, base_classes};
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
 use crate::reason::Reason;
-use crate::text::{is_blank, is_field_name, is_unclear};
+use crate::text::{is_blank, is_field_name, is_name, is_other_name, is_unclear};
 use std::collections::BTreeSet;
 use vermilion_proto::{
     FieldClass, FieldRule, Head, IdentifierClass, Implementation, LicenceType, PublicStatus, PublishImplementation, PublishType, Sharing,
@@ -26,7 +26,8 @@ pub const KINDS: [&str; 7] = ["证件", "执照", "牌照", "证明", "批文", 
 /// The longest JSON Schema of a type, in bytes.
 pub(crate) const MAX_SCHEMA: usize = 64 * 1024;
 pub(crate) const MAX_TEXT: usize = 4096;
-pub(crate) const MAX_NAME: usize = 200;
+/// The longest code or entry of a list, in bytes.
+pub(crate) const MAX_CODE: usize = 200;
 /// The most fields of a type's own.
 pub(crate) const MAX_FIELDS: usize = 64;
 /// The longest term that a type may have.
@@ -112,7 +113,7 @@ fn check_implementations(view: &View<'_>, acting: &Unit, implementations: &[Impl
         if !area.is_empty() && area != acting.area && !of_the_city {
             return refuse(Reason::Area, "implementation.area");
         }
-        let long = [&implementation.area, &implementation.own_code, &implementation.seal_id].into_iter().any(|t| t.len() > MAX_NAME);
+        let long = [&implementation.area, &implementation.own_code, &implementation.seal_id].into_iter().any(|t| t.len() > MAX_CODE);
         let unclear = is_unclear(&implementation.own_code) || is_unclear(&implementation.seal_id);
         if long || unclear || !units.insert(&implementation.unit) {
             return refuse(Reason::TypeInvalid, "implementations");
@@ -127,11 +128,8 @@ pub(crate) fn check_definition(t: &LicenceType) -> Result<(), Stop> {
     if !identifier::is_type_code(&t.code) || !uscc::is_valid(&t.defining_authority) || t.code.get(..18) != Some(&t.defining_authority) {
         return invalid("code, defining_authority");
     }
-    if is_blank(&t.name_zh) || t.name_zh.len() > MAX_NAME || t.name_en.len() > MAX_NAME || t.defining_level.len() > MAX_NAME {
-        return invalid("name_zh, name_en, defining_level");
-    }
-    if [&t.name_zh, &t.name_en, &t.defining_level].into_iter().any(|name| is_unclear(name)) {
-        return invalid("name_zh, name_en, defining_level: a control or hidden character");
+    if !is_name(&t.name_zh) || !is_other_name(&t.name_en) || !is_other_name(&t.defining_level) {
+        return invalid("name_zh, name_en, defining_level: missing, too long, or a control or hidden character");
     }
     if !KINDS.contains(&t.kind.as_str()) {
         return invalid("kind");
@@ -166,8 +164,8 @@ pub(crate) fn check_definition(t: &LicenceType) -> Result<(), Stop> {
     check_sharing(t)
 }
 
-/// Sharing is unconditional on principle; anything less rests on law (002-13). Whom and how are said of conditional
-/// sharing alone.
+/// Sharing is unconditional on principle; anything less rests on law, and is for what holds commercial secrets or
+/// sensitive information (002-13), as the classes of the fields say. Whom and how are said of conditional sharing alone.
 fn check_sharing(t: &LicenceType) -> Result<(), Stop> {
     let Some(decision) = &t.sharing else { return refuse(Reason::TypeInvalid, "type.sharing") };
     let sharing = match Sharing::try_from(decision.sharing) {
@@ -176,6 +174,9 @@ fn check_sharing(t: &LicenceType) -> Result<(), Stop> {
     };
     if sharing != Sharing::Unconditional && is_blank(&decision.legal_basis) {
         return refuse(Reason::LegalBasisMissing, "type.sharing.legal_basis");
+    }
+    if sharing != Sharing::Unconditional && !has_restricted_field(t) {
+        return refuse(Reason::TypeInvalid, "type.sharing: no field is commercial, personal or sensitive");
     }
     let modes = decision.modes.iter().all(|m| matches!(m.as_str(), "manual" | "interface"));
     // A scope that names nobody would share with nobody, and one beside another decision says nothing.
@@ -193,13 +194,19 @@ fn check_sharing(t: &LicenceType) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Whether a field, or a base field by its rule or by default, is commercial, personal or sensitive.
+fn has_restricted_field(t: &LicenceType) -> bool {
+    let is_restricted = |class: FieldClass| matches!(class, FieldClass::Commercial | FieldClass::Personal | FieldClass::Sensitive);
+    t.fields.iter().any(|rule| is_restricted(rule.class())) || base_classes(t).is_ok_and(|classes| classes.into_values().any(is_restricted))
+}
+
 fn is_role(word: &str) -> bool {
     ROLES.contains(&word) || word == ASSESSOR
 }
 
 fn is_set(list: &[String]) -> bool {
     let set: BTreeSet<_> = list.iter().collect();
-    list.len() <= MAX_LIST && set.len() == list.len() && list.iter().all(|e| !e.is_empty() && e.len() <= MAX_NAME)
+    list.len() <= MAX_LIST && set.len() == list.len() && list.iter().all(|e| !e.is_empty() && e.len() <= MAX_CODE)
 }
 
 /// Whether it looks like a JSON object. What stands between the braces no library may decide here, whose next
@@ -213,6 +220,6 @@ fn are_field_rules<'a>(rules: impl Iterator<Item = &'a FieldRule>) -> bool {
     let mut names = BTreeSet::new();
     rules.into_iter().all(|rule| {
         let class = FieldClass::try_from(rule.class).is_ok_and(|c| c != FieldClass::Unspecified);
-        class && is_field_name(&rule.name) && rule.mask.len() <= MAX_NAME && names.insert(&rule.name)
+        class && is_field_name(&rule.name) && rule.mask.len() <= MAX_CODE && names.insert(&rule.name)
     })
 }

@@ -53,7 +53,7 @@ pub(crate) fn changes(payload: &[u8], genesis: &Genesis) -> Result<Vec<Change>, 
     let mut out = vec![Change::Genesis(payload.to_vec())];
     out.extend(certificates::genesis_changes(genesis)?);
     out.extend(genesis.nodes.iter().cloned().map(Change::Node));
-    out.push(Change::Unit(UnitState { unit: Some(unit.clone()), suspended: false, registered_seq: 0 }));
+    out.push(Change::Unit(UnitState { unit: Some(unit.clone()), ..UnitState::default() }));
     out.extend(operators.into_iter().map(Change::Operator));
     out.extend(entries.into_iter().map(Change::Policy));
     Ok(out)

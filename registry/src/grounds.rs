@@ -1,4 +1,4 @@
-//! What a command about a licence rests on: its legal basis, its reason, its evidence.
+//! What a command about a licence, a unit or a credential rests on: its legal basis, its reason, its evidence.
 
 use crate::fatal::{Stop, refuse};
 use crate::reason::Reason;

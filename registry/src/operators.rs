@@ -10,6 +10,7 @@ use crate::custody;
 use crate::decision::{Change, Decision, View};
 use crate::directory;
 use crate::fatal::{Stop, refuse};
+use crate::grounds;
 use crate::keys;
 use crate::reason::Reason;
 use crate::taken;
@@ -68,7 +69,7 @@ pub(crate) fn check(operator: &Operator, defined_posts: &BTreeSet<String>) -> Re
 }
 
 /// Takes posts back or, naming none, the key itself; without its last post a key is revoked too
-/// (002-21).
+/// (002-21), on a legal basis and for a reason.
 pub(crate) fn revoke(view: &View<'_>, acting: &Unit, head: &Head, body: &RevokeOperator) -> Result<Decision, Stop> {
     let Some(state @ OperatorState { operator: Some(operator), .. }) = view.directory.operator(&body.key_id) else {
         return refuse(Reason::UnknownOperator, "key_id");
@@ -78,6 +79,7 @@ pub(crate) fn revoke(view: &View<'_>, acting: &Unit, head: &Head, body: &RevokeO
     };
     may_manage(acting, unit)?;
     check_seen(view, head, &keys::operator(&body.key_id))?;
+    grounds::check(head)?;
     if state.revoked {
         return refuse(Reason::NothingToChange, "the key is revoked already");
     }

@@ -27,6 +27,27 @@ pub fn is_unclear(text: &str) -> bool {
     text.chars().any(|c| c.is_control() || deceives(c))
 }
 
+/// The longest name (of a licence and its type, a holder, a unit), in characters, whatever script it is in.
+pub const MAX_NAME: usize = 100;
+/// The longest name in English, of a department or a level, in characters.
+pub(crate) const MAX_OTHER_NAME: usize = 200;
+
+/// Whether a text can be a name: 1 to 100 characters, none of them a control or hidden, and not blanks alone.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    !is_blank(text) && is_at_most(text, MAX_NAME) && !is_unclear(text)
+}
+
+/// The same of a name that may be left out, of up to 200 characters.
+pub(crate) fn is_other_name(text: &str) -> bool {
+    is_at_most(text, MAX_OTHER_NAME) && !is_unclear(text)
+}
+
+/// Whether a text has at most so many characters. The bytes bound the walk.
+pub(crate) fn is_at_most(text: &str, characters: usize) -> bool {
+    text.len() <= characters * 4 && text.chars().count() <= characters
+}
+
 /// Whether a text has the form of a field's name: 1 to 64 letters and digits of ASCII, `_`, `-` and `.`.
 #[must_use]
 pub fn is_field_name(text: &str) -> bool {
@@ -66,6 +87,15 @@ mod tests {
         let written = ["样例区卫生健康局(南山)", "阿依古丽·买买提", "O’Neill-Šmíd", "葛\u{e0100}城", "ᠮᠣᠩᠭᠣᠯ\u{180e}ᠠ", "A　B", "محمد"];
         assert!(written.iter().all(|name| !is_unclear(name)));
     }
+    #[test]
+    fn names_are_counted_in_characters() {
+        for (name, good) in [("名".repeat(100), true), ("名".repeat(101), false), ("𠮷".repeat(100), true), ("n".repeat(101), false)] {
+            assert_eq!(is_name(&name), good, "{name}");
+        }
+        assert!(!is_name("") && !is_name("名\n") && is_other_name("") && !is_other_name("\u{202e}"));
+        assert!(is_other_name(&"n".repeat(200)) && !is_other_name(&"n".repeat(201)) && is_other_name(&"局".repeat(200)));
+    }
+
     #[test]
     fn blanks_alone_are_no_name() {
         for blank in ["", " ", "\u{3000}", " \u{a0}\u{3000}", "\u{2003}", "\u{3164}", "\u{2800}", "\u{fe00}", "\u{200b}"] {

@@ -77,7 +77,8 @@ const STAY: &str = crate::policy::DESIGN;
 ///
 /// Superseded is the end. A licence transferred out comes back only when the transfer is cancelled;
 /// one revoked, annulled, withdrawn, struck off (注销) or void (作废) only when a court or a review
-/// quashes that. Superseding goes through its own command.
+/// quashes that. That a licence is over spares nobody its annulment: what was had by fraud shall be annulled
+/// (应当予以撤销), and only so does it say of the time before that it was void. Superseding goes through its own command.
 pub const DEFAULTS: &[(State, State, &str, &str)] = {
     use State::*;
     &[
@@ -95,6 +96,10 @@ pub const DEFAULTS: &[(State, State, &str, &str)] = {
         (Frozen, Annulled, "allowed", ANNUL),
         (Withheld, Annulled, "allowed", ANNUL),
         (Lost, Annulled, "allowed", ANNUL),
+        (Revoked, Annulled, "allowed", ANNUL),
+        (Withdrawn, Annulled, "allowed", ANNUL),
+        (Cancelled, Annulled, "allowed", ANNUL),
+        (Void, Annulled, "allowed", ANNUL),
         (Valid, Withdrawn, "allowed", WITHDRAW),
         (Frozen, Withdrawn, THAWED, WITHDRAW),
         (Withheld, Withdrawn, "allowed", WITHDRAW),

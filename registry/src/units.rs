@@ -2,17 +2,16 @@
 //!
 //! Not yet honoured: `merged_into`, `succeeds`, `entrusted_by`, `admission`.
 
-use crate::authority::{ASSESSOR, MANAGING_CITY, MANAGING_DISTRICT, ROLES, check_seen, has_role, may_manage};
+use crate::authority::{ASSESSOR, MANAGING_CITY, MANAGING_DISTRICT, ROLES, check_seen, has_role, may_manage, may_undo};
 use crate::codes::{division, uscc};
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
+use crate::grounds;
 use crate::keys;
 use crate::reason::Reason;
-use crate::text::{is_blank, is_unclear};
+use crate::text::{is_name, is_other_name};
 use std::collections::BTreeSet;
 use vermilion_proto::{ChangeUnit, Head, RegisterUnit, Unit, UnitState};
-
-const MAX_NAME: usize = 200;
 
 /// Registers a unit (002-6).
 pub(crate) fn register(view: &View<'_>, acting: &Unit, body: &RegisterUnit) -> Result<Decision, Stop> {
@@ -25,7 +24,7 @@ pub(crate) fn register(view: &View<'_>, acting: &Unit, body: &RegisterUnit) -> R
     if view.directory.unit(&unit.uscc).is_some() {
         return refuse(Reason::AlreadyExists, "unit.uscc");
     }
-    Ok(Decision::of(vec![Change::Unit(UnitState { unit: Some(unit.clone()), suspended: false, registered_seq: view.seq })]))
+    Ok(Decision::of(vec![Change::Unit(UnitState { unit: Some(unit.clone()), registered_seq: view.seq, ..UnitState::default() })]))
 }
 
 fn is_role(role: &str, has_authority: bool) -> bool {
@@ -39,12 +38,7 @@ pub(crate) fn check(unit: &Unit, city_area: &str, has_authority: bool) -> Result
     if !uscc::is_valid(&unit.uscc) {
         return refuse(Reason::UnitCode, "unit.uscc");
     }
-    if is_blank(&unit.name_zh)
-        || unit.name_zh.len() > MAX_NAME
-        || unit.name_en.len() > MAX_NAME
-        || unit.responsible_department.len() > MAX_NAME
-        || [&unit.name_zh, &unit.name_en, &unit.responsible_department].into_iter().any(|name| is_unclear(name))
-    {
+    if !is_name(&unit.name_zh) || !is_other_name(&unit.name_en) || !is_other_name(&unit.responsible_department) {
         return refuse(Reason::FieldForm, "a name of the unit is missing, too long, or holds a control or hidden character");
     }
     let distinct: BTreeSet<_> = unit.roles.iter().collect();
@@ -73,7 +67,9 @@ pub(crate) fn check(unit: &Unit, city_area: &str, has_authority: bool) -> Result
 }
 
 /// Suspends or restores a unit (002-6). The city's managing unit cannot be suspended, and no unit suspends
-/// itself: it could not come back.
+/// itself: it could not come back. What the city suspended no district restores; what a district did the city may
+/// suspend as well. Either names its legal basis and its reason, as a change of a licence does: licences of a
+/// suspended unit are the city's to look after.
 pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeUnit) -> Result<Decision, Stop> {
     let Some(state) = view.directory.unit(&body.uscc) else { return refuse(Reason::UnknownUnit, "uscc") };
     let Some(unit) = &state.unit else { return refuse(Reason::UnknownUnit, "uscc") };
@@ -90,8 +86,14 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeU
     if suspend && acting.uscc == unit.uscc {
         return refuse(Reason::UnitRole, "no unit suspends itself");
     }
-    if suspend == state.suspended {
+    let takes_over = suspend && has_role(acting, MANAGING_CITY) && state.suspended_by != acting.uscc;
+    grounds::check(head)?;
+    if suspend == state.suspended && !takes_over {
         return refuse(Reason::NothingToChange, "the unit is so already");
     }
-    Ok(Decision::of(vec![Change::Unit(UnitState { suspended: suspend, ..state.clone() })]))
+    if !suspend {
+        may_undo(view, acting, &state.suspended_by)?;
+    }
+    let suspended_by = if suspend { acting.uscc.clone() } else { String::new() };
+    Ok(Decision::of(vec![Change::Unit(UnitState { suspended: suspend, suspended_by, ..state.clone() })]))
 }

@@ -91,6 +91,7 @@ fn act(world: &mut World, (what, second, number): Act) {
     let unit = if sign == ["lea"] { world.units["lab"].clone() } else { CITY.to_owned() };
     let mut head = world.head(&unit, sign);
     world.second_keys(&mut head, sign);
+    common::ground(&mut head);
     if matches!(of, Of::IssueCertificate(_)) {
         let key_id = common::node_key(1).public().id().to_vec();
         head.signers = vec![Signer { key_id, post: "authority".into(), kind: SignerKind::Node as i32, ..Default::default() }];

@@ -484,7 +484,7 @@ fn make(staging: &Staging, up: &Up, ports: &[u16], units: &[SampleUnit]) -> Resu
 /// The person in a sample post: the word stands for a person's code.
 #[must_use]
 pub fn sample_person(unit: &str, post: &str) -> String {
-    format!("sample-person-{unit}-{post}")
+    format!("sample-person-{unit}-{post}").to_ascii_uppercase()
 }
 
 fn operator(unit: &str, post: &str, key: &SigningKey, lookup: &LookupKey) -> Operator {

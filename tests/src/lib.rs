@@ -21,6 +21,14 @@ mod rows;
 mod wait;
 pub mod witness;
 
+use vermilion_client::change::Grounds;
+
+/// Grounds for what a test does to units and credentials.
+#[must_use]
+pub fn inspection() -> Grounds {
+    Grounds { reason: "inspection".into(), legal_basis: vec!["002-6".into()], ..Grounds::default() }
+}
+
 pub use ledger::{Audit, Ledger, LoneRun, findings, free_ports, run, run_alone};
 pub use rows::{Rows, personal_values, public_identifiers};
 pub use wait::{until, within};

@@ -2,6 +2,8 @@
 
 use super::Context;
 use super::output::{recorded_json, table};
+use super::why::Why;
+use crate::change::Grounds;
 use crate::clock::{now_ms, show_ms};
 use crate::error::{ClientError, Exit};
 use crate::identity::Standing as To;
@@ -48,7 +50,7 @@ pub enum CertificateVerb {
         by: Option<String>,
     },
     /// Suspend a certificate 暂停
-    #[command(after_help = "Example:\n  vermilion certificate suspend 4f0c…9a")]
+    #[command(after_help = "Example:\n  vermilion certificate suspend 4f0c…9a --reason absence --basis 001-13")]
     Suspend(Named),
     /// Renew this configuration's certificates 更新 whose time is two thirds over
     #[command(after_help = "Example:\n  \
@@ -56,7 +58,8 @@ pub enum CertificateVerb {
         Other commands do this too, for the certificates that they show.")]
     Renew,
     /// Restore a suspended certificate 解锁
-    #[command(after_help = "Example:\n  vermilion certificate restore 4f0c…9a")]
+    #[command(after_help = "Example:\n  vermilion certificate restore 4f0c…9a --reason returned --basis 001-13\n\n\
+        What the city suspended, the city restores.")]
     Restore(Named),
 }
 
@@ -64,6 +67,8 @@ pub enum CertificateVerb {
 pub struct Named {
     /// Its serial number, in hex
     serial: String,
+    #[command(flatten)]
+    why: Why,
     /// The unit that acts; the first whose keys are here if not given
     #[arg(long, value_name = "USCC")]
     by: Option<String>,
@@ -119,7 +124,8 @@ pub async fn run(context: &Context, verb: CertificateVerb) -> Result<Exit, Clien
         CertificateVerb::Revoke { serial: text, reason, by } => {
             let number = REVOCATION_REASONS.iter().find(|(_, name)| *name == reason).map(|(number, _)| *number);
             let number = number.ok_or_else(|| ClientError::Usage(format!("{reason} is no reason for revoking")))?;
-            let recorded = client.change_certificate(by.as_deref(), serial(&text)?.as_bytes(), To::Revoked(number)).await?;
+            let recorded =
+                client.change_certificate(by.as_deref(), serial(&text)?.as_bytes(), To::Revoked(number), &Grounds::default()).await?;
             Ok(context.out.recorded("已注销 revoked", &recorded))
         }
         CertificateVerb::Renew => {
@@ -138,11 +144,15 @@ pub async fn run(context: &Context, verb: CertificateVerb) -> Result<Exit, Clien
             Ok(if all { Exit::Yes } else { Exit::No })
         }
         CertificateVerb::Suspend(named) => {
-            let recorded = client.change_certificate(named.by.as_deref(), serial(&named.serial)?.as_bytes(), To::Suspended).await?;
+            let recorded = client
+                .change_certificate(named.by.as_deref(), serial(&named.serial)?.as_bytes(), To::Suspended, &named.why.grounds()?)
+                .await?;
             Ok(context.out.recorded("已暂停 suspended", &recorded))
         }
         CertificateVerb::Restore(named) => {
-            let recorded = client.change_certificate(named.by.as_deref(), serial(&named.serial)?.as_bytes(), To::Restored).await?;
+            let recorded = client
+                .change_certificate(named.by.as_deref(), serial(&named.serial)?.as_bytes(), To::Restored, &named.why.grounds()?)
+                .await?;
             Ok(context.out.recorded("已解锁 restored", &recorded))
         }
     }

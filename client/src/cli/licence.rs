@@ -5,6 +5,7 @@ use super::issue::{IssueArgs, issue};
 use super::operators::{moment, unhex};
 use super::output::{shown_chinese, status_json, status_text, table};
 use super::uses::Past;
+use super::why::Why;
 use crate::change::{Grounds, waits};
 use crate::clock::{now_ms, show_day, show_ms};
 use crate::error::{ClientError, Exit};
@@ -121,19 +122,11 @@ pub enum LicenceVerb {
 pub struct GroundsArgs {
     /// The licence's identifier
     identifier: String,
-    /// The reason's code
-    #[arg(long)]
-    reason: String,
-    /// The legal basis; may be given several times
-    #[arg(long, required = true)]
-    basis: Vec<String>,
+    #[command(flatten)]
+    why: Why,
     /// The acting unit; the one that the identifier names if not given
     #[arg(long, value_name = "USCC", default_value = "")]
     unit: String,
-    /// A document that it rests on, of which the digest is recorded; may be given several times. For court-decision and
-    /// administrative-review, and for an erasure, there must be one
-    #[arg(long, value_name = "FILE")]
-    evidence: Vec<PathBuf>,
     /// Only if the licence did not change after this record
     #[arg(long, value_name = "SEQ")]
     seen: Option<u64>,
@@ -153,13 +146,7 @@ pub struct Change {
 
 impl GroundsArgs {
     fn grounds(&self) -> Result<Grounds, ClientError> {
-        Ok(Grounds {
-            unit: self.unit.clone(),
-            reason: self.reason.clone(),
-            legal_basis: self.basis.clone(),
-            evidence: documents(&self.evidence)?,
-            expected_seq: self.seen,
-        })
+        Ok(Grounds { unit: self.unit.clone(), expected_seq: self.seen, ..self.why.grounds()? })
     }
 }
 
@@ -194,7 +181,7 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
         LicenceVerb::Erase { grounds: args, archive_receipt, withdraw } => {
             let receipt = archive_receipt.map(|r| unhex::<32>(&r, "the archive's receipt")).transpose()?;
             if receipt.is_none() {
-                erasable(&args.reason, &args.evidence, withdraw)?;
+                erasable(&args.why.reason, &args.why.evidence, withdraw)?;
             }
             let grounds = args.grounds()?;
             let client = context.client()?;
@@ -236,7 +223,7 @@ fn erasable(reason: &str, evidence: &[PathBuf], withdraw: bool) -> Result<(), Cl
 }
 
 /// Files as evidence: their digests.
-fn documents(files: &[PathBuf]) -> Result<Vec<Evidence>, ClientError> {
+pub fn documents(files: &[PathBuf]) -> Result<Vec<Evidence>, ClientError> {
     let document = |file: &PathBuf| {
         let bytes = std::fs::read(file).map_err(|e| ClientError::file(file, e))?;
         Ok(Evidence { kind: "document".into(), digest: sha256(&bytes).to_vec(), ..Evidence::default() })

@@ -35,6 +35,7 @@ mod report;
 mod trust;
 mod units;
 mod uses;
+mod why;
 
 use crate::audit::{self, AuditArgs};
 use crate::client::Client;

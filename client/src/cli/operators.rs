@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::output::table;
+use super::why::Why;
 use crate::clock::{is_before_1970, read_ms, show_ms};
 use crate::config::KeySource;
 use crate::error::{ClientError, Exit};
@@ -41,15 +42,16 @@ pub enum OperatorVerb {
         vermilion operator add --unit 11440304MB0X010624 --public 9f…e1 \\\n      \
         --posts maker --person person.txt\n\n\
         person.txt holds the person's identity number in its first line, checked by GB\n\
-        11643 for code type 111; a node makes a keyed tag of it, and only the tag is\n\
+        11643 for code type 111 and by its form for others; small letters count as\n\
+        capitals. A node makes a keyed tag of it, and only the tag is\n\
         recorded.\n\
         An administrator needs a second key: register it for the same person, with\n\
         --posts second-key.")]
     Add(Add),
     /// Take posts back, or with none named the key itself
     #[command(after_help = "Examples:\n  \
-        vermilion operator revoke 9f…e1\n  \
-        vermilion operator revoke 9f…e1 --posts maker,checker\n\n\
+        vermilion operator revoke 9f…e1 --reason left --basis 002-21\n  \
+        vermilion operator revoke 9f…e1 --posts maker --reason transferred --basis 002-25\n\n\
         The key's id is that of `operator list`.")]
     Revoke {
         /// The key's id, in hex
@@ -57,6 +59,8 @@ pub enum OperatorVerb {
         /// Only these posts
         #[arg(long, value_delimiter = ',')]
         posts: Vec<String>,
+        #[command(flatten)]
+        why: Why,
         /// The managing unit that acts; the first whose keys are here if not given
         #[arg(long, value_name = "USCC")]
         by: Option<String>,
@@ -147,14 +151,14 @@ pub async fn run(context: &Context, verb: OperatorVerb) -> Result<Exit, ClientEr
             Ok(Exit::Yes)
         }
         OperatorVerb::Add(args) => add(context, args).await,
-        OperatorVerb::Revoke { key_id, posts, by } => {
+        OperatorVerb::Revoke { key_id, posts, why, by } => {
             let client = context.client()?;
             let id = unhex::<16>(&key_id, "the key's id")?;
             let by = match by {
                 Some(by) => by,
                 None => client.manager().await?,
             };
-            let recorded = client.revoke_operator(&by, &id, posts).await?;
+            let recorded = client.revoke_operator(&by, &id, posts, &why.grounds()?).await?;
             Ok(context.out.recorded("已撤销 revoked", &recorded))
         }
         OperatorVerb::List { unit } => {

@@ -66,7 +66,8 @@ fn check_all(args: &Check, trust: &Trust, now: u64) -> (Exit, Value, String) {
             }
             // The answers about the others are answers all the same.
             Err(error) => {
-                texts += &format!("存证凭证 receipt {}\n  ✗ 无法打开 cannot be opened  {}\n", one_line(&name), one_line(&error.to_string()));
+                texts +=
+                    &format!("存证凭证 receipt {}\n  ✗ 无法打开 cannot be opened  {}\n", one_line(&name), one_line(&error.to_string()));
                 (error.exit(), json!({ "holds": false, "error": error.code(), "message": error.to_string() }))
             }
         };

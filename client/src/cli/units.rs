@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::output::table;
+use super::why::Why;
 use crate::error::{ClientError, Exit};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -16,10 +17,13 @@ pub enum UnitVerb {
         --area 440304 --level district --role issuing-unit")]
     Register(Register),
     /// Suspend a unit: it can sign nothing until it is restored
-    #[command(after_help = "Example:\n  vermilion unit suspend 11440304MB0X010624")]
+    #[command(after_help = "Example:\n  \
+        vermilion unit suspend 11440304MB0X010624 --reason inspection-failed --basis 002-6")]
     Suspend(Named),
     /// Restore a suspended unit
-    #[command(after_help = "Example:\n  vermilion unit restore 11440304MB0X010624")]
+    #[command(after_help = "Example:\n  \
+        vermilion unit restore 11440304MB0X010624 --reason remedied --basis 002-6\n\n\
+        What the city suspended, the city restores.")]
     Restore(Named),
     /// Show one unit
     #[command(after_help = "Example:\n  vermilion unit show 11440304MB0X010624")]
@@ -68,6 +72,8 @@ pub struct Register {
 pub struct Named {
     /// USCC of the unit
     uscc: String,
+    #[command(flatten)]
+    why: Why,
     /// The managing unit that acts; the first whose keys are here if not given
     #[arg(long, value_name = "USCC")]
     by: Option<String>,
@@ -95,11 +101,11 @@ pub async fn run(context: &Context, verb: UnitVerb) -> Result<Exit, ClientError>
             Ok(context.out.recorded("已登记 registered", &recorded))
         }
         UnitVerb::Suspend(args) => {
-            let recorded = client.change_unit(&by(args.by).await?, &args.uscc, true).await?;
+            let recorded = client.change_unit(&by(args.by).await?, &args.uscc, true, &args.why.grounds()?).await?;
             Ok(context.out.recorded("已暂停 suspended", &recorded))
         }
         UnitVerb::Restore(args) => {
-            let recorded = client.change_unit(&by(args.by).await?, &args.uscc, false).await?;
+            let recorded = client.change_unit(&by(args.by).await?, &args.uscc, false, &args.why.grounds()?).await?;
             Ok(context.out.recorded("已恢复 restored", &recorded))
         }
         UnitVerb::Show { uscc } => {
@@ -119,7 +125,8 @@ fn unit_json(state: &UnitState) -> Value {
     let unit = state.unit.clone().unwrap_or_default();
     json!({
         "uscc": unit.uscc, "name": unit.name_zh, "name_en": unit.name_en, "area": unit.area, "level": unit.level,
-        "roles": unit.roles, "department": unit.responsible_department, "suspended": state.suspended, "registered_seq": state.registered_seq,
+        "roles": unit.roles, "department": unit.responsible_department, "suspended": state.suspended,
+        "suspended_by": state.suspended_by, "registered_seq": state.registered_seq,
     })
 }
 

@@ -2,10 +2,11 @@
 
 use super::figures::{self, Event};
 use super::{CERTIFICATE_HOLD, KEY_COMPROMISE, REVOCATION_REASONS, Standing, holder, holders_of, is_person};
-use crate::authority::{check_seen, may_manage};
+use crate::authority::{check_seen, may_manage, may_undo};
 use crate::custody::SECURITY_ADMIN;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
+use crate::grounds;
 use crate::keys;
 use crate::operators;
 use crate::reason::Reason;
@@ -48,13 +49,16 @@ pub(crate) fn revoke(view: &View<'_>, acting: &Unit, head: &Head, body: &RevokeC
 }
 
 /// Suspends a certificate that is good. A person's key signs nothing until it is restored: a revocation
-/// instead leaves it barred.
+/// instead leaves it barred. Suspending and restoring name their legal basis and their reason; a revocation has
+/// one of RFC 5280's.
 pub(crate) fn suspend(view: &View<'_>, acting: &Unit, head: &Head, body: &SuspendCertificate) -> Result<Decision, Stop> {
     let (state, unit) = find(view, head, &body.serial)?;
     may_manage(acting, unit)?;
+    grounds::check(head)?;
     match standing(&state)? {
         Standing::Good => {
             let all = of_same_key(view, &state, &[Standing::Good])?;
+            let all = all.into_iter().map(|s| CertificateState { suspended_by: acting.uscc.clone(), ..s }).collect();
             let mut decision = changed(view, all, Standing::Suspended, CERTIFICATE_HOLD, Event::Suspended)?;
             decision.changes.extend(barred(view, &state, true)?);
             Ok(decision)
@@ -64,13 +68,17 @@ pub(crate) fn suspend(view: &View<'_>, acting: &Unit, head: &Head, body: &Suspen
     }
 }
 
-/// Restores a suspended certificate (解锁).
+/// Restores a suspended certificate (解锁): one that the city suspended, the city alone.
 pub(crate) fn restore(view: &View<'_>, acting: &Unit, head: &Head, body: &RestoreCertificate) -> Result<Decision, Stop> {
     let (state, unit) = find(view, head, &body.serial)?;
     may_manage(acting, unit)?;
+    grounds::check(head)?;
     match standing(&state)? {
         Standing::Suspended => {
             let all = of_same_key(view, &state, &[Standing::Suspended])?;
+            for suspended in &all {
+                may_undo(view, acting, &suspended.suspended_by)?;
+            }
             let mut decision = changed(view, all, Standing::Good, 0, Event::Restored)?;
             decision.changes.extend(barred(view, &state, false)?);
             Ok(decision)
@@ -154,6 +162,9 @@ fn standing(state: &CertificateState) -> Result<Standing, Fatal> {
 fn changed(view: &View<'_>, states: Vec<CertificateState>, to: Standing, reason: u32, event: Event) -> Result<Decision, Stop> {
     let mut changes = figures::counted(view, states.iter().map(|state| (event, state)))?;
     let (standing, changed_seq, changed_ms) = (to.number(), view.seq, view.now_ms);
-    changes.extend(states.into_iter().map(|s| Change::Certificate(CertificateState { standing, reason, changed_seq, changed_ms, ..s })));
+    changes.extend(states.into_iter().map(|s| {
+        let suspended_by = if to == Standing::Suspended { s.suspended_by } else { String::new() };
+        Change::Certificate(CertificateState { standing, reason, changed_seq, changed_ms, suspended_by, ..s })
+    }));
     Ok(Decision::of(changes))
 }

@@ -65,8 +65,13 @@ pub fn find(code_type: &str) -> Option<&'static HolderCodeType> {
     TABLE.iter().find(|t| t.code == code_type)
 }
 
+/// The types whose codes machines print: passports and the permits of Taiwan, Hong Kong and Macao.
+const PRINTED: [&str; 6] = ["411", "412", "413", "414", "511", "516"];
+
 /// Checks a code by its type. Types 001 and 111 have published checks; a code of another type is
-/// 1 to 64 printable characters without blanks.
+/// 1 to 64 printable characters without blanks and wide forms, and of what machines print (passports, permits)
+/// upper-case letters, digits, brackets and dashes: a code is tagged as it is written, and written in two ways one
+/// person would be two.
 #[must_use]
 pub fn check(code_type: &str, code: &str) -> HolderAnswer {
     let passes = match code_type {
@@ -77,9 +82,20 @@ pub fn check(code_type: &str, code: &str) -> HolderAnswer {
         },
         CITIZEN_ID => citizen_id::is_valid(code),
         _ if find(code_type).is_none() => return HolderAnswer::UnknownType,
+        _ if PRINTED.contains(&code_type) => is_bounded(code) && is_printed(code),
         _ => is_bounded(code),
     };
     if passes { HolderAnswer::Valid } else { HolderAnswer::Invalid }
+}
+
+fn is_printed(code: &str) -> bool {
+    code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b'(' | b')' | b'-'))
+        && code.bytes().any(|b| b.is_ascii_digit())
+}
+
+/// The wide forms of ASCII: what is written with them can be written without.
+fn is_wide(c: char) -> bool {
+    matches!(c, '\u{ff01}'..='\u{ff5e}')
 }
 
 /// Cheap on purpose: the length in bytes bounds the walk over the characters.
@@ -87,7 +103,7 @@ fn is_bounded(code: &str) -> bool {
     !code.is_empty()
         && code.len() <= 4 * MAX_LENGTH
         && code.chars().count() <= MAX_LENGTH
-        && code.chars().all(|c| if c.is_ascii() { c.is_ascii_graphic() } else { c.is_alphanumeric() })
+        && code.chars().all(|c| if c.is_ascii() { c.is_ascii_graphic() } else { c.is_alphanumeric() && !is_wide(c) })
 }
 
 #[cfg(test)]
@@ -108,6 +124,21 @@ mod tests {
             ("999", "944840188506150010", HolderAnswer::Valid),
             ("414", "E12345678", HolderAnswer::Valid),
             ("114", "军字第0000001号", HolderAnswer::Valid),
+            ("414", "e12345678", HolderAnswer::Invalid),
+            ("414", "\u{ff25}12345678", HolderAnswer::Invalid),
+            ("414", "护照", HolderAnswer::Invalid),
+            ("414", "PASSPORT", HolderAnswer::Invalid),
+            ("411", "DE1234567", HolderAnswer::Valid),
+            ("412", "se1234567", HolderAnswer::Invalid),
+            ("413", "PE1234567", HolderAnswer::Valid),
+            ("511", "00012345(A)", HolderAnswer::Valid),
+            ("511", "00012345(a)", HolderAnswer::Invalid),
+            ("516", "H12345678-01", HolderAnswer::Valid),
+            ("516", "H12345678/01", HolderAnswer::Invalid),
+            ("114", "军字第\u{ff11}号", HolderAnswer::Invalid),
+            ("999", "\u{ff25}1", HolderAnswer::Invalid),
+            ("099", "\u{ff25}1", HolderAnswer::Invalid),
+            ("999", "e1", HolderAnswer::Valid),
             ("414", "", HolderAnswer::Invalid),
             ("414", "E1234 5678", HolderAnswer::Invalid),
             ("414", "E1234\u{202e}5678", HolderAnswer::Invalid),

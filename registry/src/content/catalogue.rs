@@ -2,7 +2,7 @@
 //! issue each, under the element names of GB/T 36902-2018.
 
 use super::words::Word;
-use crate::catalogue::{MAX_LIST, MAX_NAME, MAX_TEXT};
+use crate::catalogue::{MAX_CODE, MAX_LIST, MAX_TEXT};
 use crate::reason::{Reason, Refusal};
 use crate::text::is_unclear;
 use serde::Deserialize;
@@ -106,6 +106,10 @@ fn convert(entry: Entry) -> Result<CatalogueEntry, Refusal> {
         scope: entry.sharing_scope,
         modes: entry.sharing_modes,
     };
+    // A slip of the pen would be a type without term.
+    if entry.validity_years == Some(0) {
+        return Err(invalid("validityYears is 0: a type without term has null"));
+    }
     text("applicationScope", &entry.application_scope, MAX_TEXT)?;
     text("faceTemplate", &entry.face_template, MAX_TEXT)?;
     list("serviceItems", &entry.service_items)?;
@@ -142,7 +146,7 @@ fn issuer(entry: IssuerEntry) -> Result<Implementation, Refusal> {
         IssuerEntry::Implementation(of) => of,
     };
     for (name, said) in [("area", &of.area), ("ownCode", &of.own_code), ("sealId", &of.seal_id)] {
-        text(&format!("an issuer's {name}"), said, MAX_NAME)?;
+        text(&format!("an issuer's {name}"), said, MAX_CODE)?;
     }
     Ok(Implementation { unit: of.unit, area: of.area, own_code: of.own_code, seal_id: of.seal_id })
 }
@@ -158,7 +162,7 @@ fn list(name: &str, list: &[String]) -> Result<(), Refusal> {
     if list.len() > MAX_LIST || twice || list.iter().any(String::is_empty) {
         return Err(invalid(format!("{name} has more than {MAX_LIST} entries, one twice or an empty one")));
     }
-    list.iter().try_for_each(|entry| text(name, entry, MAX_NAME))
+    list.iter().try_for_each(|entry| text(name, entry, MAX_CODE))
 }
 
 fn rules(
@@ -243,6 +247,7 @@ mod tests {
             ("empty", json!({ "serviceItems": [""] })),
             ("many", json!({ "holderCategories": (0..257).map(|n| n.to_string()).collect::<Vec<_>>() })),
             ("no list", json!({ "holderCategories": "法人" })),
+            ("no term by a slip", json!({ "validityYears": 0 })),
             ("unit alone", json!({ "issuers": [{ "area": "440305" }] })),
             ("another member", json!({ "issuers": [{ "unit": "11440305MB0X01046W", "seal": "S1" }] })),
             ("a long seal", json!({ "issuers": [{ "unit": "11440305MB0X01046W", "sealId": "x".repeat(201) }] })),

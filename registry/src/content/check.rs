@@ -5,12 +5,10 @@ use super::type_rules::TypeRules;
 use crate::codes::holder_code::{self, CITIZEN_ID, HolderAnswer};
 use crate::codes::{citizen_id, dates, dates::Expiry, division, identifier::Identifier};
 use crate::reason::{Reason, Refusal};
-use crate::text::{deceives, is_blank, is_unclear};
+use crate::text::{MAX_NAME, deceives, is_at_most, is_blank, is_unclear};
 use serde_json::Value;
 use time::Date;
 
-/// The longest name (of a licence, a holder, an authority), in characters.
-const MAX_NAME: usize = 100;
 /// The longest licence number, in characters.
 const MAX_NUMBER: usize = 100;
 /// The most holders of one licence.
@@ -19,6 +17,8 @@ const MAX_HOLDERS: usize = 10;
 const MAX_DATA_MEMBERS: usize = 64;
 /// The longest name of a member of the data, in bytes.
 const MAX_MEMBER_NAME: usize = 64;
+/// From so many characters on a person's code does not stand in a serial by chance: a passport's has nine.
+const TELLING_CODE: usize = 8;
 
 /// What a row's checks made of it, so that nothing is read twice.
 pub(super) struct Checked {
@@ -31,7 +31,7 @@ pub(super) struct Checked {
 }
 
 /// Checks a row, in this order: bounds, identifier (form, check, agreement with type and
-/// authority), name, dates, holders, area, and the data against the type's schema. The answer is the
+/// authority), name, dates, holders, the serial against the holders' codes, area, and the data against the type's schema. The answer is the
 /// warnings with which it may be taken, or the first refusal.
 ///
 /// Without the type's rules name, data, holders' types and term are left unchecked: the
@@ -58,6 +58,9 @@ pub(super) fn check(row: &Row, rules: Option<&TypeRules>) -> Result<Checked, Ref
     }
     let Dates { issued, issued_on, effective_from, expires_on } = check_dates(row, identifier.version(), rules)?;
     let warnings = check_holders(&row.holders, issued, rules)?;
+    if rules.is_some_and(|rules| !rules.personal_identifier()) {
+        check_names_nobody("the identifier's serial", identifier.serial(), &row.holders)?;
+    }
     if division::area(&row.area).is_none() {
         return Err(schema("certificateAreaCode is neither a division nor a functional area's code"));
     }
@@ -120,7 +123,7 @@ fn deeper_than(value: &Value, levels: usize) -> bool {
 }
 
 fn bounded(what: &str, text: &str, max: usize) -> Result<(), Refusal> {
-    if is_blank(text) || text.chars().count() > max || is_unclear(text) {
+    if is_blank(text) || !is_at_most(text, max) || is_unclear(text) {
         return Err(schema(format!("{what} is empty or blank, longer than {max} characters, or holds a control or hidden character")));
     }
     Ok(())
@@ -203,6 +206,23 @@ fn check_holders(holders: &[Holder], issued: Date, rules: Option<&TypeRules>) ->
         return Err(Reason::HolderType.into());
     }
     Ok(warnings)
+}
+
+/// What stands in the clear for ever is no holder's number: a type whose licences bear it has personal identifiers. Of
+/// the row's own natural persons, compared exactly, so that no other number is taken for one; short codes may follow
+/// each other in a serial by chance, and count where they are all of it.
+pub(super) fn check_names_nobody(what: &str, text: &str, holders: &[Holder]) -> Result<(), Refusal> {
+    let named = |holder: &&Holder| {
+        let is_person = holder_code::find(&holder.code_type).is_some_and(|of| of.natural_person);
+        is_person && (text == holder.code || (holder.code.len() >= TELLING_CODE && text.contains(&holder.code)))
+    };
+    match holders.iter().find(named) {
+        Some(_) => Err(Refusal::new(
+            Reason::PersonalIdentifier,
+            format!("{what} is or has a holder's number: such a type has personal identifiers"),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn schema(detail: impl Into<String>) -> Refusal {

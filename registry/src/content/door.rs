@@ -75,8 +75,8 @@ impl Content {
 /// unchecked and the registry answers [`Reason::UnknownType`]; the caller may rather refuse such
 /// an item at the door, since nobody here can tell whether its identifier is personal.
 ///
-/// Not checked, being no part of the content: previous version, files, seals, provenance but the
-/// origin, and the digest of the ciphertext, which whoever opened it has checked.
+/// Not checked, being no part of the content: previous version, files, seals, provenance (but the
+/// origin, and that no number there is a holder's), and the digest of the ciphertext, which whoever opened it has checked.
 pub fn check_content(item: &LicenceItem, plaintext: &[u8], rules: Option<&TypeRules>, lookup: &LookupKey) -> Result<Content, Refusal> {
     if plaintext.len() > MAX_PLAINTEXT {
         return Err(Refusal::new(Reason::TooLarge, "the content is longer than 100 KiB"));
@@ -91,6 +91,7 @@ pub fn check_content(item: &LicenceItem, plaintext: &[u8], rules: Option<&TypeRu
     let checked = check::check(&row, rules)?;
     check_clear_fields(item, &row, &checked)?;
     check_identifier(item, &checked.identifier, &fields, rules, lookup)?;
+    check_other_numbers(item, &row)?;
     check_holders(item, &row, lookup)?;
     Ok(Content { row, identifier: checked.identifier, disclosures: fields, warnings: checked.warnings })
 }
@@ -207,6 +208,13 @@ fn check_identifier(
         return Err(Refusal::new(Reason::ContentDigest, "a tag is not of the content's identifier"));
     }
     Ok(())
+}
+
+/// The numbers that the paper or an older system gave the licence stand in the clear, too.
+fn check_other_numbers(item: &LicenceItem, row: &Row) -> Result<(), Refusal> {
+    let Some(provenance) = &item.provenance else { return Ok(()) };
+    check::check_names_nobody("provenance.physical_serial", &provenance.physical_serial, &row.holders)?;
+    check::check_names_nobody("provenance.legacy_code", &provenance.legacy_code, &row.holders)
 }
 
 fn check_holders(item: &LicenceItem, row: &Row, lookup: &LookupKey) -> Result<(), Refusal> {

@@ -254,6 +254,49 @@ fn nobody_holds_a_licence_before_being_born() {
     assert_eq!(reason("18010101", "2025-06-01"), None);
 }
 
+#[test]
+fn no_holders_number_stands_in_the_clear() {
+    use crate::codes::identifier::Identifier;
+    let mut types = types();
+    for of in &mut types {
+        of.holder_code_types = ["001", "111", "414", "118"].map(str::to_owned).to_vec();
+    }
+    let rules: HashMap<_, _> = types.iter().map(|t| (t.code.clone(), TypeRules::new(t).unwrap())).collect();
+    let answer = |no: &str, code_type: &str, code: &str, serial: &str| {
+        let mut row = row_of(no);
+        (row.holders[0].code_type, row.holders[0].code) = (code_type.into(), code.into());
+        let version = Identifier::parse(&row.identifier).unwrap().version();
+        row.identifier = Identifier::build(&row.type_code, &row.authority_code, serial, version).unwrap().as_str().to_owned();
+        check_row(&row, Some(&rules[&row.type_code])).map_err(|r| {
+            assert!(!r.to_string().contains(code), "{r}");
+            r.reason
+        })
+    };
+    let (citizen, other) = ("440303188001010011", "34052419800101001X");
+    for serial in [citizen, "A440303188001010011", "440303188001010011001"] {
+        assert_eq!(answer("K005", "111", citizen, serial), Err(Reason::PersonalIdentifier), "{serial}");
+        // Of a type whose identifiers are personal it is a tag.
+        assert_eq!(answer("K009", "111", citizen, serial), Ok(vec![]), "{serial}");
+    }
+    assert_eq!(answer("K005", "111", citizen, other), Ok(vec![]), "another's number is a number");
+    assert_eq!(answer("K005", "414", "E12345678", "E12345678001"), Err(Reason::PersonalIdentifier));
+    assert_eq!(answer("K005", "118", "1234567", "1234567"), Err(Reason::PersonalIdentifier));
+    assert_eq!(answer("K005", "118", "1234567", "12345678"), Ok(vec![]), "so short a code may stand there by chance");
+    assert_eq!(answer("K001", "001", "91440300192448589C", "91440300192448589C"), Ok(vec![]), "a company's is public");
+
+    // The item's other numbers the door alone sees.
+    let row = row_of("K005");
+    let rules = &all_rules()[&row.type_code];
+    let (item, plaintext) = build(&row, rules);
+    for numbered in [|p: &mut vermilion_proto::Provenance, n: String| p.legacy_code = n, |p, n| p.physical_serial = n] {
+        let mut item = item.clone();
+        numbered(item.provenance.as_mut().unwrap(), format!("粤{}", row.holders[0].code));
+        assert_eq!(check_content(&item, &plaintext, Some(rules), &lookup()).unwrap_err().reason, Reason::PersonalIdentifier);
+        numbered(item.provenance.as_mut().unwrap(), "粤2019-0042".into());
+        check_content(&item, &plaintext, Some(rules), &lookup()).unwrap();
+    }
+}
+
 /// Everything of an item that the content speaks of is checked: each change is refused.
 #[test]
 fn the_door_refuses_each_altered_field() {

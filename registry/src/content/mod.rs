@@ -31,6 +31,7 @@ pub use item::{RowSecrets, RowTags, TagInput, build_item, tag_inputs};
 pub use row::{BASE_FIELDS, Holder, MAX_ROW, Row, RowOrigin, base, parse_row};
 pub use texts::{Texts, build_texts, check_texts};
 pub use type_rules::TypeRules;
+pub(crate) use type_rules::base_classes;
 pub use words::Word;
 
 #[cfg(test)]

@@ -54,8 +54,8 @@ pub const BASE_FIELDS: [&str; 12] = [
     base::ORIGIN,
 ];
 
-/// Classifications that are no state secret.
-const OPEN_CLASSIFICATIONS: [&str; 2] = ["公开", "内部"];
+/// Classifications that are no state secret: open, internal, and not secret in two words.
+const OPEN_CLASSIFICATIONS: [&str; 4] = ["公开", "内部", "非密", "非涉密"];
 const CLASSIFICATION: &str = "classification";
 const DATA: &str = "data";
 
@@ -165,9 +165,9 @@ impl std::fmt::Debug for Row {
     }
 }
 
-/// Reads a line. A row that is marked with a classification other than 公开 or 内部 is refused as
-/// a state secret before anything else is looked at (regulation 002 article 3, 004 article 5);
-/// anything else that is wrong with its form is [`Reason::Schema`].
+/// Reads a line. A row that is marked with a classification other than 公开, 内部, 非密 or 非涉密 is
+/// refused as a state secret before anything else is looked at (regulation 002 article 3, 004 article 5):
+/// a word that nobody knows may mean one. Anything else that is wrong with its form is [`Reason::Schema`].
 pub fn parse_row(line: &str) -> Result<Row, Refusal> {
     if line.len() > MAX_ROW {
         return Err(schema("the row is longer than 64 KiB"));
@@ -176,7 +176,13 @@ pub fn parse_row(line: &str) -> Result<Row, Refusal> {
     match members.remove(CLASSIFICATION) {
         None | Some(Value::Null) => {}
         Some(Value::String(mark)) if OPEN_CLASSIFICATIONS.contains(&mark.as_str()) => {}
-        Some(_) => return Err(Refusal::new(Reason::StateSecret, "the row's classification is not 公开 or 内部")),
+        Some(Value::String(_)) => {
+            return Err(Refusal::new(
+                Reason::StateSecret,
+                format!("the row's classification is none of {}", OPEN_CLASSIFICATIONS.join(", ")),
+            ));
+        }
+        Some(_) => return Err(schema("classification is not text")),
     }
     Row::from_members(members)
 }
@@ -312,12 +318,14 @@ mod tests {
 
     #[test]
     fn state_secrets_come_before_everything() {
-        for mark in ["国家秘密", "绝密", "机密", "秘密", "top secret", ""] {
+        for mark in ["国家秘密", "绝密", "机密", "秘密", "一般", "公开 ", "top secret", ""] {
             assert_eq!(reason(&serde_json::json!({"classification": mark, "nothing": "else"})), Some(Reason::StateSecret), "{mark}");
         }
-        assert_eq!(reason(&serde_json::json!({"classification": ["公开"]})), Some(Reason::StateSecret));
+        for no_text in [serde_json::json!(["公开"]), Value::from(1), Value::from(false)] {
+            assert_eq!(reason(&serde_json::json!({"classification": no_text})), Some(Reason::Schema));
+        }
         let mut good: Value = serde_json::from_str(fixtures::lines().next().unwrap()).unwrap();
-        for mark in [Value::from("公开"), Value::from("内部"), Value::Null] {
+        for mark in OPEN_CLASSIFICATIONS.map(Value::from).into_iter().chain([Value::Null]) {
             good[CLASSIFICATION] = mark;
             assert_eq!(reason(&good), None);
         }

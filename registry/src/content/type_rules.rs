@@ -49,7 +49,7 @@ impl TypeRules {
             return Err(invalid("the term is longer than 100 years"));
         }
         let compiled = schema::compile(&of.content_schema)?;
-        let mut classes = base_classes(of, personal_identifier)?;
+        let mut classes = base_classes(of)?;
         data_classes(&of.fields, &compiled.fields, &mut classes)?;
         Ok(Self {
             code: of.code.clone(),
@@ -129,7 +129,9 @@ impl TypeRules {
     }
 }
 
-fn base_classes(of: &LicenceType, personal_identifier: bool) -> Result<BTreeMap<String, FieldClass>, Refusal> {
+/// The classes of the base fields, by their rules or by default. No schema is asked: apply may.
+pub(crate) fn base_classes(of: &LicenceType) -> Result<BTreeMap<String, FieldClass>, Refusal> {
+    let personal_identifier = of.identifier_class() == IdentifierClass::Personal;
     let natural = of.holder_code_types.iter().filter_map(|t| holder_code::find(t)).any(|t| t.natural_person);
     let default = |name: &str| match name {
         base::IDENTIFIER | base::NUMBER if personal_identifier => FieldClass::Sensitive,

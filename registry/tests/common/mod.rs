@@ -119,6 +119,12 @@ pub fn genesis_payload(genesis: Genesis) -> Vec<u8> {
     Command { head: Some(head), body: Some(Body { of: Some(Of::Genesis(genesis)) }) }.encode_to_vec()
 }
 
+/// Gives a command the grounds that what is done to units and credentials needs.
+pub fn ground(head: &mut Head) {
+    head.legal_basis = vec!["002-6".into()];
+    head.reason = "inspection".into();
+}
+
 impl World {
     pub fn new() -> Self {
         Self::with(genesis())

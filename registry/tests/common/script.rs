@@ -1,7 +1,8 @@
 //! The language of the transcripts: one command a line, one block each.
 //!
 //! Everyone signs with the first post named when he was added, unless `name:post` says another.
-//! `head.…=` bends the command's head, `in=` says for which unit it is.
+//! `head.…=` bends the command's head, `in=` says for which unit it is. What is done to units and credentials has a basis and a
+//! reason, unless the line says others.
 
 use super::bent::{HEAD_KEYS, bend, break_item, node_signer};
 use super::licences::{holder, item, licence_type, of_identifier, personal, type_code};
@@ -76,6 +77,9 @@ impl Script {
         };
         let mut head = self.world.head(&unit, &sign);
         head.not_after_ms = self.world.now + after * DAY;
+        if ["suspend", "restore", "revoke", "suspend-certificate", "restore-certificate"].contains(&name) {
+            super::ground(&mut head);
+        }
         for (key, value) in keys {
             if (key, value) == ("second", "key") {
                 self.world.second_keys(&mut head, &sign);
@@ -196,7 +200,8 @@ impl Script {
             Some("blank") => unit.name_zh = "\u{3000} ".into(),
             Some("spaced") => unit.name_zh.push_str("\u{3000}样例"),
             Some("turned") => unit.name_zh.push('\u{202e}'),
-            _ => {}
+            Some(length) => unit.name_zh = "名".repeat(length.parse()?),
+            None => {}
         }
         Ok(Of::RegisterUnit(RegisterUnit { unit: Some(unit) }))
     }
@@ -252,6 +257,9 @@ impl Script {
         t.version = args.take_key("version").map_or(Ok(1), str::parse)?;
         t.validity_years = args.take_key("years").map_or(Ok(0), str::parse)?;
         t.retention_years = args.take_key("retention").map_or(Ok(20), str::parse)?;
+        if let Some(types) = args.take_key("holder-types") {
+            t.holder_code_types = list(Some(types));
+        }
         if args.take_key("identifier") == Some("personal") {
             t.identifier_class = IdentifierClass::Personal as i32;
         }
@@ -272,6 +280,8 @@ impl Script {
             Some("kind") => t.kind = "许可".into(),
             Some("name") => t.name_zh.insert(0, '\u{202e}'),
             Some("blank") => t.name_zh = "\u{3000} ".into(),
+            Some("100") => t.name_zh = "名".repeat(100),
+            Some("101") => t.name_zh = "名".repeat(101),
             Some("spaced") => t.name_zh.push_str("\u{3000}样例"),
             Some("schema") => t.content_schema = "[1".into(),
             Some("code") => t.code = format!("{CITY}0001"),

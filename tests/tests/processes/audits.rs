@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tempfile::TempDir;
 use vermilion_client::Config;
-use vermilion_tests::{Ledger, Rows, run, until};
+use vermilion_tests::{Ledger, Rows, inspection, run, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_is_audited_under_the_configurations_trust() {
@@ -141,7 +141,7 @@ async fn a_watch_stays_over_a_ledger_that_grows_and_ends_at_a_node_that_went_bac
     ledger.start_all().await;
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
     for suspended in [true, false] {
-        ledger.client.change_unit(ledger.client.managing_unit(), &unit, suspended).await.unwrap();
+        ledger.client.change_unit(ledger.client.managing_unit(), &unit, suspended, &inspection()).await.unwrap();
     }
     ledger.settled().await;
     let (code, out, err) = ledger.vermilion(&watch);

@@ -22,7 +22,7 @@ use vermilion_proto::{
     PlaceRequest, RaftFrame, RecordHashesRequest, StateRequest, SubmitRequest,
 };
 use vermilion_registry::reason::Reason;
-use vermilion_tests::{Ledger, http, run, until};
+use vermilion_tests::{Ledger, http, inspection, run, until};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -279,7 +279,7 @@ async fn a_revocation_cuts_open_connections_within_a_second() {
         let replies = client.submit_stream(tokio_stream::wrappers::ReceiverStream::new(requests)).await.unwrap().into_inner();
         open.push((keep, replies));
     }
-    let record = ledger.client.revoke_operator(&city, &certificate.key.id(), Vec::new()).await.unwrap();
+    let record = ledger.client.revoke_operator(&city, &certificate.key.id(), Vec::new(), &inspection()).await.unwrap();
     for (node, (_keep, mut replies)) in open.into_iter().enumerate() {
         // From when this node has applied the record.
         let mut asked = ledger.client.connection.client_of(node).unwrap();
@@ -420,7 +420,7 @@ async fn the_authority_tells_openssl_what_no_longer_stands() {
     assert!(by_answer.contains("Response verify OK") && by_answer.contains(": good"), "{by_answer}");
     let serial = Certificate::parse(&der_of(&certificate)).unwrap().serial;
     let retired = vermilion_client::identity::Standing::Revoked(5);
-    ledger.client.change_certificate(Some(&city), serial.as_bytes(), retired).await.unwrap();
+    ledger.client.change_certificate(Some(&city), serial.as_bytes(), retired, &inspection()).await.unwrap();
     ledger.settled().await;
     let (by_list, by_answer) = ask().await;
     assert!(by_list.contains("certificate revoked"), "{by_list}");
@@ -478,7 +478,7 @@ async fn a_stolen_node_strands_nobody_with_a_snapshot() {
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
     let victim = victim.clone();
     for suspended in [true, false] {
-        ledger.client.change_unit(ledger.client.managing_unit(), &unit, suspended).await.unwrap();
+        ledger.client.change_unit(ledger.client.managing_unit(), &unit, suspended, &inspection()).await.unwrap();
         assert!(ledger.settled().await > size);
         ledger.kill(&victim);
         ledger.launch(&victim);

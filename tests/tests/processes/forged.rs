@@ -9,7 +9,7 @@ use vermilion_proto::body::Of;
 use vermilion_proto::peer_client::PeerClient;
 use vermilion_proto::{BLOCK_TYPE, Block, BlockBody, ChangeUnit, Envelope, Message as _, RaftFrame, Submission};
 use vermilion_registry::Kind;
-use vermilion_tests::{Ledger, until};
+use vermilion_tests::{Ledger, inspection, until};
 
 /// A block of one command, as the leader would sign it.
 fn block(ledger: &Ledger, leader: (&str, u64), command: Vec<u8>) -> Vec<u8> {
@@ -58,7 +58,7 @@ async fn a_block_with_one_forged_signature_costs_its_leader_the_lead() {
     }
     // In its term nobody follows it any more; the ledger goes on in a later one, and the same command, whole, is taken.
     until("a later term", async || ledger.statuses().await?.iter().all(|s| s.term > at.term && s.leader != 0).then_some(())).await;
-    ledger.client.change_unit(&city, &unit, true).await.unwrap();
+    ledger.client.change_unit(&city, &unit, true, &inspection()).await.unwrap();
     assert!(ledger.settled().await > size);
     ledger.stop_all();
     ledger.audit(&ledger.data_dirs()).assert_clean();
@@ -75,7 +75,7 @@ async fn operators_cut_a_leader_off() {
     // It is no leader's voice that it lost, only the lead: it follows, and holds what the others hold.
     let city = ledger.client.managing_unit().to_owned();
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
-    ledger.client.change_unit(&city, &unit, true).await.unwrap();
+    ledger.client.change_unit(&city, &unit, true, &inspection()).await.unwrap();
     ledger.settled().await;
     let asker = ledger.client.controller().unwrap();
     let id = ledger.status_of(&leader).await.unwrap().id;
@@ -91,7 +91,7 @@ async fn operators_cut_a_leader_off() {
         (ledger.leader().await == leader).then_some(())
     })
     .await;
-    ledger.client.change_unit(&city, &unit, false).await.unwrap();
+    ledger.client.change_unit(&city, &unit, false, &inspection()).await.unwrap();
     ledger.settled().await;
     ledger.stop_all();
     ledger.audit(&ledger.data_dirs()).assert_clean();

@@ -18,7 +18,7 @@ use vermilion_proto::{
 use vermilion_registry::Kind;
 use vermilion_registry::codes::uscc;
 use vermilion_registry::submission::{Sealed, encode_submission};
-use vermilion_tests::{Ledger, Rows, http, until};
+use vermilion_tests::{Ledger, Rows, http, inspection, until};
 
 pub const NAME: &str = "luohu";
 pub const DISTRICT: &str = "440303";
@@ -173,7 +173,7 @@ impl Load {
             let city = client.managing_unit().to_owned();
             let mut sent = 0;
             while !told.load(Ordering::Relaxed) || sent % 2 == 1 || sent < LEAST {
-                client.change_unit(&city, &unit, sent % 2 == 0).await.unwrap();
+                client.change_unit(&city, &unit, sent % 2 == 0, &inspection()).await.unwrap();
                 sent += 1;
             }
         });

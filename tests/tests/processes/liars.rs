@@ -15,7 +15,7 @@ use vermilion_proto::{Command, CosignRequest, Envelope, LicenceItem, Message as 
 use vermilion_registry::stored;
 use vermilion_testnet::layout::ORIGIN;
 use vermilion_testnet::processes;
-use vermilion_tests::{Ledger, Rows, http, until};
+use vermilion_tests::{Ledger, Rows, http, inspection, until};
 
 /// Keys that were stolen from nodes' disks.
 struct Thief {
@@ -75,7 +75,7 @@ fn read_evidence(text: &str) -> ([String; 2], String) {
 async fn one_record(ledger: &Ledger, suspended: bool) {
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
     let city = ledger.client.managing_unit().to_owned();
-    ledger.client.change_unit(&city, &unit, suspended).await.unwrap();
+    ledger.client.change_unit(&city, &unit, suspended, &inspection()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use vermilion_tests::{Ledger, Rows, until};
+use vermilion_tests::{Ledger, Rows, inspection, until};
 
 /// Bytes a second and direction of a slow line.
 const SLOW: usize = 600_000;
@@ -93,7 +93,7 @@ async fn a_leader_that_is_stopped_hands_over_first() {
     // The two others go on, and stop: the last has nobody to hand over to, and ends by itself all the same.
     let city = ledger.client.managing_unit().to_owned();
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
-    ledger.client.change_unit(&city, &unit, true).await.unwrap();
+    ledger.client.change_unit(&city, &unit, true, &inspection()).await.unwrap();
     ledger.stop_all();
     for name in ledger.names() {
         assert!(ledger.log(&name).trim_end().ends_with("stopped"), "{name} was ended by force");

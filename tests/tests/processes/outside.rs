@@ -4,7 +4,7 @@ use vermilion_client::audit::TrustFile;
 use vermilion_ledger::{Checkpoint, Digest, SignedNote, verify};
 use vermilion_proto::{Receipt, ReceiptRequest};
 use vermilion_tests::witness::HonestWitness;
-use vermilion_tests::{Ledger, http, until};
+use vermilion_tests::{Ledger, http, inspection, until};
 
 async fn published(ledger: &Ledger, node: usize) -> Option<(u64, Vec<u8>)> {
     let answer = http::get(&ledger.nodes()[node].http, "/checkpoint").await;
@@ -20,7 +20,7 @@ async fn metric(ledger: &Ledger, node: usize, name: &str) -> f64 {
 async fn record(ledger: &Ledger, suspended: bool) -> u64 {
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
     let city = ledger.client.managing_unit().to_owned();
-    ledger.client.change_unit(&city, &unit, suspended).await.unwrap().seq
+    ledger.client.change_unit(&city, &unit, suspended, &inspection()).await.unwrap().seq
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +94,7 @@ async fn a_closed_ledger_gives_no_receipt_before_its_witness_and_shows_it_after_
     let key = ledger.trust().settings().ledger_key;
     let trust = TrustFile { outside: vec![witness.verifier_key()], outside_need: 1, ..TrustFile::of(&ledger.trust()) }.trust().unwrap();
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
-    let recorded = ledger.client.change_unit(ledger.client.managing_unit(), &unit, true).await.unwrap();
+    let recorded = ledger.client.change_unit(ledger.client.managing_unit(), &unit, true, &inspection()).await.unwrap();
     until("a checkpoint of all nodes", async || {
         ledger.statuses().await?.iter().all(|status| status.checkpoint_size > recorded.seq).then_some(())
     })

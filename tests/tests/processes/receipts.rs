@@ -6,7 +6,7 @@ use vermilion_client::receipt::{self, Document};
 use vermilion_proto::{Receipt, ReceiptRequest, Registration};
 use vermilion_testnet::cluster::Up;
 use vermilion_testnet::layout;
-use vermilion_tests::{Ledger, Rows};
+use vermilion_tests::{Ledger, Rows, inspection};
 
 /// A ledger that was stopped after it gave the receipts of a licence and of a command, and both with the
 /// registrations of the keys that signed.
@@ -17,7 +17,7 @@ async fn with_receipts() -> (Ledger, [std::path::PathBuf; 4]) {
     let identifier = rows.one("营业执照")["certificateIdentifier"].as_str().unwrap().to_owned();
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
     let city = ledger.client.managing_unit().to_owned();
-    let recorded = ledger.client.change_unit(&city, &unit, true).await.unwrap();
+    let recorded = ledger.client.change_unit(&city, &unit, true, &inspection()).await.unwrap();
     let files = ["licence.vmr", "command.vmr", "licence-registered.vmr", "command-registered.vmr"].map(|name| ledger.dir().join(name));
     let config = ledger.dir().join("client.toml").display().to_string();
     let command = hex::encode(recorded.id);

@@ -7,7 +7,7 @@ use vermilion_crypto::SigningKey;
 use vermilion_identity::RequestToken;
 use vermilion_ledger::verify;
 use vermilion_proto::LicenceStatusRequest;
-use vermilion_tests::{Ledger, Rows, http};
+use vermilion_tests::{Ledger, Rows, http, inspection};
 
 fn text<'a>(row: &'a Value, name: &str) -> &'a str {
     row[name].as_str().unwrap()
@@ -162,7 +162,7 @@ async fn records_are_for_registered_operators_and_receipts_and_checkpoints_for_w
     let (ledger, _) = ledger_with_rows().await;
     let city = ledger.client.managing_unit().to_owned();
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
-    let recorded = ledger.client.change_unit(&city, &unit, true).await.unwrap();
+    let recorded = ledger.client.change_unit(&city, &unit, true, &inspection()).await.unwrap();
     ledger.settled().await;
     let id = hex::encode(recorded.id);
     let token = |key: &SigningKey, what| RequestToken::make(key, ledger.client.ledger_id(), what, now_ms());

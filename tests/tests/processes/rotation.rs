@@ -13,7 +13,7 @@ use vermilion_client::{ClientError, UseAnswer};
 use vermilion_ledger::{SignedNote, Trust, signed_out_of_turn, verify};
 use vermilion_proto::{Authority, CheckpointRequest, LicenceRef, Message as _, Receipt};
 use vermilion_registry::reason::Reason;
-use vermilion_tests::{Ledger, Rows, until};
+use vermilion_tests::{Ledger, Rows, inspection, until};
 
 /// Runs `vermilion` with the ledger's configuration, for JSON; it must say yes.
 fn run(ledger: &Ledger, args: &[&str]) -> Value {
@@ -221,7 +221,7 @@ async fn keys_are_rotated_and_every_receipt_stays_checkable() {
     ledger.start_all().await;
     assert_eq!(ledger.status_of("city").await.unwrap().lacks, ["ledger"]);
     let city = ledger.client.managing_unit().to_owned();
-    ledger.client.change_unit(&city, &unit, true).await.unwrap();
+    ledger.client.change_unit(&city, &unit, true, &inspection()).await.unwrap();
     let unsigned = until("a checkpoint without the ledger's signature", async || {
         let all = ledger.statuses().await?;
         let newest_size = all.iter().map(|s| s.checkpoint_size).min().filter(|newest| *newest > size)?;
@@ -235,7 +235,7 @@ async fn keys_are_rotated_and_every_receipt_stays_checkable() {
     ledger.stop_all();
     reconfigure(&ledger, "city", "\"ledger-2.pem\"]", "\"ledger-2.pem\", \"ledger-3.pem\"]");
     ledger.start_all().await;
-    ledger.client.change_unit(&city, &unit, false).await.unwrap();
+    ledger.client.change_unit(&city, &unit, false, &inspection()).await.unwrap();
     let size = ledger.settled().await;
     until("a checkpoint by the ledger again", async || {
         let all = ledger.statuses().await?;
@@ -297,11 +297,11 @@ async fn while_a_node_is_away_both_ledger_keys_sign_until_the_quorum_is_there() 
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
     let city = ledger.client.managing_unit().to_owned();
     until("the node's return", async || ledger.status_of(&away).await).await;
-    ledger.client.change_unit(&city, &unit, true).await.unwrap();
+    ledger.client.change_unit(&city, &unit, true, &inspection()).await.unwrap();
     until("the endorsement of the key", async || (of_key(&run(&ledger, &["key", "list"]))?["state"] == "serves").then_some(())).await;
     run(&ledger, &["trust", "update"]);
     assert_eq!(ledger.trust(), updated);
-    ledger.client.change_unit(&city, &unit, false).await.unwrap();
+    ledger.client.change_unit(&city, &unit, false, &inspection()).await.unwrap();
     let size = ledger.settled().await;
     let last = newest(&ledger, size).await;
     assert!(!by_ledger(&last, &old) && by_ledger(&last, &updated), "the old key signs no more");

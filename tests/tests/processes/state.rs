@@ -8,7 +8,7 @@ use vermilion_client::{Config, SingleIssuer};
 use vermilion_ledger::TILE_WIDTH;
 use vermilion_proto::{Evidence, Message as _, Record, StoredRecord};
 use vermilion_tests::disk::{Raw, dump};
-use vermilion_tests::{Ledger, Rows, run, until};
+use vermilion_tests::{Ledger, Rows, inspection, run, until};
 
 /// More than two full tiles of them.
 const SINGLE: usize = 560;
@@ -85,7 +85,7 @@ async fn a_node_takes_the_state_that_a_quorum_vouches_for_and_refuses_what_one_p
     // What it has is what the honest have, to the byte: records, tiles, bundles, state, vault.
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
     for suspended in [true, false] {
-        ledger.client.change_unit(ledger.client.managing_unit(), &unit, suspended).await.unwrap();
+        ledger.client.change_unit(ledger.client.managing_unit(), &unit, suspended, &inspection()).await.unwrap();
     }
     ledger.settled().await;
     ledger.stop_all();

@@ -8,7 +8,7 @@ use vermilion_ledger::{Digest, Tree, chain_next, chain_start};
 use vermilion_proto::{Bytes, Envelope, LedgerHead, LicenceItem, Message as _, Record, StoredRecord};
 use vermilion_registry::{stored, value};
 use vermilion_tests::disk::Raw;
-use vermilion_tests::{Ledger, LoneRun, Rows, disk, findings, run_alone};
+use vermilion_tests::{Ledger, LoneRun, Rows, disk, findings, inspection, run_alone};
 
 /// A stopped ledger with licences, one of them revoked, and a refused command.
 async fn stopped() -> Ledger {
@@ -23,7 +23,7 @@ async fn stopped() -> Ledger {
     let user = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
     let city = ledger.client.managing_unit().to_owned();
     for n in 0..150 {
-        ledger.client.change_unit(&city, &user, n % 2 == 0).await.unwrap();
+        ledger.client.change_unit(&city, &user, n % 2 == 0, &inspection()).await.unwrap();
     }
     assert!(ledger.settled().await > 256);
     ledger.stop_all();

@@ -3,7 +3,7 @@
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use vermilion_ledger::{Checkpoint, Digest, SignedNote, TILE_WIDTH, Tree, bundle_entries, check_consistency, leaf_hash, tile_path, verify};
 use vermilion_tests::http::Answer;
-use vermilion_tests::{Ledger, http, until};
+use vermilion_tests::{Ledger, http, inspection, until};
 
 async fn checkpoint(address: &str) -> (Checkpoint, Vec<u8>) {
     let answer = http::get(address, "/checkpoint").await;
@@ -62,7 +62,7 @@ async fn grow(ledger: &Ledger, records: usize) {
     let unit = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
     for _ in 0..records / 2 {
         for suspended in [true, false] {
-            ledger.client.change_unit(&city, &unit, suspended).await.unwrap();
+            ledger.client.change_unit(&city, &unit, suspended, &inspection()).await.unwrap();
         }
     }
 }

@@ -17,7 +17,7 @@ use vermilion_registry::Kind;
 use vermilion_registry::reason::Reason;
 use vermilion_registry::status::VERIFY_NO_RECORD;
 use vermilion_tests::disk::Raw;
-use vermilion_tests::{Ledger, Rows};
+use vermilion_tests::{Ledger, Rows, inspection};
 
 /// What is asked for, on what authority.
 pub fn request(authority: Authority, consent: &str, fields: &[&str]) -> UseRequest {
@@ -461,7 +461,7 @@ async fn a_use_says_for_what_and_by_whom() {
     }
     assert_eq!(ledger.settled().await, size);
     let city = ledger.client.managing_unit().to_owned();
-    ledger.client.change_unit(&city, &using_unit(&ledger), true).await.unwrap();
+    ledger.client.change_unit(&city, &using_unit(&ledger), true, &inspection()).await.unwrap();
     let reason = refused(used(&ledger, row, by_function(&[])).await);
     assert!([Reason::UnitSuspended, Reason::NotAuthorised].contains(&reason), "{reason:?}");
 }
