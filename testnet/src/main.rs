@@ -11,7 +11,7 @@ use vermilion_testnet::bench;
 use vermilion_testnet::cluster::{self, Up};
 use vermilion_testnet::demo;
 use vermilion_testnet::error::TestnetError;
-use vermilion_testnet::layout::{Testnet, other_ledger};
+use vermilion_testnet::layout::{Testnet, other_ledger, other_ports};
 use vermilion_testnet::say;
 
 /// The longest measurement, in seconds: a day.
@@ -127,6 +127,7 @@ async fn run(command: Command) -> Result<ExitCode, TestnetError> {
         Command::Up { dir, nodes, base_port, plain, empty } => {
             let nodes = match (nodes, Testnet::made(&dir)?) {
                 (Some(asked), Some(made)) if made.nodes.len() != asked => return Err(other_ledger(&dir, &made)),
+                (_, Some(made)) if base_port.is_some_and(|port| !made.has_port(port)) => return Err(other_ports(&dir)),
                 (None, Some(made)) => made.nodes.len(),
                 (asked, _) => asked.unwrap_or(3),
             };
