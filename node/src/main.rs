@@ -420,7 +420,8 @@ async fn serve(config: Config, started: Started) -> Option<ExitCode> {
     .await;
     let store = node.store.clone();
     let stopped = tokio::task::spawn_blocking(move || runtime.stop());
-    let _ = tokio::time::timeout(DRAIN, stopped).await;
+    // With the checkpoint of the last commitment: an audit of the directory asks for it.
+    let _ = tokio::time::timeout(DRAIN, async { (stopped.await, node.witness.ended().await) }).await;
     if let Err(error) = store.flush() {
         tracing::error!(%error, "the store was not flushed");
         return Some(ExitCode::from(STOPPED_ITSELF));
