@@ -149,6 +149,27 @@ impl Applier {
         Ok(())
     }
 
+    /// Shows the witness the newest commitment that was applied, if no checkpoint of it is kept: a kill came between the two.
+    pub fn show_newest_commitment(&self) -> Result<(), ApplyError> {
+        // A node that took a state came with its checkpoint, and has not all tiles yet.
+        if self.store.history_from()? > 1 {
+            return Ok(());
+        }
+        let kept = self.store.latest_checkpoint()?.map_or(0, |(size, _)| size);
+        for size in (kept + 1..=self.head.size).rev().take(LOOK_BACK as usize) {
+            let missing = || ApplyError::Broken(format!("record {} is missing", size - 1));
+            let record = self.store.record(size - 1)?.ok_or_else(missing)?;
+            let record = stored::open_record(&record).map_err(|e| ApplyError::Broken(e.to_string()))?.record;
+            if record.commitment.is_some() {
+                let root = self.right.tree.root_at(&self.store, size).map_err(|e| ApplyError::Broken(e.to_string()))?;
+                // The receiver ends only when the node stops.
+                let _ = self.points.send(CommitmentPoint { size, root, time_ms: record.time_ms });
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     /// The status vectors that receipts are proved from.
     #[must_use]
     pub fn recent(&self) -> Arc<Recent> {

@@ -4,6 +4,7 @@
 //! A submission's way: [`door`] (checks, routes) → [`runtime`] (blocks, Raft, log) → [`apply`]
 //! (registry, store) → [`waiters`] (answer). What comes from peers passes [`gate`] first.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nobody reads any more")]
 #![allow(clippy::disallowed_methods, reason = "this crate has the clock")]
 
 pub mod answers;

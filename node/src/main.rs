@@ -1,6 +1,7 @@
 //! `vermiliond`: runs one node.
 
 #![allow(clippy::disallowed_methods, reason = "this crate has the clock")]
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nobody reads any more")]
 
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -186,37 +187,36 @@ fn main() -> ExitCode {
     let (config, mut keys) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
-            eprintln!("vermiliond: {error}");
+            complain(&error.to_string());
             return ExitCode::from(BAD_CONFIG);
         }
     };
     if matches!(how, How::Join { .. })
         && let Err(why) = vermilion_node::keys::can_write(&config)
     {
-        eprintln!("vermiliond: {why}");
+        complain(&why.to_string());
         return ExitCode::from(BAD_CONFIG);
     }
     if !matches!(how, How::Join { .. })
         && let Err(why) = load_tls(&config, &mut keys)
     {
-        eprintln!("vermiliond: {why}");
+        complain(&why);
         return ExitCode::from(BAD_CONFIG);
     }
     // Before anything is asked, made or opened.
     if let Err(why) = start::check(&config, &keys) {
-        eprintln!("vermiliond: {why}");
+        complain(&why.to_string());
         return ExitCode::from(BAD_CONFIG);
     }
     if how == How::Check {
-        println!("{} is a usable configuration of node {}", path.display(), config.name);
-        return ExitCode::SUCCESS;
+        return said(Ok(format!("{} is a usable configuration of node {}", path.display(), config.name)));
     }
     start_logging(&config.log);
     raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("vermiliond: cannot start threads: {error}");
+            complain(&format!("cannot start threads: {error}"));
             return ExitCode::from(STOPPED_ITSELF);
         }
     };
@@ -224,7 +224,7 @@ fn main() -> ExitCode {
         && let Err(why) =
             runtime.block_on(wait_to_join(&config, &keys, token_file.as_deref(), *json)).and_then(|()| load_again(&config, &mut keys))
     {
-        eprintln!("vermiliond: {why}");
+        complain(&why);
         return ExitCode::from(BAD_CONFIG);
     }
     let started = {
@@ -236,7 +236,7 @@ fn main() -> ExitCode {
         Ok(started) => started,
         Err(why) => {
             tracing::error!(why, "the node does not start");
-            eprintln!("vermiliond: {why}");
+            complain(&why);
             return ExitCode::from(STOPPED_ITSELF);
         }
     };
@@ -261,15 +261,28 @@ fn end(runtime: tokio::runtime::Runtime, code: Option<ExitCode>) -> ExitCode {
     code
 }
 
+/// A line on standard output. Whoever reads it may be gone, or the disk full: that stops nobody.
+fn print(line: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// What is wrong, on standard error; as [`print`].
+fn complain(why: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "vermiliond: {why}");
+}
+
 /// Ends with what there is to say, or with what is wrong.
 fn said(done: Result<String, String>) -> ExitCode {
     match done {
         Ok(text) => {
-            println!("{text}");
+            print(&text);
             ExitCode::SUCCESS
         }
         Err(why) => {
-            eprintln!("vermiliond: {why}");
+            complain(&why);
             ExitCode::from(BAD_CONFIG)
         }
     }
@@ -355,16 +368,13 @@ async fn wait_to_join(config: &Config, keys: &NodeKeys, token_file: Option<&Path
 
 /// A line of a join's progress.
 fn tell(node: &str, json: bool, step: &Step) {
-    use std::io::Write as _;
-    let mut out = std::io::stdout();
-    // Whoever reads the progress may have gone; the join goes on.
-    let _ = writeln!(out, "{}", step.line(node, json));
-    let _ = out.flush();
+    print(&step.line(node, json));
 }
 
 fn start_logging(log: &Log) {
     let filter = tracing_subscriber::EnvFilter::try_new(&log.level).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost: told of on the same standard error, it would be a panic.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     if log.json {
         builder.json().init();
     } else {
@@ -389,7 +399,7 @@ async fn serve(config: Config, started: Started) -> Option<ExitCode> {
     let code = tokio::select! {
         Some(stopped) = fatal.recv() => {
             tracing::error!(why = stopped.0, "the node stops");
-            eprintln!("vermiliond: the node stops: {}", stopped.0);
+            complain(&format!("the node stops: {}", stopped.0));
             // Nothing is drained: the node can no longer vouch for its answers.
             return None;
         }
@@ -410,7 +420,8 @@ async fn serve(config: Config, started: Started) -> Option<ExitCode> {
     .await;
     let store = node.store.clone();
     let stopped = tokio::task::spawn_blocking(move || runtime.stop());
-    let _ = tokio::time::timeout(DRAIN, stopped).await;
+    // With the checkpoint of the last commitment: an audit of the directory asks for it.
+    let _ = tokio::time::timeout(DRAIN, async { (stopped.await, node.witness.ended().await) }).await;
     if let Err(error) = store.flush() {
         tracing::error!(%error, "the store was not flushed");
         return Some(ExitCode::from(STOPPED_ITSELF));
@@ -426,7 +437,7 @@ fn listener_ended(which: &str, ended: Result<Result<(), String>, tokio::task::Jo
         Err(error) => error.to_string(),
     };
     tracing::error!(which, why, "a listener failed");
-    eprintln!("vermiliond: the {which} listener failed: {why}");
+    complain(&format!("the {which} listener failed: {why}"));
     ExitCode::from(STOPPED_ITSELF)
 }
 

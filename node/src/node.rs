@@ -217,6 +217,7 @@ impl Node {
         };
         catch_up.resume(&mut applier, &store).map_err(|e| e.to_string())?;
         witness.begin()?;
+        applier.show_newest_commitment().map_err(|e| e.to_string())?;
         let backfill = Backfill { store: store.clone(), peers: peers.clone(), metrics: Arc::clone(&metrics), fatal: fatal_in.clone() };
         let clocks: Arc<Clocks> = Arc::default();
         let runtime = Runtime::start(Parts {

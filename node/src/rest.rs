@@ -364,7 +364,15 @@ pub(crate) async fn consistency(State(node): State<Arc<Node>>, sizes: Result<Que
             let proof = found.proof.iter().map(|hash| BASE64_STANDARD.encode(hash)).collect();
             Json(Consistency { from, to, from_checkpoint, to_checkpoint, proof }).into_response()
         }
-        Ok(None) => problem(&Refusal::new(Reason::Unknown, "these are not the sizes of two published checkpoints, the older first")),
+        Ok(None) => {
+            let body = Problem {
+                reason: "unknown-checkpoint".into(),
+                message: "These are not the sizes of two published checkpoints, the older first.".into(),
+                message_zh: "所给的不是两个已公布检查点的记录数(先旧后新)".into(),
+                detail: String::new(),
+            };
+            (StatusCode::NOT_FOUND, Json(body)).into_response()
+        }
         Err(error) => problem(&crate::answers::internal(&error)),
     }
 }

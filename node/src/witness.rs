@@ -36,6 +36,9 @@ const AHEAD: usize = 64;
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// Bytes of a note that is taken from another node.
 const MAX_NOTE: usize = 16 << 10;
+/// Commitments that wait to be cosigned, as while a log is applied again: older ones are passed over, since the newest tree
+/// begins with theirs. An audit of what a kill leaves counts on it.
+const WAITING: usize = 16;
 /// Checkpoints that are read one after the other in search of one: some 50 ms of signatures.
 const LOOK_THROUGH: usize = 256;
 
@@ -65,6 +68,8 @@ pub struct WitnessOffice {
     /// Size of the newest checkpoint that is known to have the quorum, 0 while none is.
     quorate: AtomicU64,
     fatal: mpsc::UnboundedSender<FatalStop>,
+    /// Whether it has cosigned all that there was, and the applier has ended.
+    ended: watch::Sender<bool>,
     /// One merge at a time, so that no cosignature is lost between reading and writing a note.
     merging: Mutex<()>,
 }
@@ -108,6 +113,7 @@ impl WitnessOffice {
             published,
             quorate: AtomicU64::new(0),
             fatal,
+            ended: watch::Sender::new(false),
             merging: Mutex::default(),
         })
     }
@@ -403,7 +409,17 @@ impl WitnessOffice {
     }
 
     /// Cosigns what comes from the applier and exchanges it with the others, until the node stops.
-    pub async fn run(self: Arc<Self>, id: u64, peers: Peers, mut points: mpsc::UnboundedReceiver<CommitmentPoint>) {
+    pub async fn run(self: Arc<Self>, id: u64, peers: Peers, points: mpsc::UnboundedReceiver<CommitmentPoint>) {
+        self.cosign_all(id, &peers, points).await;
+        self.ended.send_replace(true);
+    }
+
+    /// Waits until everything is cosigned that was applied, once the applier has ended.
+    pub async fn ended(&self) {
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    async fn cosign_all(self: &Arc<Self>, id: u64, peers: &Peers, mut points: mpsc::UnboundedReceiver<CommitmentPoint>) {
         let mut held = None;
         loop {
             let point = match tokio::time::timeout(LOOK_AGAIN, points.recv()).await {
@@ -415,7 +431,7 @@ impl WitnessOffice {
                 },
             };
             // After a restart the log's last part is applied again; newer trees were cosigned before.
-            if point.size < *self.latest.borrow() {
+            if point.size < *self.latest.borrow() || points.len() > WAITING {
                 continue;
             }
             // A node that is not admitted yet, or no more, is no witness. Its admission may come in the same batch.
@@ -431,7 +447,7 @@ impl WitnessOffice {
                     return;
                 }
             };
-            self.show(id, &peers, &note);
+            self.show(id, peers, &note);
         }
     }
 

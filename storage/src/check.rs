@@ -1,6 +1,7 @@
 //! Start-up checks (design, invariant 6): does what the directory holds fit together?
 
-use crate::{StorageError, Store, promise};
+use crate::{StorageError, Store, columns, promise};
+use vermilion_consensus::{Entry, EntryType};
 use vermilion_registry::admission::group::{Group, misfit};
 
 /// What a start found.
@@ -38,11 +39,42 @@ impl Store {
             return Err(StorageError::damaged(format!("the hard state commits {}, but the Raft log ends at {last}", hard.commit)));
         }
         self.check_group()?;
+        self.check_adoption(first, applied)?;
         let Some(mark) = self.watermark else {
             return Ok(StartReport { log: (first, last), applied, beyond_watermark: 0, watermark: false });
         };
         promise::kept(&mark, last, self.log.term(mark.last_index)?, &hard)?;
         Ok(StartReport { log: (first, last), applied, beyond_watermark: last - mark.last_index, watermark: true })
+    }
+
+    /// What is noted of a state that was taken stands only while it is so (docs/formats.md §19).
+    fn check_adoption(&self, first: u64, applied: u64) -> Result<(), StorageError> {
+        if self.meta_number(columns::META_ADOPTING)?.is_some() {
+            // Both are written at once, and settled before the one that stays longer.
+            return match self.installing()? {
+                Some(_) => Ok(()),
+                None => Err(StorageError::damaged("a state is noted as coming in, and no snapshot that it would belong to")),
+            };
+        }
+        let from = self.history_from()?;
+        if from > 1 && (self.record(from)?.is_none() || self.record(from - 1)?.is_some()) {
+            return Err(StorageError::damaged(format!("the records are noted to begin with number {from}, where they do not begin")));
+        }
+        if !self.place_is_unsure()? || self.installing()?.is_some() {
+            return Ok(());
+        }
+        // It goes with the first block that is applied.
+        for index in first..=applied {
+            if self.log.entries(index, index + 1, None)?.iter().any(Self::is_block) {
+                return Err(StorageError::damaged("the place of a state in the log is noted as unsure, and blocks behind it were applied"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an entry holds a block: others are of another type, or empty.
+    fn is_block(entry: &Entry) -> bool {
+        entry.get_entry_type() == EntryType::EntryNormal && !entry.data.is_empty()
     }
 
     /// Group and state are written together, so that they are of one moment; but for a catch-up that is under way.
@@ -65,13 +97,46 @@ impl Store {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use crate::{Commit, Mode, Store};
+    use crate::{Commit, Mode, Store, columns, entry};
     use vermilion_consensus::{Entry, HardState, LogBatch};
+    use vermilion_proto::{Message as _, StoredRecord};
+
+    fn entry_at(index: u64) -> Entry {
+        Entry { index, term: 1, ..Entry::default() }
+    }
 
     /// Entries of these indexes and this term, and its hard state.
     fn batch(indexes: std::ops::RangeInclusive<u64>, term: u64) -> LogBatch {
         let entries = indexes.map(|index| Entry { index, term, ..Entry::default() }).collect();
         LogBatch { entries, hard_state: Some(HardState { term, ..HardState::default() }), snapshot: None }
+    }
+
+    #[test]
+    fn what_is_noted_of_a_state_that_was_taken_stands_only_while_it_is_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Mode::Node).unwrap();
+        let record = |seq| (seq, StoredRecord::default().encode_to_vec());
+        let commit = Commit { applied: Some((0, 0)), records: (0..9).map(record).collect(), ..Commit::default() };
+        store.init(0, &[1, 2, 3], &commit).unwrap();
+        store.log.write_batch(batch(1..=3, 1)).unwrap();
+        store.commit(&Commit { applied: Some((3, 1)), ..Commit::default() }).unwrap();
+        store.check().unwrap();
+        let plant = |key: &[u8], number| {
+            store.db.put_cf(store.column(columns::META).unwrap(), key, entry::encode_numbers(&[number])).unwrap();
+            let found = store.check().err().map(|error| error.to_string());
+            store.db.delete_cf(store.column(columns::META).unwrap(), key).unwrap();
+            found
+        };
+        assert!(plant(columns::META_ADOPTING, 7).is_some_and(|why| why.contains("coming in")));
+        for from in [2, 8, 9, 40] {
+            assert!(plant(columns::META_HISTORY, from).is_some_and(|why| why.contains("begin")), "{from}");
+        }
+        // Entries of elections alone: a state may have been taken below them.
+        assert_eq!(plant(columns::META_UNSURE, 1), None);
+        store.log.write_batch(LogBatch { entries: vec![Entry { data: b"block".to_vec(), ..entry_at(4) }], ..LogBatch::default() }).unwrap();
+        assert_eq!(plant(columns::META_UNSURE, 1), None);
+        store.commit(&Commit { applied: Some((4, 1)), ..Commit::default() }).unwrap();
+        assert!(plant(columns::META_UNSURE, 1).is_some_and(|why| why.contains("unsure")));
     }
 
     #[test]

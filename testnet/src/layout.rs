@@ -99,14 +99,32 @@ impl Testnet {
 
     /// Reads `testnet.json` of a folder.
     pub fn load(dir: &Path) -> Result<Self, TestnetError> {
-        let path = dir.join("testnet.json");
+        Self::read(dir, dir)
+    }
+
+    /// Reads the description that lies in `from`, of a ledger in `dir`: one that was moved or copied still names its old place.
+    fn read(from: &Path, dir: &Path) -> Result<Self, TestnetError> {
+        let path = from.join("testnet.json");
         let text = std::fs::read_to_string(&path).map_err(|e| TestnetError::File(path.clone(), e))?;
-        serde_json::from_str(&text).map_err(|e| TestnetError::Setup(format!("{}: {e}", path.display())))
+        let read: Self = serde_json::from_str(&text).map_err(|e| TestnetError::Setup(format!("{}: {e}", path.display())))?;
+        let dir = &std::path::absolute(dir).map_err(|e| TestnetError::File(dir.into(), e))?;
+        let here = |node: TestNode| {
+            let data = node.data_dir.file_name().unwrap_or("data".as_ref());
+            TestNode { data_dir: Self::node_dir(dir, &node.name).join(data), ..node }
+        };
+        Ok(Self { client: dir.join("client.toml"), nodes: read.nodes.into_iter().map(here).collect(), ..read })
     }
 
     /// The ledger that is made in a folder, though it may not stand there yet: what is asked for anew goes on with it.
     pub fn made(dir: &Path) -> Result<Option<Self>, TestnetError> {
-        Staging::described(dir).as_deref().map(Self::load).transpose()
+        Staging::described(dir).map(|from| Self::read(&from, dir)).transpose()
+    }
+
+    /// Whether a listener of its nodes has a port.
+    #[must_use]
+    pub fn has_port(&self, port: u16) -> bool {
+        let end = format!(":{port}");
+        self.nodes.iter().any(|node| node.grpc.ends_with(&end) || node.http.ends_with(&end))
     }
 
     /// Writes it, whole or not at all.
@@ -309,6 +327,12 @@ pub fn found(dir: &Path, up: &Up, units: &[SampleUnit]) -> Result<Founding, Test
         return Err(other_ledger(dir, &testnet));
     }
     Ok(Founding { operators: operators(dir, units)?, testnet })
+}
+
+/// Why a ledger that is there is not started under other ports.
+#[must_use]
+pub fn other_ports(dir: &Path) -> TestnetError {
+    TestnetError::Usage(format!("{} is a ledger that keeps its ports: leave --base-port out, or name another folder", dir.display()))
 }
 
 /// Why a ledger that is there is not taken for the one that was asked for.
@@ -594,5 +618,16 @@ mod tests {
         let old = r#"{"nodes":[],"client":"/t/client.toml"}"#;
         let read: Testnet = serde_json::from_str(old).unwrap();
         assert!(read.populated && !read.empty);
+    }
+
+    #[test]
+    fn a_ledger_that_was_moved_is_described_where_it_is() {
+        let (folder, sample) = (tempfile::tempdir().unwrap(), Sample::load().unwrap());
+        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+        let made = found(&old, &Up { nodes: 1, ..UP }, sample.units()).unwrap().testnet;
+        std::fs::rename(&old, &new).unwrap();
+        let moved = Testnet::load(&new).unwrap();
+        assert_eq!((&moved.client, &moved.nodes[0].data_dir), (&new.join("client.toml"), &new.join("nodes/city/data")));
+        assert_eq!((moved.nodes[0].grpc == made.nodes[0].grpc, moved.has_port(1)), (true, false));
     }
 }

@@ -1,5 +1,6 @@
 //! `vermilion-testnet`: test ledgers, the demonstration, the benchmarks.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic where nobody reads any more")]
 #![allow(clippy::disallowed_methods, reason = "this crate has the clock")]
 
 use clap::{Parser, Subcommand};
@@ -10,7 +11,8 @@ use vermilion_testnet::bench;
 use vermilion_testnet::cluster::{self, Up};
 use vermilion_testnet::demo;
 use vermilion_testnet::error::TestnetError;
-use vermilion_testnet::layout::{Testnet, other_ledger};
+use vermilion_testnet::layout::{Testnet, other_ledger, other_ports};
+use vermilion_testnet::say;
 
 /// The longest measurement, in seconds: a day.
 const MOST_SECONDS: f64 = 86_400.0;
@@ -113,23 +115,24 @@ async fn main() -> ExitCode {
     match run(Cli::parse().command).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("vermilion-testnet: {error}");
+            say::aside(&format!("vermilion-testnet: {error}"));
             ExitCode::from(error.exit())
         }
     }
 }
 
 async fn run(command: Command) -> Result<ExitCode, TestnetError> {
-    let mut say = |what: &str| eprintln!("{what} …");
+    let mut say = |what: &str| say::aside(&format!("{what} …"));
     match command {
         Command::Up { dir, nodes, base_port, plain, empty } => {
             let nodes = match (nodes, Testnet::made(&dir)?) {
                 (Some(asked), Some(made)) if made.nodes.len() != asked => return Err(other_ledger(&dir, &made)),
+                (_, Some(made)) if base_port.is_some_and(|port| !made.has_port(port)) => return Err(other_ports(&dir)),
                 (None, Some(made)) => made.nodes.len(),
                 (asked, _) => asked.unwrap_or(3),
             };
             let testnet = cluster::up(&dir, &Up { nodes, base_port, tls: (!plain).then_some(Term::USUAL), empty }, &mut say).await?;
-            println!("{} nodes are ready; the client's configuration is {}", testnet.nodes.len(), testnet.client.display());
+            say::line(&format!("{} nodes are ready; the client's configuration is {}", testnet.nodes.len(), testnet.client.display()));
         }
         Command::Bench { dir, etcd, seconds, bulk, audit_records, licences, only } => {
             bench::run(&bench::Options { dir, etcd, seconds, bulk, audit_records, licences, only }, &mut say).await?;

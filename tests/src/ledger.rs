@@ -228,6 +228,17 @@ impl Ledger {
         processes::start(&dir, self.node_mut(name)).unwrap();
     }
 
+    /// Starts a node whose output goes into pipes that nobody reads any more.
+    pub fn launch_unread(&mut self, name: &str) -> Child {
+        let config = self.node_dir(name).join("node.toml");
+        let mut command = Command::new(processes::vermiliond().unwrap());
+        command.arg("run").arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        self.node_mut(name).pid = i32::try_from(child.id()).unwrap();
+        child
+    }
+
     /// Makes the folder of a node that is to join, and starts its process: it waits until the ledger has connected it.
     pub fn join(&mut self, raft_id: u64, name: &str, district: &str) -> GenesisNode {
         let dir = self.dir().to_owned();

@@ -13,6 +13,10 @@ use vermilion_ledger::{Conflict, Cosigner, LedgerError, Trust, Verified, signed_
 /// Notes checked at once.
 const BATCH: usize = 512;
 
+/// Commitment records without a checkpoint that a kill may leave behind the newest one kept: a witness passes over all but the
+/// last 16 that wait for it, and as many may be applied while it writes.
+const BEHIND: usize = 32;
+
 /// The recomputed history that a source's checkpoints are held against.
 pub struct History<'a> {
     /// The roots at commitment records and at every size that a checkpoint is for, ascending.
@@ -22,6 +26,8 @@ pub struct History<'a> {
     /// Whether the source is a directory whose Raft log goes beyond what was applied, as that of a
     /// node that was killed.
     pub log_ahead: bool,
+    /// Whether the source is a directory whose node was fetching records: it cosigns the last commitment alone, when it is there.
+    pub catching_up: bool,
 }
 
 impl History<'_> {
@@ -58,13 +64,15 @@ pub struct Checkpoints<'a> {
     pub count: u64,
     /// Of the source at hand, those for records that its log alone has: how many, and the size of the largest.
     ahead: (u64, u64),
+    /// Of the source at hand, the largest size up to its records' that a well-signed checkpoint is for.
+    newest: u64,
 }
 
 impl<'a> Checkpoints<'a> {
     /// None yet.
     #[must_use]
     pub fn new(trust: &'a Trust) -> Self {
-        Self { trust, signed: BTreeMap::new(), gathering: BTreeMap::new(), covered: 0, count: 0, ahead: (0, 0) }
+        Self { trust, signed: BTreeMap::new(), gathering: BTreeMap::new(), covered: 0, count: 0, ahead: (0, 0), newest: 0 }
     }
 
     /// Checks all checkpoints of one of the sources.
@@ -72,7 +80,7 @@ impl<'a> Checkpoints<'a> {
         let Some(source) = held.get(position).map(|held| held.source) else { return Ok(()) };
         let sizes: Vec<u64> = history.roots.iter().filter(|root| root.committed).map(|root| root.size).collect();
         let mut waiting = Vec::with_capacity(BATCH);
-        self.ahead = (0, 0);
+        (self.ahead, self.newest) = ((0, 0), 0);
         let read = source.checkpoints(&sizes, &mut |size, note| {
             waiting.push((size, note));
             if waiting.len() == BATCH {
@@ -83,6 +91,9 @@ impl<'a> Checkpoints<'a> {
         if self.ahead.0 > 0 {
             log_ahead(self.ahead, history.size, findings);
         }
+        if source.store().is_some() && read.is_ok() {
+            self.missing(history, findings);
+        }
         match read {
             Err(ReadError::Damaged(why)) => {
                 findings.add(Code::StorageDamaged, None, format!("The checkpoints cannot be read: {why}."), "读取检查点时数据库出错。");
@@ -90,6 +101,21 @@ impl<'a> Checkpoints<'a> {
             }
             other => other,
         }
+    }
+
+    /// Commitments of a directory behind the newest checkpoint that it keeps. Its node cosigned each that it applied.
+    fn missing(&self, history: &History<'_>, findings: &mut Findings) {
+        let count = history.roots.iter().filter(|root| root.committed && root.size > self.newest).count();
+        if count == 0 {
+            return;
+        }
+        let code = if count <= BEHIND || history.catching_up { Code::CheckpointMissing } else { Code::CheckpointsCut };
+        findings.add(
+            code,
+            Some(self.newest),
+            format!("Behind the newest checkpoint kept here stand {count} commitment records: from record {} on nothing that nodes signed protects the records of this directory. A kill can leave a few so, until the node is started and stopped cleanly; else compare with another node.", self.newest),
+            format!("此处所存最新检查点之后另有{count}条承诺记录：自第{}号记录起，本目录的记录不受任何节点签名保护。节点被强制终止可能留下少数此类记录，请启动并正常停止该节点后再次审计；否则请与其他节点的数据比对。", self.newest),
+        );
     }
 
     fn batch(
@@ -113,6 +139,9 @@ impl<'a> Checkpoints<'a> {
             }
             match verified {
                 Ok(verified) => {
+                    if verified.size <= history.size {
+                        self.newest = self.newest.max(verified.size);
+                    }
                     let right = self.one(size, &verified, history, findings);
                     self.conflict(held, position, &verified, &note, findings);
                     if right {

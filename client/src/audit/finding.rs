@@ -124,6 +124,10 @@ codes! {
     LogAhead = "log-ahead", Warning;
     /// A checkpoint was made where there is no commitment record.
     CheckpointStray = "checkpoint-stray", Warning;
+    /// Behind the newest checkpoint that a directory keeps stand a few commitment records, as a kill may leave them.
+    CheckpointMissing = "checkpoint-missing", Warning;
+    /// Behind the newest checkpoint that a directory keeps stand more commitment records than a kill leaves.
+    CheckpointsCut = "checkpoints-cut", Error;
     /// There are commitment records but no checkpoint that carries the quorum.
     QuorumMissing = "quorum-missing", Warning;
     /// Two signed checkpoints of one size have different roots.

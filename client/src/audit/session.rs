@@ -346,7 +346,8 @@ impl<'a> Session<'a> {
             advance(Stage::Checkpoints, held.source.name(), n as u64, walks.len() as u64);
             let log_ahead =
                 held.source.store().is_some_and(|store| store.applied().is_ok_and(|(applied, _)| applied < store.log_range().1));
-            let history = History { roots: &walked.roots, size: walked.next, log_ahead };
+            let catching_up = held.source.store().is_some_and(|store| store.installing().is_ok_and(|snapshot| snapshot.is_some()));
+            let history = History { roots: &walked.roots, size: walked.next, log_ahead, catching_up };
             let mut findings = Findings::of(held.source.name());
             all.check(&self.held, n, &history, &mut findings).or_else(|error| held.cannot(&error))?;
             if n == 0 {

@@ -210,6 +210,11 @@ fn until(node: &NodeStatus) -> Option<String> {
     (node.certificate_not_after_ms > 0).then(|| show_ms(node.certificate_not_after_ms))
 }
 
+/// The leader, if it answers as such: for a moment the others may still name one that is gone.
+fn leading(reply: &ClusterReply) -> Option<&str> {
+    reply.nodes.iter().find(|node| node.name == reply.leader && node.role == "leader").map(|node| node.name.as_str())
+}
+
 fn cluster_json(reply: &ClusterReply) -> Value {
     let node = |n: &NodeStatus| {
         json!({
@@ -218,7 +223,7 @@ fn cluster_json(reply: &ClusterReply) -> Value {
             "grpc": n.grpc, "version": n.version, "certificate_until": until(n), "lacks": n.lacks,
         })
     };
-    let leader = (!reply.leader.is_empty()).then_some(&reply.leader);
+    let leader = leading(reply);
     json!({ "leader": leader, "nodes": reply.nodes.iter().map(node).collect::<Vec<_>>() })
 }
 
@@ -235,7 +240,7 @@ fn cluster_text(reply: &ClusterReply) -> String {
             until(n).unwrap_or_else(|| "无 none".into()),
         ]
     };
-    let leader = one_line(if reply.leader.is_empty() { "无 none" } else { &reply.leader });
+    let leader = one_line(leading(reply).unwrap_or("无 none"));
     let nodes = table(
         &["节点 node", "角色 role", "term", "applied", "记录 records", "checkpoint", "时间 time", "证书至 certificate until"],
         &reply.nodes.iter().map(row).collect::<Vec<_>>(),
@@ -288,6 +293,18 @@ pub async fn run_command(context: &Context, verb: CommandVerb) -> Result<Exit, C
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leader_that_does_not_answer_is_none() {
+        let node = |name: &str, role: &str| NodeStatus { name: name.into(), role: role.into(), ..NodeStatus::default() };
+        let reply = |role: &str| ClusterReply {
+            leader: "futian".into(),
+            nodes: vec![node("city", "follower"), node("futian", role)],
+            ..ClusterReply::default()
+        };
+        assert_eq!((leading(&reply("leader")), leading(&reply("unreachable"))), (Some("futian"), None));
+        assert_eq!(cluster_json(&reply("unreachable"))["leader"], Value::Null);
+    }
 
     #[test]
     fn a_line_of_a_trail_reads() {

@@ -179,7 +179,11 @@ fn status_line(checked: &ReceiptCheck, now: u64) -> String {
         (StatusVerdict::Proven(status), Some(shown), _) => {
             let mark = if shown.verify_code() == 0 { '✓' } else { '✗' };
             let (zh, en) = (shown.chinese(), shown.name());
-            format!("  {mark} 状态 status      {zh} / {en}, 截至记录 as of record {}, {}\n", status.seq, show_ms(status.time_ms))
+            format!(
+                "  {mark} 状态 status      {zh} / {en}, 截至记录 as of record {}, {}; 标记未说明 flags not said\n",
+                status.seq,
+                show_ms(status.time_ms)
+            )
         }
         (_, _, Some(shown)) => {
             let (zh, en) = (shown.chinese(), shown.name());

@@ -74,6 +74,9 @@ pub fn check(text: &str, trust: &Trust) -> Result<QrCheck, String> {
     let (signer, key) = known.ok_or("No node that you trust has signed it.")?;
     key.verify(&pae(QR_TYPE, &signed.statement), &signed.signature).map_err(|_| format!("The signature of {signer} does not hold."))?;
     let state = State::from_number(statement.state).ok_or("The status is none of this version.")?;
+    if Flag::in_set(statement.flags).fold(0, |known, flag| known | flag as u32) != statement.flags {
+        return Err("It has a flag that this version does not know.".into());
+    }
     // One node's word: it stands on a line of its own before those who read it, and must not say more than which licence it is.
     if !Identifier::parse(&statement.identifier).is_ok_and(|identifier| identifier.as_str() == statement.identifier) {
         return Err("It names no licence's identifier.".into());
@@ -100,7 +103,7 @@ impl QrCheck {
     #[must_use]
     pub fn freshness(&self, now_ms: u64, max_age_ms: Option<u64>) -> Freshness {
         match max_age_ms {
-            _ if self.statement.signed_ms > now_ms.saturating_add(AHEAD_MS) => Freshness::Ahead,
+            _ if self.statement.signed_ms.max(self.statement.as_of_ms) > now_ms.saturating_add(AHEAD_MS) => Freshness::Ahead,
             Some(max_age) if self.age_ms(now_ms) > max_age => Freshness::TooOld,
             _ => Freshness::Fresh,
         }
@@ -182,6 +185,8 @@ mod tests {
             assert_eq!(fresh(1_800_000_001_000 - AHEAD_MS, most), Freshness::Fresh);
             assert_eq!(fresh(1_800_000_001_000 - AHEAD_MS - 1, most), Freshness::Ahead);
         }
+        let of_later = QrCheck { statement: QrStatement { as_of_ms: now + AHEAD_MS + 1, ..found.statement.clone() }, ..found.clone() };
+        assert_eq!(of_later.freshness(now, None), Freshness::Ahead);
         for at in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
@@ -224,6 +229,7 @@ mod tests {
         for refused in [
             QrStatement { suite: 2, ..good.clone() },
             QrStatement { state: 12, ..good.clone() },
+            QrStatement { flags: 2 | 1 << 31, ..good.clone() },
             QrStatement { certificate_digest: vec![1], ..good.clone() },
             QrStatement { identifier: String::new(), ..good.clone() },
             QrStatement { identifier: format!("{}\n✓ 见证 cosigned by 3 of 3", good.identifier), ..good.clone() },

@@ -63,7 +63,7 @@ where
                     Ok(()) => latencies.push(u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX)),
                     Err(error) => {
                         if errors == 0 {
-                            eprintln!("a client failed: {error}");
+                            crate::say::aside(&format!("a client failed: {error}"));
                         }
                         errors += 1;
                         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -166,7 +166,7 @@ async fn measure(dir: &Path, options: &Options, say: &mut dyn FnMut(&str)) -> Re
 }
 
 fn print(line: Value) {
-    println!("{line}");
+    crate::say::line(&line.to_string());
 }
 
 fn line(workload: &str, clients: usize, ours: &Measured, beside: Option<&Measured>, more: Value) -> Value {

@@ -21,6 +21,7 @@ use crate::error::TestnetError;
 use crate::layout::Testnet;
 use crate::processes;
 use crate::sample::Sample;
+use crate::say;
 use guard::Guard;
 use show::{Show, grouped};
 use std::path::{Path, PathBuf};
@@ -72,7 +73,7 @@ pub async fn run(options: &Options) -> Result<(), TestnetError> {
     match &result {
         Ok(()) if options.keep => guard.let_go(),
         Ok(()) => {}
-        Err(_) => eprintln!("\nstopping the nodes …"),
+        Err(_) => say::aside("\nstopping the nodes …"),
     }
     drop(guard);
     // What went wrong is worth looking at; what is kept running needs its folder.
@@ -81,7 +82,7 @@ pub async fn run(options: &Options) -> Result<(), TestnetError> {
     {
         let kept = temporary.keep();
         if result.is_err() {
-            eprintln!("the folder stays for a look: {}", kept.display());
+            say::aside(&format!("the folder stays for a look: {}", kept.display()));
         }
     }
     result

@@ -1,7 +1,7 @@
 //! How the demonstration speaks: numbered headings, short lines, one bar, a summary.
 
+use crate::say;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::Write as _;
 use std::time::Instant;
 
 /// Places that a label takes.
@@ -34,9 +34,9 @@ impl Show {
         }
     }
 
-    /// A line as it is. A reader that went away is no error of ours.
+    /// A line as it is.
     pub fn line(&self, text: &str) {
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        say::line(text);
     }
 
     /// A line of a step.

@@ -32,4 +32,5 @@ mod status;
 mod tamper;
 mod testnets;
 mod tiles;
+mod unread;
 mod uses;

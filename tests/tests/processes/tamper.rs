@@ -8,7 +8,7 @@ use vermilion_ledger::{Digest, Tree, chain_next, chain_start};
 use vermilion_proto::{Bytes, Envelope, LedgerHead, LicenceItem, Message as _, Record, StoredRecord};
 use vermilion_registry::{stored, value};
 use vermilion_tests::disk::Raw;
-use vermilion_tests::{Ledger, LoneRun, Rows, disk, findings, inspection, run_alone};
+use vermilion_tests::{Ledger, LoneRun, Rows, disk, findings, inspection, run_alone, until};
 
 /// A stopped ledger with licences, one of them revoked, and a refused command.
 async fn stopped() -> Ledger {
@@ -293,4 +293,24 @@ async fn a_node_does_not_start_on_another_ledgers_directory() {
     let stranger = two.node(name).data_dir.clone();
     assert_has(&found(std::slice::from_ref(&stranger), &one), &["genesis-differs"]);
     assert_has(&found(&[one.node(name).data_dir.clone(), stranger], &one), &["sources-differ"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_stopped_has_a_checkpoint_of_its_newest_commitment_and_a_start_makes_what_is_lacking() {
+    let mut ledger = stopped().await;
+    let name = ledger.names().swap_remove(1);
+    let data = ledger.node(&name).data_dir.clone();
+    {
+        let raw = Raw::open(&data);
+        let newest = raw.dump()["checkpoints"].last().unwrap().0.clone();
+        raw.delete("checkpoints", &newest);
+        raw.delete("consistency", &newest);
+        raw.delete("meta", b"published");
+    }
+    assert_eq!(found(std::slice::from_ref(&data), &ledger), BTreeSet::from(["checkpoint-missing"]));
+    // Alone: there is no leader, and so no newer commitment.
+    ledger.launch(&name);
+    until("an answer", async || ledger.status_of(&name).await).await;
+    ledger.stop_all();
+    assert_eq!(found(&[data], &ledger), BTreeSet::new());
 }

@@ -86,6 +86,8 @@ async fn an_up_that_was_broken_off_is_gone_on_with_wherever_it_was() {
     assert_eq!((code, folder.listed("operator")), (0, operators), "{out}{err}");
     let (code, _, err) = folder.up("--nodes 2");
     assert!(code == 2 && err.contains("a ledger of 1 nodes"), "exit code {code}: {err}");
+    let (code, _, err) = folder.up("--base-port 1");
+    assert!(code == 2 && err.contains("keeps its ports"), "exit code {code}: {err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -151,6 +151,24 @@ fn a_proof_between_checkpoints_that_does_not_hold() {
 }
 
 #[test]
+fn commitments_behind_the_newest_checkpoint_that_is_kept() {
+    let mut sample = Sample::busy();
+    sample.commit();
+    let kept = *sample.checkpoints.last_key_value().unwrap().0;
+    for n in 1..=33 {
+        sample.issue(&[&format!("N{n}")]);
+        sample.commit();
+        sample.checkpoints.pop_last();
+        if [1, 32, 33].contains(&n) {
+            let code = if n == 33 { "checkpoints-cut" } else { "checkpoint-missing" };
+            assert_eq!(audit(written(&sample).path()), [(code, Some(kept))], "{n}");
+        }
+    }
+    // Of running nodes it is asked which they have.
+    assert_eq!(found(&[&sample.source("node")], &Options::default()).1, []);
+}
+
+#[test]
 fn a_record_rewritten_in_the_database() {
     let sample = Sample::busy();
     let dir = written(&sample);
