@@ -3,7 +3,7 @@
 use crate::{Signer, SignerError};
 use vermilion_crypto::{CryptoError, Digest, KeyId, PublicKey, Signature, SigningKey, batch::Batch, dsse, hash};
 use vermilion_proto::view::{EnvelopeView, SignatureView};
-use vermilion_proto::{COMMAND_TYPE, CanonicalError, Command, Envelope, Message as _, canonical};
+use vermilion_proto::{COMMAND_TYPE, CanonicalError, Command, Envelope, Message as _, reading};
 
 /// The largest envelope, in bytes. The largest command is a licence type with its schema (64 KiB)
 /// or a genesis; items travel beside the envelope and have bounds of their own.
@@ -122,7 +122,7 @@ fn parse(bytes: &[u8]) -> Result<EnvelopeView<'_>, EnvelopeError> {
 }
 
 fn opened(envelope: &EnvelopeView<'_>, id: Digest, ids: &mut KeyIds) -> Result<Opened, EnvelopeError> {
-    let command: Command = canonical(envelope.payload)?;
+    let command = reading::command(envelope.payload)?;
     let head = command.head.as_ref().ok_or_else(|| EnvelopeError::Malformed("the command has no head".into()))?;
     if command.body.as_ref().is_none_or(|b| b.of.is_none()) {
         return Err(EnvelopeError::Malformed("the command has no body".into()));

@@ -7,6 +7,7 @@
 mod generated {
     tonic::include_proto!("vermilion.v1");
 }
+pub mod reading;
 pub mod view;
 
 pub use generated::*;

@@ -155,7 +155,7 @@ fn why<M: Message + Default>(bytes: &[u8]) -> CanonicalError {
 pub struct Repeated<'a> {
     /// The elements with their tags and lengths.
     span: &'a [u8],
-    tag: u8,
+    field: u8,
     count: usize,
 }
 
@@ -174,8 +174,8 @@ impl<'a> Repeated<'a> {
 
     /// The elements, in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let (mut fields, tag) = (Fields(self.span), self.tag);
-        std::iter::from_fn(move || fields.delimited(tag).flatten())
+        let (mut fields, field) = (Fields(self.span), self.field);
+        std::iter::from_fn(move || fields.delimited(field).flatten())
     }
 }
 
@@ -193,25 +193,43 @@ pub fn walk<'a>(bytes: &'a [u8], mut see: impl FnMut(u64, Option<&'a [u8]>)) -> 
 
 /// What is left of a message. A field is asked for in the order of numbers; one that is not there has
 /// its default. `None` means that the message is not canonical.
-struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(&'a [u8]);
 
 const VARINT: u8 = 0;
 const DELIMITED: u8 = 2;
 
 impl<'a> Fields<'a> {
-    /// Takes the field's tag if it comes next. Numbers up to 15 have tags of one byte.
-    fn tag(&mut self, tag: u8) -> bool {
+    /// A message of exactly these bytes.
+    #[inline]
+    pub(crate) fn whole<M>(bytes: &'a [u8], read: impl Fn(&mut Self) -> Option<M>) -> Option<M> {
+        let mut fields = Self(bytes);
+        let message = read(&mut fields)?;
+        fields.end(message)
+    }
+
+    /// Takes the field's tag if it comes next. Numbers up to 15 have tags of one byte, others of two.
+    #[inline]
+    fn tag(&mut self, field: u8, wire: u8) -> bool {
+        let tag = u16::from(field) << 3 | u16::from(wire);
+        let [low, high] = [(tag & 0x7f) as u8, (tag >> 7) as u8];
+        let rest = if high == 0 { self.0.strip_prefix(&[low]) } else { self.0.strip_prefix(&[low | 0x80, high]) };
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
+    }
+
+    /// A varint in its shortest form. Nearly all have one byte.
+    #[inline]
+    fn varint(&mut self) -> Option<u64> {
         match self.0.split_first() {
-            Some((found, rest)) if *found == tag => {
+            Some((byte, rest)) if byte & 0x80 == 0 => {
                 self.0 = rest;
-                true
+                Some(u64::from(*byte))
             }
-            _ => false,
+            _ => self.long_varint(),
         }
     }
 
-    /// A varint in its shortest form.
-    fn varint(&mut self) -> Option<u64> {
+    fn long_varint(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for (n, byte) in self.0.iter().enumerate().take(10) {
             let part = u64::from(byte & 0x7f);
@@ -246,17 +264,41 @@ impl<'a> Fields<'a> {
         Some((tag >> 3, (tag & 7 == u64::from(DELIMITED)).then_some(value)))
     }
 
-    fn number(&mut self, field: u8) -> Option<u64> {
-        if self.tag(field << 3 | VARINT) { self.varint().filter(|value| *value != 0) } else { Some(0) }
+    #[inline]
+    pub(crate) fn number(&mut self, field: u8) -> Option<u64> {
+        if self.tag(field, VARINT) { self.varint().filter(|value| *value != 0) } else { Some(0) }
     }
 
-    fn number32(&mut self, field: u8) -> Option<u32> {
+    #[inline]
+    pub(crate) fn number32(&mut self, field: u8) -> Option<u32> {
         u32::try_from(self.number(field)?).ok()
     }
 
-    /// The element behind a tag, if the tag comes next.
-    fn delimited(&mut self, tag: u8) -> Option<Option<&'a [u8]>> {
-        if !self.tag(tag) {
+    /// A number that may be there and 0.
+    #[inline]
+    pub(crate) fn optional(&mut self, field: u8) -> Option<Option<u64>> {
+        if self.tag(field, VARINT) { self.varint().map(Some) } else { Some(None) }
+    }
+
+    /// A number with a name, but for those below 0.
+    #[inline]
+    pub(crate) fn enumeration(&mut self, field: u8) -> Option<i32> {
+        i32::try_from(self.number(field)?).ok()
+    }
+
+    #[inline]
+    pub(crate) fn flag(&mut self, field: u8) -> Option<bool> {
+        match self.number(field)? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    /// The next element of a field, if one comes next.
+    #[inline]
+    fn delimited(&mut self, field: u8) -> Option<Option<&'a [u8]>> {
+        if !self.tag(field, DELIMITED) {
             return Some(None);
         }
         let len = usize::try_from(self.varint()?).ok()?;
@@ -265,24 +307,49 @@ impl<'a> Fields<'a> {
         Some(Some(value))
     }
 
-    fn bytes(&mut self, field: u8) -> Option<&'a [u8]> {
-        match self.delimited(field << 3 | DELIMITED)? {
+    #[inline]
+    pub(crate) fn bytes(&mut self, field: u8) -> Option<&'a [u8]> {
+        match self.delimited(field)? {
             Some([]) => None,
             value => Some(value.unwrap_or_default()),
         }
     }
 
-    fn repeated(&mut self, field: u8) -> Option<Repeated<'a>> {
-        let (before, tag) = (self.0, field << 3 | DELIMITED);
+    #[inline]
+    pub(crate) fn text(&mut self, field: u8) -> Option<String> {
+        std::str::from_utf8(self.bytes(field)?).ok().map(str::to_owned)
+    }
+
+    pub(crate) fn repeated(&mut self, field: u8) -> Option<Repeated<'a>> {
+        let before = self.0;
         let mut count = 0;
-        while self.delimited(tag)?.is_some() {
+        while self.delimited(field)?.is_some() {
             count += 1;
         }
-        Some(Repeated { span: before.get(..before.len() - self.0.len())?, tag, count })
+        Some(Repeated { span: before.get(..before.len() - self.0.len())?, field, count })
+    }
+
+    /// A message that may be there.
+    #[inline]
+    pub(crate) fn one<M>(&mut self, field: u8, read: impl Fn(&mut Self) -> Option<M>) -> Option<Option<M>> {
+        match self.delimited(field)? {
+            Some(bytes) => Self::whole(bytes, read).map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// As many messages as there are.
+    #[inline]
+    pub(crate) fn many<M>(&mut self, field: u8, read: impl Fn(&mut Self) -> Option<M>) -> Option<Vec<M>> {
+        let mut messages = Vec::new();
+        while let Some(message) = self.one(field, &read)? {
+            messages.push(message);
+        }
+        Some(messages)
     }
 
     fn message<M: Message + Default>(&mut self, field: u8) -> Option<Option<M>> {
-        self.delimited(field << 3 | DELIMITED)?.map(|bytes| canonical(bytes).ok()).map_or(Some(None), |message| message.map(Some))
+        self.delimited(field)?.map(|bytes| canonical(bytes).ok()).map_or(Some(None), |message| message.map(Some))
     }
 
     fn end<T>(&self, out: T) -> Option<T> {

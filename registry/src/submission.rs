@@ -6,7 +6,8 @@ use crate::reason::{Reason, Refusal};
 use vermilion_crypto::{Digest, hash, sha256};
 use vermilion_identity::{EnvelopeError, Opened, Signed};
 use vermilion_proto::{
-    Beside, Bytes, CanonicalError, Command, Head, LicenceItem, Message as _, Submission, VaultWraps, body::Of, canonical, view::walk, whole,
+    Beside, Bytes, CanonicalError, Command, Head, LicenceItem, Message as _, Submission, VaultWraps, body::Of, canonical, reading,
+    view::walk, whole,
 };
 
 /// The largest submission, in bytes: 1,000 licences of 8 KiB each with their content.
@@ -187,7 +188,7 @@ fn items(command: &Command, bytes: Vec<Bytes>) -> Result<Vec<(Bytes, LicenceItem
         if item.len() > MAX_ITEM {
             return Err(Refusal::new(Reason::TooLarge, format!("item {n} is larger than 32 KiB")));
         }
-        let decoded: LicenceItem = canonical(&item).map_err(|e| {
+        let decoded = reading::item(&item).map_err(|e| {
             let refusal = Refusal::from(e);
             Refusal::new(refusal.reason, format!("item {n}: {}", refusal.detail))
         })?;
