@@ -5,7 +5,7 @@ use crate::reason::Reason;
 use serde_json::Value;
 use std::collections::HashMap;
 use vermilion_crypto::LookupKey;
-use vermilion_proto::{FieldClass, LicenceItem, LicenceType};
+use vermilion_proto::{FieldClass, LicenceItem, LicenceType, Provenance};
 
 pub const CATALOGUE: &str = include_str!("../../../testnet/fixtures/catalogue.json");
 const GOOD: &str = include_str!("../../../testnet/fixtures/licences.jsonl");
@@ -288,10 +288,8 @@ fn no_holders_number_stands_in_the_clear() {
     let row = row_of("K005");
     let rules = &all_rules()[&row.type_code];
     let (item, plaintext) = build(&row, rules);
-    for numbered in [
-        |p: &mut vermilion_proto::Provenance, n: String| p.legacy_code = n,
-        |p: &mut vermilion_proto::Provenance, n: String| p.physical_serial = n,
-    ] {
+    let numbered: [fn(&mut Provenance, String); 2] = [|p, n| p.legacy_code = n, |p, n| p.physical_serial = n];
+    for numbered in numbered {
         let mut item = item.clone();
         numbered(item.provenance.as_mut().unwrap(), format!("粤{}", row.holders[0].code));
         assert_eq!(check_content(&item, &plaintext, Some(rules), &lookup()).unwrap_err().reason, Reason::PersonalIdentifier);
