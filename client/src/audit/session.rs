@@ -6,7 +6,7 @@ use super::places::Places;
 use super::room::Room;
 use super::source::{ReadError, Source};
 use super::walk::{Plan, StateAt, Walked, walk};
-use super::{Advance, CannotRead, Options, Report, Stage, content, directory, folder, head, resume};
+use super::{Advance, CannotRead, Keep, Options, Report, Stage, content, directory, folder, head, resume};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::resume_unwind;
@@ -27,9 +27,8 @@ pub fn audit(sources: &[&dyn Source], options: &Options, advance: &Advance<'_>) 
     session.held(sources)?;
     if !session.held.is_empty() {
         session.ledger(advance)?;
-    }
-    if let Some(keep) = &options.keep {
-        keep.done();
+        // Where nothing could be read nobody has looked what the file is.
+        options.keep.iter().for_each(Keep::done);
     }
     Ok(session.finish(begun))
 }

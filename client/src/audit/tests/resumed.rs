@@ -3,7 +3,7 @@
 use super::sample::{Memoried, Sample, found, open};
 use crate::audit::pipeline::CHUNK_RECORDS;
 use crate::audit::room::Room;
-use crate::audit::{Keep, Options, Report, Source, audit};
+use crate::audit::{Keep, Options, Report, Source, Unopened, audit};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use vermilion_storage::{Commit, Mode, Store};
@@ -179,6 +179,17 @@ fn two_audits_do_not_share_one_file() {
     std::fs::write(folder.path().join("audit.state.lock"), b"").unwrap();
     audit(&sources, &keep(&path, false), &|_, _, _, _| {}).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn where_no_source_can_be_read_the_file_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.state");
+    std::fs::write(&path, b"somebody's only copy").unwrap();
+    let damaged = Unopened::new("a".into(), "CURRENT is damaged".into());
+    let (_, codes) = found(&[&damaged], &keep(&path, false));
+    assert_eq!(codes, [("storage-damaged", None)]);
+    assert_eq!(std::fs::read(&path).unwrap(), b"somebody's only copy");
 }
 
 /// A directory that went on while the audit was broken off ends elsewhere than where its state was compared.
