@@ -4,6 +4,7 @@ use super::sample::{Memoried, Sample, found, open};
 use crate::audit::pipeline::CHUNK_RECORDS;
 use crate::audit::room::Room;
 use crate::audit::{Keep, Options, Report, Source, Unopened, audit};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use vermilion_storage::{Commit, Mode, Store};
@@ -161,6 +162,21 @@ fn it_is_known_at_the_start_whether_progress_can_be_kept() {
     assert!(begun.begin(&[1; 32], &Room::default()).unwrap().is_none() && path.exists());
     let other = Options { signatures: false, ..keep(&path, false) };
     assert!(audit(&sources, &other, &|_, _, _, _| {}).is_ok());
+}
+
+#[test]
+fn what_is_kept_is_nobody_elses_to_read() {
+    let source = long();
+    let sources: [&dyn Source; 1] = [&source];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.state");
+    for _ in 0..2 {
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let modes = std::sync::Mutex::new(Vec::new());
+        assert!(audit(&sources, &keep(&path, true), &|_, _, _, _| modes.lock().unwrap().push(mode())).is_err());
+        assert_eq!((modes.into_inner().unwrap().first(), mode()), (Some(&0o600), 0o600));
+        assert_eq!(names(folder.path()), ["audit.state"]);
+    }
 }
 
 #[test]
