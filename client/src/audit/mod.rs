@@ -104,6 +104,12 @@ impl Options {
     pub fn is_deep(&self) -> bool {
         self.signatures || self.replay
     }
+
+    /// Whether the audit is to break off.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.keep.as_ref().is_some_and(Keep::is_stopped)
+    }
 }
 
 impl Default for Options {

@@ -28,7 +28,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use vermilion_crypto::Digest;
 use vermilion_crypto::hash::{Context, Hasher};
@@ -50,15 +50,26 @@ const EVERY: Duration = Duration::from_secs(60);
 pub struct Keep {
     path: PathBuf,
     stop: Arc<AtomicBool>,
-    clock: Arc<Mutex<(Instant, Duration)>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// What was kept last.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    /// When.
+    at: Instant,
+    /// How long writing it took.
+    took: Duration,
+    /// The place from which it goes on.
+    next: u64,
 }
 
 impl Keep {
     /// In this file.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        let clock = Arc::new(Mutex::new((Instant::now(), Duration::ZERO)));
-        Self { path: path.to_owned(), stop: Arc::default(), clock }
+        let kept = Kept { at: Instant::now(), took: Duration::ZERO, next: 0 };
+        Self { path: path.to_owned(), stop: Arc::default(), kept: Arc::new(Mutex::new(kept)) }
     }
 
     /// The file's name, for messages.
@@ -81,8 +92,18 @@ impl Keep {
 
     /// Whether it is time to write.
     pub fn is_due(&self) -> bool {
-        let (last, took) = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.is_stopped() || last.elapsed() >= EVERY.max(took * 20)
+        let Kept { at, took, .. } = *self.kept();
+        self.is_stopped() || at.elapsed() >= EVERY.max(took * 20)
+    }
+
+    /// What is said where the audit ends before its end.
+    #[must_use]
+    pub fn broken_off(&self) -> String {
+        format!("broken off; the same call goes on from record {}", self.kept().next)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps others from the file until the lock is dropped.
@@ -121,6 +142,7 @@ impl Keep {
             Err(error) => return Err(say(error.to_string())),
             Ok(mut file) => read(&mut file, bound, room).map_err(say)?,
         };
+        self.kept().next = found.as_ref().map_or(0, |(progress, _)| progress.next);
         if found.is_none() {
             self.write(bound, &Progress::default(), None).map_err(|why| format!("how far the audit is cannot be kept: {why}"))?;
         }
@@ -131,7 +153,7 @@ impl Keep {
     pub fn save(&self, bound: &Digest, progress: &Progress, replay: Option<&Replay>) -> Result<(), String> {
         let begun = Instant::now();
         self.write(bound, progress, replay)?;
-        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), begun.elapsed());
+        *self.kept() = Kept { at: Instant::now(), took: begun.elapsed(), next: progress.next };
         Ok(())
     }
 

@@ -87,13 +87,13 @@ impl<'a> Session<'a> {
     fn ledger(&mut self, advance: &Advance<'_>) -> Result<(), CannotRead> {
         let trust = self.trust()?;
         // Columns that no walk reads are read beside the walks.
-        let deep = self.options.is_deep();
+        let (options, deep) = (self.options, self.options.is_deep());
         let (walks, scans) = std::thread::scope(|scope| {
             let stores: Vec<_> = self.held.iter().filter_map(|held| Some((held.source.name(), held.source.store()?))).collect();
             let columns = if deep { directory::beside() } else { Vec::new() };
             let examine = move |(name, store): (&str, &_)| {
                 let mut findings = directory::examine(store, name);
-                findings.extend(directory::scan(store, name, &columns, advance));
+                findings.extend(directory::scan(store, name, &columns, options, advance));
                 findings
             };
             let scan = scope.spawn(move || stores.into_iter().map(examine).collect::<Vec<_>>());
@@ -102,14 +102,17 @@ impl<'a> Session<'a> {
         });
         scans.into_iter().for_each(|findings| self.findings.extend(findings));
         let mut walks = walks?;
+        self.go_on()?;
         self.heads();
         self.passed(&walks);
         if deep {
             self.rest(&walks, advance);
         }
         self.trees(&walks);
+        self.go_on()?;
         self.vaults(&walks);
         self.wraps(&walks);
+        self.go_on()?;
         if let Some(trust) = trust {
             let trust = self.ledger_keys(trust, walks.first());
             self.checkpoints(&trust, &walks, advance)?;
@@ -126,6 +129,14 @@ impl<'a> Session<'a> {
         // The replayed state is millions of pieces: nobody waits until the last is given back.
         std::thread::spawn(move || drop(walks));
         Ok(())
+    }
+
+    /// Whether to go on. Behind the walk of which it is kept how far it is, nothing is kept.
+    fn go_on(&self) -> Result<(), CannotRead> {
+        match self.options.keep.as_ref().filter(|keep| keep.is_stopped()) {
+            Some(keep) => Err(CannotRead { source_name: keep.name(), why: keep.broken_off() }),
+            None => Ok(()),
+        }
     }
 
     /// What is trusted: as the options say, else as the genesis does. None if there is no genesis.
@@ -209,7 +220,7 @@ impl<'a> Session<'a> {
             if !walked.state_read {
                 columns.push(Column::STATE);
             }
-            self.findings.extend(directory::scan(store, held.source.name(), &columns, advance));
+            self.findings.extend(directory::scan(store, held.source.name(), &columns, self.options, advance));
         }
     }
 
@@ -219,13 +230,14 @@ impl<'a> Session<'a> {
         let mut walks: Vec<Walked> = Vec::with_capacity(self.held.len());
         let (signatures, replay, room) = (self.options.signatures, self.options.replay, Room::of(self.options));
         for (position, held) in self.held.iter().enumerate() {
-            let base = || Plan { commands: self.options.is_deep(), wanted: checkpoints::sizes(held.source), ..Plan::default() };
+            let (commands, stop) = (self.options.is_deep(), self.options.keep.as_ref());
+            let base = || Plan { commands, wanted: checkpoints::sizes(held.source), stop, ..Plan::default() };
             let plan = |states| Plan { signatures, replay, states, room: room.clone(), ..base() };
             let Some((reference, first)) = walks.first().zip(self.held.first()) else {
                 let states = self.held.iter().enumerate().filter_map(|(n, held)| held.state(n)).collect();
                 let names: Vec<String> = self.held.iter().map(|held| held.source.name().to_owned()).collect();
                 let bound = resume::bound(&self.report.ledger_id, &names, self.options);
-                walks.push(held.walk(Plan { keep: self.options.keep.as_ref().map(|keep| (keep, bound)), ..plan(states) }, advance)?);
+                walks.push(held.walk(Plan { keep: stop.map(|keep| (keep, bound)), stop: None, ..plan(states) }, advance)?);
                 continue;
             };
             let compared = held.walk(Plan { known: Some(&reference.marks), ..base() }, advance)?;
@@ -347,7 +359,8 @@ impl<'a> Session<'a> {
                 held.source.store().is_some_and(|store| store.applied().is_ok_and(|(applied, _)| applied < store.log_range().1));
             let history = History { roots: &walked.roots, size: walked.next, log_ahead };
             let mut findings = Findings::of(held.source.name());
-            all.check(&self.held, n, &history, &mut findings).or_else(|error| held.cannot(&error))?;
+            all.check(&self.held, n, &history, self.options, &mut findings).or_else(|error| held.cannot(&error))?;
+            self.go_on()?;
             if n == 0 {
                 self.report.commitments = commitments(walked);
             }

@@ -42,6 +42,8 @@ pub struct Plan<'a> {
     pub wanted: Vec<u64>,
     /// Where to keep how far the walk is, and what that is bound to.
     pub keep: Option<(&'a Keep, Digest)>,
+    /// What ends a walk before its end of which nothing is kept.
+    pub stop: Option<&'a Keep>,
     /// How much memory the replay may take.
     pub room: Room,
 }
@@ -212,6 +214,10 @@ impl<'a> Walk<'a> {
 
     /// Keeps how far the walk is, when it is time; answers whether to go on.
     fn keep(&mut self) -> bool {
+        if let Some(keep) = self.plan.stop.filter(|keep| keep.is_stopped()) {
+            self.break_off(keep.broken_off());
+            return false;
+        }
         let Some((keep, bound)) = self.plan.keep.filter(|(keep, _)| keep.is_due()) else { return true };
         // What is kept is checked: nobody will look at these records again.
         std::mem::take(&mut self.signatures).check(&mut self.out.findings);

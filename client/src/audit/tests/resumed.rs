@@ -3,7 +3,7 @@
 use super::sample::{Memoried, Sample, found, open};
 use crate::audit::pipeline::CHUNK_RECORDS;
 use crate::audit::room::Room;
-use crate::audit::{Keep, Options, Report, Source, Unopened, audit};
+use crate::audit::{Keep, Options, Report, Source, Stage, Unopened, audit};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -44,10 +44,16 @@ fn it_finds_what_an_audit_in_one_go_finds() {
     let (whole, codes) = found(&sources, &Options::default());
     assert!(codes.contains(&("outcome-wrong", Some(100))) && codes.contains(&("outcome-wrong", Some(650))), "{codes:?}");
     let mut rounds = 0;
-    while let Err(broken) = audit(&sources, &keep(&path, true), &|_, _, _, _| {}) {
+    loop {
+        let broken = audit(&sources, &keep(&path, true), &|_, _, _, _| {}).unwrap_err();
+        if !broken.why.contains("goes on from there") {
+            // Behind the last record nothing more is kept.
+            assert!(broken.why.contains(&format!("goes on from record {}", rounds * CHUNK_RECORDS)), "{broken}");
+            break;
+        }
         rounds += 1;
-        assert!(broken.why.contains("goes on from there"), "{broken}");
     }
+    audit(&sources, &keep(&path, false), &|_, _, _, _| {}).unwrap();
     assert_eq!(rounds, source.records.len().div_ceil(CHUNK_RECORDS) - 1, "one for each chunk but the last");
     assert!(!path.exists(), "an audit that came to its end leaves nothing to go on from");
     assert!(audit(&sources, &keep(&path, true), &|_, _, _, _| {}).is_err());
@@ -105,9 +111,10 @@ fn it_goes_on_with_more_memory_or_with_less() {
         let audited = audit(&sources, &options, &|_, _, _, _| *seen.lock().unwrap() = names(folder.path()));
         let scratch = seen.into_inner().unwrap().contains(&"audit.state.scratch".to_owned());
         assert!(scratch || options.memory > 0, "round {round}");
-        match audited {
-            Ok(report) => break report,
-            Err(_) => assert_eq!(names(folder.path()), ["audit.state"], "round {round}"),
+        let broken = audited.unwrap_err();
+        assert_eq!(names(folder.path()), ["audit.state"], "round {round}");
+        if !broken.why.contains("goes on from there") {
+            break audit(&sources, &Options { memory: options.memory, ..keep(&path, false) }, &|_, _, _, _| {}).unwrap();
         }
         round += 1;
     };
@@ -162,6 +169,35 @@ fn it_is_known_at_the_start_whether_progress_can_be_kept() {
     assert!(begun.begin(&[1; 32], &Room::default()).unwrap().is_none() && path.exists());
     let other = Options { signatures: false, ..keep(&path, false) };
     assert!(audit(&sources, &other, &|_, _, _, _| {}).is_ok());
+}
+
+#[test]
+fn it_is_broken_off_wherever_it_is() {
+    let (one, other) = (long(), Memoried { name: "b".into(), ..long() });
+    let sources: [&dyn Source; 2] = [&one, &other];
+    let (whole, _) = found(&sources, &Options::default());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.state");
+    assert!(audit(&sources, &keep(&path, true), &|_, _, _, _| {}).is_err());
+    let kept = std::fs::read(&path).unwrap();
+    for at in [Stage::Comparing, Stage::Checkpoints] {
+        let options = keep(&path, false);
+        let stop = options.keep.as_ref().unwrap().stop();
+        let seen = std::sync::Mutex::new(0);
+        let broken = audit(&sources, &options, &|stage, _, _, _| {
+            if stage == at {
+                stop.store(true, Ordering::Relaxed);
+                *seen.lock().unwrap() += 1;
+            }
+        });
+        let broken = broken.unwrap_err();
+        assert!(broken.why.contains(&format!("goes on from record {CHUNK_RECORDS}")), "{broken}");
+        assert!(seen.into_inner().unwrap() == 1 && std::fs::read(&path).unwrap() == kept);
+    }
+    let report = audit(&sources, &keep(&path, false), &|_, _, _, _| {}).unwrap();
+    let told = |report: &Report| Report { seconds: 0.0, ..report.clone() }.to_json();
+    assert_eq!(told(&report), told(&whole));
+    assert!(!path.exists());
 }
 
 #[test]
