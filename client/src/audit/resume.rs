@@ -133,9 +133,17 @@ impl Keep {
         beside(&self.path, ".scratch")
     }
 
+    /// The name of the source whose walk the file holds, by its own word: that it is whole and of this audit is for
+    /// [`Keep::begin`] to see.
+    pub fn walked(&self) -> Option<String> {
+        let mut file = File::open(&self.path).ok()?;
+        let left = file.metadata().ok()?.len();
+        Saved::walked(&Rest { from: BufReader::new(&mut file), left }.head().ok()?)
+    }
+
     /// Reads the file: whether there is something to go on from. If not, it is written, so that it is known that it can be;
     /// a file with something in it could be.
-    pub fn begin(&self, bound: &Digest, room: &Room) -> Result<Option<(Progress, Option<Replay>)>, String> {
+    pub fn begin(&self, bound: &Bound, room: &Room) -> Result<Option<(Progress, Option<Replay>)>, String> {
         let say = |why: String| format!("{}: {why}", self.path.display());
         let found = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -150,7 +158,7 @@ impl Keep {
     }
 
     /// Writes the file.
-    pub fn save(&self, bound: &Digest, progress: &Progress, replay: Option<&Replay>) -> Result<(), String> {
+    pub fn save(&self, bound: &Bound, progress: &Progress, replay: Option<&Replay>) -> Result<(), String> {
         let begun = Instant::now();
         self.write(bound, progress, replay)?;
         *self.kept() = Kept { at: Instant::now(), took: begun.elapsed(), next: progress.next };
@@ -158,7 +166,7 @@ impl Keep {
     }
 
     /// Entry by entry: with a replay the file may be larger than memory.
-    fn write(&self, bound: &Digest, progress: &Progress, replay: Option<&Replay>) -> Result<(), String> {
+    fn write(&self, bound: &Bound, progress: &Progress, replay: Option<&Replay>) -> Result<(), String> {
         let write = |file: &mut File| {
             let mut out = Hashed { out: BufWriter::with_capacity(PIECE, file), hasher: Hasher::new(&CTX_FILE) };
             let head = Saved::encode(bound, progress, replay);
@@ -220,9 +228,18 @@ fn beside(path: &Path, more: &str) -> PathBuf {
     name.into()
 }
 
-/// What a file is bound to: the ledger, the sources in their order, and what is checked against what.
+/// What a file is bound to.
+#[derive(Clone, Debug, Default)]
+pub struct Bound {
+    /// The name of the source that is walked.
+    pub walked: String,
+    /// The ledger, the sources, that one first, and what is checked against what.
+    pub digest: Digest,
+}
+
+/// What a file is bound to, of sources by name behind the one that is walked.
 #[must_use]
-pub fn bound(ledger_id: &str, sources: &[String], options: &Options) -> Digest {
+pub fn bound(ledger_id: &str, sources: &[String], options: &Options) -> Bound {
     let trust = options.trust.as_ref().and_then(|trust| serde_json::to_vec(&TrustFile::of(trust)).ok()).unwrap_or_default();
     let mut hasher = Hasher::new(&CTX_BOUND);
     hasher.field(ledger_id.as_bytes()).update(&[u8::from(options.signatures), u8::from(options.replay)]);
@@ -231,7 +248,7 @@ pub fn bound(ledger_id: &str, sources: &[String], options: &Options) -> Digest {
         hasher.field(source.as_bytes());
     }
     hasher.field(&trust).field(options.genesis.as_deref().unwrap_or_default());
-    hasher.finish()
+    Bound { walked: sources.first().cloned().unwrap_or_default(), digest: hasher.finish() }
 }
 
 /// What is written, hashed on its way.
@@ -258,7 +275,7 @@ impl<W: Write> Hashed<W> {
 
 /// What a file holds; nothing of one that was written before anything was read. It is read twice: nothing of it counts before
 /// its hash does.
-fn read(file: &mut File, bound: &Digest, room: &Room) -> Result<Option<(Progress, Option<Replay>)>, String> {
+fn read(file: &mut File, bound: &Bound, room: &Room) -> Result<Option<(Progress, Option<Replay>)>, String> {
     let damaged = || DAMAGED.to_owned();
     let len = file.metadata().map_err(told)?.len().checked_sub(32).ok_or_else(damaged)?;
     if !is_whole(file, len).map_err(told)? {
@@ -266,11 +283,7 @@ fn read(file: &mut File, bound: &Digest, room: &Room) -> Result<Option<(Progress
     }
     file.rewind().map_err(told)?;
     let mut rest = Rest { from: BufReader::with_capacity(PIECE, file), left: len };
-    if rest.take(MAGIC.len() as u64)? != MAGIC {
-        return Err(damaged());
-    }
-    let len = u64::from_be_bytes(rest.array()?);
-    let Some(mut saved) = Saved::read(&rest.take(len)?, bound)? else { return Ok(None) };
+    let Some(mut saved) = Saved::read(&rest.head()?, bound)? else { return Ok(None) };
     let replay = match saved.replay() {
         None => None,
         Some((rules, erased)) => Some(Replay::restore(rest.state(room)?, rules, erased)?),
@@ -315,6 +328,15 @@ impl Rest<'_> {
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
         self.take(N as u64)?.try_into().map_err(|_| DAMAGED.to_owned())
+    }
+
+    /// What stands before the entries.
+    fn head(&mut self) -> Result<Vec<u8>, String> {
+        if self.take(MAGIC.len() as u64)? != MAGIC {
+            return Err(DAMAGED.to_owned());
+        }
+        let len = u64::from_be_bytes(self.array()?);
+        self.take(len)
     }
 
     /// The entries of a state.

@@ -7,7 +7,7 @@ use super::room::Room;
 use super::source::{ReadError, Source};
 use super::walk::{Plan, StateAt, Walked, walk};
 use super::{Advance, CannotRead, Keep, Options, Report, Stage, content, directory, folder, head, resume};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::time::Instant;
@@ -46,6 +46,12 @@ impl<'a> Held<'a> {
         Some(StateAt { source: position, name: self.source.name(), size: self.size, store: self.source.store()? })
     }
 
+    /// How far it is read if it became longer than the first while the audit was broken off. A directory is read to its
+    /// end, by itself; a running node has more at any time.
+    fn until(&self, first: &Self) -> Option<u64> {
+        (self.source.store().is_none() && self.size > first.size).then_some(first.size)
+    }
+
     fn walk(&self, plan: Plan<'_>, advance: &Advance<'_>) -> Result<Walked, CannotRead> {
         walk(self.source, self.size, plan, advance).or_else(|error| self.cannot(&error))
     }
@@ -56,7 +62,7 @@ impl<'a> Held<'a> {
 }
 
 struct Session<'a> {
-    /// The longest first.
+    /// First the longest, or the one whose walk goes on; the others by name.
     held: Vec<Held<'a>>,
     options: &'a Options,
     findings: Findings,
@@ -81,7 +87,21 @@ impl<'a> Session<'a> {
         self.report.sources = self.held.iter().map(|held| (held.source.name().to_owned(), held.size)).collect();
         self.report.running_nodes = self.held.iter().any(|held| held.source.store().is_none());
         self.held.sort_by_key(|held| std::cmp::Reverse(held.size));
-        Ok(())
+        let Some(keep) = &self.options.keep else { return Ok(()) };
+        let named = |name: &String| self.held.iter().position(|held| held.source.name() == name);
+        let walked = keep.walked().as_ref().and_then(named).unwrap_or(0);
+        if let Some(before) = self.held.get_mut(..=walked) {
+            before.rotate_right(1);
+        }
+        // While the audit was broken off one may have become longer than another.
+        if let Some((_, others)) = self.held.split_first_mut() {
+            others.sort_by(|one, other| one.source.name().cmp(other.source.name()));
+        }
+        let mut names = BTreeSet::new();
+        match self.held.iter().find(|held| !names.insert(held.source.name())) {
+            Some(again) => again.cannot(&ReadError::Unreachable("two sources have this name: the file cannot tell them apart".into())),
+            None => Ok(()),
+        }
     }
 
     fn ledger(&mut self, advance: &Advance<'_>) -> Result<(), CannotRead> {
@@ -224,7 +244,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Walks every source: the longest whole, another as far as it holds the same records. The walks
+    /// Walks every source: the first whole, another as far as it holds the same records. The walks
     /// come in the order of the sources.
     fn walks(&self, advance: &Advance<'_>) -> Result<Vec<Walked>, CannotRead> {
         let mut walks: Vec<Walked> = Vec::with_capacity(self.held.len());
@@ -237,30 +257,35 @@ impl<'a> Session<'a> {
                 let states = self.held.iter().enumerate().filter_map(|(n, held)| held.state(n)).collect();
                 let names: Vec<String> = self.held.iter().map(|held| held.source.name().to_owned()).collect();
                 let bound = resume::bound(&self.report.ledger_id, &names, self.options);
-                walks.push(held.walk(Plan { keep: stop.map(|keep| (keep, bound)), stop: None, ..plan(states) }, advance)?);
+                walks.push(held.walk(Plan { keep: stop.map(|keep| (keep, &bound)), stop: None, ..plan(states) }, advance)?);
                 continue;
             };
-            let compared = held.walk(Plan { known: Some(&reference.marks), ..base() }, advance)?;
+            let until = held.until(first);
+            let compared = held.walk(Plan { known: Some(&reference.marks), until, ..base() }, advance)?;
             // Marks name full tiles; the records behind the last one are compared by themselves.
             let width = TILE_WIDTH as u64;
             let end = compared.next.min(reference.next);
             let window = compared.departs.map_or(end - end % width..end, |from| from..end.min(from.saturating_add(width)));
             let found = first_difference(first.source, held.source, window).or_else(|error| held.cannot(&error))?;
-            let Some(seq) = found.or(compared.departs) else {
+            let differs = found.or(compared.departs);
+            if differs.is_none() && (until.is_some() || held.size <= first.size) {
                 walks.push(compared);
                 continue;
-            };
-            // Another history: nothing of the first one's walk says anything about it. There is room for one state.
+            }
+            // Another history, or a longer one: nothing of the first one's walk says anything about it, or about its end. There
+            // is room for one state.
             walks.iter_mut().filter_map(|walked| walked.replay.as_mut()).for_each(|replay| replay.state_mut().release());
             let mut walked = held.walk(plan(held.state(position).into_iter().collect()), advance)?;
-            let mut findings = Findings::of(held.source.name());
-            findings.add(
-                Code::SourcesDiffer,
-                Some(seq),
-                format!("From record {seq} on, this source does not hold the same records as {}.", first.source.name()),
-                format!("自第{seq}号记录起，本来源的记录与{}不同。", first.source.name()),
-            );
-            walked.findings.extend(findings);
+            if let Some(seq) = differs {
+                let mut findings = Findings::of(held.source.name());
+                findings.add(
+                    Code::SourcesDiffer,
+                    Some(seq),
+                    format!("From record {seq} on, this source does not hold the same records as {}.", first.source.name()),
+                    format!("自第{seq}号记录起，本来源的记录与{}不同。", first.source.name()),
+                );
+                walked.findings.extend(findings);
+            }
             walks.push(walked);
         }
         share_states(&mut walks);
@@ -292,8 +317,18 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// States that nothing was compared with, because their directories changed while the audit was broken off.
+    /// What nothing was compared with, because it changed while the audit was broken off: directories' states, and the ends
+    /// of running nodes.
     fn passed(&mut self, walks: &[Walked]) {
+        let Some(first) = self.held.first() else { return };
+        let compared = self.held.iter().zip(walks).filter(|(_, walked)| walked.compared);
+        for (name, until) in compared.filter_map(|(held, _)| Some((held.source.name(), held.until(first)?))) {
+            let first = first.source.name();
+            self.report.left_out.push((
+                format!("records from number {until} on of {name}: the audit goes on with {first}, which has no more"),
+                format!("{name}自第{until}号起的记录（审计沿{first}续行，其记录止于此）"),
+            ));
+        }
         let passed = walks.first().map_or(&[][..], |walked| &walked.passed);
         // One that holds another history was walked by itself, to its own end.
         let passed = passed.iter().filter(|source| **source == 0 || walks.get(**source).is_some_and(|walked| walked.compared));

@@ -2,6 +2,7 @@
 
 use super::sample::{Memoried, Sample, found, open};
 use crate::audit::pipeline::CHUNK_RECORDS;
+use crate::audit::resume::Bound;
 use crate::audit::room::Room;
 use crate::audit::{Keep, Options, Report, Source, Stage, Unopened, audit};
 use std::os::unix::fs::PermissionsExt as _;
@@ -166,7 +167,7 @@ fn it_is_known_at_the_start_whether_progress_can_be_kept() {
 
     // A file of before the first record is of any audit: nothing in it is gone on from.
     let begun = Keep::new(&path);
-    assert!(begun.begin(&[1; 32], &Room::default()).unwrap().is_none() && path.exists());
+    assert!(begun.begin(&Bound::default(), &Room::default()).unwrap().is_none() && path.exists());
     let other = Options { signatures: false, ..keep(&path, false) };
     assert!(audit(&sources, &other, &|_, _, _, _| {}).is_ok());
 }
@@ -198,6 +199,82 @@ fn it_is_broken_off_wherever_it_is() {
     let told = |report: &Report| Report { seconds: 0.0, ..report.clone() }.to_json();
     assert_eq!(told(&report), told(&whole));
     assert!(!path.exists());
+}
+
+/// Of nodes that run now the one and now the other is a record longer.
+#[test]
+fn it_goes_on_with_the_source_that_it_walked_whichever_is_the_longest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.state");
+    let mut sample = Sample::new();
+    sample.commands_a_second = 64;
+    for n in 0..2 * CHUNK_RECORDS {
+        sample.issue(&[&format!("N{n}")]);
+    }
+    let (a, b) = (sample.source("a"), sample.source("b"));
+    sample.issue(&["later"]);
+    let longer = sample.source("b");
+    let rounds = |sources: [&dyn Source; 2], stop| audit(&sources, &keep(&path, stop), &|_, _, _, _| {});
+    for (sources, ahead) in [([&b, &a], 0), ([&longer, &a], 1), ([&a, &longer], 1)] {
+        assert!(rounds([&a, &b], true).is_err());
+        let report = rounds([sources[0], sources[1]], false).unwrap();
+        assert!(report.clean && report.records == a.size, "{report:?}");
+        let left_out: Vec<_> = report.unchecked().into_iter().filter(|(en, _)| en.starts_with("records from number")).collect();
+        assert_eq!(left_out.len(), ahead);
+        assert!(left_out.iter().all(|(en, _)| en.contains(&format!("number {} on of b", a.size)) && en.contains("with a")));
+    }
+    // What is compared of the longer one is compared all the same.
+    assert!(rounds([&a, &b], true).is_err());
+    let mut forged = longer.clone();
+    forged.rewrite(7, |record| record.time_ms += 1);
+    let report = rounds([&forged, &a], false).unwrap();
+    assert!(report.findings.iter().any(|found| (found.code.name(), found.source.as_str()) == ("sources-differ", "b")));
+
+    // Others, or two of one name, are refused.
+    assert!(rounds([&a, &b], true).is_err());
+    let c = Memoried { name: "c".into(), ..a.clone() };
+    assert!(rounds([&b, &c], false).unwrap_err().why.contains("another"));
+    assert!(rounds([&a, &a.clone()], false).unwrap_err().why.contains("two sources"));
+    rounds([&b, &a], false).unwrap();
+}
+
+/// A directory whose node ran meanwhile is audited to its end.
+#[test]
+fn a_directory_that_became_longer_is_audited_by_itself() {
+    let mut sample = Sample::new();
+    sample.commands_a_second = 64;
+    let (first, short, long) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for n in 0..CHUNK_RECORDS {
+        sample.issue(&[&format!("N{n}")]);
+    }
+    sample.write(first.path());
+    sample.write(short.path());
+    sample.issue(&["later"]);
+    sample.write(long.path());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.state");
+    let audited = |stop: bool| {
+        let (first, second) = (open(first.path()), open(short.path()));
+        audit(&[&first as &dyn Source, &second], &keep(&path, stop), &|_, _, _, _| {})
+    };
+    assert!(audited(true).is_err());
+    let kept = std::fs::read(&path).unwrap();
+    std::fs::remove_dir_all(short.path().join("db")).unwrap();
+    std::fs::rename(long.path().join("db"), short.path().join("db")).unwrap();
+    let report = audited(false).unwrap();
+    assert_eq!(
+        (report.findings.as_slice(), report.sources.iter().map(|(_, size)| *size).max()),
+        (&[][..], Some(sample.records.len() as u64))
+    );
+
+    std::fs::write(&path, kept).unwrap();
+    let forged = Commit { state: vec![(b"l/iforged.forged.forged".to_vec(), Some(vec![1]))], ..Commit::default() };
+    {
+        let store = Store::open(short.path(), Mode::Node).unwrap();
+        store.commit(&forged).unwrap();
+        store.flush().unwrap();
+    }
+    assert!(!audited(false).unwrap().clean, "its state is compared where it ends");
 }
 
 #[test]
