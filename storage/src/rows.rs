@@ -98,16 +98,16 @@ impl Store {
 }
 
 /// Reads every row of a column, so that a block whose checksum does not hold is found. `progress` is
-/// told now and then how many rows there were since it was told last. Answers their number.
-pub fn scan_column(store: &Store, column: Column, progress: &mut dyn FnMut(u64)) -> Result<u64, StorageError> {
+/// told now and then how many rows there were since it was told last, and answers whether to go on. Answers their number.
+pub fn scan_column(store: &Store, column: Column, progress: &mut dyn FnMut(u64) -> bool) -> Result<u64, StorageError> {
     const TELL: u64 = 4096;
     let mut rows = store.rows(column, b"")?;
     let mut count = 0;
     while rows.current()?.is_some() {
         rows.advance();
         count += 1;
-        if count % TELL == 0 {
-            progress(TELL);
+        if count % TELL == 0 && !progress(TELL) {
+            return Ok(count);
         }
     }
     progress(count % TELL);

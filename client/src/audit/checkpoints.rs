@@ -1,6 +1,7 @@
 //! Every stored checkpoint: do its signatures hold, is its root that of the recomputed tree, and how
 //! far do checkpoints with the quorum reach?
 
+use super::Options;
 use super::finding::{Code, Findings};
 use super::link::Root;
 use super::session::Held;
@@ -47,6 +48,7 @@ pub fn sizes(source: &dyn Source) -> Vec<u64> {
     let _ = source.checkpoints(&[], &mut |size, note| {
         sizes.insert(size);
         sizes.extend(std::str::from_utf8(&note).ok().and_then(|note| note.lines().nth(1)?.parse::<u64>().ok()));
+        true
     });
     sizes.into_iter().collect()
 }
@@ -75,8 +77,15 @@ impl<'a> Checkpoints<'a> {
         Self { trust, signed: BTreeMap::new(), gathering: BTreeMap::new(), covered: 0, count: 0, ahead: (0, 0), newest: 0 }
     }
 
-    /// Checks all checkpoints of one of the sources.
-    pub fn check(&mut self, held: &[Held<'_>], position: usize, history: &History<'_>, findings: &mut Findings) -> Result<(), ReadError> {
+    /// Checks all checkpoints of one of the sources, if the audit is not to break off meanwhile.
+    pub fn check(
+        &mut self,
+        held: &[Held<'_>],
+        position: usize,
+        history: &History<'_>,
+        options: &Options,
+        findings: &mut Findings,
+    ) -> Result<(), ReadError> {
         let Some(source) = held.get(position).map(|held| held.source) else { return Ok(()) };
         let sizes: Vec<u64> = history.roots.iter().filter(|root| root.committed).map(|root| root.size).collect();
         let mut waiting = Vec::with_capacity(BATCH);
@@ -86,6 +95,7 @@ impl<'a> Checkpoints<'a> {
             if waiting.len() == BATCH {
                 self.batch(held, position, &mut waiting, history, findings);
             }
+            !options.is_stopped()
         });
         self.batch(held, position, &mut waiting, history, findings);
         if self.ahead.0 > 0 {

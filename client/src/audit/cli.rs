@@ -11,6 +11,7 @@ use super::{
 use crate::visible::{json_line, one_line};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::process::{Signal, getpid, kill_process};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -51,7 +52,7 @@ pub struct AuditArgs {
     /// The genesis that the ledger must begin with
     #[arg(long, value_name = "FILE")]
     pub genesis: Option<PathBuf>,
-    /// Keep here how far the audit is, and go on from it: after Ctrl-C or a crash the same call goes on; one audit at a time
+    /// Keep here how far the audit is, and go on from it: after Ctrl-C (twice: at once) or a crash the same call goes on; one audit at a time
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
     /// Memory for what the replay holds of each command, licence and holder (2GiB if not given); the rest goes to disk, into FILE.scratch beside --state's FILE, else under TMPDIR, and is removed at the end
@@ -109,8 +110,16 @@ pub(super) async fn run_to(args: AuditArgs, json: bool, access: Option<Access>, 
     let (sources, options) = prepared;
     if let Some(stop) = options.keep.as_ref().map(Keep::stop) {
         tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_err() {
+                return;
+            }
+            stop.store(true, Ordering::Relaxed);
+            if !json {
+                let _ = writeln!(io::stderr().lock(), "audit: breaking off; Ctrl-C again ends it at once");
+            }
+            // A node that hangs keeps it from breaking off. The file is whole at any time.
             if tokio::signal::ctrl_c().await.is_ok() {
-                stop.store(true, Ordering::Relaxed);
+                let _ = kill_process(getpid(), Signal::TERM);
             }
         });
     }

@@ -3,7 +3,7 @@
 
 use super::finding::{Code, Findings};
 use super::link::Root;
-use super::{Advance, Stage};
+use super::{Advance, Options, Stage};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 use std::fs::File;
 use std::path::Path;
@@ -29,13 +29,14 @@ pub fn beside() -> Vec<Column> {
 }
 
 /// Reads every row of some of the columns, so that damage is found where nothing else looks.
-pub fn scan(store: &Store, name: &str, columns: &[Column], advance: &Advance<'_>) -> Findings {
+pub fn scan(store: &Store, name: &str, columns: &[Column], options: &Options, advance: &Advance<'_>) -> Findings {
     let mut findings = Findings::of(name);
     let mut rows = 0;
     for column in columns {
         let mut tell = |more| {
             rows += more;
             advance(Stage::Database, name, rows, 0);
+            !options.is_stopped()
         };
         if let Err(error) = scan_column(store, *column, &mut tell) {
             damaged(&mut findings, &error.to_string());

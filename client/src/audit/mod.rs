@@ -90,7 +90,7 @@ pub struct Options {
     /// The genesis payload that is trusted.
     pub genesis: Option<Vec<u8>>,
     /// Where to keep how far the audit is, and to go on from. Of several sources that is the walk through
-    /// the longest; the others are compared anew.
+    /// the longest when it began; the others are compared anew.
     pub keep: Option<Keep>,
     /// Bytes of memory for what the replay holds of each command, licence and holder. What does not fit is put aside on
     /// disk: beside [`Options::keep`]'s file, else in the system's temporary folder.
@@ -103,6 +103,12 @@ impl Options {
     #[must_use]
     pub fn is_deep(&self) -> bool {
         self.signatures || self.replay
+    }
+
+    /// Whether the audit is to break off.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.keep.as_ref().is_some_and(Keep::is_stopped)
     }
 }
 

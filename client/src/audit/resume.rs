@@ -23,13 +23,12 @@ use super::replay::Replay;
 use super::room::Room;
 use super::saved::{DAMAGED, Progress, Saved};
 use super::{Options, TrustFile};
-use crate::receipt::document::write_file_by;
 use std::fs::{File, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use vermilion_crypto::Digest;
 use vermilion_crypto::hash::{Context, Hasher};
@@ -51,15 +50,26 @@ const EVERY: Duration = Duration::from_secs(60);
 pub struct Keep {
     path: PathBuf,
     stop: Arc<AtomicBool>,
-    clock: Arc<Mutex<(Instant, Duration)>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// What was kept last.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    /// When.
+    at: Instant,
+    /// How long writing it took.
+    took: Duration,
+    /// The place from which it goes on.
+    next: u64,
 }
 
 impl Keep {
     /// In this file.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        let clock = Arc::new(Mutex::new((Instant::now(), Duration::ZERO)));
-        Self { path: path.to_owned(), stop: Arc::default(), clock }
+        let kept = Kept { at: Instant::now(), took: Duration::ZERO, next: 0 };
+        Self { path: path.to_owned(), stop: Arc::default(), kept: Arc::new(Mutex::new(kept)) }
     }
 
     /// The file's name, for messages.
@@ -82,8 +92,18 @@ impl Keep {
 
     /// Whether it is time to write.
     pub fn is_due(&self) -> bool {
-        let (last, took) = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.is_stopped() || last.elapsed() >= EVERY.max(took * 20)
+        let Kept { at, took, .. } = *self.kept();
+        self.is_stopped() || at.elapsed() >= EVERY.max(took * 20)
+    }
+
+    /// What is said where the audit ends before its end.
+    #[must_use]
+    pub fn broken_off(&self) -> String {
+        format!("broken off; the same call goes on from record {}", self.kept().next)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps others from the file until the lock is dropped.
@@ -113,15 +133,24 @@ impl Keep {
         beside(&self.path, ".scratch")
     }
 
+    /// The name of the source whose walk the file holds, by its own word: that it is whole and of this audit is for
+    /// [`Keep::begin`] to see.
+    pub fn walked(&self) -> Option<String> {
+        let mut file = File::open(&self.path).ok()?;
+        let left = file.metadata().ok()?.len();
+        Saved::walked(&Rest { from: BufReader::new(&mut file), left }.head().ok()?)
+    }
+
     /// Reads the file: whether there is something to go on from. If not, it is written, so that it is known that it can be;
     /// a file with something in it could be.
-    pub fn begin(&self, bound: &Digest, room: &Room) -> Result<Option<(Progress, Option<Replay>)>, String> {
+    pub fn begin(&self, bound: &Bound, room: &Room) -> Result<Option<(Progress, Option<Replay>)>, String> {
         let say = |why: String| format!("{}: {why}", self.path.display());
         let found = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(say(error.to_string())),
             Ok(mut file) => read(&mut file, bound, room).map_err(say)?,
         };
+        self.kept().next = found.as_ref().map_or(0, |(progress, _)| progress.next);
         if found.is_none() {
             self.write(bound, &Progress::default(), None).map_err(|why| format!("how far the audit is cannot be kept: {why}"))?;
         }
@@ -129,15 +158,15 @@ impl Keep {
     }
 
     /// Writes the file.
-    pub fn save(&self, bound: &Digest, progress: &Progress, replay: Option<&Replay>) -> Result<(), String> {
+    pub fn save(&self, bound: &Bound, progress: &Progress, replay: Option<&Replay>) -> Result<(), String> {
         let begun = Instant::now();
         self.write(bound, progress, replay)?;
-        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), begun.elapsed());
+        *self.kept() = Kept { at: Instant::now(), took: begun.elapsed(), next: progress.next };
         Ok(())
     }
 
     /// Entry by entry: with a replay the file may be larger than memory.
-    fn write(&self, bound: &Digest, progress: &Progress, replay: Option<&Replay>) -> Result<(), String> {
+    fn write(&self, bound: &Bound, progress: &Progress, replay: Option<&Replay>) -> Result<(), String> {
         let write = |file: &mut File| {
             let mut out = Hashed { out: BufWriter::with_capacity(PIECE, file), hasher: Hasher::new(&CTX_FILE) };
             let head = Saved::encode(bound, progress, replay);
@@ -158,7 +187,7 @@ impl Keep {
             out.out.write_all(&hash)?;
             out.out.flush()
         };
-        write_file_by(&self.path, write).map_err(|error| error.to_string())
+        replace(&self.path, write).map_err(|error| format!("{}: {error}", self.path.display()))
     }
 
     /// Takes the file away once the audit came to its end.
@@ -182,6 +211,16 @@ impl Drop for Lock {
     }
 }
 
+/// Puts a file in a place, whole or not at all. What it holds is nobody else's to read: the replayed state.
+fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let new = beside(path, &format!(".{}.new", std::process::id()));
+    // Of one that was killed under the same number.
+    let _ = std::fs::remove_file(&new);
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
+    let put = fill(&mut file).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&new, path));
+    put.inspect_err(|_| _ = std::fs::remove_file(&new))
+}
+
 /// The path of a file beside another, its name with more behind it.
 fn beside(path: &Path, more: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -189,9 +228,18 @@ fn beside(path: &Path, more: &str) -> PathBuf {
     name.into()
 }
 
-/// What a file is bound to: the ledger, the sources in their order, and what is checked against what.
+/// What a file is bound to.
+#[derive(Clone, Debug, Default)]
+pub struct Bound {
+    /// The name of the source that is walked.
+    pub walked: String,
+    /// The ledger, the sources, that one first, and what is checked against what.
+    pub digest: Digest,
+}
+
+/// What a file is bound to, of sources by name behind the one that is walked.
 #[must_use]
-pub fn bound(ledger_id: &str, sources: &[String], options: &Options) -> Digest {
+pub fn bound(ledger_id: &str, sources: &[String], options: &Options) -> Bound {
     let trust = options.trust.as_ref().and_then(|trust| serde_json::to_vec(&TrustFile::of(trust)).ok()).unwrap_or_default();
     let mut hasher = Hasher::new(&CTX_BOUND);
     hasher.field(ledger_id.as_bytes()).update(&[u8::from(options.signatures), u8::from(options.replay)]);
@@ -200,7 +248,7 @@ pub fn bound(ledger_id: &str, sources: &[String], options: &Options) -> Digest {
         hasher.field(source.as_bytes());
     }
     hasher.field(&trust).field(options.genesis.as_deref().unwrap_or_default());
-    hasher.finish()
+    Bound { walked: sources.first().cloned().unwrap_or_default(), digest: hasher.finish() }
 }
 
 /// What is written, hashed on its way.
@@ -227,7 +275,7 @@ impl<W: Write> Hashed<W> {
 
 /// What a file holds; nothing of one that was written before anything was read. It is read twice: nothing of it counts before
 /// its hash does.
-fn read(file: &mut File, bound: &Digest, room: &Room) -> Result<Option<(Progress, Option<Replay>)>, String> {
+fn read(file: &mut File, bound: &Bound, room: &Room) -> Result<Option<(Progress, Option<Replay>)>, String> {
     let damaged = || DAMAGED.to_owned();
     let len = file.metadata().map_err(told)?.len().checked_sub(32).ok_or_else(damaged)?;
     if !is_whole(file, len).map_err(told)? {
@@ -235,11 +283,7 @@ fn read(file: &mut File, bound: &Digest, room: &Room) -> Result<Option<(Progress
     }
     file.rewind().map_err(told)?;
     let mut rest = Rest { from: BufReader::with_capacity(PIECE, file), left: len };
-    if rest.take(MAGIC.len() as u64)? != MAGIC {
-        return Err(damaged());
-    }
-    let len = u64::from_be_bytes(rest.array()?);
-    let Some(mut saved) = Saved::read(&rest.take(len)?, bound)? else { return Ok(None) };
+    let Some(mut saved) = Saved::read(&rest.head()?, bound)? else { return Ok(None) };
     let replay = match saved.replay() {
         None => None,
         Some((rules, erased)) => Some(Replay::restore(rest.state(room)?, rules, erased)?),
@@ -284,6 +328,15 @@ impl Rest<'_> {
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
         self.take(N as u64)?.try_into().map_err(|_| DAMAGED.to_owned())
+    }
+
+    /// What stands before the entries.
+    fn head(&mut self) -> Result<Vec<u8>, String> {
+        if self.take(MAGIC.len() as u64)? != MAGIC {
+            return Err(DAMAGED.to_owned());
+        }
+        let len = u64::from_be_bytes(self.array()?);
+        self.take(len)
     }
 
     /// The entries of a state.

@@ -5,6 +5,7 @@ use super::finding::{Code, Finding, Findings};
 use super::link::{LinkState, Root};
 use super::places::Places;
 use super::replay::{Erased, Replay};
+use super::resume::Bound;
 use super::walk::StateFound;
 use prost::Message as _;
 use vermilion_crypto::Digest;
@@ -73,6 +74,8 @@ pub struct Saved {
     states: Vec<SavedFindings>,
     #[prost(message, optional, tag = "18")]
     replay: Option<SavedReplay>,
+    #[prost(string, tag = "19")]
+    walked: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -161,7 +164,7 @@ fn load_findings(saved: SavedFindings) -> Option<Findings> {
 
 impl Saved {
     /// The head, encoded.
-    pub fn encode(bound: &Digest, progress: &Progress, replay: Option<&Replay>) -> Vec<u8> {
+    pub fn encode(bound: &Bound, progress: &Progress, replay: Option<&Replay>) -> Vec<u8> {
         let links = &progress.links;
         let root = |root: &Root| SavedRoot { size: root.size, root: root.root.to_vec(), committed: root.committed };
         let erased = |replay: &Replay| {
@@ -169,7 +172,7 @@ impl Saved {
         };
         let saved = Self {
             format_version: FORMAT,
-            bound: bound.to_vec(),
+            bound: bound.digest.to_vec(),
             next: progress.next,
             records: progress.records,
             signatures: progress.signatures,
@@ -186,12 +189,13 @@ impl Saved {
             findings: Some(save_findings(0, 0, &progress.findings)),
             states: progress.states.iter().map(|found| save_findings(found.source as u64, found.size, &found.findings)).collect(),
             replay: replay.map(|replay| SavedReplay { rules: replay.rules(), erased: erased(replay) }),
+            walked: bound.walked.clone(),
         };
         saved.encode_to_vec()
     }
 
     /// Reads it; `None` if it is of before the first record, and so of any audit.
-    pub fn read(head: &[u8], bound: &Digest) -> Result<Option<Self>, String> {
+    pub fn read(head: &[u8], bound: &Bound) -> Result<Option<Self>, String> {
         let saved = Self::decode(head).map_err(|_| DAMAGED.to_owned())?;
         if saved.format_version != FORMAT {
             return Err(format!("format version {} is not read by this version", saved.format_version));
@@ -199,10 +203,16 @@ impl Saved {
         if saved.next == 0 {
             return Ok(None);
         }
-        if saved.bound != bound {
+        if saved.bound != bound.digest {
             return Err("the file is of another ledger, source or set of options".into());
         }
         Ok(Some(saved))
+    }
+
+    /// The name of the source whose walk it is of, if it is of any.
+    pub fn walked(head: &[u8]) -> Option<String> {
+        let saved = Self::decode(head).ok()?;
+        (saved.next > 0).then_some(saved.walked)
     }
 
     /// The replay's version of the rules, and what it had erased, if there was one.

@@ -6,8 +6,8 @@ use super::places::Places;
 use super::room::Room;
 use super::source::{ReadError, Source};
 use super::walk::{Plan, StateAt, Walked, walk};
-use super::{Advance, CannotRead, Options, Report, Stage, content, directory, folder, head, resume};
-use std::collections::BTreeMap;
+use super::{Advance, CannotRead, Keep, Options, Report, Stage, content, directory, folder, head, resume};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::time::Instant;
@@ -27,9 +27,8 @@ pub fn audit(sources: &[&dyn Source], options: &Options, advance: &Advance<'_>) 
     session.held(sources)?;
     if !session.held.is_empty() {
         session.ledger(advance)?;
-    }
-    if let Some(keep) = &options.keep {
-        keep.done();
+        // Where nothing could be read nobody has looked what the file is.
+        options.keep.iter().for_each(Keep::done);
     }
     Ok(session.finish(begun))
 }
@@ -47,6 +46,12 @@ impl<'a> Held<'a> {
         Some(StateAt { source: position, name: self.source.name(), size: self.size, store: self.source.store()? })
     }
 
+    /// How far it is read if it became longer than the first while the audit was broken off. A directory is read to its
+    /// end, by itself; a running node has more at any time.
+    fn until(&self, first: &Self) -> Option<u64> {
+        (self.source.store().is_none() && self.size > first.size).then_some(first.size)
+    }
+
     fn walk(&self, plan: Plan<'_>, advance: &Advance<'_>) -> Result<Walked, CannotRead> {
         walk(self.source, self.size, plan, advance).or_else(|error| self.cannot(&error))
     }
@@ -57,7 +62,7 @@ impl<'a> Held<'a> {
 }
 
 struct Session<'a> {
-    /// The longest first.
+    /// First the longest, or the one whose walk goes on; the others by name.
     held: Vec<Held<'a>>,
     options: &'a Options,
     findings: Findings,
@@ -82,19 +87,33 @@ impl<'a> Session<'a> {
         self.report.sources = self.held.iter().map(|held| (held.source.name().to_owned(), held.size)).collect();
         self.report.running_nodes = self.held.iter().any(|held| held.source.store().is_none());
         self.held.sort_by_key(|held| std::cmp::Reverse(held.size));
-        Ok(())
+        let Some(keep) = &self.options.keep else { return Ok(()) };
+        let named = |name: &String| self.held.iter().position(|held| held.source.name() == name);
+        let walked = keep.walked().as_ref().and_then(named).unwrap_or(0);
+        if let Some(before) = self.held.get_mut(..=walked) {
+            before.rotate_right(1);
+        }
+        // While the audit was broken off one may have become longer than another.
+        if let Some((_, others)) = self.held.split_first_mut() {
+            others.sort_by(|one, other| one.source.name().cmp(other.source.name()));
+        }
+        let mut names = BTreeSet::new();
+        match self.held.iter().find(|held| !names.insert(held.source.name())) {
+            Some(again) => again.cannot(&ReadError::Unreachable("two sources have this name: the file cannot tell them apart".into())),
+            None => Ok(()),
+        }
     }
 
     fn ledger(&mut self, advance: &Advance<'_>) -> Result<(), CannotRead> {
         let trust = self.trust()?;
         // Columns that no walk reads are read beside the walks.
-        let deep = self.options.is_deep();
+        let (options, deep) = (self.options, self.options.is_deep());
         let (walks, scans) = std::thread::scope(|scope| {
             let stores: Vec<_> = self.held.iter().filter_map(|held| Some((held.source.name(), held.source.store()?))).collect();
             let columns = if deep { directory::beside() } else { Vec::new() };
             let examine = move |(name, store): (&str, &_)| {
                 let mut findings = directory::examine(store, name);
-                findings.extend(directory::scan(store, name, &columns, advance));
+                findings.extend(directory::scan(store, name, &columns, options, advance));
                 findings
             };
             let scan = scope.spawn(move || stores.into_iter().map(examine).collect::<Vec<_>>());
@@ -103,14 +122,17 @@ impl<'a> Session<'a> {
         });
         scans.into_iter().for_each(|findings| self.findings.extend(findings));
         let mut walks = walks?;
+        self.go_on()?;
         self.heads();
         self.passed(&walks);
         if deep {
             self.rest(&walks, advance);
         }
         self.trees(&walks);
+        self.go_on()?;
         self.vaults(&walks);
         self.wraps(&walks);
+        self.go_on()?;
         if let Some(trust) = trust {
             let trust = self.ledger_keys(trust, walks.first());
             self.checkpoints(&trust, &walks, advance)?;
@@ -127,6 +149,14 @@ impl<'a> Session<'a> {
         // The replayed state is millions of pieces: nobody waits until the last is given back.
         std::thread::spawn(move || drop(walks));
         Ok(())
+    }
+
+    /// Whether to go on. Behind the walk of which it is kept how far it is, nothing is kept.
+    fn go_on(&self) -> Result<(), CannotRead> {
+        match self.options.keep.as_ref().filter(|keep| keep.is_stopped()) {
+            Some(keep) => Err(CannotRead { source_name: keep.name(), why: keep.broken_off() }),
+            None => Ok(()),
+        }
     }
 
     /// What is trusted: as the options say, else as the genesis does. None if there is no genesis.
@@ -210,46 +240,52 @@ impl<'a> Session<'a> {
             if !walked.state_read {
                 columns.push(Column::STATE);
             }
-            self.findings.extend(directory::scan(store, held.source.name(), &columns, advance));
+            self.findings.extend(directory::scan(store, held.source.name(), &columns, self.options, advance));
         }
     }
 
-    /// Walks every source: the longest whole, another as far as it holds the same records. The walks
+    /// Walks every source: the first whole, another as far as it holds the same records. The walks
     /// come in the order of the sources.
     fn walks(&self, advance: &Advance<'_>) -> Result<Vec<Walked>, CannotRead> {
         let mut walks: Vec<Walked> = Vec::with_capacity(self.held.len());
         let (signatures, replay, room) = (self.options.signatures, self.options.replay, Room::of(self.options));
         for (position, held) in self.held.iter().enumerate() {
-            let base = || Plan { commands: self.options.is_deep(), wanted: checkpoints::sizes(held.source), ..Plan::default() };
+            let (commands, stop) = (self.options.is_deep(), self.options.keep.as_ref());
+            let base = || Plan { commands, wanted: checkpoints::sizes(held.source), stop, ..Plan::default() };
             let plan = |states| Plan { signatures, replay, states, room: room.clone(), ..base() };
             let Some((reference, first)) = walks.first().zip(self.held.first()) else {
                 let states = self.held.iter().enumerate().filter_map(|(n, held)| held.state(n)).collect();
                 let names: Vec<String> = self.held.iter().map(|held| held.source.name().to_owned()).collect();
                 let bound = resume::bound(&self.report.ledger_id, &names, self.options);
-                walks.push(held.walk(Plan { keep: self.options.keep.as_ref().map(|keep| (keep, bound)), ..plan(states) }, advance)?);
+                walks.push(held.walk(Plan { keep: stop.map(|keep| (keep, &bound)), stop: None, ..plan(states) }, advance)?);
                 continue;
             };
-            let compared = held.walk(Plan { known: Some(&reference.marks), ..base() }, advance)?;
+            let until = held.until(first);
+            let compared = held.walk(Plan { known: Some(&reference.marks), until, ..base() }, advance)?;
             // Marks name full tiles; the records behind the last one are compared by themselves.
             let width = TILE_WIDTH as u64;
             let end = compared.next.min(reference.next);
             let window = compared.departs.map_or(end - end % width..end, |from| from..end.min(from.saturating_add(width)));
             let found = first_difference(first.source, held.source, window).or_else(|error| held.cannot(&error))?;
-            let Some(seq) = found.or(compared.departs) else {
+            let differs = found.or(compared.departs);
+            if differs.is_none() && (until.is_some() || held.size <= first.size) {
                 walks.push(compared);
                 continue;
-            };
-            // Another history: nothing of the first one's walk says anything about it. There is room for one state.
+            }
+            // Another history, or a longer one: nothing of the first one's walk says anything about it, or about its end. There
+            // is room for one state.
             walks.iter_mut().filter_map(|walked| walked.replay.as_mut()).for_each(|replay| replay.state_mut().release());
             let mut walked = held.walk(plan(held.state(position).into_iter().collect()), advance)?;
-            let mut findings = Findings::of(held.source.name());
-            findings.add(
-                Code::SourcesDiffer,
-                Some(seq),
-                format!("From record {seq} on, this source does not hold the same records as {}.", first.source.name()),
-                format!("自第{seq}号记录起，本来源的记录与{}不同。", first.source.name()),
-            );
-            walked.findings.extend(findings);
+            if let Some(seq) = differs {
+                let mut findings = Findings::of(held.source.name());
+                findings.add(
+                    Code::SourcesDiffer,
+                    Some(seq),
+                    format!("From record {seq} on, this source does not hold the same records as {}.", first.source.name()),
+                    format!("自第{seq}号记录起，本来源的记录与{}不同。", first.source.name()),
+                );
+                walked.findings.extend(findings);
+            }
             walks.push(walked);
         }
         share_states(&mut walks);
@@ -281,8 +317,18 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// States that nothing was compared with, because their directories changed while the audit was broken off.
+    /// What nothing was compared with, because it changed while the audit was broken off: directories' states, and the ends
+    /// of running nodes.
     fn passed(&mut self, walks: &[Walked]) {
+        let Some(first) = self.held.first() else { return };
+        let compared = self.held.iter().zip(walks).filter(|(_, walked)| walked.compared);
+        for (name, until) in compared.filter_map(|(held, _)| Some((held.source.name(), held.until(first)?))) {
+            let first = first.source.name();
+            self.report.left_out.push((
+                format!("records from number {until} on of {name}: the audit goes on with {first}, which has no more"),
+                format!("{name}自第{until}号起的记录（审计沿{first}续行，其记录止于此）"),
+            ));
+        }
         let passed = walks.first().map_or(&[][..], |walked| &walked.passed);
         // One that holds another history was walked by itself, to its own end.
         let passed = passed.iter().filter(|source| **source == 0 || walks.get(**source).is_some_and(|walked| walked.compared));
@@ -349,7 +395,8 @@ impl<'a> Session<'a> {
             let catching_up = held.source.store().is_some_and(|store| store.installing().is_ok_and(|snapshot| snapshot.is_some()));
             let history = History { roots: &walked.roots, size: walked.next, log_ahead, catching_up };
             let mut findings = Findings::of(held.source.name());
-            all.check(&self.held, n, &history, &mut findings).or_else(|error| held.cannot(&error))?;
+            all.check(&self.held, n, &history, self.options, &mut findings).or_else(|error| held.cannot(&error))?;
+            self.go_on()?;
             if n == 0 {
                 self.report.commitments = commitments(walked);
             }

@@ -41,12 +41,14 @@ pub trait Source: Send + Sync {
     /// Its checkpoint for exactly this size.
     fn checkpoint(&self, size: u64) -> Result<Option<Vec<u8>>, ReadError>;
 
-    /// Its checkpoints with the size that each is kept under. A source that cannot list them is asked
-    /// for those of `sizes`.
-    fn checkpoints(&self, sizes: &[u64], visit: &mut dyn FnMut(u64, Vec<u8>)) -> Result<(), ReadError> {
+    /// Its checkpoints with the size that each is kept under, until `visit` says stop. A source that cannot list them is
+    /// asked for those of `sizes`.
+    fn checkpoints(&self, sizes: &[u64], visit: &mut dyn FnMut(u64, Vec<u8>) -> bool) -> Result<(), ReadError> {
         for size in sizes {
-            if let Some(note) = self.checkpoint(*size)? {
-                visit(*size, note);
+            if let Some(note) = self.checkpoint(*size)?
+                && !visit(*size, note)
+            {
+                break;
             }
         }
         Ok(())
@@ -133,11 +135,8 @@ impl Source for Directory {
         Ok(self.store.checkpoint(size)?)
     }
 
-    fn checkpoints(&self, _: &[u64], visit: &mut dyn FnMut(u64, Vec<u8>)) -> Result<(), ReadError> {
-        Ok(self.store.checkpoints(0, &mut |size, note| {
-            visit(size, note.to_vec());
-            true
-        })?)
+    fn checkpoints(&self, _: &[u64], visit: &mut dyn FnMut(u64, Vec<u8>) -> bool) -> Result<(), ReadError> {
+        Ok(self.store.checkpoints(0, &mut |size, note| visit(size, note.to_vec()))?)
     }
 
     fn store(&self) -> Option<&Store> {

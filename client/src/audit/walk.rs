@@ -9,7 +9,7 @@ use super::finding::{Code, Findings};
 use super::link::{Links, Root};
 use super::pipeline::{self, CHUNK_HASHED, CHUNK_RECORDS, Chunk, Taken};
 use super::replay::Replay;
-use super::resume::Keep;
+use super::resume::{Bound, Keep};
 use super::room::Room;
 use super::saved::Progress;
 use super::signatures::{BATCH, Checking, Job, Signatures};
@@ -41,7 +41,11 @@ pub struct Plan<'a> {
     /// Sizes beside commitments at which the root is wanted, ascending.
     pub wanted: Vec<u64>,
     /// Where to keep how far the walk is, and what that is bound to.
-    pub keep: Option<(&'a Keep, Digest)>,
+    pub keep: Option<(&'a Keep, &'a Bound)>,
+    /// The place at which the walk ends though the source has more.
+    pub until: Option<u64>,
+    /// What ends a walk before its end of which nothing is kept.
+    pub stop: Option<&'a Keep>,
     /// How much memory the replay may take.
     pub room: Room,
 }
@@ -132,13 +136,15 @@ pub fn walk(source: &dyn Source, size: u64, plan: Plan<'_>, advance: &Advance<'_
         store: source.store(),
     };
     let stage = if plan.known.is_some() { Stage::Comparing } else { Stage::Records };
+    let until = plan.until.unwrap_or(u64::MAX);
+    let size = size.min(until);
     let checking = Checking::default();
     let mut walk = Walk::new(source, plan, &checking)?;
     let from = walk.next;
     let read = pipeline::run(
         from,
         if examiner.commands { CHUNK_RECORDS } else { CHUNK_HASHED },
-        |give| source.records(from, give),
+        |give| source.records(from, &mut |place, row| place < until && give(place, row)),
         || examiner.worker(),
         |vault, chunk| examiner.chunk(vault.as_mut(), chunk),
         |chunk, examined| {
@@ -212,6 +218,10 @@ impl<'a> Walk<'a> {
 
     /// Keeps how far the walk is, when it is time; answers whether to go on.
     fn keep(&mut self) -> bool {
+        if let Some(keep) = self.plan.stop.filter(|keep| keep.is_stopped()) {
+            self.break_off(keep.broken_off());
+            return false;
+        }
         let Some((keep, bound)) = self.plan.keep.filter(|(keep, _)| keep.is_due()) else { return true };
         // What is kept is checked: nobody will look at these records again.
         std::mem::take(&mut self.signatures).check(&mut self.out.findings);
@@ -230,7 +240,7 @@ impl<'a> Walk<'a> {
             states: self.out.states.clone(),
         };
         let replay = self.replay.as_ref().filter(|replay| replay.is_going());
-        self.broken_off = match keep.save(&bound, &progress, replay) {
+        self.broken_off = match keep.save(bound, &progress, replay) {
             Err(why) => Some(format!("how far the audit is cannot be kept: {why}")),
             Ok(()) if keep.is_stopped() => Some(format!("broken off after {} records; the same call goes on from there", self.next)),
             Ok(()) => None,

@@ -57,7 +57,8 @@ pub enum ClusterVerb {
         vermilion cluster trail city\n  \
         vermilion cluster trail city --from 1200 --json\n\n\
         With --json the lines as they are kept, each chained to the one before. Exit\n\
-        code 1: the chain of what was read does not hold.")]
+        code 1: the chain of what was read does not hold. Of a long trail the oldest\n\
+        lines go: then it begins with the first that is kept.")]
     Trail {
         /// The node's name
         node: String,
@@ -144,17 +145,22 @@ async fn trail(context: &Context, client: &Client, name: &str, from: u64) -> Res
     let node = client.connection.names().position(|n| n == name);
     let node = node.ok_or_else(|| ClientError::Usage(format!("the configuration has no node {name}")))?;
     let connection = &client.connection;
-    // The line before the first is read for its chain alone.
-    let (mut next, mut chain) = (from.saturating_sub(1), (from == 0).then_some([0; 32]));
+    let lines = |from| client.reading_trails(move |asker| async move { connection.trail(&asker, node, from).await });
+    let mut reading = Reading::from(from);
     loop {
-        let lines = client.reading_trails(|asker| async move { connection.trail(&asker, node, next).await }).await?;
-        if lines.is_empty() {
-            return Ok(Exit::Yes);
+        let page = lines(reading.next).await?;
+        let Some(first) = page.first() else { return Ok(Exit::Yes) };
+        // What went by rotation is nowhere: then the trail begins with the line that came.
+        if number_of(first).is_some_and(|n| n > reading.next) && lines(0).await?.first() == Some(first) {
+            let begins = reading.begin_with(first);
+            if begins > from {
+                context.out.note(&format!("lines before {begins} are not kept: the oldest go"));
+            }
         }
-        for line in &lines {
-            let Some((n, sealed)) = chained(line, chain) else {
+        for line in &page {
+            let Some(n) = reading.take(line) else {
                 context.out.line(&one_line(line));
-                let why = format!("the trail does not hold at line {next}: something was changed or taken out");
+                let why = format!("the trail does not hold at line {}: something was changed or taken out", reading.next);
                 context.out.error(&ClientError::BadAnswer(why));
                 return Ok(Exit::No);
             };
@@ -163,8 +169,35 @@ async fn trail(context: &Context, client: &Client, name: &str, from: u64) -> Res
             } else if n >= from {
                 context.out.line(&one_line(&trail_text(line)));
             }
-            (next, chain) = (n + 1, Some(sealed));
         }
+    }
+}
+
+/// How far a trail was read.
+struct Reading {
+    /// The number of the line that is due.
+    next: u64,
+    /// The chain of the one before; none where that was not read, and the line's own is taken as it is.
+    chain: Option<[u8; 32]>,
+}
+
+impl Reading {
+    /// From a line on. The one before it is read for its chain alone.
+    fn from(line: u64) -> Self {
+        Self { next: line.saturating_sub(1), chain: (line == 0).then_some([0; 32]) }
+    }
+
+    /// Goes on with a line before which nothing is kept; answers its number.
+    fn begin_with(&mut self, line: &str) -> u64 {
+        (self.next, self.chain) = (number_of(line).unwrap_or(self.next), None);
+        self.next
+    }
+
+    /// Takes the line that is due, and answers its number; none if it is another, or not chained to the one before.
+    fn take(&mut self, line: &str) -> Option<u64> {
+        let (n, sealed) = chained(line, self.chain).filter(|(n, _)| *n == self.next)?;
+        (self.next, self.chain) = (n.checked_add(1)?, Some(sealed));
+        Some(n)
     }
 }
 
@@ -193,6 +226,11 @@ fn trail_text(line: &str) -> String {
     out
 }
 
+/// A line's number.
+fn number_of(line: &str) -> Option<u64> {
+    serde_json::from_str::<Value>(line).ok()?.get("n")?.as_u64()
+}
+
 /// A line's number and its chain, if it follows: `SHA-256(previous ‖ everything before ,"chain":)`.
 /// Without a previous chain the line's own is taken as it is.
 fn chained(line: &str, previous: Option<[u8; 32]>) -> Option<(u64, [u8; 32])> {
@@ -200,7 +238,7 @@ fn chained(line: &str, previous: Option<[u8; 32]>) -> Option<(u64, [u8; 32])> {
     let (content, rest) = line.rsplit_once(",\"chain\":\"").filter(|_| !line.contains(['\n', '\r']))?;
     let mut said = [0; 32];
     hex::decode_to_slice(rest.strip_suffix("\"}")?, &mut said).ok()?;
-    let number = serde_json::from_str::<Value>(line).ok()?.get("n")?.as_u64()?;
+    let number = number_of(line)?;
     let follows = previous.is_none_or(|chain| vermilion_crypto::sha256(&[&chain, content.as_bytes()].concat()) == said);
     follows.then_some((number, said))
 }
@@ -317,5 +355,28 @@ mod tests {
         };
         assert!(chained(&sealed(r#"{"n":0"#), Some([0; 32])).is_some());
         assert!(chained(&sealed("{\"n\":0,\"x\":[\n{\"n\":1}\n]"), Some([0; 32])).is_none(), "a line within a line");
+    }
+
+    #[test]
+    fn a_trail_is_read_line_by_line_from_the_first_that_is_kept() {
+        let mut chain = [0; 32];
+        let mut line = |n: u64| {
+            let content = format!("{{\"n\":{n}");
+            chain = vermilion_crypto::sha256(&[&chain[..], content.as_bytes()].concat());
+            format!("{content},\"chain\":\"{}\"}}", hex::encode(chain))
+        };
+        let lines: Vec<String> = (0..6).map(&mut line).collect();
+        let last = line(u64::MAX);
+        let read = |mut reading: Reading, lines: &[String]| lines.iter().map(|line| reading.take(line)).collect::<Vec<_>>();
+        assert_eq!(read(Reading::from(0), &lines[..3]), [Some(0), Some(1), Some(2)]);
+        assert_eq!(read(Reading::from(3), &lines[2..4]), [Some(2), Some(3)]);
+        // Another than was asked for, or one taken out, does not hold; nor does the same one twice.
+        assert_eq!(read(Reading::from(0), &lines[1..2]), [None]);
+        assert_eq!(read(Reading::from(3), &lines[..1]), [None]);
+        assert_eq!(read(Reading::from(0), &[lines[0].clone(), lines[2].clone(), lines[0].clone()]), [Some(0), None, None]);
+        // Where the oldest went its chain is taken as it is, and nobody counts beyond the last number there is.
+        let mut rotated = Reading::from(0);
+        assert_eq!((rotated.begin_with(&lines[4]), rotated.take(&lines[4]), rotated.take(&lines[5])), (4, Some(4), Some(5)));
+        assert_eq!((rotated.begin_with(&last), rotated.take(&last)), (u64::MAX, None));
     }
 }

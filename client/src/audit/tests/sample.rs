@@ -408,8 +408,8 @@ impl Source for Memoried {
     fn checkpoint(&self, size: u64) -> Result<Option<Vec<u8>>, ReadError> {
         Ok(self.checkpoints.get(&size).cloned())
     }
-    fn checkpoints(&self, _: &[u64], visit: &mut dyn FnMut(u64, Vec<u8>)) -> Result<(), ReadError> {
-        self.checkpoints.iter().for_each(|(size, note)| visit(*size, note.clone()));
+    fn checkpoints(&self, _: &[u64], visit: &mut dyn FnMut(u64, Vec<u8>) -> bool) -> Result<(), ReadError> {
+        let _ = self.checkpoints.iter().all(|(size, note)| visit(*size, note.clone()));
         Ok(())
     }
 }
