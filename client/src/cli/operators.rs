@@ -51,7 +51,7 @@ pub enum OperatorVerb {
     /// Take posts back, or with none named the key itself
     #[command(after_help = "Examples:\n  \
         vermilion operator revoke 9f…e1 --reason left --basis 002-21\n  \
-        vermilion operator revoke 9f…e1 --posts maker --reason transferred --basis 002-25\n\n\
+        vermilion operator revoke 9f…e1 --posts maker --reason moved --basis 002-25\n\n\
         The key's id is that of `operator list`.")]
     Revoke {
         /// The key's id, in hex

@@ -18,7 +18,7 @@ pub enum UnitVerb {
     Register(Register),
     /// Suspend a unit: it can sign nothing until it is restored
     #[command(after_help = "Example:\n  \
-        vermilion unit suspend 11440304MB0X010624 --reason inspection-failed --basis 002-6")]
+        vermilion unit suspend 11440304MB0X010624 --reason inspection --basis 002-6")]
     Suspend(Named),
     /// Restore a suspended unit
     #[command(after_help = "Example:\n  \

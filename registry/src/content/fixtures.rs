@@ -288,7 +288,10 @@ fn no_holders_number_stands_in_the_clear() {
     let row = row_of("K005");
     let rules = &all_rules()[&row.type_code];
     let (item, plaintext) = build(&row, rules);
-    for numbered in [|p: &mut vermilion_proto::Provenance, n: String| p.legacy_code = n, |p, n| p.physical_serial = n] {
+    for numbered in [
+        |p: &mut vermilion_proto::Provenance, n: String| p.legacy_code = n,
+        |p: &mut vermilion_proto::Provenance, n: String| p.physical_serial = n,
+    ] {
         let mut item = item.clone();
         numbered(item.provenance.as_mut().unwrap(), format!("粤{}", row.holders[0].code));
         assert_eq!(check_content(&item, &plaintext, Some(rules), &lookup()).unwrap_err().reason, Reason::PersonalIdentifier);

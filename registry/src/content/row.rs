@@ -177,7 +177,10 @@ pub fn parse_row(line: &str) -> Result<Row, Refusal> {
         None | Some(Value::Null) => {}
         Some(Value::String(mark)) if OPEN_CLASSIFICATIONS.contains(&mark.as_str()) => {}
         Some(Value::String(_)) => {
-            return Err(Refusal::new(Reason::StateSecret, format!("the row's classification is none of {}", OPEN_CLASSIFICATIONS.join(", "))));
+            return Err(Refusal::new(
+                Reason::StateSecret,
+                format!("the row's classification is none of {}", OPEN_CLASSIFICATIONS.join(", ")),
+            ));
         }
         Some(_) => return Err(schema("classification is not text")),
     }
