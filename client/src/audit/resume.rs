@@ -23,7 +23,7 @@ use super::replay::Replay;
 use super::room::Room;
 use super::saved::{DAMAGED, Progress, Saved};
 use super::{Options, TrustFile};
-use crate::receipt::document::write_file_by;
+use crate::files::write_file_by;
 use std::fs::{File, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::os::unix::fs::MetadataExt as _;
