@@ -4,7 +4,7 @@
 use crate::client::Client;
 use crate::clock::now_ms;
 use crate::error::ClientError;
-use crate::receipt::document::write_file;
+use crate::files::write_file;
 use crate::tls::Dialer;
 use std::path::Path;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 pub const PASSPHRASE_VARIABLE: &str = "VERMILION_PASSPHRASE";
 
 /// Asks at the terminal; nothing where there is none.
-type Ask = Box<dyn Fn(&str) -> Option<Result<Zeroizing<Vec<u8>>, ClientError>> + Send + Sync>;
+pub(crate) type Ask = Box<dyn Fn(&str) -> Option<Result<Zeroizing<Vec<u8>>, ClientError>> + Send + Sync>;
 
 /// How often a passphrase is asked for again that does not open its file.
 const TRIES: usize = 3;
@@ -28,8 +28,9 @@ pub struct Passphrase {
     asked: Arc<Asked>,
 }
 
-/// What was typed in this run, and how it is asked for.
+/// What the environment said, what was typed in this run, and how it is asked for.
 struct Asked {
+    variable: Option<Zeroizing<Vec<u8>>>,
     ask: Ask,
     known: Mutex<Vec<Zeroizing<Vec<u8>>>>,
 }
@@ -44,11 +45,12 @@ impl Passphrase {
     /// From this file, if there is one.
     #[must_use]
     pub fn new(file: Option<PathBuf>) -> Self {
-        Self::asking(file, Box::new(at_terminal))
+        let variable = std::env::var(PASSPHRASE_VARIABLE).ok().map(|value| Zeroizing::new(value.into_bytes()));
+        Self::asking(file, variable, Box::new(at_terminal))
     }
 
-    fn asking(file: Option<PathBuf>, ask: Ask) -> Self {
-        Self { file, asked: Arc::new(Asked { ask, known: Mutex::default() }) }
+    pub(crate) fn asking(file: Option<PathBuf>, variable: Option<Zeroizing<Vec<u8>>>, ask: Ask) -> Self {
+        Self { file, asked: Arc::new(Asked { variable, ask, known: Mutex::default() }) }
     }
 
     /// The same from a file of its own, if there is one: what was typed is known to both.
@@ -57,11 +59,23 @@ impl Passphrase {
         Self { file: own.or_else(|| self.file.clone()), asked: Arc::clone(&self.asked) }
     }
 
-    /// A passphrase for a new file: a prompt asks twice. `option` is what a file with it would be named by.
+    /// A passphrase for a new file, never an empty one: a prompt asks twice. `option` is what a file with it would be named by.
     pub fn get_new(&self, option: &str) -> Result<Zeroizing<Vec<u8>>, ClientError> {
         let mut known = self.known();
-        if let Some(told) = self.told()?.or_else(|| known.last().cloned()) {
-            return Ok(told);
+        match (self.told()?, &self.file) {
+            (Some(told), _) if !told.is_empty() => return Ok(told),
+            (Some(_), Some(file)) => {
+                let why =
+                    format!("the first line of {} is empty: a new key file is not encrypted under an empty passphrase", file.display());
+                return Err(ClientError::config(option, why));
+            }
+            (Some(_), None) => {
+                return Err(ClientError::config(
+                    PASSPHRASE_VARIABLE,
+                    "it is empty: a new key file is not encrypted under an empty passphrase",
+                ));
+            }
+            (None, _) => {}
         }
         let ask = |what: &str| {
             let why = "a new key file is encrypted, and there is no terminal to ask for its passphrase at";
@@ -114,7 +128,7 @@ impl Passphrase {
             let text = Zeroizing::new(std::fs::read_to_string(path).map_err(unreadable)?);
             return Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().as_bytes().to_vec())));
         }
-        Ok(std::env::var(PASSPHRASE_VARIABLE).ok().map(|value| Zeroizing::new(value.into_bytes())))
+        Ok(self.asked.variable.clone())
     }
 
     fn ask(&self, what: &str) -> Result<Zeroizing<Vec<u8>>, ClientError> {
@@ -359,6 +373,20 @@ impl Keyring {
     }
 }
 
+/// A terminal at which somebody answers with these, in turn, and what was asked.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) fn terminal(answers: &[&str]) -> (Ask, Arc<Mutex<Vec<String>>>) {
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (seen, answers) = (Arc::clone(&asked), answers.iter().map(|a| a.as_bytes().to_vec()).collect::<Vec<_>>());
+    let ask = move |what: &str| {
+        let mut seen = seen.lock().unwrap();
+        seen.push(what.to_owned());
+        answers.get(seen.len() - 1).map(|answer| Ok::<_, ClientError>(Zeroizing::new(answer.clone())))
+    };
+    (Box::new(ask), asked)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -377,7 +405,7 @@ mod tests {
         assert!(write_secret(&plain, &[9; 32], None).is_err());
         let wrong = folder.path().join("w");
         std::fs::write(&wrong, "close\n").unwrap();
-        let error = read_secret(&sealed, &Passphrase::asking(Some(wrong), Box::new(|_| None))).unwrap_err();
+        let error = read_secret(&sealed, &Passphrase::asking(Some(wrong), None, Box::new(|_| None))).unwrap_err();
         assert!(error.exit() == crate::Exit::Usage && error.to_string().contains(&sealed.display().to_string()), "{error}");
         std::fs::write(&plain, "no key").unwrap();
         assert!(read_secret(&plain, &passphrase).is_err());
@@ -385,23 +413,32 @@ mod tests {
 
     #[test]
     fn without_a_terminal_a_new_files_passphrase_is_asked_for_by_the_option_that_names_one() {
-        if std::io::stdin().is_terminal() || std::env::var_os(PASSPHRASE_VARIABLE).is_some() {
-            return;
-        }
-        let said = Passphrase::default().get_new("--safe-passphrase-file").unwrap_err().to_string();
+        let said = Passphrase::asking(None, None, Box::new(|_| None)).get_new("--safe-passphrase-file").unwrap_err().to_string();
         assert!(said.starts_with("--safe-passphrase-file: a new key file is encrypted"), "{said}");
     }
 
-    /// A terminal at which somebody answers with these, in turn, and what was asked.
-    fn terminal(answers: &[&str]) -> (Ask, Arc<Mutex<Vec<String>>>) {
-        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (seen, answers) = (Arc::clone(&asked), answers.iter().map(|a| a.as_bytes().to_vec()).collect::<Vec<_>>());
-        let ask = move |what: &str| {
-            let mut seen = seen.lock().unwrap();
-            seen.push(what.to_owned());
-            answers.get(seen.len() - 1).map(|answer| Ok::<_, ClientError>(Zeroizing::new(answer.clone())))
-        };
-        (Box::new(ask), asked)
+    #[test]
+    fn no_new_file_is_encrypted_under_an_empty_passphrase() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().join("empty");
+        let told = |text: &str| Some(Zeroizing::new(text.as_bytes().to_vec()));
+        for text in ["", "\n", "\nsecond line\n"] {
+            std::fs::write(&empty, text).unwrap();
+            // What the file says counts, and what it does not say is not looked for elsewhere.
+            let passphrase = Passphrase::asking(Some(empty.clone()), told("word"), Box::new(|_| None));
+            let said = passphrase.get_new("--passphrase-file").unwrap_err().to_string();
+            assert!(said.starts_with("--passphrase-file: the first line of ") && said.contains("empty"), "{said}");
+        }
+        let said = Passphrase::asking(None, told(""), Box::new(|_| None)).get_new("--passphrase-file").unwrap_err().to_string();
+        assert!(said.starts_with("VERMILION_PASSPHRASE: it is empty"), "{said}");
+        assert_eq!(Passphrase::asking(None, told("word"), Box::new(|_| None)).get_new("--passphrase-file").unwrap(), told("word").unwrap());
+        for answers in [["", ""], ["one", "other"]] {
+            assert!(Passphrase::asking(None, None, terminal(&answers).0).get_new("--passphrase-file").is_err());
+        }
+        // What was encrypted so before can still be opened.
+        let old = folder.path().join("old");
+        write_secret(&old, &[5; 32], Some(b"")).unwrap();
+        assert_eq!(*read_secret(&old, &Passphrase::asking(Some(empty), None, Box::new(|_| None))).unwrap(), [5; 32]);
     }
 
     #[test]
@@ -413,7 +450,7 @@ mod tests {
         }
         // Each is asked for by its file's name, again where it was mistyped, and not where a known one opens it.
         let (ask, asked) = terminal(&["first", "mistyped", "second"]);
-        let passphrase = Passphrase::asking(None, ask);
+        let passphrase = Passphrase::asking(None, None, ask);
         for (name, byte) in [("approve", 1), ("operate", 2), ("verify", 3)] {
             assert_eq!(*read_secret(&file(name), &passphrase).unwrap(), [byte; 32]);
         }
@@ -423,7 +460,7 @@ mod tests {
         // With no terminal a key's own file opens it, beside the one for all.
         std::fs::write(file("all"), "first\n").unwrap();
         std::fs::write(file("own"), "third\n").unwrap();
-        let shared = Passphrase::asking(Some(file("all")), Box::new(|_| None));
+        let shared = Passphrase::asking(Some(file("all")), None, Box::new(|_| None));
         assert_eq!(*read_secret(&file("verify"), &shared.or_file(None)).unwrap(), [3; 32]);
         assert!(read_secret(&file("admin"), &shared).is_err());
         assert_eq!(*read_secret(&file("admin"), &shared.or_file(Some(file("own")))).unwrap(), [4; 32]);
@@ -431,7 +468,7 @@ mod tests {
         assert!(error.contains("passphrase_file") && error.contains("away"), "{error}");
         // Who mistypes it every time is told which file it was.
         let (ask, asked) = terminal(&["x"; 9]);
-        let error = read_secret(&file("admin"), &Passphrase::asking(None, ask)).unwrap_err().to_string();
+        let error = read_secret(&file("admin"), &Passphrase::asking(None, None, ask)).unwrap_err().to_string();
         assert!(error.contains("admin") && asked.lock().unwrap().len() == TRIES, "{error}");
     }
 }

@@ -37,7 +37,7 @@ pub mod config;
 pub mod connection;
 pub mod enrol;
 pub mod error;
-mod files;
+pub mod files;
 pub mod founding;
 pub mod identity;
 pub mod issue;

@@ -31,7 +31,7 @@ pub fn encode_secret(secret: &[u8; 32], passphrase: Option<&[u8]>) -> Result<Zer
 /// Reads what [`encode_secret`] wrote. An encrypted file without a passphrase, and a wrong
 /// passphrase, are [`CryptoError::BadKeyFile`].
 pub fn decode_secret(text: &str, passphrase: Option<&[u8]>) -> Result<Zeroizing<[u8; 32]>, CryptoError> {
-    let (label, der) = pkcs8::der::Document::from_pem(text).map_err(|_| CryptoError::BadKeyFile)?;
+    let (label, der) = pkcs8::SecretDocument::from_pem(text).map_err(|_| CryptoError::BadKeyFile)?;
     match label {
         PLAIN => seed_of(der.as_bytes()),
         ENCRYPTED => {

@@ -8,7 +8,7 @@
 use cryptoki::{
     context::{CInitializeArgs, CInitializeFlags, Pkcs11},
     mechanism::Mechanism,
-    object::{Attribute, AttributeType, ObjectHandle},
+    object::{Attribute, AttributeInfo, AttributeType, ObjectHandle},
     session::{Session, UserType},
     types::AuthPin,
 };
@@ -163,8 +163,11 @@ fn the_secret_stays_where_it_is() {
         let session = bench.session();
         let (_, private) = generate(&session, LABEL, &[3]);
         // The premise of all this: what the token is asked for it does not give.
-        let given = session.get_attributes(private, &[AttributeType::Value]).unwrap_or_default();
-        assert!(given.is_empty(), "{given:?}");
+        let of = |wanted| session.get_attribute_info(private, &[wanted]).unwrap();
+        assert!(matches!(of(AttributeType::Value)[..], [AttributeInfo::Sensitive]), "{:?}", of(AttributeType::Value));
+        assert!(session.get_attributes(private, &[AttributeType::Value]).unwrap().is_empty());
+        // The same question about what is no secret.
+        assert!(matches!(of(AttributeType::Id)[..], [AttributeInfo::Available(1)]), "{:?}", of(AttributeType::Id));
     });
 }
 

@@ -148,9 +148,14 @@ pub fn can_write(config: &Config) -> Result<(), ConfigError> {
     for_new(config).map(|_| ())
 }
 
-/// The passphrase for a new file; none where keys are kept in the clear.
+/// The passphrase for a new file, never an empty one; none where keys are kept in the clear.
 fn for_new(config: &Config) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
     match passphrase(config)? {
+        Some(told) if told.is_empty() => {
+            let which = passphrase_file(config).map_or(PASSPHRASE_VARIABLE.into(), |path| format!("the first line of {}", path.display()));
+            let why = format!("{which} is empty: a new key file is not encrypted under an empty passphrase");
+            Err(ConfigError::Value { key: "keys.passphrase_file", why })
+        }
         None if !config.keys.plain => asked("New passphrase of this node's key files: ", true).map(Some),
         known => Ok(known),
     }
@@ -179,12 +184,15 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> 
     write().map_err(|source| ConfigError::Read { path: path.into(), source })
 }
 
-/// The passphrase of the key files: from the file that the configuration names, else systemd's
-/// credential, else the environment.
+/// The file with the passphrase of the key files: the one that the configuration names, else systemd's credential.
+fn passphrase_file(config: &Config) -> Option<PathBuf> {
+    let credential = || Some(PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join(PASSPHRASE_CREDENTIAL));
+    config.keys.passphrase_file.clone().or_else(|| credential().filter(|path| path.exists()))
+}
+
+/// The passphrase of the key files: from a file, else from the environment.
 fn passphrase(config: &Config) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| PathBuf::from(dir).join(PASSPHRASE_CREDENTIAL));
-    let file = config.keys.passphrase_file.clone().or(credential.filter(|path| path.exists()));
-    Ok(match file {
+    Ok(match passphrase_file(config) {
         Some(path) => {
             let text = Zeroizing::new(read(&path).map_err(|e| e.of("keys.passphrase_file"))?);
             Some(Zeroizing::new(text.lines().next().unwrap_or_default().as_bytes().to_vec()))
@@ -237,4 +245,34 @@ fn secret(path: &Path, passphrase: Option<&Zeroizing<Vec<u8>>>) -> Result<Zeroiz
 
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_new_file_is_encrypted_under_an_empty_passphrase() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, phrase, made) = (folder.path().join("node.toml"), folder.path().join("phrase"), folder.path().join("made.pem"));
+        for plain in ["", "plain = true\n"] {
+            let text = format!(
+                "name = \"city\"\ndata_dir = \"data\"\ngenesis = \"genesis.bin\"\ngrpc = \"127.0.0.1:7100\"\nhttp = \"127.0.0.1:7101\"\n\
+                 [keys]\nnode = \"node.pem\"\ncosigning = \"cosigning.pem\"\npassphrase_file = \"phrase\"\n{plain}"
+            );
+            std::fs::write(&path, text).unwrap();
+            let config = Config::load(&path).unwrap();
+            for text in ["", "\nsecond line\n"] {
+                std::fs::write(&phrase, text).unwrap();
+                assert!(write_new(&config, &made, &[7; 32]).is_err() && !made.exists());
+                let said = can_write(&config).unwrap_err().to_string();
+                assert!(said.contains("keys.passphrase_file") && said.contains("phrase is empty"), "{said}");
+            }
+            std::fs::write(&phrase, "word\n").unwrap();
+            write_new(&config, &made, &[7; 32]).unwrap();
+            assert_eq!(*read_own(&config, &made).unwrap(), [7; 32]);
+            std::fs::remove_file(&made).unwrap();
+        }
+    }
 }

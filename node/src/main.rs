@@ -173,6 +173,7 @@ enum How {
 }
 
 fn main() -> ExitCode {
+    leave_no_core();
     let (path, how) = match Cli::parse().command {
         Command::Request { config, district, address, rest, enrolment, out } => {
             return said(ask_to_found(&config, &district, [address, rest, enrolment], &out));
@@ -315,6 +316,13 @@ fn take_home(path: &Path, package: &Path, ledger: &str) -> Result<String, String
         received.raft_id,
         path.display()
     ))
+}
+
+/// Keys and opened content lie in memory: no image of it is to lie on a disk, whatever crashes.
+fn leave_no_core() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // Less is always granted.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 /// Connections and the database's files share one limit, which is often set for a desktop: up to what is allowed.

@@ -187,7 +187,7 @@ pub(crate) fn column_options(name: &str, cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_max_write_buffer_number(3);
-    // Ciphertexts and hashes do not shrink; records, state and the log do.
+    // Ciphertexts and hashes do not shrink; records and state do. The log's entries are ciphertexts for the most part.
     options.set_compression_type(match name {
         columns::VAULT | columns::WRAPS | columns::TILES | columns::ENTRIES | columns::CONSISTENCY | columns::LOG => {
             DBCompressionType::None

@@ -31,15 +31,21 @@ pub async fn up(dir: &Path, options: &Up, say: &mut dyn FnMut(&str)) -> Result<T
     let sample = Sample::load()?;
     let mut testnet = if Testnet::is_there(dir) {
         say("starting the nodes that are there");
-        Testnet::load(dir)?
+        load(dir)?
     } else {
         found(dir, options, &sample, say)?.testnet
     };
-    processes::adopt(dir, &mut testnet.nodes);
     let stood = running(&testnet);
     let brought = bring_up(dir, &mut testnet, &sample, say).await;
     leave_as_it_was(dir, &mut testnet, &stood, &brought);
     brought.map(|()| testnet)
+}
+
+/// The ledger in `dir`, with the processes that are its nodes': what was noted may be another program's by now.
+pub fn load(dir: &Path) -> Result<Testnet, TestnetError> {
+    let mut testnet = Testnet::load(dir)?;
+    processes::adopt(dir, &mut testnet.nodes);
+    Ok(testnet)
 }
 
 /// Founds a new ledger in `dir` and starts its nodes; nothing is registered yet.
@@ -94,8 +100,7 @@ async fn start(dir: &Path, testnet: &mut Testnet) -> Result<(), TestnetError> {
 
 /// Stops the nodes cleanly; the data stays.
 pub fn down(dir: &Path) -> Result<(), TestnetError> {
-    let mut testnet = Testnet::load(dir)?;
-    processes::adopt(dir, &mut testnet.nodes);
+    let mut testnet = load(dir)?;
     let stopped: Vec<_> = testnet.nodes.iter_mut().map(processes::stop).collect();
     testnet.save(dir)?;
     stopped.into_iter().collect()

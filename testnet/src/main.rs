@@ -77,10 +77,9 @@ enum Command {
         /// `--only status-vector` generates.
         #[arg(long, default_value_t = 1_000_000)]
         licences: u64,
-        /// Only this workload: single-issue, status-read, use, bulk-issue, audit, commitments, or status-vector, which wants no
-        /// ledger. May be given more than once; the last two run only if they are named.
-        #[arg(long)]
-        only: Vec<String>,
+        /// Only this workload. May be given more than once; the last two run only if they are named.
+        #[arg(long, value_enum)]
+        only: Vec<bench::Workload>,
     },
     /// Show everything once: start, issue, refuse, use, verify, revoke, receipts, audit.
     #[command(after_help = "Examples:\n  \

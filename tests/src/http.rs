@@ -1,5 +1,6 @@
 //! Questions to a node's REST side, by hand: HTTP/1.0, one question a connection.
 
+use crate::wait::PATIENCE;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -72,6 +73,12 @@ pub async fn post(address: &str, path: &str, body: &[u8]) -> Answer {
 }
 
 async fn exchange(address: &str, head: &str, body: &[u8]) -> Answer {
+    let asked = || head.lines().next().unwrap_or_default();
+    let answered = tokio::time::timeout(PATIENCE, exchange_in_time(address, head, body)).await;
+    answered.unwrap_or_else(|_| panic!("no answer of {address} to {:?} within {PATIENCE:?}", asked()))
+}
+
+async fn exchange_in_time(address: &str, head: &str, body: &[u8]) -> Answer {
     let dialer = LEDGERS.lock().unwrap().get(address).cloned();
     let mut stream = match dialer {
         Some(dialer) => dialer.public(address).await.expect("the REST side does not listen"),

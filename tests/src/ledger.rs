@@ -4,10 +4,12 @@ use crate::http;
 use crate::rows::Rows;
 use crate::wait::{until, within};
 use serde_json::Value;
+use std::io::Read;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
@@ -31,6 +33,8 @@ const NODES: usize = 3;
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 /// How long one question to one node may take.
 const QUESTION: Duration = Duration::from_secs(5);
+/// How long a program may run that comes to an end: far longer than any does, for slow machines.
+const PROGRAM: Duration = Duration::from_secs(600);
 
 /// A running ledger. Its processes end and its folder goes when it is dropped; after a failure the
 /// folder stays, and the ends of the nodes' logs are printed.
@@ -82,10 +86,30 @@ pub fn run(folder: &Path, line: &str) -> (i32, String, String) {
     output(Command::new(program).args(words).current_dir(folder))
 }
 
+/// What a program says and how it ends. Panics over one that does not end.
 fn output(command: &mut Command) -> (i32, String, String) {
-    let out = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
+    fn read(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            from.read_to_string(&mut text).unwrap();
+            text
+        })
+    }
+    let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = spawned.unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let (out, err) = (read(child.stdout.take().unwrap()), read(child.stderr.take().unwrap()));
+    let end = Instant::now() + PROGRAM;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > end {
+            let _ = child.kill();
+            panic!("{command:?} did not end within {PROGRAM:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    (status.code().unwrap_or(-1), out.join().unwrap(), err.join().unwrap())
 }
 
 fn end(nodes: &mut [TestNode]) {

@@ -6,7 +6,8 @@
 //! beside them in the target directory: `cargo build --release --workspace --bins` comes first, since
 //! `cargo test` builds no binary of another package.
 //!
-//! Nothing here waits for a length of time: what is waited for is a condition ([`until`]).
+//! Nothing here waits for a length of time: what is waited for is a condition ([`until`]). Of the tests, those wait that are about
+//! an age, and those that want to see nothing happen.
 
 #![allow(clippy::disallowed_methods, reason = "it measures, or waits for processes")]
 // A test's failed expectation is its result.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long a condition may take that must come: far longer than it does, for slow machines.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -15,12 +15,15 @@ pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     }
 }
 
-/// Looks again and again until `look` finds it, or for as long as `patience`.
+/// Looks again and again until `look` finds it, or for as long as `patience`. Panics over a look that does not end: whoever is
+/// asked may accept and stay silent.
 pub async fn within<T>(patience: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + patience;
     loop {
-        if let Some(found) = look().await {
-            return Some(found);
+        match tokio::time::timeout(patience.max(PATIENCE), look()).await {
+            Ok(Some(found)) => return Some(found),
+            Ok(None) => {}
+            Err(_) => panic!("one look took more than {:?}", patience.max(PATIENCE)),
         }
         if Instant::now() > end {
             return None;

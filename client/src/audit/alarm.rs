@@ -1,6 +1,6 @@
 //! What a watch raises: an alarm's kinds, its line, its evidence, and the figures for monitoring.
 
-use crate::receipt::document::write_file;
+use crate::files::write_file;
 use crate::visible::one_line;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -34,11 +34,16 @@ pub enum AuthorityVerb {
     /// Make an issuing certificate under a root, with a key of its own
     #[command(after_help = "Example:\n  \
         vermilion authority issuing --root root --name \"City Issuing\" --years 5 \\\n      \
-        --out issuing")]
+        --out issuing\n\n\
+        writes issuing/issuing-key.pem, encrypted under a passphrase of its own, and\n\
+        issuing/issuing.pem. The root's passphrase opens the root alone.")]
     Issuing {
         /// The root's folder, with its key
         #[arg(long, value_name = "DIR")]
         root: PathBuf,
+        /// A file whose first line is the passphrase of the root's key, where that is another
+        #[arg(long, value_name = "FILE")]
+        root_passphrase_file: Option<PathBuf>,
         #[command(flatten)]
         made: Made,
     },
@@ -69,8 +74,9 @@ impl Made {
 
     /// Writes the new key, encrypted.
     fn keep(&self, file: &str, key: &SigningKey, passphrase: &Passphrase) -> Result<(), ClientError> {
+        let phrase = passphrase.get_new("--passphrase-file")?;
         std::fs::create_dir_all(&self.out).map_err(|e| ClientError::file(&self.out, e))?;
-        write_secret(&self.out.join(file), &key.seed(), Some(passphrase.get_new("--passphrase-file")?.as_slice()))
+        write_secret(&self.out.join(file), &key.seed(), Some(phrase.as_slice()))
     }
 }
 
@@ -83,25 +89,32 @@ fn refused(error: CertificateError) -> ClientError {
 }
 
 pub fn run(context: &Context, verb: AuthorityVerb) -> Result<Exit, ClientError> {
+    let (path, made) = make(verb, &Passphrase::default())?;
+    tell(context, &path, &made)
+}
+
+/// Makes the key and the certificate, and says where that goes.
+fn make(verb: AuthorityVerb, passphrase: &Passphrase) -> Result<(PathBuf, AuthorityCertificate), ClientError> {
     let key = SigningKey::generate()?;
     let serial = Serial::random()?;
     match verb {
         AuthorityVerb::Root { trust_domain, unit, made } => {
             let name = AuthorityName { trust_domain, unit, name: made.name.clone() };
             let root = authority::make_root(&key, &name, &serial, made.validity()).map_err(refused)?;
-            made.keep("root-key.pem", &key, &Passphrase::new(made.passphrase_file.clone()))?;
-            tell(context, &made.out.join("root.pem"), &root)
+            made.keep("root-key.pem", &key, &passphrase.or_file(made.passphrase_file.clone()))?;
+            Ok((made.out.join("root.pem"), root))
         }
-        AuthorityVerb::Issuing { root, made } => {
-            let passphrase = Passphrase::new(made.passphrase_file.clone());
+        AuthorityVerb::Issuing { root, root_passphrase_file, made } => {
+            let own = passphrase.or_file(made.passphrase_file.clone());
+            let of_root = own.or_file(root_passphrase_file);
             let above = certificate(&root.join("root.pem"))?;
-            let root_key = SigningKey::from_seed(&*read_secret(&root.join("root-key.pem"), &passphrase)?);
+            let root_key = SigningKey::from_seed(&*read_secret(&root.join("root-key.pem"), &of_root)?);
             let name = AuthorityName { name: made.name.clone(), ..above.name.clone() };
             // The root was made before, for as long unless somebody said otherwise: nothing under it is good for longer.
             let validity = until_at_most(made.validity(), &above.validity);
             let issuing = authority::make_issuing(&root_key, &above, key.public(), &name, &serial, validity).map_err(refused)?;
-            made.keep("issuing-key.pem", &key, &passphrase)?;
-            tell(context, &made.out.join("issuing.pem"), &issuing)
+            made.keep("issuing-key.pem", &key, &own)?;
+            Ok((made.out.join("issuing.pem"), issuing))
         }
     }
 }
@@ -127,8 +140,42 @@ fn tell(context: &Context, path: &Path, made: &AuthorityCertificate) -> Result<E
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::keyring::{Ask, terminal};
+
+    #[test]
+    fn the_issuing_key_does_not_open_with_the_roots_passphrase() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let made = |out: &str, file: Option<&str>| Made { name: "Sample".into(), years: 1, out: at(out), passphrase_file: file.map(at) };
+        let root =
+            AuthorityVerb::Root { trust_domain: "ledger.example".into(), unit: "11440300MB0X010112".into(), made: made("root", None) };
+        let issuing = |out: &str, of_root: Option<&str>, own: Option<&str>| AuthorityVerb::Issuing {
+            root: at("root"),
+            root_passphrase_file: of_root.map(at),
+            made: made(out, own),
+        };
+        let opens = |path: &str, word: &str| {
+            read_secret(&at(path), &Passphrase::asking(None, Some(word.as_bytes().to_vec().into()), Box::new(|_| None))).is_ok()
+        };
+        let asking = |ask: Ask| Passphrase::asking(None, None, ask);
+        make(root, &asking(terminal(&["root's", "root's"]).0)).unwrap();
+        let (ask, asked) = terminal(&["root's", "own", "own"]);
+        make(issuing("issuing", None, None), &asking(ask)).unwrap();
+        assert_eq!(asked.lock().unwrap().len(), 3);
+        assert!(opens("issuing/issuing-key.pem", "own") && !opens("issuing/issuing-key.pem", "root's"));
+
+        // From files each has its own; one file for both is what somebody said.
+        std::fs::write(at("root-word"), "root's\n").unwrap();
+        std::fs::write(at("own-word"), "own\n").unwrap();
+        let nobody = || asking(Box::new(|_| None));
+        make(issuing("two", Some("root-word"), Some("own-word")), &nobody()).unwrap();
+        assert!(opens("two/issuing-key.pem", "own") && !opens("two/issuing-key.pem", "root's"));
+        make(issuing("one", None, Some("root-word")), &nobody()).unwrap();
+        assert!(opens("one/issuing-key.pem", "root's"));
+    }
 
     #[test]
     fn what_is_made_later_under_a_root_ends_with_it() {

@@ -1,6 +1,7 @@
 //! `vermilion licence …`
 
 use super::Context;
+use super::challenge::Challenge;
 use super::issue::{IssueArgs, issue};
 use super::operators::{moment, unhex};
 use super::output::{shown_chinese, status_json, status_text, table};
@@ -41,14 +42,13 @@ pub enum LicenceVerb {
     /// without objections and judicial freezes: `show` has them
     #[command(after_help = "Examples:\n  \
         vermilion licence status ID\n  \
-        vermilion licence status ID --challenge certificateNumber=2026000000")]
+        vermilion licence status ID --challenge certificateNumber=2026000000\n  \
+        vermilion licence status ID --challenge-file challenge.txt")]
     Status {
         /// The licence's identifier
         identifier: String,
-        /// For types with a challenge: a field that you know and no identifier or catalogue says, as certificateHolder (a
-        /// holder's name or code) or one that is neither public nor shared in government
-        #[arg(long, value_name = "FIELD=VALUE")]
-        challenge: Option<String>,
+        #[command(flatten)]
+        challenge: Challenge,
         #[command(flatten)]
         past: Past,
     },
@@ -155,8 +155,8 @@ pub async fn run(context: &Context, verb: LicenceVerb) -> Result<Exit, ClientErr
         LicenceVerb::Issue(args) => issue(context, args).await,
         LicenceVerb::Show { identifier } => show(context, &identifier).await,
         LicenceVerb::Status { identifier, challenge, past } => {
-            let bad = || ClientError::Usage("write the challenge as FIELD=VALUE".into());
-            let challenge = challenge.as_deref().map(|c| c.split_once('=').ok_or_else(bad)).transpose()?;
+            let challenge = challenge.read()?;
+            let challenge = challenge.as_ref().map(|(field, value)| (field.as_str(), value.as_str()));
             let asked = StatusQuestion { challenge, ..past.question()? };
             let status = context.client()?.licence_status(&identifier, &asked).await?;
             context.out.answer(&status_json(&identifier, &status), || status_text(&identifier, &status));

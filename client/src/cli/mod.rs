@@ -17,6 +17,7 @@ mod admission;
 mod authority;
 mod catalogue;
 mod certificates;
+mod challenge;
 mod cluster;
 mod enrol;
 #[cfg(test)]
@@ -374,6 +375,10 @@ mod tests {
             "vermilion verify ID --case N --purpose P --item S",
             "vermilion verify ID --case N --purpose P --item S --at 2025-11-03 --known 2025-11-04T09:00:00+08:00",
             "vermilion licence status ID --challenge certificateHolder=N --at 2025-11-03",
+            "vermilion licence status ID --challenge-file -",
+            "vermilion unit register --uscc U --name N --area A --level city --role using-unit --leader-file name.txt",
+            "vermilion qr make ID --challenge-file c.txt",
+            "vermilion receipt get ID --out r.vmr --challenge-file c.txt",
             "vermilion receipt get ID --out r.vmr",
             "vermilion --patience 30 receipt get ID --fresh --out r.vmr",
             "vermilion receipt get ID --out r.json --form json --use ab --disclosures d.txt --fresh",

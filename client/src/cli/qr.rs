@@ -1,13 +1,13 @@
 //! `vermilion qr`
 
 use super::Context;
+use super::challenge::Challenge;
 use super::trust::load_trust;
 use crate::clock::{now_ms, read_length, show_length, show_ms};
 use crate::error::{ClientError, Exit};
-use crate::files::read_at_most;
+use crate::files::{read_at_most, write_file};
 use crate::qr::{self, QrCheck, image};
 use crate::receipt::Freshness;
-use crate::receipt::document::write_file;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -41,9 +41,8 @@ pub struct Make {
     /// The file to write: .png, .svg, or .txt for the text alone; `terminal` draws it here
     #[arg(long, value_name = "FILE", default_value = "terminal")]
     out: PathBuf,
-    /// A field that you know, NAME=VALUE, for types whose status is a challenge; which fields: `licence status --help`
-    #[arg(long, value_name = "NAME=VALUE")]
-    challenge: Option<String>,
+    #[command(flatten)]
+    challenge: Challenge,
 }
 
 #[derive(Args, Debug)]
@@ -67,11 +66,8 @@ pub async fn run(context: &Context, verb: QrVerb) -> Result<Exit, ClientError> {
 }
 
 async fn make(context: &Context, args: Make) -> Result<Exit, ClientError> {
-    let challenge = match args.challenge.as_deref().map(|c| c.split_once('=')) {
-        None => None,
-        Some(Some(challenge)) => Some(challenge),
-        Some(None) => return Err(ClientError::Usage("a challenge is NAME=VALUE".into())),
-    };
+    let challenge = args.challenge.read()?;
+    let challenge = challenge.as_ref().map(|(field, value)| (field.as_str(), value.as_str()));
     let signed = context.client()?.signed_status(&args.identifier, challenge).await?;
     let text = qr::text(&signed).map_err(ClientError::BadAnswer)?;
     let kind = args.out.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();

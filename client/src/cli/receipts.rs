@@ -1,13 +1,13 @@
 //! `vermilion receipt`
 
 use super::Context;
+use super::challenge::Challenge;
 use super::operators::unhex;
 use super::receipt_check::{Check, check};
 use crate::client::Client;
 use crate::clock::{now_ms, until};
 use crate::error::{ClientError, Exit};
-use crate::files::read_at_most;
-use crate::receipt::document::write_file;
+use crate::files::{read_at_most, write_file};
 use crate::receipt::{AHEAD_MS, Document, Form, ReceiptCheck, disclose};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ pub struct Get {
     #[arg(value_name = "ID", required_unless_present = "command")]
     identifier: Option<String>,
     /// The id of a command, in hex, instead
-    #[arg(long, value_name = "HEX", conflicts_with = "identifier")]
+    #[arg(long, value_name = "HEX", conflicts_with_all = ["identifier", "challenge", "challenge_file"])]
     command: Option<String>,
     /// The file to write
     #[arg(long, value_name = "FILE")]
@@ -83,9 +83,8 @@ pub struct Get {
     /// The unit that asks; the issuing one if its key is here, else the first with a key
     #[arg(long, value_name = "USCC")]
     unit: Option<String>,
-    /// A field that you know, NAME=VALUE, for types whose status is a challenge; which fields: `licence status --help`
-    #[arg(long, value_name = "NAME=VALUE", conflicts_with = "command")]
-    challenge: Option<String>,
+    #[command(flatten)]
+    challenge: Challenge,
     /// Fields that you hold: a file of disclosures, or an answer of `vermilion use --json`
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     disclosures: Option<PathBuf>,
@@ -127,11 +126,7 @@ async fn get(context: &Context, args: Get) -> Result<Exit, ClientError> {
     let client = context.client()?;
     let bytes_of =
         |hex: Option<&String>, what| hex.map(|c| unhex::<32>(c, what)).transpose().map(|c| c.map(|c| c.to_vec()).unwrap_or_default());
-    let (challenge_field, challenge_value) = match args.challenge.as_deref().map(|c| c.split_once('=')) {
-        None => Default::default(),
-        Some(Some((field, value))) => (field.to_owned(), value.to_owned()),
-        Some(None) => return Err(ClientError::Usage("a challenge is NAME=VALUE".into())),
-    };
+    let (challenge_field, challenge_value) = args.challenge.read()?.unwrap_or_default();
     // What comes is judged by it: that it cannot be read is said before anybody is asked.
     let trust = client.trusted()?;
     let fields = match &args.disclosures {
@@ -144,7 +139,7 @@ async fn get(context: &Context, args: Get) -> Result<Exit, ClientError> {
         identifier: args.identifier.unwrap_or_default(),
         use_command: bytes_of(args.use_command.as_ref(), "the use's id")?,
         challenge_field,
-        challenge_value,
+        challenge_value: challenge_value.to_string(),
         registrations: args.registrations,
         ..Default::default()
     };

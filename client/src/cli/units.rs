@@ -4,10 +4,13 @@ use super::Context;
 use super::output::table;
 use super::why::Why;
 use crate::error::{ClientError, Exit};
+use crate::person::first_line;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use vermilion_proto::{Unit, UnitState};
 use vermilion_registry::reason::Reason;
+use zeroize::Zeroizing;
 
 #[derive(Subcommand, Debug)]
 pub enum UnitVerb {
@@ -61,8 +64,11 @@ pub struct Register {
     #[arg(long, default_value = "")]
     department: String,
     /// The responsible leader's name: it goes sealed into the vault
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     leader: Option<String>,
+    /// A file whose first line is that name (`-`: standard input): a command line can be seen by others, and is kept by shells
+    #[arg(long, value_name = "FILE", conflicts_with = "leader")]
+    leader_file: Option<PathBuf>,
     /// The managing unit that acts; the first whose keys are here if not given
     #[arg(long, value_name = "USCC")]
     by: Option<String>,
@@ -97,7 +103,12 @@ pub async fn run(context: &Context, verb: UnitVerb) -> Result<Exit, ClientError>
                 responsible_department: args.department,
                 ..Unit::default()
             };
-            let recorded = client.register_unit(&by(args.by).await?, unit, args.leader.as_deref()).await?;
+            let leader = match (args.leader, args.leader_file) {
+                (None, Some(file)) => Some(first_line(&file)?),
+                (said, _) => said.map(Zeroizing::new),
+            };
+            let leader = leader.as_ref().map(|name| name.as_str());
+            let recorded = client.register_unit(&by(args.by).await?, unit, leader).await?;
             Ok(context.out.recorded("已登记 registered", &recorded))
         }
         UnitVerb::Suspend(args) => {

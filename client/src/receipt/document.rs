@@ -9,7 +9,6 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::io::Write as _;
 use std::marker::PhantomData;
 use std::path::Path;
 use vermilion_crypto::{Digest, sha256};
@@ -137,26 +136,6 @@ fn signed_as_cose(cose: &CoseReceipt, checked: &ReceiptCheck) -> Result<(), Stri
     let root = cose.check(&leaf.encode(), key).map_err(|_| "The signature of the COSE receipt does not hold.")?;
     let same = checked.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.root == root);
     if same { Ok(()) } else { Err("The COSE receipt is of another tree than the checkpoint.".into()) }
-}
-
-/// Writes a file whole or not at all.
-pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ClientError> {
-    write_file_by(path, |file| file.write_all(bytes))
-}
-
-/// The same of what `fill` writes, piece by piece.
-pub fn write_file_by(path: &Path, fill: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>) -> Result<(), ClientError> {
-    let new = path.with_extension(format!("{}.new", std::process::id()));
-    let write = || {
-        let mut file = std::fs::File::create(&new)?;
-        fill(&mut file)?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
-    };
-    write().map_err(|e| {
-        let _ = std::fs::remove_file(&new);
-        ClientError::file(path, e)
-    })
 }
 
 /// The receipt's part that another form does not carry by itself: what it does carry must be empty.
@@ -387,15 +366,6 @@ impl Json {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_cannot_be_written_leaves_nothing_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        let taken = folder.path().join("taken");
-        std::fs::create_dir(&taken).unwrap();
-        assert!(write_file(&taken, b"x").is_err());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
 
     #[test]
     fn a_file_without_end_is_no_receipt() {

@@ -432,7 +432,7 @@ fn forms_come_back_and_others_are_told() {
         for form in [Form::Binary, Form::Json, Form::TlogProof] {
             let path = folder.path().join("r");
             let bytes = Document::new(good.clone()).encode(form).unwrap();
-            document::write_file(&path, &bytes).unwrap();
+            crate::files::write_file(&path, &bytes).unwrap();
             let read = Document::read(&path).unwrap();
             assert_eq!((read.form, &read.receipt), (form, good));
             assert_eq!(read.encode(form).unwrap(), bytes);

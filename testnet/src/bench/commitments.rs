@@ -45,10 +45,7 @@ pub async fn run(dir: &Path, licences: usize, length: Duration, say: &mut dyn Fn
     let again = cluster::Up { nodes: testnet.nodes.len(), base_port: None, tls: None, empty: false };
     cluster::up(dir, &again, say).await?;
     let measured = measure(dir, length, say).await;
-    // As it was, for whoever goes on with this ledger.
-    for (path, text) in kept {
-        std::fs::write(&path, text).map_err(|e| TestnetError::File(path, e))?;
-    }
+    kept.put_back()?;
     cluster::down(dir)?;
     cluster::up(dir, &again, say).await?;
     let (quiet, busy, commitments) = measured?;
@@ -67,15 +64,33 @@ pub async fn run(dir: &Path, licences: usize, length: Duration, say: &mut dyn Fn
     }))
 }
 
+/// What was in the nodes' configurations. They are as they were, for whoever goes on with this ledger, when it is dropped at the
+/// latest: somebody may interrupt.
+struct Kept(Vec<(PathBuf, String)>);
+
+impl Kept {
+    fn put_back(mut self) -> Result<(), TestnetError> {
+        self.0.drain(..).try_for_each(|(path, text)| std::fs::write(&path, text).map_err(|e| TestnetError::File(path, e)))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        for (path, text) in &self.0 {
+            let _ = std::fs::write(path, text);
+        }
+    }
+}
+
 /// Takes the schedule out of the nodes' configurations; returns what was in them.
-fn without_schedule(dir: &Path, testnet: &Testnet) -> Result<Vec<(PathBuf, String)>, TestnetError> {
-    let mut kept = Vec::new();
+fn without_schedule(dir: &Path, testnet: &Testnet) -> Result<Kept, TestnetError> {
+    let mut kept = Kept(Vec::new());
     for node in &testnet.nodes {
         let path = Testnet::node_dir(dir, &node.name).join("node.toml");
         let text = std::fs::read_to_string(&path).map_err(|e| TestnetError::File(path.clone(), e))?;
         let others = text.lines().filter(|line| !line.starts_with("checkpoint_ms")).collect::<Vec<_>>().join("\n");
-        std::fs::write(&path, format!("{NEVER}{others}\n")).map_err(|e| TestnetError::File(path.clone(), e))?;
-        kept.push((path, text));
+        kept.0.push((path.clone(), text));
+        std::fs::write(&path, format!("{NEVER}{others}\n")).map_err(|e| TestnetError::File(path, e))?;
     }
     Ok(kept)
 }

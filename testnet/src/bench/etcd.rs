@@ -4,6 +4,7 @@ use super::gauge::{Measured, closed_loop};
 use crate::error::TestnetError;
 use etcd_client::Client;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,9 +35,10 @@ fn failed(e: impl std::fmt::Display) -> TestnetError {
 }
 
 impl Cluster {
-    /// Starts three nodes with their defaults, on free ports, and finds their leader.
-    pub async fn start() -> Result<Self, TestnetError> {
-        let dir = tempfile::tempdir().map_err(failed)?;
+    /// Starts three nodes with their defaults, on free ports, and finds their leader. Their files lie in `dir`, the ledger's: on
+    /// another disk they would be a measure of that.
+    pub async fn start(dir: &Path) -> Result<Self, TestnetError> {
+        let dir = tempfile::Builder::new().prefix("etcd-").tempdir_in(dir).map_err(failed)?;
         let listeners: Result<Vec<TcpListener>, _> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
         let ports: Result<Vec<u16>, std::io::Error> = listeners.map_err(failed)?.iter().map(|l| Ok(l.local_addr()?.port())).collect();
         let ports = ports.map_err(failed)?;

@@ -75,13 +75,36 @@ where
     }
     let mut measured = Measured::default();
     for task in tasks {
-        if let Ok((latencies, errors)) = task.await {
-            measured.latencies_us.extend(latencies);
-            measured.errors += errors;
+        match task.await {
+            Ok((latencies, errors)) => {
+                measured.latencies_us.extend(latencies);
+                measured.errors += errors;
+            }
+            // A panic, which said so itself; what it did until then is not known.
+            Err(_) => measured.errors += 1,
         }
     }
     measured.took = begun.elapsed();
     measured.count = measured.latencies_us.len() as u64;
     measured.latencies_us.sort_unstable();
     measured
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    #[tokio::test]
+    async fn a_client_that_panics_is_an_error() {
+        let measured = closed_loop(2, Duration::from_millis(20), |n| {
+            move || async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                assert!(n == 0, "meant to be");
+                Ok::<_, Infallible>(())
+            }
+        })
+        .await;
+        assert!(measured.errors == 1 && measured.count > 0, "{measured:?}");
+    }
 }

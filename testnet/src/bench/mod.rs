@@ -9,10 +9,12 @@ mod status_vector;
 mod workloads;
 
 use crate::cluster::{self, Up};
+use crate::demo::told_to_stop;
 use crate::error::TestnetError;
 use crate::layout::Testnet;
 use crate::processes;
 use crate::sample::Sample;
+use clap::ValueEnum;
 use gauge::Measured;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -38,12 +40,31 @@ pub struct Options {
     /// Licences of the generated status vector, or that the ledger holds before commitments are measured.
     pub licences: u64,
     /// Only these workloads; when empty, all that want a ledger but commitments.
-    pub only: Vec<String>,
+    pub only: Vec<Workload>,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+pub enum Workload {
+    /// Licences issued one by one.
+    SingleIssue,
+    /// Linearizable reads of a licence's status.
+    StatusRead,
+    /// Recorded uses of a licence.
+    Use,
+    /// A file of licences, a thousand a command.
+    BulkIssue,
+    /// The audit of a stopped node's directory.
+    Audit,
+    /// Single issues with commitments and without; only if it is named: a million licences take minutes.
+    Commitments,
+    /// A generated status vector, for which there is no ledger; only if it is named.
+    StatusVector,
 }
 
 impl Options {
-    fn wants(&self, workload: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|w| w == workload)
+    fn wants(&self, workload: Workload) -> bool {
+        self.only.is_empty() || self.only.contains(&workload)
     }
 
     fn length(&self) -> Duration {
@@ -51,14 +72,12 @@ impl Options {
     }
 }
 
-/// The workload that wants no ledger, and is run only when it is named.
-const STATUS_VECTOR: &str = "status-vector";
-
-/// Runs the workloads and prints one line of JSON for each. `say` hears what is being done.
+/// Runs the workloads and prints one line of JSON for each. `say` hears what is being done. A signal to stop ends it; what it
+/// started stops, and what ran before runs.
 pub async fn run(options: &Options, say: &mut dyn FnMut(&str)) -> Result<(), TestnetError> {
-    if options.only.iter().any(|w| w == STATUS_VECTOR) {
+    if options.only.contains(&Workload::StatusVector) {
         print(status_vector::measure(options.licences, say)?);
-        if options.only.iter().all(|w| w == STATUS_VECTOR) {
+        if options.only.iter().all(|only| *only == Workload::StatusVector) {
             return Ok(());
         }
     }
@@ -67,12 +86,23 @@ pub async fn run(options: &Options, say: &mut dyn FnMut(&str)) -> Result<(), Tes
         None => Some(tempfile::tempdir().map_err(|e| TestnetError::Setup(e.to_string()))?),
     };
     let dir = options.dir.clone().or_else(|| temporary.as_ref().map(|t| t.path().join("ledger"))).unwrap_or_default();
-    let running = Testnet::load(&dir).is_ok_and(|t| t.nodes.iter().all(processes::runs));
-    if !running {
-        cluster::up(&dir, &Up { nodes: 3, base_port: None, tls: None, empty: false }, say).await?;
-    }
-    let result = measure(&dir, options, say).await;
-    if !running {
+    let running = cluster::load(&dir).is_ok_and(|testnet| testnet.nodes.iter().all(processes::runs));
+    let up = Up { nodes: 3, base_port: None, tls: None, empty: false };
+    let measuring = async {
+        // Also where all of them run: that notes which processes they are.
+        cluster::up(&dir, &up, say).await?;
+        measure(&dir, options, say).await
+    };
+    // Whichever ends first: the other is dropped, and with it etcd.
+    let (result, interrupted) = tokio::select! {
+        biased;
+        why = told_to_stop() => (Err(why.map_or_else(|error| error, |why| TestnetError::Setup(why.into()))), true),
+        result = measuring => (result, false),
+    };
+    if running && interrupted {
+        // What was being measured may have stopped them.
+        cluster::up(&dir, &up, say).await?;
+    } else if !running && Testnet::is_there(&dir) {
         cluster::down(&dir)?;
     }
     result
@@ -81,23 +111,25 @@ pub async fn run(options: &Options, say: &mut dyn FnMut(&str)) -> Result<(), Tes
 async fn measure(dir: &Path, options: &Options, say: &mut dyn FnMut(&str)) -> Result<(), TestnetError> {
     let testnet = Testnet::load(dir)?;
     let client = Client::open(&testnet.client)?;
+    let disk = file_system(dir);
+    say(&format!("the files lie on {disk}"));
     let etcd = match options.etcd {
         true => {
             say("starting three etcd nodes");
-            Some(etcd::Cluster::start().await?)
+            Some(etcd::Cluster::start(dir).await?)
         }
         false => None,
     };
+    let line = |workload, clients, ours: &Measured, beside: Option<&Measured>, more| line(workload, clients, ours, beside, (&disk, more));
     let length = options.length();
+    let bench = workloads::Singles::new(&client).await?;
     // What etcd is given to keep: the bytes of one issued licence as it is submitted.
-    let mut value_size = 1500;
-    if options.wants("single-issue") {
-        let bench = workloads::Singles::new(&client).await?;
-        value_size = bench.value_size();
+    let value_size = bench.value_size();
+    if options.wants(Workload::SingleIssue) {
         for clients in CLIENTS {
             say(&format!("single issues, {clients} clients"));
             let beside = match &etcd {
-                Some(etcd) => Some(etcd.puts(clients, length, bench.value_size()).await?),
+                Some(etcd) => Some(etcd.puts(clients, length, value_size).await?),
                 None => None,
             };
             let before = data_bytes(&testnet);
@@ -106,7 +138,7 @@ async fn measure(dir: &Path, options: &Options, say: &mut dyn FnMut(&str)) -> Re
             print(line("single-issue", clients, &ours, beside.as_ref(), json!({ "bytes_per_record": grown })));
         }
     }
-    if options.wants("status-read") {
+    if options.wants(Workload::StatusRead) {
         let identifier = workloads::open_licence(&client).await?;
         if let Some(etcd) = &etcd {
             etcd.put_one("status", value_size).await?;
@@ -121,7 +153,7 @@ async fn measure(dir: &Path, options: &Options, say: &mut dyn FnMut(&str)) -> Re
             print(line("status-read", clients, &ours, beside.as_ref(), json!({})));
         }
     }
-    if options.wants("use") {
+    if options.wants(Workload::Use) {
         let identifier = workloads::open_licence(&client).await?;
         for clients in [1, 64, 256] {
             say(&format!("uses, {clients} clients"));
@@ -129,7 +161,7 @@ async fn measure(dir: &Path, options: &Options, say: &mut dyn FnMut(&str)) -> Re
             print(line("use", clients, &ours, None, json!({})));
         }
     }
-    if options.wants("bulk-issue") {
+    if options.wants(Workload::BulkIssue) {
         say("bulk issue, 1,000 a command");
         let best = match &etcd {
             Some(etcd) => {
@@ -152,14 +184,13 @@ async fn measure(dir: &Path, options: &Options, say: &mut dyn FnMut(&str)) -> Re
     }
     drop(etcd);
     let peak = memory(dir)?;
-    // By name alone: a million licences take minutes.
-    if options.only.iter().any(|w| w == "commitments") {
+    if options.only.contains(&Workload::Commitments) {
         print(commitments::run(dir, usize::try_from(options.licences).unwrap_or(usize::MAX), length, say).await?);
     }
-    if options.wants("audit") {
+    if options.wants(Workload::Audit) {
         workloads::enough_singles(&client, options.audit_records, say).await?;
         say("audit of a stopped node's directory");
-        print(workloads::audit(dir, &testnet, say).await?);
+        print(workloads::audit(dir, say).await?);
     }
     print(json!({ "workload": "memory", "nodes": peak }));
     Ok(())
@@ -169,7 +200,7 @@ fn print(line: Value) {
     crate::say::line(&line.to_string());
 }
 
-fn line(workload: &str, clients: usize, ours: &Measured, beside: Option<&Measured>, more: Value) -> Value {
+fn line(workload: &str, clients: usize, ours: &Measured, beside: Option<&Measured>, (disk, more): (&str, Value)) -> Value {
     let mut line = json!({
         "workload": workload,
         "clients": clients,
@@ -177,17 +208,32 @@ fn line(workload: &str, clients: usize, ours: &Measured, beside: Option<&Measure
         "p50_us": ours.percentile(50.0),
         "p99_us": ours.percentile(99.0),
         "errors": ours.errors,
+        "file_system": disk,
     });
     if let Some(of) = line.as_object_mut() {
         if let Some(beside) = beside {
             of.insert("etcd_rate".into(), json!(beside.rate().round()));
             of.insert("etcd_p50_us".into(), json!(beside.percentile(50.0)));
             of.insert("etcd_p99_us".into(), json!(beside.percentile(99.0)));
+            of.insert("etcd_errors".into(), json!(beside.errors));
             of.insert("ratio".into(), json!((ours.rate() / beside.rate().max(1.0) * 100.0).round() / 100.0));
         }
         of.extend(more.as_object().cloned().unwrap_or_default());
     }
     line
+}
+
+/// The kind of file system that a folder is on, as the kernel calls it: in memory (`tmpfs`) nothing waits for a disk.
+fn file_system(dir: &Path) -> String {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let dir = dir.canonicalize().unwrap_or(dir.into());
+    // The place is the fifth word, the kind the first behind a dash; the last of those mounted in one place is the one that is seen.
+    let mount = |line: &str| {
+        let (before, after) = line.split_once(" - ")?;
+        let at = before.split(' ').nth(4)?.replace("\\040", " ");
+        dir.starts_with(&at).then(|| (at.len(), after.split(' ').next().unwrap_or_default().to_owned()))
+    };
+    mounts.lines().filter_map(mount).max_by_key(|(length, _)| *length).map_or("unknown".into(), |(_, kind)| kind)
 }
 
 /// Bytes in the first node's data directory.
@@ -215,4 +261,15 @@ fn memory(dir: &Path) -> Result<Value, TestnetError> {
         Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
     };
     Ok(testnet.nodes.iter().map(|n| json!({ "name": n.name, "peak_mib": peak(n.pid) })).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_system_of_a_folder_is_found() {
+        assert_eq!(file_system(Path::new("/proc/self")), "proc");
+        assert_eq!(file_system(Path::new("/proc/self/../..")), file_system(Path::new("/")));
+    }
 }

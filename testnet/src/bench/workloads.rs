@@ -2,8 +2,8 @@
 
 use super::gauge::{Measured, closed_loop};
 use super::limit::dalek_limit;
+use crate::cluster;
 use crate::error::TestnetError;
-use crate::layout::Testnet;
 use crate::processes;
 use crate::sample::Sample;
 use serde_json::{Value, json};
@@ -244,12 +244,18 @@ impl Audited {
 }
 
 /// Audits a node's directory with every node stopped, and measures the machine's own limit on the same records.
-pub async fn audit(dir: &Path, testnet: &Testnet, say: &mut dyn FnMut(&str)) -> Result<Value, TestnetError> {
-    let mut testnet = testnet.clone();
+pub async fn audit(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<Value, TestnetError> {
+    // Now: what was measured before may have started the nodes again.
+    let mut testnet = cluster::load(dir)?;
     testnet.nodes.iter_mut().try_for_each(processes::stop)?;
     let Some(data) = testnet.nodes.last().map(|node| node.data_dir.clone()) else { return Err(setup("there is no node")) };
     say("measuring, in turn, the audit and the machine's limit for signatures");
-    let measured = tokio::task::spawn_blocking(move || Audited::measure(&data)).await.map_err(setup)?;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // A thread of its own: whoever interrupts does not wait for it.
+    std::thread::spawn(move || {
+        let _ = tell.send(Audited::measure(&data));
+    });
+    let measured = told.await.map_err(setup)?;
     testnet.nodes.iter_mut().try_for_each(|node| processes::start(dir, node))?;
     testnet.save(dir)?;
     processes::wait_ready(dir, &testnet.nodes).await?;

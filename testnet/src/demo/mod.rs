@@ -89,7 +89,7 @@ pub async fn run(options: &Options) -> Result<(), TestnetError> {
 }
 
 /// Waits for Ctrl-C and its like.
-async fn told_to_stop() -> Result<&'static str, TestnetError> {
+pub(crate) async fn told_to_stop() -> Result<&'static str, TestnetError> {
     let listen = |kind| signal(kind).map_err(|e| TestnetError::Setup(e.to_string()));
     let (mut interrupt, mut terminate, mut hangup) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
@@ -98,7 +98,7 @@ async fn told_to_stop() -> Result<&'static str, TestnetError> {
         _ = terminate.recv() => {}
         _ = hangup.recv() => {}
     }
-    Ok("the demonstration was interrupted")
+    Ok("interrupted")
 }
 
 /// The first good row of a type, its number's last digits, that was issued as new.

@@ -10,7 +10,7 @@ use vermilion_client::audit::{self, Directory, MakeToken, NodeSource, Report, So
 use vermilion_client::client::Client;
 use vermilion_client::clock::now_ms;
 use vermilion_client::clock::show_ms;
-use vermilion_client::receipt::document::write_file;
+use vermilion_client::files::write_file;
 use vermilion_client::receipt::{self, Document, Form, ReceiptCheck, StatusVerdict, Verdict};
 use vermilion_proto::ReceiptRequest;
 

@@ -1,5 +1,8 @@
 //! Nobody's data where they must not be: not in records, leaves, state, tiles, checkpoints, the vault's
 //! rows, the files as they lie on disk, logs or metrics; not in the clear and not as an unsalted hash.
+//!
+//! The tables of records, state, checkpoints and meta are LZ4: of what was deleted or written over there before a compaction, only
+//! that is found which was not torn by a match. What stands in them, and went through the write-ahead log, is searched whole.
 
 use crate::fixtures;
 use crate::uses::request;
