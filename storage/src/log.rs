@@ -491,7 +491,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_that_is_written_beside_a_truncation_sets_the_log() {
-        for _ in 0..30 {
+        for _ in 0..10 {
             let dir = tempfile::tempdir().unwrap();
             let store = Store::open(dir.path(), Mode::Node).unwrap();
             store.log.write_batch(batch(1)).unwrap();
