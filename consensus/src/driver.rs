@@ -162,10 +162,13 @@ impl<L: Storage, P: Packer> Driver<L, P> {
     pub fn step(&mut self, message: Message) -> Result<(), StepError> {
         let kind = check::form(&message, self.config.id)?;
         self.trust.admit(&message, kind)?;
-        if kind == MessageType::MsgHeartbeat && guard::beyond(&self.raw, &message) {
-            self.lost = (message.term, message.commit);
+        let possible = guard::possible(&self.raw, &message, kind);
+        match possible {
+            Err(guard::BEYOND) => self.lost = (message.term, message.commit),
+            Ok(()) if kind == MessageType::MsgHeartbeat && message.term >= self.raw.raft.term => self.lost = (0, 0),
+            _ => {}
         }
-        guard::possible(&self.raw, &message, kind)?;
+        possible?;
         if kind == MessageType::MsgTimeoutNow && self.is_stuck() {
             return Err(StepError::NotNow("its disk hangs"));
         }

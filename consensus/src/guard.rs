@@ -13,11 +13,9 @@ use crate::{NodeId, StepError};
 /// one message would use up all terms, and with this one 2⁴⁶ would.
 const MAX_TERM_JUMP: u64 = 1 << 16;
 
-/// Whether a heartbeat commits what this node's log does not have. Raft commits to whatever it says, and panics beyond the log's
-/// end. A leader never says more than this node acknowledged: so its log is shorter than it once was, or the leader lies.
-pub(crate) fn beyond<L: Storage>(raw: &RawNode<L>, heartbeat: &Message) -> bool {
-    heartbeat.term >= raw.raft.term && heartbeat.commit > raw.raft.raft_log.last_index()
-}
+/// Raft commits to whatever a heartbeat says, and panics beyond the log's end. A leader never says more than this node
+/// acknowledged: so its log is shorter than it once was, or the leader lies.
+pub(crate) const BEYOND: StepError = StepError::Impossible("a commit beyond the last index");
 
 /// Checks a message of sound form against the node's state.
 pub(crate) fn possible<L: Storage>(raw: &RawNode<L>, message: &Message, kind: MessageType) -> Result<(), StepError> {
@@ -35,7 +33,7 @@ pub(crate) fn possible<L: Storage>(raw: &RawNode<L>, message: &Message, kind: Me
         return impossible("a second leader in the same term");
     }
     match kind {
-        T::MsgHeartbeat if beyond(raw, message) => return impossible("a commit beyond the last index"),
+        T::MsgHeartbeat if message.term >= raft.term && message.commit > last => return Err(BEYOND),
         T::MsgSnapshot => return snapshot(raw, message.snapshot.as_ref()),
         // Counted towards a majority, and found missing only when the log has grown that far.
         T::MsgAppendResponse if raft.state == StateRole::Leader && message.term >= raft.term && !message.reject && message.index > last => {

@@ -188,7 +188,9 @@ impl Ledger for LedgerService {
             if !["holder", "identifier", "series", "person"].contains(&r.kind.as_str()) {
                 return Err(status(&Refusal::new(Reason::Malformed, "there are tags of holder, identifier, series and person")));
             }
-            tags.push(lookup.tag(&r.kind, &r.code_type, &r.value).to_vec());
+            // One person, however the number is written: two tags would make two of the four eyes.
+            let value = if r.kind == "person" { r.value.to_ascii_uppercase() } else { r.value };
+            tags.push(lookup.tag(&r.kind, &r.code_type, &value).to_vec());
         }
         Ok(Response::new(TagsReply { tags }))
     }

@@ -430,6 +430,10 @@ async fn serve(config: Config, started: Started) -> Option<ExitCode> {
     let stopped = tokio::task::spawn_blocking(move || runtime.stop());
     // With the checkpoint of the last commitment: an audit of the directory asks for it.
     let _ = tokio::time::timeout(DRAIN, async { (stopped.await, node.witness.ended().await) }).await;
+    if let Ok(stopped) = fatal.try_recv() {
+        tracing::error!(why = stopped.0, "the node could not end as it should");
+        return Some(ExitCode::from(STOPPED_ITSELF));
+    }
     if let Err(error) = store.flush() {
         tracing::error!(%error, "the store was not flushed");
         return Some(ExitCode::from(STOPPED_ITSELF));

@@ -424,7 +424,10 @@ impl WitnessOffice {
         loop {
             let point = match tokio::time::timeout(LOOK_AGAIN, points.recv()).await {
                 Ok(Some(point)) => point,
-                Ok(None) => return,
+                Ok(None) => match held.take().filter(|_| self.counts()) {
+                    Some(point) => point,
+                    None => return,
+                },
                 Err(_) => match held.take() {
                     Some(point) => point,
                     None => continue,

@@ -136,15 +136,6 @@ impl<'a> SignatureView<'a> {
     }
 }
 
-/// Each field of a message, in the order in which they stand: its number, and its value if it has a length. Ends where the
-/// bytes are no message.
-///
-/// For bounds before a message is decoded: a field of two bytes may become a value of many.
-pub fn each_field(bytes: &[u8]) -> impl Iterator<Item = (u64, Option<&[u8]>)> {
-    let mut fields = Fields(bytes);
-    std::iter::from_fn(move || if fields.0.is_empty() { None } else { fields.any() })
-}
-
 /// Why bytes that a reader refuses are not canonical: the whole decoder says it better.
 fn why<M: Message + Default>(bytes: &[u8]) -> CanonicalError {
     canonical::<M>(bytes).err().unwrap_or(CanonicalError::NotCanonical)

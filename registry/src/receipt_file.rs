@@ -9,7 +9,7 @@ use flate2::write::DeflateEncoder;
 use std::io::{Read as _, Write as _};
 use vermilion_crypto::sha256;
 use vermilion_ledger::{Checkpoint, MAX_NOTE_SIGNATURES, SignatureLine, SignedNote};
-use vermilion_proto::view::each_field;
+use vermilion_proto::view::walk;
 use vermilion_proto::{Message as _, PackedNote, PackedSignature, Receipt, canonical};
 
 /// The first bytes of a receipt's file.
@@ -68,16 +68,21 @@ fn inflate(deflated: &[u8]) -> Option<Vec<u8>> {
 /// Reads the message of a receipt, in whichever form it came. What is not of one receipt's measure is refused before it is
 /// decoded: a few kilobytes, deflated, can say millions of empty fields.
 pub fn read_message(message: &[u8]) -> Result<Receipt, BadRecord> {
-    let mut fields = 0;
-    for (number, value) in each_field(message) {
-        let within = value.filter(|_| matches!(number, PACKED_CHECKPOINT | REGISTRATIONS));
-        fields += 1 + within.map_or(0, |within| each_field(within).take(MAX_FIELDS).count());
-        if fields > MAX_FIELDS {
-            break;
-        }
+    let too_much = || BadRecord("it has more in it than a receipt can have".into());
+    if message.len() as u64 > MAX_MESSAGE {
+        return Err(too_much());
     }
-    if message.len() as u64 > MAX_MESSAGE || fields > MAX_FIELDS {
-        return Err(BadRecord("it has more in it than a receipt can have".into()));
+    // What cannot be counted is not decoded either.
+    let (mut fields, mut within) = (0, Ok(()));
+    let walked = walk(message, |number, value| {
+        fields += 1;
+        if let (PACKED_CHECKPOINT | REGISTRATIONS, Some(value), Ok(())) = (number, value, &within) {
+            within = walk(value, |_, _| fields += 1);
+        }
+    });
+    walked.and(within).map_err(|e| BadRecord(e.to_string()))?;
+    if fields > MAX_FIELDS {
+        return Err(too_much());
     }
     canonical(message).map_err(|e| BadRecord(e.to_string()))
 }
@@ -212,6 +217,13 @@ mod tests {
             Receipt { inclusion: vec![vec![]; 5000], ..good.clone() },
         ] {
             assert_eq!(read_receipt(&receipt_file(&many)), Err(BadRecord("it has more in it than a receipt can have".into())));
+        }
+        // Nor is anything decoded that cannot be counted: a number that is not in its shortest form ends no count.
+        for bytes in
+            [[&[8, 0x81, 0][..], &[0x72, 0].repeat(5000)].concat(), [&[0x72, 3, 0x80, 0x80, 0][..], &[0x72, 0].repeat(5000)].concat()]
+        {
+            let said = read_message(&bytes).unwrap_err().0;
+            assert!(said.contains("cannot be told apart"), "{said}");
         }
         // A name for each of a hundred lines, and an origin that goes in front of each.
         let note = |origin: usize, lines: usize| {

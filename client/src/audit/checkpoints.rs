@@ -116,15 +116,16 @@ impl<'a> Checkpoints<'a> {
     /// Commitments of a directory behind the newest checkpoint that it keeps. Its node cosigned each that it applied.
     fn missing(&self, history: &History<'_>, findings: &mut Findings) {
         let count = history.roots.iter().filter(|root| root.committed && root.size > self.newest).count();
-        if count == 0 {
+        // The newest alone may lack its own: a kill or a backup can come between the two writes.
+        if count <= 1 {
             return;
         }
         let code = if count <= BEHIND || history.catching_up { Code::CheckpointMissing } else { Code::CheckpointsCut };
         findings.add(
             code,
             Some(self.newest),
-            format!("Behind the newest checkpoint kept here stand {count} commitment records: from record {} on nothing that nodes signed protects the records of this directory. A kill can leave a few so, until the node is started and stopped cleanly; else compare with another node.", self.newest),
-            format!("此处所存最新检查点之后另有{count}条承诺记录：自第{}号记录起，本目录的记录不受任何节点签名保护。节点被强制终止可能留下少数此类记录，请启动并正常停止该节点后再次审计；否则请与其他节点的数据比对。", self.newest),
+            format!("Behind the newest checkpoint kept here stand {count} commitment records: from record {} on nothing that nodes signed protects the records of this directory. A kill can leave a few so until the node is started and stopped cleanly, and a node that is no witness (not admitted yet, or banned) more; else compare with another node.", self.newest),
+            format!("此处所存最新检查点之后另有{count}条承诺记录：自第{}号记录起，本目录的记录不受任何节点签名保护。节点被强制终止可能留下少数此类记录，请启动并正常停止该节点后再次审计；不是见证节点（尚未接入或已被清退）的可能更多；否则请与其他节点的数据比对。", self.newest),
         );
     }
 

@@ -184,6 +184,7 @@ fn certificate_json(state: &CertificateState) -> Value {
     json!({
         "serial": hex::encode(&state.serial), "kind": of.kind, "holder": holder(&of), "unit": of.unit, "name": of.name, "posts": of.posts,
         "standing": standing, "reason": (standing != "good").then_some(reason), "good": is_good(state),
+        "suspended_by": (!state.suspended_by.is_empty()).then_some(&state.suspended_by),
         "not_before": show_ms(state.not_before_ms), "not_after": show_ms(state.not_after_ms), "issuer": hex::encode(&state.issuer),
         "issued_seq": state.issued_seq, "changed_seq": state.changed_seq, "renews": hex::encode(&state.renews),
         "renewed_by": hex::encode(&state.renewed_by),

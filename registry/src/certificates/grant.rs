@@ -2,9 +2,10 @@
 //! the applicant shows is known here only by its hash; it serves once, for this applicant, until
 //! its end (001-18: the applicant's materials are checked before, by who signs).
 
+use super::stand::suspended_of;
 use super::{applicant_of, is_person};
 use crate::admission::{State, is_dns_label};
-use crate::authority::may_manage;
+use crate::authority::{may_manage, may_undo};
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Stop, refuse};
 use crate::keys;
@@ -13,7 +14,7 @@ use crate::value;
 use std::collections::BTreeSet;
 use vermilion_crypto::KeyId;
 use vermilion_identity::Certificate;
-use vermilion_proto::{Applicant, EnrolmentState, GrantEnrolment, OperatorState, Unit, UnitState};
+use vermilion_proto::{Applicant, CertificateState, EnrolmentState, GrantEnrolment, OperatorState, Unit, UnitState};
 
 /// Grants an enrolment: by who manages the applicant's unit.
 pub(crate) fn grant(view: &View<'_>, acting: &Unit, body: &GrantEnrolment) -> Result<Decision, Stop> {
@@ -23,6 +24,10 @@ pub(crate) fn grant(view: &View<'_>, acting: &Unit, body: &GrantEnrolment) -> Re
     }
     let unit = check_applicant(view, applicant)?;
     may_manage(acting, unit)?;
+    // A new certificate would undo the suspension of the one before.
+    for suspended in suspended_of(view, applicant)? {
+        may_undo(view, acting, &suspended.suspended_by)?;
+    }
     if body.until_ms <= view.now_ms || body.until_ms - view.now_ms > view.policy.enrolment_max_ms {
         return refuse(Reason::GrantTerm, "until_ms");
     }
@@ -44,6 +49,10 @@ pub(super) fn spend(view: &View<'_>, token_hash: &[u8], certificate: &Certificat
     }
     if grant.applicant.as_ref() != Some(&applicant_of(&certificate.subject)) {
         return refuse(Reason::GrantApplicant, "applicant");
+    }
+    let after = |of: &CertificateState| of.changed_seq > state.granted_seq;
+    if suspended_of(view, &applicant_of(&certificate.subject))?.iter().any(after) {
+        return refuse(Reason::CertificateSuspended, "a certificate of the applicant was suspended after the grant");
     }
     Ok(Change::Enrolment(EnrolmentState { used_seq: view.seq, ..state.clone() }))
 }

@@ -2,7 +2,7 @@
 
 use super::figures::{self, Event};
 use super::{CERTIFICATE_HOLD, KEY_COMPROMISE, REVOCATION_REASONS, Standing, holder, holders_of, is_person};
-use crate::authority::{check_seen, may_manage, may_undo};
+use crate::authority::{MANAGING_CITY, check_seen, has_role, may_manage, may_undo};
 use crate::custody::SECURITY_ADMIN;
 use crate::decision::{Change, Decision, View};
 use crate::fatal::{Fatal, Stop, refuse};
@@ -63,9 +63,35 @@ pub(crate) fn suspend(view: &View<'_>, acting: &Unit, head: &Head, body: &Suspen
             decision.changes.extend(barred(view, &state, true)?);
             Ok(decision)
         }
+        // The city takes over what a district suspended: it is then the city's to restore.
+        Standing::Suspended if has_role(acting, MANAGING_CITY) && state.suspended_by != acting.uscc => {
+            let all = of_same_key(view, &state, &[Standing::Suspended])?;
+            let taken = |s| {
+                Change::Certificate(CertificateState {
+                    suspended_by: acting.uscc.clone(),
+                    changed_seq: view.seq,
+                    changed_ms: view.now_ms,
+                    ..s
+                })
+            };
+            Ok(Decision::of(all.into_iter().map(taken).collect()))
+        }
         Standing::Suspended => refuse(Reason::CertificateSuspended, "serial"),
         Standing::Revoked => refuse(Reason::CertificateRevoked, "serial"),
     }
+}
+
+/// The holder's certificates that are suspended and whose time is not over.
+pub(super) fn suspended_of(view: &View<'_>, of: &Applicant) -> Result<Vec<CertificateState>, Stop> {
+    let mut out = Vec::new();
+    for name in names(of) {
+        for state in held_by(view, &name)? {
+            if state.not_after_ms > view.now_ms && standing(&state)? == Standing::Suspended {
+                out.push(state);
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// Restores a suspended certificate (解锁): one that the city suspended, the city alone.

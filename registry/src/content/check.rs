@@ -214,13 +214,12 @@ fn check_holders(holders: &[Holder], issued: Date, rules: Option<&TypeRules>) ->
 pub(super) fn check_names_nobody(what: &str, text: &str, holders: &[Holder]) -> Result<(), Refusal> {
     let named = |holder: &&Holder| {
         let is_person = holder_code::find(&holder.code_type).is_some_and(|of| of.natural_person);
-        is_person && (text == holder.code || (holder.code.len() >= TELLING_CODE && text.contains(&holder.code)))
+        is_person && (text == holder.code || (holder.code.chars().count() >= TELLING_CODE && text.contains(&holder.code)))
     };
     match holders.iter().find(named) {
-        Some(_) => Err(Refusal::new(
-            Reason::PersonalIdentifier,
-            format!("{what} is or has a holder's number: such a type has personal identifiers"),
-        )),
+        Some(_) => {
+            Err(Refusal::new(Reason::PersonalIdentifier, format!("{what} is or has a holder's number, and stands in the clear for ever")))
+        }
         None => Ok(()),
     }
 }

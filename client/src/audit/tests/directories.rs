@@ -159,10 +159,14 @@ fn commitments_behind_the_newest_checkpoint_that_is_kept() {
         sample.issue(&[&format!("N{n}")]);
         sample.commit();
         sample.checkpoints.pop_last();
-        if [1, 32, 33].contains(&n) {
-            let code = if n == 33 { "checkpoints-cut" } else { "checkpoint-missing" };
-            assert_eq!(audit(written(&sample).path()), [(code, Some(kept))], "{n}");
-        }
+        // The newest alone a kill or a backup may have left without.
+        let code = match n {
+            1 => None,
+            2 | 32 => Some("checkpoint-missing"),
+            33 => Some("checkpoints-cut"),
+            _ => continue,
+        };
+        assert_eq!(audit(written(&sample).path()), code.map(|code| (code, Some(kept))).into_iter().collect::<Vec<_>>(), "{n}");
     }
     // Of running nodes it is asked which they have.
     assert_eq!(found(&[&sample.source("node")], &Options::default()).1, []);
