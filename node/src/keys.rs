@@ -259,7 +259,7 @@ mod tests {
         for plain in ["", "plain = true\n"] {
             let text = format!(
                 "name = \"city\"\ndata_dir = \"data\"\ngenesis = \"genesis.bin\"\ngrpc = \"127.0.0.1:7100\"\nhttp = \"127.0.0.1:7101\"\n\
-                 [keys]\nnode = \"node.pem\"\ncosigning = \"cosigning.pem\"\npassphrase_file = \"phrase\"\n{plain}"
+                 [keys]\nnode = \"node.pem\"\ncosigning = \"cosigning.pem\"\nreceived = \"received\"\npassphrase_file = \"phrase\"\n{plain}"
             );
             std::fs::write(&path, text).unwrap();
             let config = Config::load(&path).unwrap();

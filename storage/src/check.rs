@@ -115,7 +115,7 @@ mod tests {
     fn what_is_noted_of_a_state_that_was_taken_stands_only_while_it_is_so() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Mode::Node).unwrap();
-        let record = |seq| (seq, StoredRecord::default().encode_to_vec());
+        let record = |seq| (seq, StoredRecord { format_version: 1, ..StoredRecord::default() }.encode_to_vec());
         let commit = Commit { applied: Some((0, 0)), records: (0..9).map(record).collect(), ..Commit::default() };
         store.init(0, &[1, 2, 3], &commit).unwrap();
         store.log.write_batch(batch(1..=3, 1)).unwrap();

@@ -161,7 +161,8 @@ mod tests {
             read_secret(&at(path), &Passphrase::asking(None, Some(word.as_bytes().to_vec().into()), Box::new(|_| None))).is_ok()
         };
         let asking = |ask: Ask| Passphrase::asking(None, None, ask);
-        make(root, &asking(terminal(&["root's", "root's"]).0)).unwrap();
+        let (path, made_root) = make(root, &asking(terminal(&["root's", "root's"]).0)).unwrap();
+        std::fs::write(path, x509::to_pem(made_root.der()).unwrap()).unwrap();
         let (ask, asked) = terminal(&["root's", "own", "own"]);
         make(issuing("issuing", None, None), &asking(ask)).unwrap();
         assert_eq!(asked.lock().unwrap().len(), 3);

@@ -27,9 +27,9 @@ pub enum QrVerb {
     /// Check a QR code without any network: exit 0 if it holds and the licence is valid, 1 if not, 5 too old, 6 not valid
     #[command(after_help = "Example:\n  \
         vermilion qr check licence.png --trust trust.json --max-age 1h\n\n\
-        Takes a PNG, a file with the text, or the text itself; an SVG is not read. It is\n\
-        one node's word; a receipt has the quorum's. Exit 2 if it is neither a file that\n\
-        can be read nor a text that begins with VMQR.")]
+        Takes a PNG, a file with the text, or the text itself; an SVG is not read.\n\
+        It is one node's word; a receipt has the quorum's. Exit 2 if it is neither a\n\
+        file that can be read nor a text that begins with VMQR.")]
     Check(Check),
 }
 

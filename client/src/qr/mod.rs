@@ -148,7 +148,7 @@ mod tests {
             format_version: 1,
             suite: 1,
             ledger_id: LEDGER.to_vec(),
-            identifier: "1.2.156.3005.2.11440300MB0X00019K001.11440300MB0X00019K.2026000001.001.X".into(),
+            identifier: Identifier::build("11440300MB0X00019K001", "11440300MB0X00019K", "2026000001", 1).unwrap().as_str().to_owned(),
             state: 1,
             flags: 2,
             effective_from: 100,

@@ -212,7 +212,7 @@ fn it_goes_on_with_the_source_that_it_walked_whichever_is_the_longest() {
         sample.issue(&[&format!("N{n}")]);
     }
     let (a, b) = (sample.source("a"), sample.source("b"));
-    sample.issue(&["later"]);
+    sample.issue(&["LATER"]);
     let longer = sample.source("b");
     let rounds = |sources: [&dyn Source; 2], stop| audit(&sources, &keep(&path, stop), &|_, _, _, _| {});
     for (sources, ahead) in [([&b, &a], 0), ([&longer, &a], 1), ([&a, &longer], 1)] {
@@ -249,7 +249,7 @@ fn a_directory_that_became_longer_is_audited_by_itself() {
     }
     sample.write(first.path());
     sample.write(short.path());
-    sample.issue(&["later"]);
+    sample.issue(&["LATER"]);
     sample.write(long.path());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.state");
