@@ -246,8 +246,8 @@ impl UseDesk {
 }
 
 impl Client {
-    /// Searches for a holder's licences, for a unit: those of types whose sharing opens them to this use (002-13). A search is
-    /// itself a use, and stands in its record under the holder's keyed tag.
+    /// Searches for a holder's licences, for a unit: those of types whose sharing opens them to this use (002-13), each
+    /// with its status and no field. A search is itself a use, and stands in its record under the holder's keyed tag.
     pub async fn search_holder(&self, unit: &str, code_type: &str, code: &str, mut request: UseRequest) -> Result<UseAnswer, ClientError> {
         let input = TagInput { kind: "holder", code_type: code_type.to_owned(), value: holder_code(code_type, code)?.to_string() };
         let desk = UseDesk::new(self, unit).await?;

@@ -78,8 +78,9 @@ pub struct Purpose {
     --fields legalRepresentative,address\n  \
     vermilion use --holder number.txt --case 2026-17 --purpose 开立账户 \\\n      \
     --item 00044A\n\n\
-    With --holder the holder's licences are searched for, of the types that are\n\
-    open to this use; the search is on record like any use.\n\
+    With --holder it says which licences the holder has, of the types that are open\n\
+    to this use, and their status; it is on record like any use. Fields are opened\n\
+    by naming a licence.\n\
     Exit code 1 if no field is granted; each withheld field is shown with its\n\
     reason.")]
 pub struct UseArgs {
@@ -87,7 +88,7 @@ pub struct UseArgs {
     #[arg(required_unless_present = "holder", value_name = "ID")]
     identifiers: Vec<String>,
     /// A file whose first line is the holder's identity number or code (`-`: standard input): searches for that holder's licences
-    #[arg(long, value_name = "FILE", conflicts_with = "identifiers")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["identifiers", "fields"])]
     holder: Option<PathBuf>,
     /// The code's type (GB/T 36903 annex A): 111 a citizen's identity number, 001 a unified social credit code
     #[arg(long, value_name = "TYPE", default_value = "111", requires = "holder")]
