@@ -6,9 +6,14 @@ use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Links from one to the next that are followed, as the kernel follows.
 const MOST_LINKS: usize = 40;
+/// The mode of a file that is its owner's alone.
+const PRIVATE: u32 = 0o600;
+/// The mode of another, as far as the process' mask lets it.
+const PUBLIC: u32 = 0o666;
 
 /// The bytes of a file; `None` if there are more than `most`. A device or a pipe is said to have none: what
 /// counts is what comes.
@@ -31,11 +36,16 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ClientError> {
 /// into: put in its place, a file would be in everybody's way.
 pub fn write_file_by(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), ClientError> {
     let write = || match target(path)? {
-        Some((path, there)) => replace(&path, there.as_ref(), fill),
+        Some((path, there)) => replace(&path, there.as_ref(), PUBLIC, fill),
         // Behind what is there already, if it is a file after all: a shell's `>>`.
         None => fill(&mut File::options().append(true).open(path)?),
     };
     write().map_err(|e| ClientError::file(path, e))
+}
+
+/// Puts a file in a place, whole or not at all, that is its owner's alone to read, whatever was there.
+pub(crate) fn write_private_by(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), ClientError> {
+    replace(path, None, PRIVATE, fill).map_err(|e| ClientError::file(path, e))
 }
 
 /// The file that a path names, through links, and what is there; none if it is to be written into.
@@ -60,15 +70,15 @@ fn target(path: &Path) -> io::Result<Option<(PathBuf, Option<Metadata>)>> {
     Err(io::Error::other("too many links"))
 }
 
-/// Puts a new file where one is, or none.
-fn replace(path: &Path, there: Option<&Metadata>, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+/// Puts a new file where one is, whose mode it keeps, or none, of this mode.
+fn replace(path: &Path, there: Option<&Metadata>, mode: u32, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().ok_or(ErrorKind::IsADirectory)?;
     let mut new = name.to_owned();
     new.push(format!(".{}.new", std::process::id()));
     let new = path.with_file_name(new);
     // One that a kill left behind, of a process of this number. What is a link goes, and not what it leads to.
     let _ = std::fs::remove_file(&new);
-    let mode = if there.is_some() { 0o600 } else { 0o666 };
+    let mode = if there.is_some() { PRIVATE } else { mode };
     let mut file = File::options().write(true).create_new(true).mode(mode).open(&new)?;
     let write = || {
         if let Some(there) = there {
@@ -93,6 +103,24 @@ fn replace(path: &Path, there: Option<&Metadata>, fill: impl FnOnce(&mut File) -
 /// The folder that a file is in: of a bare name the current one.
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The first line of a file, or of standard input for `-`: what should not stand on a command line. Without a byte order mark and
+/// outer white space, and never empty.
+pub fn first_line(file: &Path) -> Result<Zeroizing<String>, ClientError> {
+    let text = if file == Path::new("-") { std::io::read_to_string(std::io::stdin().lock()) } else { std::fs::read_to_string(file) };
+    let text = Zeroizing::new(text.map_err(|e| ClientError::file(file, e))?);
+    let line = trimmed(text.trim_start_matches('\u{feff}').lines().next().unwrap_or_default());
+    if line.is_empty() {
+        return Err(ClientError::config(file.display().to_string(), "the first line is empty: write there what is asked for"));
+    }
+    Ok(Zeroizing::new(line.to_owned()))
+}
+
+/// A text without a byte order mark and outer white space.
+#[must_use]
+pub fn trimmed(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
 
 /// A text without the byte order mark with which some editors begin a file.
@@ -195,5 +223,15 @@ mod tests {
     fn one_mark_is_passed_over() {
         assert_eq!(without_mark("\u{feff}{}".as_bytes()), b"{}");
         assert_eq!((without_mark(b"{}"), without_mark(b"")), (b"{}".as_slice(), b"".as_slice()));
+    }
+
+    #[test]
+    fn a_first_line_is_not_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("person.txt");
+        for (text, line) in [("\u{feff}word \r\nnot this\n", Some("word")), ("", None), ("\nsecond\n", None), ("\u{feff}\n", None)] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(first_line(&path).ok().as_deref().map(String::as_str), line, "{text:?}");
+        }
     }
 }

@@ -1,22 +1,10 @@
-//! Identity numbers of operators. A person's keys are tied together by the tag of this number: however it is written, the same
-//! person has to get the same tag, or one could hold two posts.
+//! Codes of persons and other holders, in the one form in which each is tagged. An operator's keys are tied together by the tag
+//! of the person's number: however it is written, the same person has to get the same tag, or one could hold two posts.
 
 use crate::error::ClientError;
-use std::path::Path;
+use crate::files::trimmed;
 use vermilion_registry::codes::holder_code::{self, CITIZEN_ID, HolderAnswer};
 use zeroize::Zeroizing;
-
-/// The first line of a file, or of standard input for `-`: what should not stand on a command line. Without a byte order mark and
-/// outer white space, and never empty.
-pub fn first_line(file: &Path) -> Result<Zeroizing<String>, ClientError> {
-    let text = if file == Path::new("-") { std::io::read_to_string(std::io::stdin().lock()) } else { std::fs::read_to_string(file) };
-    let text = Zeroizing::new(text.map_err(|e| ClientError::file(file, e))?);
-    let line = trimmed(text.trim_start_matches('\u{feff}').lines().next().unwrap_or_default());
-    if line.is_empty() {
-        return Err(ClientError::config(file.display().to_string(), "the first line is empty: write there what is asked for"));
-    }
-    Ok(Zeroizing::new(line.to_owned()))
-}
 
 /// An identity number in the one form in which it is tagged: small letters are written large, and what its type has no place for
 /// (wide forms; in a passport's number anything but letters and digits) is refused, as in a licence's holder. A citizen's (type 111)
@@ -58,10 +46,6 @@ pub fn holder_code(code_type: &str, text: &str) -> Result<Zeroizing<String>, Cli
     }
 }
 
-fn trimmed(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -101,16 +85,6 @@ mod tests {
             ("111", "", None),
         ] {
             assert_eq!(holder_code(code_type, text).ok().as_deref().map(String::as_str), code, "{code_type} {text:?}");
-        }
-    }
-
-    #[test]
-    fn a_first_line_is_not_empty() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("person.txt");
-        for (text, line) in [("\u{feff}word \r\nnot this\n", Some("word")), ("", None), ("\nsecond\n", None), ("\u{feff}\n", None)] {
-            std::fs::write(&path, text).unwrap();
-            assert_eq!(first_line(&path).ok().as_deref().map(String::as_str), line, "{text:?}");
         }
     }
 }

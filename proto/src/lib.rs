@@ -7,6 +7,8 @@
 mod generated {
     tonic::include_proto!("vermilion.v1");
 }
+#[cfg(test)]
+mod changed;
 pub mod reading;
 pub mod view;
 

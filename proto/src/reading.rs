@@ -164,6 +164,7 @@ fn text(bytes: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::SetPolicy;
+    use crate::changed::changed;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -342,15 +343,7 @@ mod tests {
             command in any_command(), item in any_item(), at: prop::sample::Index, byte: u8, cut: prop::sample::Index, extra in vec(any::<u8>(), 0..4),
         ) {
             for bytes in [command.encode_to_vec(), item.encode_to_vec()] {
-                if bytes.is_empty() {
-                    continue;
-                }
-                let mut changed = bytes.clone();
-                changed[at.index(bytes.len())] = byte;
-                agree(&changed)?;
-                agree(&bytes[..cut.index(bytes.len())])?;
-                agree(&[bytes.as_slice(), &extra].concat())?;
-                agree(&[extra.as_slice(), &bytes].concat())?;
+                changed(&bytes, at, byte, cut, &extra).iter().try_for_each(|bytes| agree(bytes))?;
             }
         }
 

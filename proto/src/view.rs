@@ -352,6 +352,7 @@ impl<'a> Fields<'a> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::changed::changed;
     use crate::{Envelope, ItemRefusal, Record, Signature, StoredRecord};
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -487,15 +488,7 @@ mod tests {
             record in record(), envelope in envelope(), stored in stored(), at: prop::sample::Index, byte: u8, cut: prop::sample::Index, extra in vec(any::<u8>(), 0..4),
         ) {
             for bytes in [record.encode_to_vec(), envelope.encode_to_vec(), stored.encode_to_vec()] {
-                if bytes.is_empty() {
-                    continue;
-                }
-                let mut changed = bytes.clone();
-                changed[at.index(bytes.len())] = byte;
-                agree(&changed)?;
-                agree(&bytes[..cut.index(bytes.len())])?;
-                agree(&[bytes.as_slice(), &extra].concat())?;
-                agree(&[extra.as_slice(), &bytes].concat())?;
+                changed(&bytes, at, byte, cut, &extra).iter().try_for_each(|bytes| agree(bytes))?;
             }
         }
 

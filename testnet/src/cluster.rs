@@ -1,8 +1,9 @@
 //! A running test ledger: up, populated, down.
 
 use crate::authority::Term;
+use crate::description::Testnet;
 use crate::error::TestnetError;
-use crate::layout::{self, Founding, SampleOperator, Testnet, sample_person, unit_message};
+use crate::layout::{self, Founding, SampleOperator, sample_person, unit_message};
 use crate::processes;
 use crate::sample::Sample;
 use std::collections::BTreeSet;

@@ -9,6 +9,7 @@ pub mod authority;
 pub mod bench;
 pub mod cluster;
 pub mod demo;
+pub mod description;
 pub mod error;
 pub mod layout;
 pub mod processes;

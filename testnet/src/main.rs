@@ -10,8 +10,8 @@ use vermilion_testnet::authority::Term;
 use vermilion_testnet::bench;
 use vermilion_testnet::cluster::{self, Up};
 use vermilion_testnet::demo;
+use vermilion_testnet::description::{Testnet, other_ledger, other_ports};
 use vermilion_testnet::error::TestnetError;
-use vermilion_testnet::layout::{Testnet, other_ledger, other_ports};
 use vermilion_testnet::say;
 
 /// The longest measurement, in seconds: a day.

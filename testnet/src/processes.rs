@@ -1,7 +1,7 @@
 //! Node processes: started, watched, stopped.
 
+use crate::description::{TestNode, Testnet};
 use crate::error::TestnetError;
-use crate::layout::{TestNode, Testnet};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;

@@ -22,7 +22,8 @@ use vermilion_proto::{Bytes, ClusterRequest, CommandStatusRequest, GenesisNode, 
 use vermilion_registry::submission::open_submission;
 use vermilion_testnet::authority::Term;
 use vermilion_testnet::cluster::{self, Up};
-use vermilion_testnet::layout::{self, TestNode, Testnet};
+use vermilion_testnet::description::{TestNode, Testnet};
+use vermilion_testnet::layout;
 use vermilion_testnet::processes;
 use vermilion_testnet::sample::Sample;
 

@@ -23,9 +23,10 @@ use super::replay::Replay;
 use super::room::Room;
 use super::saved::{DAMAGED, Progress, Saved};
 use super::{Options, TrustFile};
+use crate::files::write_private_by;
 use std::fs::{File, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -187,7 +188,8 @@ impl Keep {
             out.out.write_all(&hash)?;
             out.out.flush()
         };
-        replace(&self.path, write).map_err(|error| format!("{}: {error}", self.path.display()))
+        // What it holds is nobody else's to read: the replayed state.
+        write_private_by(&self.path, write).map_err(|error| error.to_string())
     }
 
     /// Takes the file away once the audit came to its end.
@@ -209,16 +211,6 @@ impl Drop for Lock {
         // While it is still held: whoever opens it meanwhile finds it gone and tries again.
         let _ = std::fs::remove_file(&self.path);
     }
-}
-
-/// Puts a file in a place, whole or not at all. What it holds is nobody else's to read: the replayed state.
-fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-    let new = beside(path, &format!(".{}.new", std::process::id()));
-    // Of one that was killed under the same number.
-    let _ = std::fs::remove_file(&new);
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
-    let put = fill(&mut file).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&new, path));
-    put.inspect_err(|_| _ = std::fs::remove_file(&new))
 }
 
 /// The path of a file beside another, its name with more behind it.

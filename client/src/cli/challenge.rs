@@ -1,7 +1,7 @@
 //! What an asker knows of a licence, where its type's status is told to none but those who know it.
 
 use crate::error::ClientError;
-use crate::person::first_line;
+use crate::files::first_line;
 use clap::Args;
 use std::path::PathBuf;
 use zeroize::Zeroizing;

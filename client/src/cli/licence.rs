@@ -6,7 +6,7 @@ use super::issue::{IssueArgs, issue};
 use super::operators::{moment, unhex};
 use super::output::{shown_chinese, status_json, status_text, table};
 use super::uses::Past;
-use super::why::Why;
+use super::why::{Why, documents};
 use crate::change::{Grounds, waits};
 use crate::clock::{now_ms, show_day, show_ms};
 use crate::error::{ClientError, Exit};
@@ -15,8 +15,7 @@ use crate::visible::one_line;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use vermilion_crypto::sha256;
-use vermilion_proto::{Evidence, LicenceState, StatusChange};
+use vermilion_proto::{LicenceState, StatusChange};
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::reason::Reason;
 use vermilion_registry::status::{Flag, Shown, State, shown};
@@ -220,15 +219,6 @@ fn erasable(reason: &str, evidence: &[PathBuf], withdraw: bool) -> Result<(), Cl
         return Err(ClientError::Usage(format!("{reason} is no reason for an erasure: {codes}")));
     }
     if evidence.is_empty() { Err(ClientError::Usage("an erasure needs --evidence, and so does its withdrawal".into())) } else { Ok(()) }
-}
-
-/// Files as evidence: their digests.
-pub fn documents(files: &[PathBuf]) -> Result<Vec<Evidence>, ClientError> {
-    let document = |file: &PathBuf| {
-        let bytes = std::fs::read(file).map_err(|e| ClientError::file(file, e))?;
-        Ok(Evidence { kind: "document".into(), digest: sha256(&bytes).to_vec(), ..Evidence::default() })
-    };
-    files.iter().map(document).collect()
 }
 
 async fn show(context: &Context, identifier: &str) -> Result<Exit, ClientError> {

@@ -4,7 +4,7 @@ use super::Context;
 use super::output::table;
 use super::why::Why;
 use crate::error::{ClientError, Exit};
-use crate::person::first_line;
+use crate::files::first_line;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use super::output::{recorded_json, status_json, status_text, table};
 use crate::client::Client;
 use crate::clock::now_ms;
 use crate::error::{ClientError, Exit};
-use crate::person::first_line;
+use crate::files::first_line;
 use crate::questions::StatusQuestion;
 use crate::signer;
 use crate::use_licence::{UseAnswer, UseRequest, UsedLicence};

@@ -1,10 +1,11 @@
 //! Why: the arguments that say on which grounds something is done.
 
-use super::licence::documents;
 use crate::change::Grounds;
 use crate::error::ClientError;
 use clap::Args;
 use std::path::PathBuf;
+use vermilion_crypto::sha256;
+use vermilion_proto::Evidence;
 
 /// Reason, legal basis and evidence.
 #[derive(Args, Debug)]
@@ -27,4 +28,13 @@ impl Why {
         let evidence = documents(&self.evidence)?;
         Ok(Grounds { reason: self.reason.clone(), legal_basis: self.basis.clone(), evidence, ..Grounds::default() })
     }
+}
+
+/// Files as evidence: their digests.
+pub fn documents(files: &[PathBuf]) -> Result<Vec<Evidence>, ClientError> {
+    let document = |file: &PathBuf| {
+        let bytes = std::fs::read(file).map_err(|e| ClientError::file(file, e))?;
+        Ok(Evidence { kind: "document".into(), digest: sha256(&bytes).to_vec(), ..Evidence::default() })
+    };
+    files.iter().map(document).collect()
 }

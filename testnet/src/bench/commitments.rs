@@ -4,8 +4,8 @@
 use super::gauge::Measured;
 use super::workloads::{Singles, bulk, fresh_rows};
 use crate::cluster;
+use crate::description::Testnet;
 use crate::error::TestnetError;
-use crate::layout::Testnet;
 use crate::sample::Sample;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

@@ -10,8 +10,8 @@ mod workloads;
 
 use crate::cluster::{self, Up};
 use crate::demo::told_to_stop;
+use crate::description::Testnet;
 use crate::error::TestnetError;
-use crate::layout::Testnet;
 use crate::processes;
 use crate::sample::Sample;
 use clap::ValueEnum;

@@ -2,8 +2,9 @@
 
 use super::deviation;
 use super::show::Show;
+use crate::description::{TestNode, Testnet};
 use crate::error::TestnetError;
-use crate::layout::{self, TestNode, Testnet};
+use crate::layout;
 use crate::processes;
 use std::path::Path;
 use std::time::{Duration, Instant};

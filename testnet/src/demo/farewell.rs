@@ -1,7 +1,7 @@
 //! How to talk to a cluster that was left up.
 
 use super::show::Show;
-use crate::layout::Testnet;
+use crate::description::Testnet;
 use std::path::{Path, PathBuf};
 use vermilion_client::client::Client;
 use vermilion_crypto::Digest;

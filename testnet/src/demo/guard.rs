@@ -1,6 +1,6 @@
 //! Whatever happens to the demonstration, its nodes do not outlive it.
 
-use crate::layout::Testnet;
+use crate::description::Testnet;
 use crate::processes;
 use std::path::{Path, PathBuf};
 

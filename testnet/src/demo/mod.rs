@@ -17,8 +17,8 @@ mod show;
 
 use crate::authority::Term;
 use crate::cluster::{self, Up};
+use crate::description::Testnet;
 use crate::error::TestnetError;
-use crate::layout::Testnet;
 use crate::processes;
 use crate::sample::Sample;
 use crate::say;

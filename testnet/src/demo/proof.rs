@@ -2,8 +2,8 @@
 
 use super::deviation;
 use super::show::{Show, bar, grouped};
+use crate::description::Testnet;
 use crate::error::TestnetError;
-use crate::layout::Testnet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use vermilion_client::audit::{self, Directory, MakeToken, NodeSource, Report, Source, Stage, TrustFile, read_genesis_file};

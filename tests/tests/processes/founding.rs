@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use vermilion_client::Client;
 use vermilion_registry::codes::identifier::Identifier;
-use vermilion_testnet::layout::{TestNode, Testnet};
+use vermilion_testnet::description::{TestNode, Testnet};
 use vermilion_testnet::processes;
 use vermilion_testnet::sample::Sample;
 use vermilion_tests::{Rows, free_ports, run, until};

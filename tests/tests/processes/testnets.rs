@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
-use vermilion_testnet::layout::Testnet;
+use vermilion_testnet::description::Testnet;
 use vermilion_testnet::processes;
 use vermilion_testnet::sample::Sample;
 use vermilion_tests::{free_ports, run, until};
