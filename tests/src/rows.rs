@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use vermilion_client::clock::{now_ms, show_ms};
 use vermilion_crypto::random;
 use vermilion_proto::{FieldClass, FieldRule, IdentifierClass};
 use vermilion_registry::content::{CatalogueEntry, Row, parse_row};
@@ -32,9 +33,10 @@ impl Rows {
         let types: BTreeSet<String> = sample.catalogue().unwrap().into_iter().map(|of| of.licence_type.name_zh).collect();
         loop {
             let seed = u64::from_be_bytes(random().unwrap());
-            let rows = Self::write(folder.join(format!("rows-{seed}.jsonl")), sample.licences(seed, count));
-            // Of each type one: tests look for rows of a type, and few rows may lack one.
-            if types.iter().all(|name| !rows.of_type(name).is_empty()) {
+            let lines = sample.licences(seed, count).map(|line| in_our_years(&line));
+            let rows = Self::write(folder.join(format!("rows-{seed}.jsonl")), lines);
+            // Of each type two: tests look for a row of a type and another of the same, and few rows may lack them.
+            if types.iter().all(|name| rows.of_type(name).len() >= 2) {
                 println!("{count} rows of seed {seed}");
                 return rows;
             }
@@ -70,6 +72,20 @@ impl Rows {
         let own = self.rows.iter().filter(|row| row["certificateIssuingAuthorityCode"] == uscc);
         own.map(|row| parse_row(&row.to_string()).unwrap()).collect()
     }
+}
+
+/// A sample row, which is of 2023 to 2025, moved by whole years, so that in any year the same is in term as in 2026.
+fn in_our_years(line: &str) -> String {
+    let mut row: Value = serde_json::from_str(line).unwrap();
+    let year = |date: &str| date.get(..4).and_then(|year| year.parse::<u32>().ok());
+    let later = year(&show_ms(now_ms())).unwrap().saturating_sub(2026);
+    for name in ["certificateIssuedDate", "certificateEffectiveDate", "certificateExpiringDate"] {
+        let date = row[name].as_str().unwrap();
+        if let Some(year) = year(date) {
+            row[name] = format!("{}{}", year + later, &date[4..]).into();
+        }
+    }
+    row.to_string()
 }
 
 /// What rows say that is nobody's business: names and codes of holders, fields of the classes personal
