@@ -1,8 +1,9 @@
 //! Three stages: one thread reads, every core examines chunks by themselves, and chunks are taken one
 //! after the other, in their order. Nobody waits for a turn: who has examined a chunk takes the one whose
 //! turn it is, if nobody else is at that, and else examines the next. So it is mostly the core that examined a
-//! chunk that takes it, with what was made of it still in its cache. The number of chunks between reading and
-//! taking is bounded, and so is their size. Chunks come back to the reader when they were taken, so that
+//! chunk that takes it, with what was made of it still in its cache. Where reading is much of the work, who reads does
+//! the same as soon as the others have enough before them: then there are no more threads than cores. The number of
+//! chunks between reading and taking is bounded, and so is their size. Chunks come back to the reader when they were taken, so that
 //! their memory is used again.
 
 use std::any::Any;
@@ -13,15 +14,43 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use vermilion_proto::Bytes;
 
-/// Records in a chunk at most: few enough to stay in a core's own cache from examining to taking, with all
-/// that is made of them.
+/// Records in a chunk at most whose commands are opened: few enough to stay in a core's own cache from examining to taking, with
+/// all that is made of them.
 pub const CHUNK_RECORDS: usize = 128;
 /// As many where nothing is made of a record but its hashes.
-pub const CHUNK_HASHED: usize = 2048;
+const CHUNK_HASHED: usize = 2048;
+
+/// What is made of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Their hashes and nothing else.
+    Hashed,
+    /// Commands, and whatever follows from them.
+    Opened,
+}
+
+impl Depth {
+    /// Records in a chunk at most.
+    const fn records(self) -> usize {
+        match self {
+            Self::Hashed => CHUNK_HASHED,
+            Self::Opened => CHUNK_RECORDS,
+        }
+    }
+
+    /// Whether who reads does the others' work too. Not where work is left beside: a batch of signatures would keep it from reading
+    /// until the others have nothing before them.
+    const fn reader_works(self) -> bool {
+        matches!(self, Self::Hashed)
+    }
+}
+
 /// Bytes of records in a chunk at most, but for a single larger record.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks under way for each core.
 const CHUNKS_A_CORE: usize = 4;
+/// Chunks read and not begun that are enough for each of the others: the reader then does what they do.
+const AHEAD: usize = 2;
 
 /// Records with their places, as they are stored.
 #[derive(Default, Debug)]
@@ -128,15 +157,22 @@ enum Work<T, F> {
     Examine(u64, Chunk),
 }
 
+/// What the reader is to do.
+enum Next<T, F> {
+    Fill(Chunk),
+    Work(Work<T, F>),
+}
+
 impl<T, F> Line<T, F> {
     /// What to do first: a chunk whose turn it is keeps others waiting.
     fn work(&mut self) -> Option<Work<T, F>> {
-        if self.take.is_some()
-            && let Some((chunk, examined)) = self.examined.remove(&self.next)
-        {
-            return self.take.take().map(|take| Work::Take(take, chunk, examined));
-        }
-        self.read.pop_front().map(|(number, chunk)| Work::Examine(number, chunk))
+        self.turn().or_else(|| self.read.pop_front().map(|(number, chunk)| Work::Examine(number, chunk)))
+    }
+
+    /// The chunk whose turn it is, if it is examined and nobody takes another.
+    fn turn(&mut self) -> Option<Work<T, F>> {
+        let take = self.take.take_if(|_| self.examined.contains_key(&self.next))?;
+        self.examined.remove(&self.next).map(|(chunk, examined)| Work::Take(take, chunk, examined))
     }
 
     fn is_done(&self) -> bool {
@@ -177,16 +213,30 @@ impl<T, F> Shared<T, F> {
         }
     }
 
-    /// Waits for a chunk to fill; none if no more are wanted. This is where a slow audit slows reading.
-    fn free(&self, from: u64) -> Option<Chunk> {
+    /// What the reader is to do, and waits for it; none if no more is wanted. This is where a slow audit slows reading. `enough` is
+    /// how many chunks that nobody has begun let it do the others' work, if it may.
+    fn next(&self, from: u64, enough: Option<usize>) -> Option<Next<T, F>> {
         let mut line = self.line();
         loop {
             if line.stopped {
                 return None;
             }
-            if let Some(mut chunk) = line.free.pop() {
+            if enough.is_some()
+                && let Some(work) = line.turn()
+            {
+                return Some(Next::Work(work));
+            }
+            if enough.is_none_or(|enough| line.read.len() < enough)
+                && let Some(mut chunk) = line.free.pop()
+            {
                 chunk.clear(from);
-                return Some(chunk);
+                return Some(Next::Fill(chunk));
+            }
+            // What was read last still lies in this core's cache.
+            if enough.is_some()
+                && let Some((number, chunk)) = line.read.pop_back()
+            {
+                return Some(Next::Work(Work::Examine(number, chunk)));
             }
             line = self.freed.wait(line).unwrap_or_else(PoisonError::into_inner);
         }
@@ -253,13 +303,13 @@ impl<T, F> Drop for Reading<'_, T, F> {
     }
 }
 
-/// Runs the stages, chunks of at most `most` records, from the place `from` on until `read` returns, and returns what it returned. `read`
+/// Runs the stages from the place `from` on until `read` returns, and returns what it returned. `read`
 /// hands over one row after the other, in the order of places, and stops when told so. `take` gets
 /// each chunk back with what was made of it, and answers whether to go on; `beside` does the work that
 /// it leaves. `worker` makes what a thread keeps from one chunk to the next.
 pub fn run<W, T: Send, J, R: Send>(
     from: u64,
-    most: usize,
+    depth: Depth,
     read: impl FnOnce(&mut dyn FnMut(u64, &[u8]) -> bool) -> R + Send,
     worker: impl Fn() -> W + Sync,
     examine: impl Fn(&mut W, &Chunk) -> T + Sync,
@@ -267,6 +317,8 @@ pub fn run<W, T: Send, J, R: Send>(
     beside: impl Fn(J) + Sync,
 ) -> R {
     let cores = cores();
+    let enough = depth.reader_works().then_some((cores * AHEAD).saturating_sub(AHEAD).max(1));
+    let others = if enough.is_some() { cores - 1 } else { cores };
     let line = Line {
         free: (0..cores * CHUNKS_A_CORE).map(|_| Chunk::default()).collect(),
         read: VecDeque::new(),
@@ -279,50 +331,67 @@ pub fn run<W, T: Send, J, R: Send>(
         panic: None,
     };
     let shared = Shared { line: Mutex::new(line), work: Condvar::new(), freed: Condvar::new() };
-    let answer = thread::scope(|scope| {
-        let (worker, examine, beside, shared) = (&worker, &examine, &beside, &shared);
-        let work = move || {
-            let mut kept = worker();
-            while let Some(work) = shared.work() {
-                match work {
-                    Work::Examine(number, chunk) => {
-                        let examined = catch_unwind(AssertUnwindSafe(|| examine(&mut kept, &chunk)));
-                        shared.line().examined.insert(number, (chunk, examined));
-                    }
-                    Work::Take(take, chunk, examined) => {
-                        if let Some(left) = shared.take(take, chunk, examined) {
-                            beside(left);
-                        }
-                    }
-                }
+    let step = |kept: &mut W, work| match work {
+        Work::Examine(number, chunk) => {
+            let examined = catch_unwind(AssertUnwindSafe(|| examine(kept, &chunk)));
+            shared.line().examined.insert(number, (chunk, examined));
+        }
+        Work::Take(take, chunk, examined) => {
+            if let Some(left) = shared.take(take, chunk, examined) {
+                catch_unwind(AssertUnwindSafe(|| beside(left))).unwrap_or_else(|panic| shared.end_with(panic));
             }
-        };
-        for _ in 0..cores {
-            scope.spawn(move || catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| shared.end_with(panic)));
+        }
+    };
+    let work = |kept: &mut W| {
+        while let Some(work) = shared.work() {
+            step(kept, work);
+        }
+    };
+    let answer = thread::scope(|scope| {
+        let (shared, worker, step, work) = (&shared, &worker, &step, &work);
+        for _ in 0..others {
+            scope.spawn(move || catch_unwind(AssertUnwindSafe(|| work(&mut worker()))).unwrap_or_else(|panic| shared.end_with(panic)));
         }
         let reader = scope.spawn(move || {
-            let reading = Reading(shared);
+            let (reading, mut kept) = (Reading(shared), worker());
             let mut number = 0;
             let mut current: Option<Chunk> = None;
             let mut next = from;
+            let mut free = |next| loop {
+                match shared.next(next, enough) {
+                    Some(Next::Fill(chunk)) => return Some(chunk),
+                    Some(Next::Work(work)) => step(&mut kept, work),
+                    None => return None,
+                }
+            };
             let mut give = |place: u64, row: &[u8]| {
-                let Some(mut chunk) = current.take().or_else(|| shared.free(next)) else { return false };
+                // The chunk stays where it is from row to row: to move it is to wait until the row just copied is in the cache.
+                let chunk = match &mut current {
+                    Some(chunk) => chunk,
+                    None => match free(next) {
+                        Some(chunk) => current.insert(chunk),
+                        None => return false,
+                    },
+                };
                 next = place.saturating_add(1);
-                if chunk.push(place, row, most) {
+                if chunk.push(place, row, depth.records())
+                    && let Some(chunk) = current.take()
+                {
                     shared.filled(number, chunk);
                     number += 1;
-                } else {
-                    current = Some(chunk);
                 }
                 true
             };
             let answer = read(&mut give);
             // There is always a last chunk, if only an empty one.
-            if let Some(mut chunk) = current.take().or_else(|| shared.free(next)) {
+            if let Some(mut chunk) = current.take().or_else(|| free(next)) {
                 chunk.last = true;
                 shared.filled(number, chunk);
             }
             drop(reading);
+            if enough.is_some() {
+                work(&mut kept);
+            }
             answer
         });
         reader.join()
@@ -343,11 +412,12 @@ mod tests {
 
     #[test]
     fn everything_comes_once_and_in_order() {
-        for count in [0, 1, 127, 128, 129, 20_000] {
+        let counts = [0, 1, 127, 128, 129, 2048, 20_000];
+        for (depth, count) in [Depth::Opened, Depth::Hashed].into_iter().flat_map(|depth| counts.map(|count| (depth, count))) {
             let (mut seen, mut last, beside) = (0, 0, AtomicU64::new(0));
             let given = run(
                 0,
-                CHUNK_RECORDS,
+                depth,
                 read(count),
                 || (),
                 |(), chunk| chunk.rows().map(|(n, row)| (n, row.len())).collect::<Vec<_>>(),
@@ -375,7 +445,7 @@ mod tests {
         let mut chunks = 0;
         let given = run(
             0,
-            CHUNK_HASHED,
+            Depth::Hashed,
             read(1_000_000),
             || (),
             |(), chunk| chunk.len(),
@@ -392,7 +462,8 @@ mod tests {
     #[test]
     #[allow(clippy::panic)]
     fn a_panic_anywhere_is_carried_to_the_caller() {
-        for at in ["read", "examine", "take", "beside"] {
+        let places = ["read", "examine", "take", "beside"];
+        for (depth, at) in [Depth::Opened, Depth::Hashed].into_iter().flat_map(|depth| places.map(|at| (depth, at))) {
             let meet = |here: &str| {
                 if here == at {
                     panic!("{here}")
@@ -401,7 +472,7 @@ mod tests {
             let caught = catch_unwind(AssertUnwindSafe(|| {
                 run(
                     0,
-                    CHUNK_RECORDS,
+                    depth,
                     |give| {
                         let count = read(20_000)(give);
                         meet("read");

@@ -7,7 +7,7 @@ use super::content::Lacking;
 use super::examine::{Examined, Examiner, Place, Readable};
 use super::finding::{Code, Findings};
 use super::link::{Links, Root};
-use super::pipeline::{self, CHUNK_HASHED, CHUNK_RECORDS, Chunk, Taken};
+use super::pipeline::{self, Chunk, Depth, Taken};
 use super::replay::Replay;
 use super::resume::{Bound, Keep};
 use super::room::Room;
@@ -143,7 +143,7 @@ pub fn walk(source: &dyn Source, size: u64, plan: Plan<'_>, advance: &Advance<'_
     let from = walk.next;
     let read = pipeline::run(
         from,
-        if examiner.commands { CHUNK_RECORDS } else { CHUNK_HASHED },
+        if examiner.commands { Depth::Opened } else { Depth::Hashed },
         |give| source.records(from, &mut |place, row| place < until && give(place, row)),
         || examiner.worker(),
         |vault, chunk| examiner.chunk(vault.as_mut(), chunk),
