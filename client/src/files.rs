@@ -2,9 +2,9 @@
 //! what is no file.
 
 use crate::error::ClientError;
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -61,8 +61,8 @@ fn target(path: &Path) -> io::Result<Option<(PathBuf, Option<Metadata>)>> {
         if !std::fs::symlink_metadata(&at).is_ok_and(|there| there.is_symlink()) {
             return Ok(Some((at, there)));
         }
-        // `/dev/stdout` and its like lead to an open file, whatever name that has.
-        if at.starts_with("/dev") || at.starts_with("/proc") {
+        // `/dev/stdout` and its like lead over the kernel's folder of open files to one of them, whatever name that has.
+        if folder(&at).canonicalize()?.starts_with("/proc") {
             return Ok(None);
         }
         at = folder(&at).join(std::fs::read_link(&at)?);
@@ -82,9 +82,10 @@ fn replace(path: &Path, there: Option<&Metadata>, mode: u32, fill: impl FnOnce(&
     let mut file = File::options().write(true).create_new(true).mode(mode).open(&new)?;
     let write = || {
         if let Some(there) = there {
-            // Only root can give files away; whose mode it was else would be nobody's to read.
-            let _ = fchown(&file, Some(there.uid()), Some(there.gid()));
-            file.set_permissions(there.permissions())?;
+            // Only root can give files away; whose mode it was else would be nobody's to read. A group of one's own anybody can.
+            let owner = fchown(&file, Some(there.uid()), None).is_ok();
+            let group = fchown(&file, None, Some(there.gid())).is_ok();
+            file.set_permissions(Permissions::from_mode(kept(there.mode(), owner, group)))?;
         }
         fill(&mut file)?;
         file.sync_all()?;
@@ -98,6 +99,13 @@ fn replace(path: &Path, there: Option<&Metadata>, mode: u32, fill: impl FnOnce(&
         Err(error) if [ErrorKind::PermissionDenied, ErrorKind::InvalidInput, ErrorKind::Unsupported].contains(&error.kind()) => Ok(()),
         synced => synced,
     }
+}
+
+/// What is kept of a file's mode when its owner or its group are others: this group's members may what everybody may, and nothing
+/// runs as anybody else.
+fn kept(mode: u32, owner: bool, group: bool) -> u32 {
+    let mode = if owner { mode & 0o7777 } else { mode & 0o3777 };
+    if group { mode } else { (mode & 0o5707) | ((mode & 0o007) << 3) }
 }
 
 /// The folder that a file is in: of a bare name the current one.
@@ -157,7 +165,7 @@ mod tests {
         std::fs::write(at("plain"), b"").unwrap();
         assert_eq!((mode("usual"), std::fs::read(at("usual")).unwrap()), (mode("plain"), b"new".to_vec()));
         for bits in [0o600, 0o664, 0o640] {
-            std::fs::set_permissions(at("usual"), std::os::unix::fs::PermissionsExt::from_mode(bits)).unwrap();
+            std::fs::set_permissions(at("usual"), Permissions::from_mode(bits)).unwrap();
             write_file(&at("usual"), b"newer").unwrap();
             assert_eq!(mode("usual"), bits);
         }
@@ -176,6 +184,34 @@ mod tests {
     }
 
     #[test]
+    fn a_mode_that_was_meant_for_another_group_is_not_this_ones() {
+        for (mode, owner, group, left) in [
+            (0o100_640, true, true, 0o640),
+            (0o100_640, false, true, 0o640),
+            (0o100_640, false, false, 0o600),
+            (0o664, true, false, 0o644),
+            (0o604, true, false, 0o644),
+            (0o6750, false, true, 0o2750),
+            (0o6750, true, false, 0o4700),
+            (0o7777, false, false, 0o1777),
+        ] {
+            assert_eq!(kept(mode, owner, group), left, "{mode:o} {owner} {group}");
+        }
+    }
+
+    #[test]
+    fn a_link_in_a_folder_of_devices_is_a_link() {
+        let Ok(folder) = tempfile::tempdir_in("/dev/shm") else { return };
+        let at = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink("first", at("latest")).unwrap();
+        for text in ["long", "new"] {
+            write_file(&at("latest"), text.as_bytes()).unwrap();
+            assert_eq!(std::fs::read_to_string(at("first")).unwrap(), text);
+        }
+        assert!(std::fs::symlink_metadata(at("latest")).unwrap().is_symlink());
+    }
+
+    #[test]
     fn what_is_no_file_is_written_into_and_stays() {
         use std::os::unix::fs::FileTypeExt as _;
         let null = Path::new("/dev/null");
@@ -190,7 +226,14 @@ mod tests {
         reader.read_to_end(&mut read).unwrap();
         assert_eq!(read, b"through");
         let mut open = tempfile::tempfile().unwrap();
-        write_file(&name(std::os::fd::AsRawFd::as_raw_fd(&open)), b"into").unwrap();
+        let name = name(std::os::fd::AsRawFd::as_raw_fd(&open));
+        write_file(&name, b"in").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        // By links to the link, and to its folder.
+        std::os::unix::fs::symlink(&name, folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("/dev/fd", folder.path().join("open")).unwrap();
+        write_file(&folder.path().join("link"), b"t").unwrap();
+        write_file(&folder.path().join("open").join(name.file_name().unwrap()), b"o").unwrap();
         let mut read = Vec::new();
         open.read_to_end(&mut read).unwrap();
         assert_eq!(read, b"into");

@@ -197,8 +197,14 @@ fn passphrase(config: &Config) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError
             let text = Zeroizing::new(read(&path).map_err(|e| e.of("keys.passphrase_file"))?);
             Some(Zeroizing::new(text.lines().next().unwrap_or_default().as_bytes().to_vec()))
         }
-        None => std::env::var(PASSPHRASE_VARIABLE).ok().map(|text| Zeroizing::new(text.into_bytes())),
+        None => said(std::env::var(PASSPHRASE_VARIABLE).ok(), config.keys.plain),
     })
+}
+
+/// What the environment's variable says. An empty one says nothing where keys are kept in the clear: so an unset variable comes out
+/// of many a service's description.
+fn said(variable: Option<String>, plain: bool) -> Option<Zeroizing<Vec<u8>>> {
+    variable.filter(|text| !(plain && text.is_empty())).map(|text| Zeroizing::new(text.into_bytes()))
 }
 
 /// A passphrase that nothing names, asked for at the terminal, once a run.
@@ -251,6 +257,13 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_variable_says_nothing_where_keys_are_kept_in_the_clear() {
+        let said = |text: &str, plain| said(Some(text.into()), plain).map(|told| told.to_vec());
+        assert_eq!((said("", true), said("", false)), (None, Some(Vec::new())));
+        assert_eq!((said("word", true), said("word", false)), (Some(b"word".to_vec()), Some(b"word".to_vec())));
+    }
 
     #[test]
     fn no_new_file_is_encrypted_under_an_empty_passphrase() {

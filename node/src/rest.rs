@@ -30,7 +30,7 @@ const MAX_BODY: usize = 16 << 10;
 /// Why something was not answered.
 #[derive(Serialize, ToSchema)]
 pub struct Problem {
-    /// The stable reason code.
+    /// The stable reason code: a name of the ledger's table, or `unknown-checkpoint`.
     reason: String,
     /// In English.
     message: String,
@@ -352,7 +352,8 @@ fn plain<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
 /// The proof that the tree of one published checkpoint begins with that of another.
 #[utoipa::path(get, path = "/v1/consistency",
     params(("from" = u64, Query, description = "records of the older checkpoint"), ("to" = u64, Query, description = "of the newer")),
-    responses((status = 200, body = Consistency), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = Consistency), (status = 400, body = Problem),
+        (status = 404, body = Problem, description = "`unknown-checkpoint`: these are not the sizes of two published checkpoints, the older first")))]
 pub(crate) async fn consistency(State(node): State<Arc<Node>>, sizes: Result<Query<Sizes>, QueryRejection>) -> Response {
     let Ok(Query(Sizes { from, to })) = sizes else {
         return problem(&Refusal::new(Reason::FieldForm, "name two sizes, the older first: ?from=…&to=…"));

@@ -3,7 +3,7 @@
 //!
 //! Not yet honoured: `certificate_digest` (external certificates).
 
-use crate::authority::{check_seen, may_manage};
+use crate::authority::{check_seen, may_manage, may_undo};
 use crate::certificates;
 use crate::command::Kind;
 use crate::custody;
@@ -22,7 +22,8 @@ use vermilion_proto::{AddOperator, Head, Operator, OperatorState, RevokeOperator
 const AFFILIATION_CHANGED: u32 = 3;
 const MAX_SERIAL: usize = 128;
 
-/// Registers an operator's key (002-21).
+/// Registers an operator's key (002-21). One for a person with a key that is suspended is for who may undo that, whether
+/// its certificate or the key was revoked since.
 pub(crate) fn add(view: &View<'_>, acting: &Unit, body: &AddOperator) -> Result<Decision, Stop> {
     let Some(operator) = &body.operator else { return refuse(Reason::FieldForm, "operator") };
     let Some(UnitState { unit: Some(unit), .. }) = view.directory.unit(&operator.unit) else {
@@ -36,7 +37,16 @@ pub(crate) fn add(view: &View<'_>, acting: &Unit, body: &AddOperator) -> Result<
     if view.directory.has_authority() {
         custody::check_operator(operator, custody::in_force(view.directory))?;
     }
-    Ok(Decision::of(vec![Change::Operator(added(operator, view.seq))]))
+    let mut changes = vec![Change::Operator(added(operator, view.seq))];
+    let barred = view.directory.operators.values().filter(|s| s.suspended).filter_map(|s| s.operator.as_ref());
+    for key in barred.filter(|o| o.person_tag == operator.person_tag) {
+        let suspended = certificates::suspended_of(view, &certificates::holders_of(&key.unit, &hex::encode(&key.key_id)))?;
+        for certificate in &suspended {
+            may_undo(view, acting, &certificate.suspended_by)?;
+        }
+        changes.extend(certificates::lifted(suspended));
+    }
+    Ok(Decision::of(changes))
 }
 
 pub(crate) fn added(operator: &Operator, seq: u64) -> OperatorState {

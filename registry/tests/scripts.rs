@@ -28,7 +28,7 @@ const SCRIPTS: [&str; 15] = [
 ];
 
 /// Over a ledger with an authority of its own.
-const IDENTITY: [&str; 6] = ["admission", "admission-nodes", "certificates", "custody", "enrolment", "keys"];
+const IDENTITY: [&str; 7] = ["admission", "admission-nodes", "certificates", "custody", "enrolment", "keys", "suspensions"];
 
 #[test]
 fn transcripts_of_identity_hold() {

@@ -14,8 +14,8 @@ use vermilion_ledger::{Conflict, Cosigner, LedgerError, Trust, Verified, signed_
 /// Notes checked at once.
 const BATCH: usize = 512;
 
-/// Commitment records without a checkpoint that a kill may leave behind the newest one kept: a witness passes over all but the
-/// last 16 that wait for it, and as many may be applied while it writes.
+/// Commitment records without a checkpoint that a kill usually leaves at most behind the newest one kept: a witness passes over all
+/// but the last 16 that wait for it, and seldom are as many applied while it writes. Behind a disk that hangs there may be more.
 const BEHIND: usize = 32;
 
 /// The recomputed history that a source's checkpoints are held against.
@@ -120,12 +120,20 @@ impl<'a> Checkpoints<'a> {
         if count <= 1 {
             return;
         }
-        let code = if count <= BEHIND || history.catching_up { Code::CheckpointMissing } else { Code::CheckpointsCut };
+        let (code, few, few_zh) = if count <= BEHIND || history.catching_up {
+            (Code::CheckpointMissing, "A kill can leave a few so", "节点被强制终止可能留下少数此类记录")
+        } else {
+            (
+                Code::CheckpointsCut,
+                "That is more than a kill usually leaves: behind a disk that hung it can leave as many so",
+                "其数量多于强制终止通常所留：仅当磁盘曾停滞时，强制终止才可能留下如此之多",
+            )
+        };
         findings.add(
             code,
             Some(self.newest),
-            format!("Behind the newest checkpoint kept here stand {count} commitment records: from record {} on nothing that nodes signed protects the records of this directory. A kill can leave a few so until the node is started and stopped cleanly, and a node that is no witness (not admitted yet, or banned) more; else compare with another node.", self.newest),
-            format!("此处所存最新检查点之后另有{count}条承诺记录：自第{}号记录起，本目录的记录不受任何节点签名保护。节点被强制终止可能留下少数此类记录，请启动并正常停止该节点后再次审计；不是见证节点（尚未接入或已被清退）的可能更多；否则请与其他节点的数据比对。", self.newest),
+            format!("Behind the newest checkpoint kept here stand {count} commitment records: from record {} on nothing that nodes signed protects the records of this directory. {few} until the node is started and stopped cleanly, and a node that is no witness (not admitted yet, or banned) more; else compare with another node.", self.newest),
+            format!("此处所存最新检查点之后另有{count}条承诺记录：自第{}号记录起，本目录的记录不受任何节点签名保护。{few_zh}，请启动并正常停止该节点后再次审计；不是见证节点（尚未接入或已被清退）的可能更多；否则请与其他节点的数据比对。", self.newest),
         );
     }
 

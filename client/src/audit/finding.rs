@@ -126,8 +126,8 @@ codes! {
     CheckpointStray = "checkpoint-stray", Warning;
     /// Behind the newest checkpoint that a directory keeps stand a few commitment records, as a kill may leave them.
     CheckpointMissing = "checkpoint-missing", Warning;
-    /// Behind the newest checkpoint that a directory keeps stand more commitment records than a kill leaves.
-    CheckpointsCut = "checkpoints-cut", Error;
+    /// Behind the newest checkpoint that a directory keeps stand more commitment records than a kill usually leaves.
+    CheckpointsCut = "checkpoints-cut", Warning;
     /// There are commitment records but no checkpoint that carries the quorum.
     QuorumMissing = "quorum-missing", Warning;
     /// Two signed checkpoints of one size have different roots.

@@ -2,7 +2,7 @@
 //! the applicant shows is known here only by its hash; it serves once, for this applicant, until
 //! its end (001-18: the applicant's materials are checked before, by who signs).
 
-use super::stand::suspended_of;
+use super::stand::{lifted, names, suspended_of};
 use super::{applicant_of, is_person};
 use crate::admission::{State, is_dns_label};
 use crate::authority::{may_manage, may_undo};
@@ -25,7 +25,7 @@ pub(crate) fn grant(view: &View<'_>, acting: &Unit, body: &GrantEnrolment) -> Re
     let unit = check_applicant(view, applicant)?;
     may_manage(acting, unit)?;
     // A new certificate would undo the suspension of the one before.
-    for suspended in suspended_of(view, applicant)? {
+    for suspended in suspended_of(view, &names(applicant))? {
         may_undo(view, acting, &suspended.suspended_by)?;
     }
     if body.until_ms <= view.now_ms || body.until_ms - view.now_ms > view.policy.enrolment_max_ms {
@@ -37,8 +37,8 @@ pub(crate) fn grant(view: &View<'_>, acting: &Unit, body: &GrantEnrolment) -> Re
     Ok(Decision::of(vec![Change::Enrolment(EnrolmentState { grant: Some(body.clone()), granted_seq: view.seq, used_seq: 0 })]))
 }
 
-/// Uses a grant up, if it is for this certificate.
-pub(super) fn spend(view: &View<'_>, token_hash: &[u8], certificate: &Certificate) -> Result<Change, Stop> {
+/// Uses a grant up, if it is for this certificate. Whoever granted it may undo what was suspended before, and so does.
+pub(super) fn spend(view: &View<'_>, token_hash: &[u8], certificate: &Certificate) -> Result<Vec<Change>, Stop> {
     let found: Option<EnrolmentState> = value::get(view.kv, &keys::enrolment(token_hash))?;
     let Some(state @ EnrolmentState { grant: Some(grant), .. }) = &found else { return refuse(Reason::UnknownGrant, "token_hash") };
     if state.used_seq != 0 {
@@ -50,11 +50,14 @@ pub(super) fn spend(view: &View<'_>, token_hash: &[u8], certificate: &Certificat
     if grant.applicant.as_ref() != Some(&applicant_of(&certificate.subject)) {
         return refuse(Reason::GrantApplicant, "applicant");
     }
+    let suspended = suspended_of(view, &names(&applicant_of(&certificate.subject)))?;
     let after = |of: &CertificateState| of.changed_seq > state.granted_seq;
-    if suspended_of(view, &applicant_of(&certificate.subject))?.iter().any(after) {
-        return refuse(Reason::CertificateSuspended, "a certificate of the applicant was suspended after the grant");
+    if suspended.iter().any(after) {
+        let why = "after the grant a certificate of the applicant was suspended, or revoked while it was";
+        return refuse(Reason::CertificateSuspended, why);
     }
-    Ok(Change::Enrolment(EnrolmentState { used_seq: view.seq, ..state.clone() }))
+    let used = Change::Enrolment(EnrolmentState { used_seq: view.seq, ..state.clone() });
+    Ok([used].into_iter().chain(lifted(suspended)).collect())
 }
 
 /// Whether the register knows such an applicant, and its unit may act or runs a node with it. Returns the unit.

@@ -36,7 +36,7 @@ pub(crate) fn issue(view: &View<'_>, checked: &Checked, head: &Head, body: &Issu
     check_place_and_key(view, &certificate, &applicant, unit)?;
     let mut changes = Vec::with_capacity(3);
     match (body.token_hash.is_empty(), body.renews.is_empty()) {
-        (false, true) => changes.push(grant::spend(view, &body.token_hash, &certificate)?),
+        (false, true) => changes.extend(grant::spend(view, &body.token_hash, &certificate)?),
         (true, false) => changes.push(renewed(view, &body.renews, &applicant, serial)?),
         _ => return refuse(Reason::FieldForm, "a certificate rests on a grant or on the certificate that it renews"),
     }

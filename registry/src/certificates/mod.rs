@@ -10,6 +10,10 @@
 //! A person's certificates are on the key by which he signs. What is said of them is said of the key:
 //! while they are suspended it signs nothing, and lost, it is revoked with them.
 //!
+//! A suspension is of whoever holds the certificate, and outlives it: revoked or over, it still says by whom it was suspended,
+//! until that is lifted. A certificate that is revoked meanwhile nobody restores; a new one for the same holder, or a new key
+//! for the same person, then lifts the suspension, if it is by who may undo it.
+//!
 //! | standing | becomes |
 //! |---|---|
 //! | good | suspended, revoked |
@@ -27,7 +31,7 @@ mod stand;
 pub(crate) use authority::{genesis_changes, replace};
 pub(crate) use grant::grant;
 pub(crate) use issue::issue;
-pub(crate) use stand::{restore, revoke, revoke_all, suspend};
+pub(crate) use stand::{lifted, restore, revoke, revoke_all, suspend, suspended_of};
 
 use crate::reason::Reason;
 use vermilion_identity::{Kind as HolderKind, Subject};

@@ -81,17 +81,19 @@ pub(crate) fn suspend(view: &View<'_>, acting: &Unit, head: &Head, body: &Suspen
     }
 }
 
-/// The holder's certificates that are suspended and whose time is not over.
-pub(super) fn suspended_of(view: &View<'_>, of: &Applicant) -> Result<Vec<CertificateState>, Stop> {
+/// These holders' certificates whose suspension nobody lifted. To revoke one does not, whoever does it, nor does its time.
+pub(crate) fn suspended_of(view: &View<'_>, holders: &[String]) -> Result<Vec<CertificateState>, Fatal> {
     let mut out = Vec::new();
-    for name in names(of) {
-        for state in held_by(view, &name)? {
-            if state.not_after_ms > view.now_ms && standing(&state)? == Standing::Suspended {
-                out.push(state);
-            }
-        }
+    for holder in holders {
+        out.extend(held_by(view, holder)?.into_iter().filter(|state| !state.suspended_by.is_empty()));
     }
     Ok(out)
+}
+
+/// Lifts the suspensions of certificates that were revoked meanwhile: no restoring could. Those that are not stay as they are.
+pub(crate) fn lifted(suspended: Vec<CertificateState>) -> impl Iterator<Item = Change> {
+    let revoked = suspended.into_iter().filter(|state| state.standing == Standing::Revoked.number());
+    revoked.map(|state| Change::Certificate(CertificateState { suspended_by: String::new(), ..state }))
 }
 
 /// Restores a suspended certificate (解锁): one that the city suspended, the city alone.
@@ -126,15 +128,17 @@ fn barred(view: &View<'_>, of: &CertificateState, suspended: bool) -> Result<Opt
     operators::changed(view, OperatorState { suspended, ..operator.clone() }).map(Some)
 }
 
-/// A certificate and the holder's others on the same key whose time is not over: what is said of one is
-/// said of all, or whoever has the key would go on with the one before a renewal, or the one after.
+/// A certificate and the holder's others on the same key whose time is not over, or that are suspended: what is said of
+/// one is said of all, or whoever has the key would go on with the one before a renewal, or the one after.
 fn of_same_key(view: &View<'_>, of: &CertificateState, in_standing: &[Standing]) -> Result<Vec<CertificateState>, Stop> {
     let key = key_of(of)?;
     let mut out = Vec::new();
     for name in of.holder.as_ref().map(names).unwrap_or_default() {
         for other in held_by(view, &name)? {
-            let same = other.serial == of.serial || (other.not_after_ms > view.now_ms && key_of(&other)? == key);
-            if same && in_standing.contains(&standing(&other)?) {
+            let standing = standing(&other)?;
+            let counts = other.not_after_ms > view.now_ms || standing == Standing::Suspended;
+            let same = other.serial == of.serial || (counts && key_of(&other)? == key);
+            if same && in_standing.contains(&standing) {
                 out.push(other);
             }
         }
@@ -143,7 +147,7 @@ fn of_same_key(view: &View<'_>, of: &CertificateState, in_standing: &[Standing])
 }
 
 /// Under which names the holder's certificates are found.
-fn names(of: &Applicant) -> Vec<String> {
+pub(super) fn names(of: &Applicant) -> Vec<String> {
     if is_person(of) { holders_of(&of.unit, &of.name).to_vec() } else { vec![holder(of)] }
 }
 
@@ -189,7 +193,7 @@ fn changed(view: &View<'_>, states: Vec<CertificateState>, to: Standing, reason:
     let mut changes = figures::counted(view, states.iter().map(|state| (event, state)))?;
     let (standing, changed_seq, changed_ms) = (to.number(), view.seq, view.now_ms);
     changes.extend(states.into_iter().map(|s| {
-        let suspended_by = if to == Standing::Suspended { s.suspended_by } else { String::new() };
+        let suspended_by = if to == Standing::Good { String::new() } else { s.suspended_by };
         Change::Certificate(CertificateState { standing, reason, changed_seq, changed_ms, suspended_by, ..s })
     }));
     Ok(Decision::of(changes))

@@ -70,15 +70,24 @@ struct Kept(Vec<(PathBuf, String)>);
 
 impl Kept {
     fn put_back(mut self) -> Result<(), TestnetError> {
-        self.0.drain(..).try_for_each(|(path, text)| std::fs::write(&path, text).map_err(|e| TestnetError::File(path, e)))
+        self.write()?;
+        self.0.clear();
+        Ok(())
+    }
+
+    /// Writes all that can be written; the first that cannot is the error.
+    fn write(&self) -> Result<(), TestnetError> {
+        let mut first = Ok(());
+        for (path, text) in &self.0 {
+            first = first.and(std::fs::write(path, text).map_err(|e| TestnetError::File(path.clone(), e)));
+        }
+        first
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        for (path, text) in &self.0 {
-            let _ = std::fs::write(path, text);
-        }
+        let _ = self.write();
     }
 }
 
@@ -123,4 +132,21 @@ async fn commit_every_second(client: Client, stop: Arc<AtomicBool>, made: Arc<At
         made.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_configuration_that_cannot_be_put_back_keeps_no_other_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let kept = Kept(["first", "gone/second", "third"].map(|name| (at(name), name.to_owned())).to_vec());
+        assert!(kept.put_back().unwrap_err().to_string().contains("second"));
+        for name in ["first", "third"] {
+            assert_eq!(std::fs::read_to_string(at(name)).unwrap(), name);
+        }
+    }
 }
