@@ -341,9 +341,11 @@ mod tests {
     }
 
     const SOON: Duration = Duration::from_millis(50);
+    /// Longer than any test here takes.
+    const LATER: Duration = Duration::from_secs(60);
 
-    fn limits(streams: bool, room: usize) -> Limits {
-        Limits { most: 1000, streams, within: SOON, room: Arc::new(Semaphore::new(room)), all: Arc::new(Semaphore::new(room)) }
+    fn limits(streams: bool, room: usize, within: Duration) -> Limits {
+        Limits { most: 1000, streams, within, room: Arc::new(Semaphore::new(room)), all: Arc::new(Semaphore::new(room)) }
     }
 
     #[test]
@@ -368,7 +370,7 @@ mod tests {
     #[tokio::test]
     async fn what_comes_whole_needs_no_room_and_what_does_not_gives_it_back() {
         for streams in [true, false] {
-            let limits = limits(streams, 400);
+            let limits = limits(streams, 400, LATER);
             let room = Arc::clone(&limits.room);
             let (put, mut body) = metered(limits);
             put.send([message(900), message(20)].concat()).await.unwrap();
@@ -387,18 +389,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_that_finds_no_room_is_told_to_come_back_and_a_stream_waits() {
-        let of = |streams| limits(streams, 400);
-        let limits = of(false);
+        let of = |streams, within| limits(streams, 400, within);
+        let limits = of(false, LATER);
         let room = Arc::clone(&limits.room);
         let held = Arc::clone(&limits.all).acquire_many_owned(200).await.unwrap();
         let (put, mut body) = metered(limits);
         put.send(message(300)[..10].to_vec()).await.unwrap();
-        let refusal = tokio::time::timeout(SOON / 2, body.frame()).await.unwrap().unwrap().unwrap_err();
+        let refusal = tokio::time::timeout(LATER / 2, body.frame()).await.unwrap().unwrap().unwrap_err();
         assert!(refusal.message().starts_with("busy"), "{refusal:?}");
         assert_eq!(room.available_permits(), 400);
         drop(held);
 
-        let limits = of(true);
+        let limits = of(true, SOON);
         let (room, all) = (Arc::clone(&limits.room), Arc::clone(&limits.all));
         let held = Arc::clone(&all).acquire_many_owned(200).await.unwrap();
         let (put, mut body) = metered(limits);
@@ -408,7 +410,7 @@ mod tests {
         assert!(refusal.message().starts_with("busy") && begun.elapsed() >= SOON, "{refusal:?}");
         assert_eq!((room.available_permits(), all.available_permits()), (400, 200));
 
-        let again = Limits { most: 1000, streams: true, within: 100 * SOON, room, all };
+        let again = Limits { most: 1000, streams: true, within: LATER, room, all };
         let (put, mut body) = metered(again);
         put.send(message(300)[..10].to_vec()).await.unwrap();
         assert!(tokio::time::timeout(SOON, body.frame()).await.is_err(), "it waits");
@@ -419,7 +421,7 @@ mod tests {
     #[tokio::test]
     async fn what_has_begun_must_end_in_time() {
         for streams in [true, false] {
-            let (put, mut body) = metered(limits(streams, 400));
+            let (put, mut body) = metered(limits(streams, 400, SOON));
             put.send(message(300)[..100].to_vec()).await.unwrap();
             assert!(body.frame().await.unwrap().is_ok());
             let refusal = body.frame().await.unwrap().unwrap_err();
@@ -427,7 +429,7 @@ mod tests {
         }
         // A stream may rest between messages for as long as it likes, a request of one message may not.
         for streams in [true, false] {
-            let (put, mut body) = metered(limits(streams, 400));
+            let (put, mut body) = metered(limits(streams, 400, SOON));
             put.send(message(300)).await.unwrap();
             assert!(body.frame().await.unwrap().is_ok());
             let more = tokio::time::timeout(10 * SOON, body.frame()).await;

@@ -337,17 +337,16 @@ mod tests {
         let entry = Entry { index: 8, term: 3, data: vec![7; BLOCK], ..Entry::default() };
         let block = Message { index: 7, log_term: 3, entries: vec![entry], ..of(MessageType::MsgAppend) };
         peers.send(2, vec![of(MessageType::MsgHeartbeat), block.clone()]);
-        let (mut most, mut late, mut last) = (0, Duration::ZERO, Instant::now());
+        // How often this test looked and none had come: in looks, since a machine that stands still delays both.
+        let (mut most, mut silent, mut late) = (0, 0, 0);
         while counting.blocks.load(Ordering::Relaxed) < BLOCK {
             tokio::time::sleep(Duration::from_millis(50)).await;
             peers.send(2, vec![of(MessageType::MsgHeartbeat), block.clone()]);
             let words = counting.words.load(Ordering::Relaxed);
-            if words > most {
-                (most, last) = (words, Instant::now());
-            }
-            late = late.max(last.elapsed());
+            silent = if words > most { 0 } else { silent + 1 };
+            (most, late) = (words, late.max(silent));
         }
-        assert!(most >= 10 && late < Duration::from_secs(1), "{most} heartbeats before the block was over, the slowest after {late:?}");
+        assert!(most >= 10 && late < 20, "{most} heartbeats before the block was over, the slowest after {late} looks");
         tokio::time::sleep(Duration::from_millis(500)).await;
         let bytes = counting.blocks.load(Ordering::Relaxed);
         assert!(bytes < BLOCK + BLOCK / 2, "{bytes} bytes of appends");

@@ -4,6 +4,7 @@ use crate::wait::PATIENCE;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io;
 use std::sync::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -61,10 +62,19 @@ pub async fn get(address: &str, path: &str) -> Answer {
     get_with(address, path, None).await
 }
 
+/// The same; nothing where nobody listens, or who listens ends before the answer is whole.
+pub async fn try_get(address: &str, path: &str) -> Option<Answer> {
+    exchange_in_time(address, &head_of(address, path, ""), &[]).await.ok()
+}
+
 /// Asks for a path with a request token.
 pub async fn get_with(address: &str, path: &str, token: Option<&str>) -> Answer {
     let token = token.map_or(String::new(), |t| format!("Authorization: {t}\r\n"));
-    exchange(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{token}\r\n"), &[]).await
+    exchange(address, &head_of(address, path, &token), &[]).await
+}
+
+fn head_of(address: &str, path: &str, more: &str) -> String {
+    format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{more}\r\n")
 }
 
 /// Sends a body to a path.
@@ -74,26 +84,32 @@ pub async fn post(address: &str, path: &str, body: &[u8]) -> Answer {
 
 async fn exchange(address: &str, head: &str, body: &[u8]) -> Answer {
     let asked = || head.lines().next().unwrap_or_default();
-    let answered = tokio::time::timeout(PATIENCE, exchange_in_time(address, head, body)).await;
-    answered.unwrap_or_else(|_| panic!("no answer of {address} to {:?} within {PATIENCE:?}", asked()))
+    exchange_in_time(address, head, body).await.unwrap_or_else(|error| panic!("{address}, asked for {:?}: {error}", asked()))
 }
 
-async fn exchange_in_time(address: &str, head: &str, body: &[u8]) -> Answer {
+async fn exchange_in_time(address: &str, head: &str, body: &[u8]) -> io::Result<Answer> {
+    let late = |_| Err(io::Error::other(format!("no answer within {PATIENCE:?}")));
+    tokio::time::timeout(PATIENCE, exchange_whole(address, head, body)).await.unwrap_or_else(late)
+}
+
+async fn exchange_whole(address: &str, head: &str, body: &[u8]) -> io::Result<Answer> {
     let dialer = LEDGERS.lock().unwrap().get(address).cloned();
     let mut stream = match dialer {
-        Some(dialer) => dialer.public(address).await.expect("the REST side does not listen"),
-        None => Box::new(TcpStream::connect(address).await.expect("the REST side does not listen")),
+        Some(dialer) => dialer.public(address).await.map_err(io::Error::other)?,
+        None => Box::new(TcpStream::connect(address).await?),
     };
-    stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+    stream.write_all(&[head.as_bytes(), body].concat()).await?;
     let mut whole = Vec::new();
     // A server that ends without TLS's own goodbye has said what its HTTP says.
-    if let Err(error) = stream.read_to_end(&mut whole).await {
-        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{error}");
+    if let Err(error) = stream.read_to_end(&mut whole).await
+        && error.kind() != io::ErrorKind::UnexpectedEof
+    {
+        return Err(error);
     }
-    let end = whole.windows(4).position(|w| w == b"\r\n\r\n").expect("the answer has no head");
+    let end = whole.windows(4).position(|w| w == b"\r\n\r\n").ok_or_else(|| io::Error::other("the answer has no head"))?;
     let head = std::str::from_utf8(&whole[..end]).unwrap();
     let code = head.split(' ').nth(1).and_then(|c| c.parse().ok()).unwrap_or_else(|| panic!("no status in {head:?}"));
-    Answer { code, head: head.to_owned(), body: whole[end + 4..].to_vec() }
+    Ok(Answer { code, head: head.to_owned(), body: whole[end + 4..].to_vec() })
 }
 
 /// A value as it stands in a query.

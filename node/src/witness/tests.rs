@@ -129,11 +129,12 @@ async fn who_takes_a_note_in_keeps_no_task_from_its_turn_while_the_disk_is_waite
     let (held, waits) = (Arc::clone(&office), Arc::new(std::sync::Barrier::new(2)));
     let (begun, released) = (Arc::clone(&waits), Arc::new(std::sync::atomic::AtomicBool::new(false)));
     let done = Arc::clone(&released);
-    // As while this node's own cosignature is synced.
+    let (release, until_then) = std::sync::mpsc::channel::<()>();
+    // As while this node's own cosignature is synced, which lasts until this task has had its turn, or far too long.
     let syncing = std::thread::spawn(move || {
         let _one = held.merging.lock().unwrap();
         begun.wait();
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        let _ = until_then.recv_timeout(std::time::Duration::from_secs(20));
         done.store(true, Ordering::SeqCst);
     });
     waits.wait();
@@ -147,6 +148,7 @@ async fn who_takes_a_note_in_keeps_no_task_from_its_turn_while_the_disk_is_waite
     });
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     assert!(!released.load(Ordering::SeqCst), "this task had its turn while the others waited");
+    release.send(()).unwrap();
     let (peer, outside) = (of_a_peer.await.unwrap().unwrap(), of_outside.await.unwrap().unwrap());
     syncing.join().unwrap();
     let whole = store.checkpoint(10).unwrap().unwrap();

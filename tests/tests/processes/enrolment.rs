@@ -28,7 +28,7 @@ async fn applicant(ledger: &Ledger, hours: u64) -> (Subject, SigningKey, Enrolme
         name: name.clone(),
     };
     let applicant = ledger.client.applicant(&format!("operator/{name}"), &[]).await.unwrap();
-    let until_ms = now_ms() + hours * HOUR_MS + 1000;
+    let until_ms = now_ms() + hours * HOUR_MS + 5_000;
     let (token, _) = ledger.client.grant_enrolment(Some(ledger.client.managing_unit()), applicant, until_ms).await.unwrap();
     (subject, key, token)
 }
@@ -43,6 +43,8 @@ async fn a_token_gives_one_certificate_to_one_applicant_in_time() {
     let config = ledger.client.config();
     let enroller = Enroller::new(ledger.client.genesis(), ledger.client.ledger_id(), &config.enrolment).unwrap();
     let (subject, key, token) = applicant(&ledger, 1).await;
+    // Its time is over by the end.
+    let (_, _, short) = applicant(&ledger, 0).await;
     let refused =
         async |token: &EnrolmentToken, subject: &Subject, key: &SigningKey| reason(&enroller.enrol(token, subject, key).await.unwrap_err());
 
@@ -84,7 +86,6 @@ async fn a_token_gives_one_certificate_to_one_applicant_in_time() {
     assert_eq!(one.unwrap().certificate.serial.to_string(), another.unwrap().certificate.serial.to_string());
 
     // Too late; of another authority.
-    let (_, _, short) = applicant(&ledger, 0).await;
     until("the grant's end", async || (now_ms() > short.not_after_ms).then_some(())).await;
     assert_eq!(refused(&short, &subject, &key).await, Some(Reason::GrantExpired));
     let foreign = EnrolmentToken::new([9; 32], short.not_after_ms).unwrap();

@@ -52,9 +52,7 @@ fn client(dir: &Path, broken: bool) -> Client {
     config.accept_expired_until_ms = if broken { u64::MAX / 2 } else { 0 };
     config.state_dir = None;
     std::fs::write(&path, config.to_toml().unwrap()).unwrap();
-    let mut client = Client::open(&path).unwrap();
-    client.connection.ask_patience = Duration::from_secs(2);
-    client
+    Client::open(&path).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +68,8 @@ async fn when_all_certificates_have_expired_new_ones_are_issued_behind_broken_gl
     // The last second counts as a whole.
     until("the end of the certificates' time", async || (now_ms() > end_of(dir) + 1000).then_some(())).await;
     nodes.restart(dir);
-    let shut = client(dir, false);
+    let mut shut = client(dir, false);
+    shut.connection.ask_patience = Duration::from_secs(2);
     let asked = within(Duration::from_secs(4), async || shut.connection.cluster().await.ok()).await;
     assert!(asked.is_none(), "somebody connected with a certificate whose time is over");
     let refused = |name: &str| std::fs::read_to_string(Testnet::node_dir(dir, name).join("log")).unwrap().contains("has expired");

@@ -191,7 +191,7 @@ pub async fn told(ledger: &Ledger, what: &str) {
 }
 
 /// Rows in parts: of one seed, since two seeds may make the same identifier.
-fn parts(ledger: &Ledger, sizes: [usize; 4]) -> [Rows; 4] {
+pub fn parts<const N: usize>(ledger: &Ledger, sizes: [usize; N]) -> [Rows; N] {
     let all = Rows::fresh(ledger.dir(), &ledger.sample, sizes.iter().sum::<usize>() as u64);
     let text = std::fs::read_to_string(&all.path).unwrap();
     let mut lines = text.lines().map(str::to_owned);
@@ -354,7 +354,10 @@ async fn a_join_is_given_up_and_leaves_the_group_as_it_was() {
         assert!(said.contains("CertificateRevoked"), "{said}");
     }
     until("it to run", async || (ledger.log(NAME).matches("the node runs").count() > before).then_some(())).await;
-    assert_eq!(http::get(&ledger.node(NAME).http, "/v1/ready").await.code, 503);
+    // It listens a moment later.
+    let its = ledger.node(NAME).http.clone();
+    let ready = until("an answer of its REST side", async || http::try_get(&its, "/v1/ready").await).await;
+    assert_eq!(ready.code, 503);
     ledger.kill(NAME);
     ledger.issue_all(&rows[2]).await;
     ledger.stop_all();

@@ -292,7 +292,9 @@ async fn a_rolled_back_history_does_not_continue_what_a_client_saw() {
     // The honest nodes prove theirs.
     one_record(&scene.ledger, true).await;
     let size = scene.ledger.settled().await;
-    let answer = http::get(&scene.ledger.nodes()[2].http, &format!("/v1/consistency?from={}&to={size}", old.size)).await.json();
+    let (address, path) = (&scene.ledger.nodes()[2].http, format!("/v1/consistency?from={}&to={size}", old.size));
+    // A node holds a checkpoint a moment before it publishes it.
+    let answer = until("the proof", async || Some(http::get(address, &path).await).filter(|answer| answer.code == 200)).await.json();
     let proof: Vec<Digest> = answer["proof"]
         .as_array()
         .unwrap()
