@@ -140,6 +140,8 @@ impl NodeSource {
                 Err(_) => Err(Status::deadline_exceeded("the node sends nothing more")),
             };
             match message {
+                // A node gives up whoever reads nothing for a while: asked again, one that has no more gives none.
+                Ok(None) if count > 0 && next < self.size => return Err((count, ReadError::Unreachable("the node ended early".into()))),
                 Ok(None) => return Ok(()),
                 Ok(Some(record)) => {
                     // A node sends no places. A record stands where its own number says, so that a gap

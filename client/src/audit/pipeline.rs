@@ -349,18 +349,21 @@ pub fn run<W, T: Send, J, R: Send>(
     };
     let answer = thread::scope(|scope| {
         let (shared, worker, step, work) = (&shared, &worker, &step, &work);
+        // Before the others: where a thread cannot be made, those that were are to end too.
+        let reading = Reading(shared);
         for _ in 0..others {
             scope.spawn(move || catch_unwind(AssertUnwindSafe(|| work(&mut worker()))).unwrap_or_else(|panic| shared.end_with(panic)));
         }
         let reader = scope.spawn(move || {
-            let (reading, mut kept) = (Reading(shared), worker());
+            // Only who works keeps anything.
+            let mut kept = enough.map(|_| worker());
             let mut number = 0;
             let mut current: Option<Chunk> = None;
             let mut next = from;
             let mut free = |next| loop {
                 match shared.next(next, enough) {
                     Some(Next::Fill(chunk)) => return Some(chunk),
-                    Some(Next::Work(work)) => step(&mut kept, work),
+                    Some(Next::Work(work)) => step(kept.get_or_insert_with(worker), work),
                     None => return None,
                 }
             };
@@ -389,8 +392,8 @@ pub fn run<W, T: Send, J, R: Send>(
                 shared.filled(number, chunk);
             }
             drop(reading);
-            if enough.is_some() {
-                work(&mut kept);
+            if let Some(kept) = &mut kept {
+                work(kept);
             }
             answer
         });
