@@ -158,9 +158,11 @@ impl Hearing {
                 let turn = if matches!(why, Reason::NoLeader | Reason::NoVaultKey) { Turn::Elsewhere } else { Turn::Stay };
                 Settled::Again { why: why.english().into(), after, turn }
             }
-            CommandState::Pending | CommandState::Unknown => {
+            // A node that does not know may be cut off from those that do, or out of the ledger.
+            state @ (CommandState::Pending | CommandState::Unknown) => {
                 self.open = true;
-                Settled::Again { why: Reason::Unknown.english().into(), after, turn: Turn::Stay }
+                let turn = if state == CommandState::Unknown { Turn::Elsewhere } else { Turn::Stay };
+                Settled::Again { why: Reason::Unknown.english().into(), after, turn }
             }
             CommandState::RefusedAtDoor => {
                 let refusal = refusal_of_number(reply.code, reply.detail);
@@ -208,8 +210,9 @@ mod tests {
         assert!(matches!(after([reply(CommandState::Busy, Reason::Busy.number())]), Settled::Again { turn: Turn::Stay, .. }));
         // Whatever reason another version gives for not knowing.
         for code in [0, Reason::Unknown.number(), Reason::Expired.number(), 9999] {
-            assert!(matches!(after([reply(CommandState::Unknown, code)]), Settled::Again { turn: Turn::Stay, .. }), "{code}");
+            assert!(matches!(after([reply(CommandState::Unknown, code)]), Settled::Again { turn: Turn::Elsewhere, .. }), "{code}");
         }
+        assert!(matches!(after([reply(CommandState::Pending, 0)]), Settled::Again { turn: Turn::Stay, .. }));
         let Settled::Done(Answer::RefusedAtDoor { refusal, .. }) = after([reply(CommandState::RefusedAtDoor, 9999)]) else { panic!() };
         assert!(refusal.detail.contains("9999"));
     }

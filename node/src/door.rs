@@ -49,6 +49,12 @@ pub fn beside_others<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     if bytes > LARGE_BYTES { tokio::task::block_in_place(work) } else { work() }
 }
 
+/// Says who leads, unless that is just what was not so.
+fn hinting(reply: SubmitReply, leader: u64) -> SubmitReply {
+    let leads = reply.state() != CommandState::Busy || reply.code != Reason::NoLeader.number();
+    SubmitReply { leader_hint: if leads { leader } else { 0 }, ..reply }
+}
+
 fn busy(id: &[u8], reason: Reason) -> SubmitReply {
     SubmitReply {
         state: CommandState::Busy.into(),
@@ -125,6 +131,10 @@ impl Node {
     /// What can be told before any signature is checked.
     fn screen(&self, submitted: &Submitted, from: From<'_>) -> Result<(), Box<SubmitReply>> {
         let id = submitted.checked.id;
+        if matches!(from, From::Client(_)) && self.is_out() {
+            // Nobody takes anything from it any more, least of all its word on who leads.
+            return Err(Box::new(busy(&id, Reason::NoLeader)));
+        }
         let command = &submitted.checked.command;
         let Some(head) = &command.head else { return Err(Box::new(refused(&id, &Reason::Malformed.into()))) };
         if head.ledger_id != self.ledger_id {
@@ -249,10 +259,7 @@ impl Node {
         match leader {
             Some(leader) if leader == self.id => self.propose(id, bytes).await,
             Some(leader) if !matches!(from, From::Node) => match self.peers.forward(leader, bytes).await {
-                Ok(mut reply) => {
-                    reply.leader_hint = leader;
-                    reply
-                }
+                Ok(reply) => hinting(reply, leader),
                 Err(status) => {
                     tracing::debug!(%status, "forwarding failed");
                     unknown(&id)
@@ -299,7 +306,7 @@ impl Node {
             },
             () = tokio::time::sleep(WAIT) => unknown(&id),
         };
-        SubmitReply { leader_hint: self.id, ..reply }
+        hinting(reply, self.id)
     }
 
     /// The reply for a command that is recorded here already.

@@ -1,4 +1,4 @@
-//! A leader that was stolen: it seals a block with a signature that does not hold, and the operators cut it off.
+//! A leader that was stolen: it seals a block with a signature that does not hold, and the operators cut it off, or ban it.
 
 use crate::connections::{channel, key_of, nodes};
 use vermilion_client::clock::now_ms;
@@ -95,4 +95,24 @@ async fn operators_cut_a_leader_off() {
     ledger.settled().await;
     ledger.stop_all();
     ledger.audit(&ledger.data_dirs()).assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_right_after_its_leader_was_banned_is_taken_by_the_next() {
+    let ledger = Ledger::start().await;
+    let banned = ledger.names().swap_remove(2);
+    let asker = ledger.client.controller().unwrap();
+    let id = ledger.status_of(&banned).await.unwrap().id;
+    until("its lead", async || {
+        let _ = ledger.client.connection.control(&asker, "transfer", id).await;
+        (ledger.leader().await == banned).then_some(())
+    })
+    .await;
+    let (city, unit) = (ledger.client.managing_unit().to_owned(), ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone());
+    // So that the client knows who leads.
+    ledger.client.change_unit(&city, &unit, true, &inspection()).await.unwrap();
+    let config = ledger.dir().join("client.toml").display().to_string();
+    let (code, out, error) = ledger.vermilion(&["--config", &config, "admission", "ban", &format!("node/{banned}"), "--grade", "critical"]);
+    assert_eq!(code, 0, "{out} {error}");
+    ledger.client.change_unit(&city, &unit, false, &inspection()).await.unwrap();
 }
