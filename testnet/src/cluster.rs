@@ -4,14 +4,19 @@ use crate::authority::Term;
 use crate::description::Testnet;
 use crate::error::TestnetError;
 use crate::layout::{self, Founding, SampleOperator, sample_person, unit_message};
-use crate::processes;
+use crate::processes::{self, READY};
 use crate::sample::Sample;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 use vermilion_client::client::Client;
 use vermilion_client::manage::{NewOperator, Unlisted};
 use vermilion_client::{ClientError, Recorded};
+use vermilion_registry::admission::State;
 use vermilion_registry::reason::Reason;
+
+/// How long nodes may take to become ready before the ledger is asked whether it lets all of them in.
+const SOON: Duration = Duration::from_secs(10);
 
 /// What `up` is told of a new ledger.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +57,7 @@ pub fn load(dir: &Path) -> Result<Testnet, TestnetError> {
 /// Founds a new ledger in `dir` and starts its nodes; nothing is registered yet.
 pub async fn create(dir: &Path, options: &Up, sample: &Sample, say: &mut dyn FnMut(&str)) -> Result<Founding, TestnetError> {
     let mut founding = found(dir, options, sample, say)?;
-    let started = start(dir, &mut founding.testnet).await;
+    let started = start(dir, &mut founding.testnet, say).await;
     leave_as_it_was(dir, &mut founding.testnet, &BTreeSet::new(), &started);
     started.map(|()| founding)
 }
@@ -65,7 +70,7 @@ fn found(dir: &Path, options: &Up, sample: &Sample, say: &mut dyn FnMut(&str)) -
 }
 
 async fn bring_up(dir: &Path, testnet: &mut Testnet, sample: &Sample, say: &mut dyn FnMut(&str)) -> Result<(), TestnetError> {
-    start(dir, testnet).await?;
+    start(dir, testnet, say).await?;
     if testnet.populated || testnet.empty {
         return Ok(());
     }
@@ -88,7 +93,9 @@ fn leave_as_it_was(dir: &Path, testnet: &mut Testnet, stood: &BTreeSet<String>, 
     }
 }
 
-async fn start(dir: &Path, testnet: &mut Testnet) -> Result<(), TestnetError> {
+/// Starts every node that does not run, and waits until all are ready. One that the ledger has banned, or let in no longer, is left
+/// out: it ends as soon as it starts, or answers nobody, and the others go on without it.
+pub(crate) async fn start(dir: &Path, testnet: &mut Testnet, say: &mut dyn FnMut(&str)) -> Result<(), TestnetError> {
     for at in 0..testnet.nodes.len() {
         if let Some(node) = testnet.nodes.get_mut(at) {
             processes::start(dir, node)?;
@@ -96,7 +103,29 @@ async fn start(dir: &Path, testnet: &mut Testnet) -> Result<(), TestnetError> {
         // After each: whoever cleans up finds every process that runs.
         testnet.save(dir)?;
     }
-    processes::wait_ready(dir, &testnet.nodes).await
+    if processes::wait_ready(dir, &testnet.nodes, SOON).await.is_ok() {
+        return Ok(());
+    }
+    let out = shut_out(testnet).await;
+    let (left_out, waited_for): (Vec<_>, Vec<_>) = testnet.nodes.iter_mut().partition(|node| out.contains_key(&node.name));
+    for node in left_out {
+        say(&format!("leaving out {}: its admission is {}", node.name, out.get(&node.name).copied().unwrap_or_default()));
+        processes::stop(node)?;
+    }
+    let waited_for: Vec<_> = waited_for.into_iter().map(|node| node.clone()).collect();
+    testnet.save(dir)?;
+    processes::wait_ready(dir, &waited_for, READY).await
+}
+
+/// The nodes that the ledger does not let in, as far as it can be asked, each with where its admission stands.
+async fn shut_out(testnet: &Testnet) -> BTreeMap<String, &'static str> {
+    let known = async { Client::open(&testnet.client)?.admissions("").await };
+    let known = if running(testnet).is_empty() { Vec::new() } else { known.await.unwrap_or_default() };
+    let out = known.iter().filter(|admission| !admission.access).filter_map(|admission| {
+        let name = admission.subject.strip_prefix("node/")?;
+        Some((name.to_owned(), State::from_number(admission.state)?.name()))
+    });
+    out.collect()
 }
 
 /// Stops the nodes cleanly; the data stays.

@@ -131,7 +131,8 @@ async fn run(command: Command) -> Result<ExitCode, TestnetError> {
                 (asked, _) => asked.unwrap_or(3),
             };
             let testnet = cluster::up(&dir, &Up { nodes, base_port, tls: (!plain).then_some(Term::USUAL), empty }, &mut say).await?;
-            say::line(&format!("{} nodes are ready; the client's configuration is {}", testnet.nodes.len(), testnet.client.display()));
+            let ready = testnet.nodes.iter().filter(|node| node.pid != 0).count();
+            say::line(&format!("{ready} nodes are ready; the client's configuration is {}", testnet.client.display()));
         }
         Command::Bench { dir, etcd, seconds, bulk, audit_records, licences, only } => {
             bench::run(&bench::Options { dir, etcd, seconds, bulk, audit_records, licences, only }, &mut say).await?;

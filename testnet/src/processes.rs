@@ -13,7 +13,7 @@ use vermilion_client::tls::Dialer;
 use vermilion_registry::pinned::read_genesis;
 
 /// How long a cluster may take to become ready.
-const READY: Duration = Duration::from_secs(60);
+pub const READY: Duration = Duration::from_secs(60);
 /// How long a node may take to stop after SIGTERM.
 const STOP: Duration = Duration::from_secs(20);
 
@@ -172,9 +172,9 @@ fn wait_gone(node: &mut TestNode, patience: Duration) -> Result<(), TestnetError
     Ok(())
 }
 
-/// Waits until every node answers and knows a leader.
-pub async fn wait_ready(dir: &Path, nodes: &[TestNode]) -> Result<(), TestnetError> {
-    let until = Instant::now() + READY;
+/// Waits until every node answers and knows a leader, for [`READY`] or less.
+pub async fn wait_ready(dir: &Path, nodes: &[TestNode], patience: Duration) -> Result<(), TestnetError> {
+    let until = Instant::now() + patience;
     let genesis_path = dir.join("genesis.bin");
     let payload = std::fs::read(&genesis_path).map_err(|e| TestnetError::File(genesis_path, e))?;
     let genesis = read_genesis(&payload).ok_or_else(|| TestnetError::Setup("genesis.bin is no genesis".into()))?;

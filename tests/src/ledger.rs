@@ -298,7 +298,7 @@ impl Ledger {
         for name in self.names() {
             self.launch(&name);
         }
-        processes::wait_ready(self.dir(), &self.testnet.nodes).await.unwrap();
+        processes::wait_ready(self.dir(), &self.testnet.nodes, processes::READY).await.unwrap();
     }
 
     /// Stops every node cleanly.

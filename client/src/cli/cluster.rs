@@ -130,9 +130,14 @@ async fn distrust(context: &Context, client: &Client, name: &str, distrusted: bo
     Ok(if heard.is_empty() { Exit::Unreachable } else { Exit::Yes })
 }
 
-async fn backup(context: &Context, client: &Client, name: &str) -> Result<Exit, ClientError> {
+/// Where the configuration has a node; one that joined is not in it by itself.
+fn place_of(client: &Client, name: &str) -> Result<usize, ClientError> {
     let at = client.connection.names().position(|n| n == name);
-    let at = at.ok_or_else(|| ClientError::Usage(format!("the configuration has no node {name}")))?;
+    at.ok_or_else(|| ClientError::Usage(format!("the configuration has no node {name}: add its [[nodes]]")))
+}
+
+async fn backup(context: &Context, client: &Client, name: &str) -> Result<Exit, ClientError> {
+    let at = place_of(client, name)?;
     let raft_id = id_of(client, name).await?;
     let connection = &client.connection;
     let folder = client.controlling(|asker| async move { connection.backup(&asker, at, raft_id).await }).await?;
@@ -142,8 +147,7 @@ async fn backup(context: &Context, client: &Client, name: &str) -> Result<Exit, 
 
 /// Reads a node's trail from a line on, to its end, and checks that each line is chained to the one before.
 async fn trail(context: &Context, client: &Client, name: &str, from: u64) -> Result<Exit, ClientError> {
-    let node = client.connection.names().position(|n| n == name);
-    let node = node.ok_or_else(|| ClientError::Usage(format!("the configuration has no node {name}")))?;
+    let node = place_of(client, name)?;
     let connection = &client.connection;
     let lines = |from| client.reading_trails(move |asker| async move { connection.trail(&asker, node, from).await });
     let mut reading = Reading::from(from);

@@ -1,35 +1,4 @@
-//! The plan of a founding: a TOML file, whose paths are relative to its own folder.
-//!
-//! ```toml
-//! origin = "ledger.example/city"       # the ledger's name, in every checkpoint
-//! root = "root/root.pem"               # `vermilion authority root`
-//! issuing = "issuing"                  # the folder of `vermilion authority issuing`, with its key
-//! certificate_days = 365               # for how long the first certificates are good
-//!
-//! [managing_unit]                      # the city's, which runs the authority
-//! uscc = "11440300MB0X010112"
-//! name = "样例市政务服务和数据管理局"
-//! area = "440300"
-//!
-//! [[nodes]]
-//! request = "city.request"             # `vermiliond request`
-//!
-//! [[operators]]
-//! name = "approve"                     # of its files here
-//! request = "approve.request"          # `vermilion founding operator`
-//! person = "approve.person"            # the first line: the person's identity number; only a keyed tag of it is kept
-//!                                      # an administrator stands here twice: with his key, and with his second key
-//!
-//! [[calendar]]
-//! year = 2027
-//! holidays = ["2027-01-01"]
-//! worked_weekends = []
-//!
-//! [[policy]]                           # what differs from the defaults
-//! key = "issue.items.max"
-//! value = "500"
-//! citation = "002-10"
-//! ```
+//! The plan of a founding: a TOML file, whose paths are relative to its own folder. Its form stands in docs/formats.md §33.
 
 use crate::error::ClientError;
 use serde::Deserialize;
@@ -161,5 +130,20 @@ impl Plan {
             return Err(ClientError::config("certificate_days", "must lie between 1 and 3650"));
         }
         Ok(plan)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plan_that_the_documents_show_can_be_read() {
+        let formats = std::fs::read_to_string("../docs/formats.md").unwrap();
+        let (_, chapter) = formats.split_once("\n## 33. Founding\n").unwrap();
+        let shown = chapter.split("```").nth(1).and_then(|block| block.strip_prefix("toml\n")).unwrap();
+        let plan: Plan = toml::from_str(shown).unwrap();
+        assert_eq!((plan.managing_unit.area.as_str(), plan.nodes.len(), plan.policy.len()), ("440300", 1, 1));
     }
 }

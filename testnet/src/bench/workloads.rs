@@ -256,9 +256,7 @@ pub async fn audit(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<Value, Testn
         let _ = tell.send(Audited::measure(&data));
     });
     let measured = told.await.map_err(setup)?;
-    testnet.nodes.iter_mut().try_for_each(|node| processes::start(dir, node))?;
-    testnet.save(dir)?;
-    processes::wait_ready(dir, &testnet.nodes).await?;
+    cluster::start(dir, &mut testnet, say).await?;
     let Audited { whole, unsigned, links, limit, dalek } = measured?;
     let ratio = |limit: &audit::Limit| (whole.signatures_per_second() / limit.rate.max(1.0) * 100.0).round() / 100.0;
     Ok(json!({

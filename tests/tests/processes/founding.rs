@@ -145,7 +145,7 @@ impl Table {
             processes::start(dir, node).unwrap();
         }
         std::fs::copy(self.path("ledger/genesis.bin"), self.path("genesis.bin")).unwrap();
-        processes::wait_ready(self.dir.path(), &self.testnet.nodes).await.unwrap();
+        processes::wait_ready(self.dir.path(), &self.testnet.nodes, processes::READY).await.unwrap();
     }
 
     /// Stops a node and starts it again.

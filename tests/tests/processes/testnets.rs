@@ -1,4 +1,4 @@
-//! `vermilion-testnet up`: broken off, asked for what cannot be, and failing.
+//! `vermilion-testnet up`: broken off, asked for what cannot be, failing, and without a node that was banned.
 
 use serde_json::Value;
 use std::net::TcpListener;
@@ -126,4 +126,27 @@ async fn what_cannot_be_is_told_and_a_failure_leaves_no_node_running() {
     drop(taken);
     let (code, _, err) = folder.up("");
     assert_eq!(code, 0, "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_banned_is_named_and_left_out() {
+    let folder = Folder::new();
+    let (code, _, err) = folder.up(&format!("--base-port {} --empty", free_ports(7)));
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = run(folder.path(), "vermilion --config t/client.toml admission ban node/nanshan --grade critical");
+    assert_eq!(code, 0, "{err}");
+    // Once where it runs still and answers nobody, once where it ends as soon as it starts.
+    for stopped in [false, true] {
+        if stopped {
+            let (code, _, err) = run(folder.path(), "vermilion-testnet down --dir t");
+            assert_eq!(code, 0, "{err}");
+        }
+        let (code, out, err) = folder.up("");
+        assert!(code == 0 && err.contains("leaving out nanshan: its admission is banned"), "exit code {code}: {out}{err}");
+        assert!(out.contains("2 nodes are ready"), "{out}");
+        let nodes = folder.testnet().nodes;
+        let run: Vec<_> = nodes.iter().map(|node| (node.name.as_str(), node.pid != 0 && processes::runs(node))).collect();
+        assert_eq!(run, [("city", true), ("futian", true), ("nanshan", false)]);
+        assert_eq!(folder.listed("unit"), 1);
+    }
 }
