@@ -14,8 +14,8 @@ use vermilion_registry::{ERASURE_GROUNDS, Kind};
 /// Why something is done to a licence, a unit or a credential, and to a licence by whom.
 #[derive(Clone, Debug, Default)]
 pub struct Grounds {
-    /// The acting unit, of what is done to a licence; if empty the one that the identifier names, or the city's managing unit where content is
-    /// to go at once and its keys are here.
+    /// The acting unit, of what is done to a licence; if empty the one that the identifier names, or the city's managing unit for a
+    /// destruction, and where content is to go at once and its keys are here.
     pub unit: String,
     /// The reason's code.
     pub reason: String,
@@ -28,6 +28,12 @@ pub struct Grounds {
 }
 
 impl Grounds {
+    /// The same, by this unit if none is named.
+    fn or_by(&self, unit: &str) -> Self {
+        let unit = if self.unit.is_empty() { unit } else { &self.unit };
+        Self { unit: unit.to_owned(), ..self.clone() }
+    }
+
     /// A draft on these grounds, by a unit.
     pub(crate) fn draft(&self, by: &str) -> Result<Draft, ClientError> {
         Ok(Draft {
@@ -60,7 +66,8 @@ impl Client {
     /// Erases a licence's content from the vault: an erasure on one of
     /// [`ERASURE_GROUNDS`], with evidence, or with the digest of
     /// the archive's receipt destruction after retention. One that [`waits`] erases nothing yet. On a ground that waits
-    /// for no retention content goes by the city's managing unit alone: without a unit it signs, if its keys are here.
+    /// for no retention content goes by the city's managing unit alone: without a unit it signs, if its keys are here. So it does
+    /// for a destruction, which is its alone.
     pub async fn erase(&self, identifier: &str, archive_receipt: Option<&Digest>, grounds: &Grounds) -> Result<Recorded, ClientError> {
         let at_once = ERASURE_GROUNDS.iter().any(|ground| ground.code == grounds.reason && !ground.waits);
         if at_once && archive_receipt.is_none() && (grounds.unit.is_empty() || grounds.unit == self.managing_unit()) {
@@ -71,6 +78,7 @@ impl Client {
             }
         }
         let kind = if archive_receipt.is_some() { "destruction" } else { "erasure" };
+        let grounds = if archive_receipt.is_some() { &grounds.or_by(self.managing_unit()) } else { grounds };
         let (draft, body) = self.erasing(identifier, kind, archive_receipt, grounds).await?;
         self.carry_out(Kind::Erase, draft, body).await
     }
@@ -102,5 +110,16 @@ impl Client {
     fn licence_draft(&self, identifier: &str, grounds: &Grounds) -> Result<Draft, ClientError> {
         let authority = Identifier::parse(identifier)?;
         grounds.draft(if grounds.unit.is_empty() { authority.authority() } else { &grounds.unit })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grounds_without_a_unit_are_anothers() {
+        let named = Grounds { unit: "A".into(), ..Grounds::default() };
+        assert_eq!((named.or_by("B").unit, Grounds::default().or_by("B").unit), ("A".to_owned(), "B".to_owned()));
     }
 }

@@ -41,7 +41,8 @@ pub enum LicenceVerb {
     /// without objections and judicial freezes: `show` has them
     #[command(after_help = "Examples:\n  \
         vermilion licence status ID\n  \
-        vermilion licence status ID --challenge certificateNumber=2026000000\n  \
+        vermilion licence status ID \\\n      \
+        --challenge certificateHolder=样例企业74607有限公司\n  \
         vermilion licence status ID --challenge-file challenge.txt")]
     Status {
         /// The licence's identifier
@@ -123,7 +124,7 @@ pub struct GroundsArgs {
     identifier: String,
     #[command(flatten)]
     why: Why,
-    /// The acting unit; the one that the identifier names if not given
+    /// The acting unit; the one that the identifier names if not given, or for a destruction the city's managing unit
     #[arg(long, value_name = "USCC", default_value = "")]
     unit: String,
     /// Only if the licence did not change after this record

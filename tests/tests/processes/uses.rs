@@ -426,6 +426,10 @@ async fn an_erasure_that_waits_is_withdrawn_at_the_command_line() {
     assert_eq!((code, &said["warnings"]), (0, &serde_json::json!(["retention"])), "{said}");
     assert_eq!(refused(used(&ledger, row, by_function(&[])).await), Reason::ContentRestricted);
 
+    // A destruction is the managing unit's, whose keys are here: it is refused for what it is.
+    let (code, said) = licence("erase", &["--archive-receipt", &"05".repeat(32), "--reason", "ended"]);
+    assert!(code == 4 && said.as_str().is_some_and(|said| said.contains("\"retention\"")), "{said}");
+
     // Without evidence, or as a destruction too, it is no command at all.
     assert_eq!(licence("erase", &["--withdraw", "--reason", "request-withdrawn"]).0, 2);
     assert_eq!(licence("erase", &[&withdraw[..], &["--archive-receipt", &"05".repeat(32)]].concat()).0, 2);
