@@ -40,7 +40,7 @@ pub fn holder_code(code_type: &str, text: &str) -> Result<Zeroizing<String>, Cli
     match holder_code::check(code_type, &code) {
         HolderAnswer::Valid | HolderAnswer::Unusual => Ok(code),
         HolderAnswer::Invalid => {
-            Err(ClientError::Usage("the holder's code does not pass the check of its type: correct it, or name its type".into()))
+            Err(ClientError::Usage("the holder's code does not pass the check of its type: correct it, or name its type (--holder-code-type; 001 is a unified social credit code)".into()))
         }
         HolderAnswer::UnknownType => Err(ClientError::Usage(format!("{code_type} is no type of holders' codes (GB/T 36903 annex A)"))),
     }

@@ -97,7 +97,7 @@ impl Node {
         if !request.use_command.is_empty() {
             return match self.use_opens(kv, &request.use_command, unit.unwrap_or_default(), &named)? {
                 true => Ok((named, found.ok_or(Reason::UnknownLicence)?)),
-                false => Err(Refusal::new(Reason::NotAuthorised, "the use is not the asker's, or does not open this licence")),
+                false => Err(Refusal::new(Reason::NotAuthorised, "the use is not of the unit that asks, or does not open this licence")),
             };
         }
         let open = match of.public_status() {

@@ -4,6 +4,7 @@ use super::Context;
 use super::challenge::Challenge;
 use super::operators::unhex;
 use super::receipt_check::{Check, check};
+use super::uses::using_unit;
 use crate::client::Client;
 use crate::clock::{now_ms, until};
 use crate::error::{ClientError, Exit};
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use vermilion_crypto::{SigningKey, sha256};
 use vermilion_ledger::Trust;
 use vermilion_proto::{LicenceItem, ReceiptRequest};
+use vermilion_registry::Kind;
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::reason::Reason;
 
@@ -30,9 +32,10 @@ pub enum ReceiptVerb {
         vermilion receipt get ID --use 5f…a0 --disclosures use.json \\\n      \
         --out licence.vmr\n  \
         vermilion receipt get --command 5f…a0 --out record.vmr --form tlog-proof\n\n\
-        The status is in it for whoever may ask for it: for an open type anybody, else\n\
-        the issuing unit, who answers a challenge, or who has just recorded a use of\n\
-        the licence (--use, for ten minutes).\n\n\
+        The status is in it for whoever may ask for it: for an open type anybody (over\n\
+        TLS with some unit's certificate), else the issuing unit, who answers a\n\
+        challenge, or who has just recorded a use of the licence (--use, for ten\n\
+        minutes).\n\n\
         With --registrations it shows by which records of the ledger the keys that\n\
         signed were registered for the unit, where its check rests on the nodes' word\n\
         else. Without them it has at most 4 KB, in a ledger of ten million records too;\n\
@@ -80,7 +83,7 @@ pub struct Get {
     /// The id of your recorded use of the licence, in hex: it opens the status to you
     #[arg(long = "use", value_name = "HEX", conflicts_with = "command")]
     use_command: Option<String>,
-    /// The unit that asks; the issuing one if its key is here, else the first with a key
+    /// The unit that asks; with --use the first with a user's key here, else the issuing one if its key is here, else the first with a key
     #[arg(long, value_name = "USCC")]
     unit: Option<String>,
     #[command(flatten)]
@@ -156,6 +159,11 @@ async fn get(context: &Context, args: Get) -> Result<Exit, ClientError> {
     let got = match (request.identifier.is_empty(), args.unit) {
         (true, _) if !args.fresh && !args.registrations => put(None).await?,
         (_, unit) => {
+            let unit = match unit {
+                // A use opens the licence to the unit that used it.
+                None if !request.use_command.is_empty() => using_unit(&client, &client.post_rule(Kind::Use).await?),
+                unit => unit,
+            };
             let unit = unit.or_else(|| issuing_unit_here(&client, &request.identifier));
             client.asking(unit.as_deref(), |key| put(Some(key))).await?
         }

@@ -7,11 +7,12 @@ use crate::client::Client;
 use crate::clock::now_ms;
 use crate::error::{ClientError, Exit};
 use crate::files::first_line;
+use crate::keyring::OperatorKey;
 use crate::questions::StatusQuestion;
 use crate::signer;
 use crate::use_licence::{UseAnswer, UseRequest, UsedLicence};
 use crate::visible::one_line;
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use vermilion_proto::{Act, Authority, Delivery, Mode, StatusAnswer};
@@ -82,13 +83,14 @@ pub struct Purpose {
     to this use, and their status; it is on record like any use. Fields are opened\n\
     by naming a licence.\n\
     Exit code 1 if no field is granted; each withheld field is shown with its\n\
-    reason.")]
+    reason. With --holder it is 0 also where nobody is found.")]
+#[command(group = ArgGroup::new("of").args(["identifiers", "holder"]).required(true))]
 pub struct UseArgs {
     /// Identifiers of the licences
-    #[arg(required_unless_present = "holder", value_name = "ID")]
+    #[arg(value_name = "ID")]
     identifiers: Vec<String>,
     /// A file whose first line is the holder's identity number or code (`-`: standard input): searches for that holder's licences
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["identifiers", "fields"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "fields")]
     holder: Option<PathBuf>,
     /// The code's type (GB/T 36903 annex A): 111 a citizen's identity number, 001 a unified social credit code
     #[arg(long, value_name = "TYPE", default_value = "111", requires = "holder")]
@@ -177,12 +179,14 @@ impl Purpose {
             return Ok(unit.clone());
         }
         let rule = client.post_rule(Kind::Use).await?;
-        let may = |o: &&crate::keyring::OperatorKey| signer::can_sign(client.keyring(), &o.unit, &rule);
-        let found = client.keyring().operators().iter().find(may);
-        found
-            .map(|o| o.unit.clone())
-            .ok_or_else(|| ClientError::config("operators", format!("no keys here fill the posts {rule} of a use")))
+        using_unit(client, &rule).ok_or_else(|| ClientError::config("operators", format!("no keys here fill the posts {rule} of a use")))
     }
+}
+
+/// The first unit whose keys here fill the posts of a use.
+pub fn using_unit(client: &Client, rule: &str) -> Option<String> {
+    let may = |o: &&OperatorKey| signer::can_sign(client.keyring(), &o.unit, rule);
+    client.keyring().operators().iter().find(may).map(|o| o.unit.clone())
 }
 
 pub async fn run_use(context: &Context, args: UseArgs) -> Result<Exit, ClientError> {

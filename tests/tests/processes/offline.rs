@@ -7,6 +7,7 @@ use vermilion_client::change::Grounds;
 use vermilion_client::clock::now_ms;
 use vermilion_client::receipt::Document;
 use vermilion_proto::{Message as _, StatusEvidence};
+use vermilion_registry::codes::identifier::Identifier;
 use vermilion_tests::{Ledger, Rows, until};
 
 /// Runs `vermilion` with the ledger's configuration, for JSON.
@@ -181,6 +182,7 @@ async fn a_closed_status_is_in_the_receipt_of_those_who_used_the_licence_with_th
     let rows = Rows::fresh(ledger.dir(), &ledger.sample, 60);
     ledger.issue_all(&rows).await;
     let closed: Vec<String> = rows.of_type("道路运输经营许可证").into_iter().map(identifier).collect();
+    let issuer = Identifier::parse(&closed[0]).unwrap().authority().to_owned();
     let using = ledger.sample.unit_with_role("using-unit").unwrap().uscc.clone();
 
     let without = get(&ledger, &closed[0], "without.vmr", &["--unit", &using]);
@@ -207,8 +209,13 @@ async fn a_closed_status_is_in_the_receipt_of_those_who_used_the_licence_with_th
     let out = ledger.dir().join("none.vmr").display().to_string();
     let (code, said) = run(&ledger, &["receipt", "get", &closed[1], "--unit", &using, "--use", command, "--out", &out]);
     assert_eq!(code, 4, "{said}");
-    let (code, said) = run(&ledger, &["receipt", "get", &closed[0], "--use", command, "--out", &out]);
+    let (code, said) = run(&ledger, &["receipt", "get", &closed[0], "--unit", &issuer, "--use", command, "--out", &out]);
     assert_eq!(code, 4, "{said}");
+    // Both commands take the same unit by themselves.
+    let (_, used) = run(&ledger, &["use", &closed[0], "--case", "2026-18", "--purpose", "核验", "--item", "i"]);
+    let command = used["record"]["command"].as_str().unwrap_or_else(|| panic!("{used}"));
+    let with = get(&ledger, &closed[0], "by_itself.vmr", &["--use", command]);
+    assert_eq!(check(&ledger, &[&with], &["--need-status"]).0, 0);
 
     // Fields are added later too, one by one.
     let shown = ledger.dir().join("shown.vmr");
