@@ -143,7 +143,9 @@ impl Dialer {
         if found.is_none() && self.keyring.is_some() {
             // Every node would end the handshake, and say it in TLS' own words.
             let of = unit.map(|unit| format!(" of unit {unit}")).unwrap_or_default();
-            let why = format!("this configuration names no operator{of} with a certificate, which the nodes ask for: add [[operators]]");
+            let why = format!(
+                "this configuration names no operator{of} with a certificate, which the nodes ask for: add [[operators]]; what is public is told without one over REST, as /v1/licences/ID/status"
+            );
             return Err(ClientError::config("operators", why));
         }
         let slot = found.as_ref().map(|shown| Arc::clone(&shown.slot));

@@ -142,7 +142,7 @@ reasons! {
     Unknown = 115, "unknown", "结果未知,请以同一命令重试", "The outcome is not known yet: ask again, or send the same command again.";
     NotAuthorised = 116, "not-authorised", "未获授权", "The caller may not ask this.";
     StatusClosed = 117, "status-closed", "该类证照状态不公开", "The type's status is not public: make a use.";
-    ChallengeFailed = 118, "challenge-failed", "核对信息不一致", "The field given does not match.";
+    ChallengeFailed = 118, "challenge-failed", "核对信息不一致或不可用于核对", "The field given does not match, or is no challenge.";
     WrapMissing = 119, "wrap-missing", "未加密给保管密钥", "The content is not wrapped to the vault keys that must open it.";
     Internal = 120, "internal", "节点内部错误", "The node could not answer; its log says why.";
     VaultKeyReplaced = 121, "vault-key-replaced", "保管密钥已更换,请用现行密钥重新加密", "The content is sealed to a vault key in whose place another serves: seal it to that one.";

@@ -24,7 +24,7 @@ pub enum AdmissionVerb {
     #[command(after_help = "Examples:\n  \
         vermilion admission apply unit-system/11440304MB0X010624/desk \\\n      \
         --unit 11440304MB0X010624\n  \
-        vermilion admission apply node/nanshan --unit 11440305MB0X010333 --id 4 \\\n      \
+        vermilion admission apply node/nanshan --unit 11440305MB0X030256 --id 4 \\\n      \
         --node-key 9f…e1 --cosigning-key 07…3c \\\n      \
         --district 440305 --address nanshan.example:7001\n\n\
         A node's two keys are made where it is to run: vermilion operator keygen --out\n\
@@ -33,7 +33,7 @@ pub enum AdmissionVerb {
     /// File the report of a security test 安全检测
     #[command(after_help = "Example:\n  \
         vermilion admission test node/nanshan --report report.pdf \\\n      \
-        --assessor 11440300MB0X020517 --on 2026-11-02")]
+        --assessor 11440300MB0X02051D --on 2026-11-02")]
     Test {
         #[arg(help = SUBJECT)]
         subject: String,
