@@ -139,7 +139,8 @@ pub fn receive(config: &Config, package: &[u8], expected: &Digest) -> Result<Rec
     let own = VaultSecretKey::from_bytes(*read_own(config, &recipient)?);
     let addressee = Addressee { ledger_id: &id, raft_id: node.raft_id };
     let opened = package.keys.iter().map(|key| Ok((key.r#use.as_str(), addressee.open(key, &own)?)));
-    let keys = opened.collect::<Result<Vec<_>, vermilion_crypto::CryptoError>>().map_err(|e| unfit(e.to_string()))?;
+    let keys = opened.collect::<Result<Vec<_>, vermilion_crypto::CryptoError>>();
+    let keys = keys.map_err(|e| unfit(format!("it is another node's, or of another request of this node's: {e}")))?;
     check(&keys, node, &genesis, founding.issuing.key.0, tls).map_err(unfit)?;
 
     nothing_else(config, dir, &keys)?;

@@ -35,6 +35,8 @@ const STREAM_UNDER_WAY: usize = 1024;
 const ANSWERS: usize = 64;
 /// Tags of one request.
 const MAX_TAGS: usize = 4096;
+/// Said to a unit that asks for the whole history.
+const WHOSE_RECORDS: &str = "all records are for auditors and the city's managing unit; a unit may ask for its own, one by one";
 /// How long another node may take for its line in the cluster's status.
 const LINE: Duration = Duration::from_secs(2);
 /// How long the leader may take for what another node passes on to it.
@@ -202,7 +204,11 @@ impl Ledger for LedgerService {
         let RecordsRequest { from, to } = request.into_inner();
         let one = from.checked_add(1) == Some(to);
         let allowed = if one { self.0.allow_record(&asker, from) } else { self.0.allow(&asker, Question::Records, None) };
-        allowed.map_err(|r| status(&r))?;
+        let named = |refusal: Refusal| match refusal.reason {
+            Reason::NotAuthorised if refusal.detail == Question::Records.name() => Refusal::new(refusal.reason, WHOSE_RECORDS),
+            _ => refusal,
+        };
+        allowed.map_err(|r| status(&named(r)))?;
         let first = self.0.store.history_from().map_err(|e| status(&internal(&e)))?;
         if first > 1 && from < first {
             return Err(status(&Reason::NotHereYet.into()));

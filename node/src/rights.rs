@@ -109,7 +109,10 @@ const OF_ITSELF: [Question; 3] = [Question::Health, Question::Cluster, Question:
 
 /// What a node that was banned or retired answers: the ledger goes on without it, and it knows nothing new.
 pub fn out() -> Refusal {
-    Refusal::new(Reason::NoLeader, "this node was banned or retired, and answers no more: ask another")
+    Refusal::new(
+        Reason::NoLeader,
+        "this node was banned or retired, and answers no more: ask another, and take it out of the configuration",
+    )
 }
 
 const FOR_OPERATORS: &str = "this question is for registered operators: send a request token";

@@ -52,6 +52,9 @@ impl Testnet {
 
     /// Reads `testnet.json` of a folder.
     pub fn load(dir: &Path) -> Result<Self, TestnetError> {
+        if !Self::is_there(dir) {
+            return Err(TestnetError::Usage(format!("{}: there is no test ledger", dir.display())));
+        }
         Self::read(dir, dir)
     }
 
@@ -128,6 +131,7 @@ mod tests {
         let (old, new) = (folder.path().join("old"), folder.path().join("new"));
         let made = found(&old, &Up { nodes: 1, base_port: None, tls: None, empty: false }, sample.units()).unwrap().testnet;
         std::fs::rename(&old, &new).unwrap();
+        assert_eq!(Testnet::load(&old).unwrap_err().exit(), 2, "there is none any more");
         let moved = Testnet::load(&new).unwrap();
         assert_eq!((&moved.client, &moved.nodes[0].data_dir), (&new.join("client.toml"), &new.join("nodes/city/data")));
         assert_eq!((moved.nodes[0].grpc == made.nodes[0].grpc, moved.has_port(1)), (true, false));

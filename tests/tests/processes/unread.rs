@@ -39,7 +39,7 @@ async fn nodes_whose_log_nobody_reads_change_their_leader_and_stop_cleanly() {
 fn a_full_disk_below_the_output_is_no_panic() {
     let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap());
     for (program, args, code) in
-        [("vermiliond", &["check", "--config", "nowhere.toml"][..], 78), ("vermilion-testnet", &["down", "--dir", "nowhere"], 1)]
+        [("vermiliond", &["check", "--config", "nowhere.toml"][..], 78), ("vermilion-testnet", &["down", "--dir", "nowhere"], 2)]
     {
         let path = processes::vermiliond().unwrap().with_file_name(program);
         let ended = Command::new(path).args(args).stdin(Stdio::null()).stdout(full()).stderr(full()).status().unwrap();
