@@ -483,7 +483,7 @@ pub fn findings(data_dirs: &[&Path], trust: &Trust) -> Result<Vec<&'static str>,
         match Directory::open(dir) {
             Ok(directory) => Ok(Box::new(directory)),
             Err(ReadError::Damaged(why)) => Ok(Box::new(Unopened::new(dir.display().to_string(), why))),
-            Err(ReadError::Unreachable(why)) => Err(why),
+            Err(ReadError::Unreachable(why) | ReadError::Interrupted(why)) => Err(why),
         }
     };
     let sources = data_dirs.iter().map(open).collect::<Result<Vec<_>, _>>()?;

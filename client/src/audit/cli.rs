@@ -11,7 +11,6 @@ use super::{
 use crate::visible::{json_line, one_line};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rustix::process::{Signal, getpid, kill_process};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -20,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 use vermilion_ledger::Trust;
 
 /// Exit code: nothing was found.
@@ -30,6 +30,8 @@ pub const FOUND: u8 = 1;
 pub const USAGE: u8 = 2;
 /// Exit code: something cannot be read, so nothing is said.
 pub const CANNOT_READ: u8 = 3;
+/// Exit code: Ctrl-C broke it off.
+pub const INTERRUPTED: u8 = 130;
 
 /// Recompute a ledger's whole history and check what nodes hold and signed.
 #[derive(Args, Clone, Debug, Default)]
@@ -52,7 +54,7 @@ pub struct AuditArgs {
     /// The genesis that the ledger must begin with
     #[arg(long, value_name = "FILE")]
     pub genesis: Option<PathBuf>,
-    /// Keep here how far the audit is, and go on from it: after Ctrl-C (twice: at once) or a crash the same call goes on; one audit at a time
+    /// Keep here how far the audit is, and go on from it: after Ctrl-C (twice: at once; exit code 130) or a crash the same call goes on; one audit at a time
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
     /// Memory for what the replay holds of each command, licence and holder (2GiB if not given); the rest goes to disk, into FILE.scratch beside --state's FILE, else under TMPDIR, and is removed at the end
@@ -108,21 +110,7 @@ pub(super) async fn run_to(args: AuditArgs, json: bool, access: Option<Access>, 
         Err((code, why)) => return fail(json, code, &why),
     };
     let (sources, options) = prepared;
-    if let Some(stop) = options.keep.as_ref().map(Keep::stop) {
-        tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_err() {
-                return;
-            }
-            stop.store(true, Ordering::Relaxed);
-            if !json {
-                let _ = writeln!(io::stderr().lock(), "audit: breaking off; Ctrl-C again ends it at once");
-            }
-            // A node that hangs keeps it from breaking off. The file is whole at any time.
-            if tokio::signal::ctrl_c().await.is_ok() {
-                let _ = kill_process(getpid(), Signal::TERM);
-            }
-        });
-    }
+    let keep = options.keep.clone();
     let audited = tokio::task::spawn_blocking(move || {
         let sources: Vec<&dyn Source> = sources.iter().map(AsRef::as_ref).collect();
         let bar = Bar::new(json);
@@ -130,13 +118,37 @@ pub(super) async fn run_to(args: AuditArgs, json: bool, access: Option<Access>, 
         let report = audit(&sources, &options, advance);
         bar.bar.finish_and_clear();
         report
-    })
-    .await;
+    });
+    let audited = tokio::select! {
+        audited = audited => audited,
+        // A node that hangs keeps it from breaking off. The file is whole at any time. Were the runtime ended first, a thread that
+        // waits for a node would panic.
+        why = interrupted(keep, json) => std::process::exit(fail(json, INTERRUPTED, &why).into()),
+    };
     match audited {
         Ok(Ok(report)) => tell(&report, json, out),
-        Ok(Err(CannotRead { source_name, why })) => fail(json, CANNOT_READ, &format!("{source_name}: {why}")),
+        Ok(Err(error)) => cannot(json, &error),
         Err(error) => fail(json, CANNOT_READ, &format!("the audit broke off: {error}")),
     }
+}
+
+/// Waits for Ctrl-C where it is kept how far the audit is: the first has it break off, with the second this ends and says how
+/// to go on. Where nothing is kept a signal ends the process.
+async fn interrupted(keep: Option<Keep>, json: bool) -> String {
+    // One listener for both: the second may come before anybody waits for it.
+    let (Some(keep), Ok(mut signals)) = (keep, signal(SignalKind::interrupt())) else { return std::future::pending().await };
+    signals.recv().await;
+    keep.stop().store(true, Ordering::Relaxed);
+    if !json {
+        let _ = writeln!(io::stderr().lock(), "audit: breaking off; Ctrl-C again ends it at once 正在中断,再按 Ctrl-C 立即结束");
+    }
+    signals.recv().await;
+    format!("{}: {}", keep.name(), keep.broken_off())
+}
+
+/// Says why there is no report.
+fn cannot(json: bool, error: &CannotRead) -> u8 {
+    fail(json, if error.interrupted { INTERRUPTED } else { CANNOT_READ }, &error.to_string())
 }
 
 /// Tiles alone.
@@ -163,7 +175,7 @@ async fn tiles(args: &AuditArgs, json: bool, access: &Access, out: &mut (dyn Wri
     bar.bar.finish_and_clear();
     match audited {
         Ok(report) => tell(&report, json, out),
-        Err(CannotRead { source_name, why }) => fail(json, CANNOT_READ, &format!("{source_name}: {why}")),
+        Err(error) => cannot(json, &error),
     }
 }
 
@@ -219,7 +231,9 @@ async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options)
         match Directory::open(dir) {
             Ok(directory) => sources.push(Box::new(directory)),
             Err(ReadError::Damaged(why)) => sources.push(Box::new(Unopened::new(dir.display().to_string(), why))),
-            Err(ReadError::Unreachable(why)) => return Err((CANNOT_READ, format!("{}: {why}", dir.display()))),
+            Err(ReadError::Unreachable(why) | ReadError::Interrupted(why)) => {
+                return Err((CANNOT_READ, format!("{}: {why}", dir.display())));
+            }
         }
     }
     let mut met: BTreeMap<u64, String> = BTreeMap::new();
@@ -227,7 +241,7 @@ async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options)
         let token = access.token.clone().map(|token| -> MakeToken { Box::new(move |id, what, key| token(id, what, key)) });
         let node = NodeSource::connect(&address, access.dialer.as_ref(), token)
             .await
-            .map_err(|error| (CANNOT_READ, format!("{address}: {error}")))?;
+            .map_err(|error| (CANNOT_READ, format!("{address}: {error}{}", without(args))))?;
         if let Some(before) = met.insert(node.raft_id(), address.clone()) {
             return Err(usage(format!("{before} and {address} are both node {}: it would agree with itself", node.name())));
         }
@@ -244,6 +258,14 @@ async fn prepare(args: &AuditArgs, access: &Access) -> Result<(Sources, Options)
             memory: args.memory.unwrap_or(MEMORY),
         },
     ))
+}
+
+/// How to go without a node that does not answer, where all of the configuration are asked.
+fn without(args: &AuditArgs) -> &'static str {
+    match args.nodes.as_deref() {
+        Some([]) => "; take a node that was banned or retired out of the configuration, or name those to audit: --node ADDR",
+        _ => "",
+    }
 }
 
 /// The first directory that was named before, under whatever path. One that is not there is told when it is opened.
@@ -294,7 +316,12 @@ pub(super) fn unwritten(json: bool, error: &io::Error) -> u8 {
 }
 
 pub(super) fn fail(json: bool, code: u8, why: &str) -> u8 {
-    complain(json, if code == USAGE { "usage" } else { "cannot-read" }, why);
+    let name = match code {
+        USAGE => "usage",
+        INTERRUPTED => "interrupted",
+        _ => "cannot-read",
+    };
+    complain(json, name, why);
     code
 }
 

@@ -60,7 +60,7 @@ mod watching;
 mod web;
 
 pub use alarm::{Alarm, Base, Kind, Standing, metrics};
-pub use cli::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, USAGE, run};
+pub use cli::{Access, AuditArgs, CANNOT_READ, CLEAN, FOUND, INTERRUPTED, USAGE, run};
 pub use finding::{Code, Finding, LISTED, Severity};
 pub use limit::{Limit, best_limit, opened, signature_limit};
 pub use look::Look;
@@ -142,4 +142,6 @@ pub struct CannotRead {
     pub source_name: String,
     /// Why.
     pub why: String,
+    /// Whether it was only told to break off.
+    pub interrupted: bool,
 }

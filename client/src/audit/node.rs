@@ -42,7 +42,11 @@ pub struct NodeSource {
 }
 
 fn unreachable(status: &Status) -> ReadError {
-    ReadError::Unreachable(format!("{}: {}", status.code(), whole_message(status)))
+    // A refusal says by itself what it is, and gRPC's word for it says something else.
+    ReadError::Unreachable(match refusal_of(status) {
+        Some(refusal) => ClientError::from(refusal).to_string(),
+        None => format!("{}: {}", status.code(), whole_message(status)),
+    })
 }
 
 /// What a node says of itself.

@@ -20,7 +20,8 @@ use vermilion_storage::Column;
 /// Audits. Blocks: call it from a thread of its own.
 pub fn audit(sources: &[&dyn Source], options: &Options, advance: &Advance<'_>) -> Result<Report, CannotRead> {
     let begun = Instant::now();
-    let lock = options.keep.as_ref().map(|keep| keep.lock().map_err(|why| CannotRead { source_name: keep.name(), why }));
+    let lock =
+        options.keep.as_ref().map(|keep| keep.lock().map_err(|why| CannotRead { source_name: keep.name(), why, interrupted: false }));
     let _lock = lock.transpose()?;
     folder::sweep(Room::of(options).folder.as_deref());
     let mut session = Session { held: Vec::new(), options, findings: Findings::default(), report: Report::default() };
@@ -57,7 +58,8 @@ impl<'a> Held<'a> {
     }
 
     fn cannot<T>(&self, error: &ReadError) -> Result<T, CannotRead> {
-        Err(CannotRead { source_name: self.source.name().to_owned(), why: error.to_string() })
+        let interrupted = matches!(error, ReadError::Interrupted(_));
+        Err(CannotRead { source_name: self.source.name().to_owned(), why: error.to_string(), interrupted })
     }
 }
 
@@ -154,7 +156,7 @@ impl<'a> Session<'a> {
     /// Whether to go on. Behind the walk of which it is kept how far it is, nothing is kept.
     fn go_on(&self) -> Result<(), CannotRead> {
         match self.options.keep.as_ref().filter(|keep| keep.is_stopped()) {
-            Some(keep) => Err(CannotRead { source_name: keep.name(), why: keep.broken_off() }),
+            Some(keep) => Err(CannotRead { source_name: keep.name(), why: keep.broken_off(), interrupted: true }),
             None => Ok(()),
         }
     }

@@ -14,6 +14,9 @@ pub enum ReadError {
     /// What is there is damaged: a finding.
     #[error("{0}")]
     Damaged(String),
+    /// Whoever audits broke it off: nothing is the matter with it.
+    #[error("{0}")]
+    Interrupted(String),
 }
 
 impl From<StorageError> for ReadError {

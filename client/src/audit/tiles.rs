@@ -72,7 +72,7 @@ struct Walk<'a> {
 pub async fn audit_tiles(web: &Web, trust: &Trust, stop: impl Future<Output = ()>, advance: &Advance<'_>) -> Result<Report, CannotRead> {
     let begun = Instant::now();
     let url = web.base();
-    let cannot = |why: String| CannotRead { source_name: url.to_owned(), why };
+    let cannot = |why: String| CannotRead { source_name: url.to_owned(), why, interrupted: false };
     let note = web.get("checkpoint").await.map_err(|e| cannot(e.into()))?.ok_or_else(|| cannot("there is no checkpoint".into()))?;
     let mut walk = Walk { web, tree: Tree::new(), time_ms: 0, commitments: 0, findings: Findings::of(url) };
     let mut report = Report { trust_given: true, ledger_id: hex::encode(trust.settings().ledger_id), ..Report::default() };
@@ -111,7 +111,11 @@ pub async fn audit_tiles(web: &Web, trust: &Trust, stop: impl Future<Output = ()
             } else if whole.is_none() {
                 let read = walk.tree.size();
                 if walk.findings.is_empty() {
-                    return Err(cannot(format!("broken off after {read} of {} records; nothing was found in them", checkpoint.size)));
+                    let why = format!(
+                        "broken off after {read} of {} records; nothing was found in them 已中断,所读部分未发现问题",
+                        checkpoint.size
+                    );
+                    return Err(CannotRead { interrupted: true, ..cannot(why) });
                 }
                 report.left_out =
                     vec![(format!("the records from {read} on: the audit was broken off"), format!("第{read}号起的记录：审计被中断"))];

@@ -123,7 +123,7 @@ struct Walk<'a> {
     checking: &'a Checking,
     out: Walked,
     /// Why the walk ends before its end, if it was told to or must.
-    broken_off: Option<String>,
+    broken_off: Option<ReadError>,
 }
 
 /// Walks a source that says to have `size` records.
@@ -155,7 +155,7 @@ pub fn walk(source: &dyn Source, size: u64, plan: Plan<'_>, advance: &Advance<'_
         |job: Job<'_>| job.run(source.name()),
     );
     if let Some(why) = walk.broken_off.take() {
-        return Err(ReadError::Unreachable(why));
+        return Err(why);
     }
     std::mem::take(&mut walk.signatures).check_wide(source.name(), &mut walk.out.findings);
     walk.out.findings.extend(checking.wait().unwrap_or_default());
@@ -211,22 +211,22 @@ impl<'a> Walk<'a> {
         self.compare_states();
     }
 
-    /// Ends the walk before its end. The first reason stands.
+    /// Ends the walk before its end, since it must. The first reason stands.
     fn break_off(&mut self, why: String) {
-        self.broken_off.get_or_insert(why);
+        self.broken_off.get_or_insert(ReadError::Unreachable(why));
     }
 
     /// Keeps how far the walk is, when it is time; answers whether to go on.
     fn keep(&mut self) -> bool {
         if let Some(keep) = self.plan.stop.filter(|keep| keep.is_stopped()) {
-            self.break_off(keep.broken_off());
+            self.broken_off.get_or_insert(ReadError::Interrupted(keep.broken_off()));
             return false;
         }
         let Some((keep, bound)) = self.plan.keep.filter(|(keep, _)| keep.is_due()) else { return true };
         // What is kept is checked: nobody will look at these records again.
         std::mem::take(&mut self.signatures).check(&mut self.out.findings);
         let Some(checked) = self.checking.wait() else {
-            self.broken_off = Some("signatures could not be checked".into());
+            self.broken_off = Some(ReadError::Unreachable("signatures could not be checked".into()));
             return false;
         };
         self.out.findings.extend(checked);
@@ -241,8 +241,11 @@ impl<'a> Walk<'a> {
         };
         let replay = self.replay.as_ref().filter(|replay| replay.is_going());
         self.broken_off = match keep.save(bound, &progress, replay) {
-            Err(why) => Some(format!("how far the audit is cannot be kept: {why}")),
-            Ok(()) if keep.is_stopped() => Some(format!("broken off after {} records; the same call goes on from there", self.next)),
+            Err(why) => Some(ReadError::Unreachable(format!("how far the audit is cannot be kept: {why}"))),
+            Ok(()) if keep.is_stopped() => Some(ReadError::Interrupted(format!(
+                "broken off after {} records; the same call goes on from there 已中断,重新执行同一命令即可继续",
+                self.next
+            ))),
             Ok(()) => None,
         };
         self.broken_off.is_none()
@@ -409,7 +412,7 @@ impl<'a> Walk<'a> {
                     findings.add(Code::StorageDamaged, None, format!("The state cannot be read: {why}."), "读取状态时数据库出错。");
                 }
                 Err(Uncompared::Replayed(error)) => {
-                    self.broken_off.get_or_insert(error.to_string());
+                    self.break_off(error.to_string());
                     return;
                 }
             }
@@ -420,7 +423,7 @@ impl<'a> Walk<'a> {
     fn end(mut self, size: u64, read: Result<(), ReadError>) -> Result<Walked, ReadError> {
         self.out.whole = read.is_ok() && self.out.departs.is_none();
         match read {
-            Err(error @ ReadError::Unreachable(_)) => return Err(error),
+            Err(error @ (ReadError::Unreachable(_) | ReadError::Interrupted(_))) => return Err(error),
             Err(ReadError::Damaged(why)) => self.out.findings.add(
                 Code::StorageDamaged,
                 Some(self.next),

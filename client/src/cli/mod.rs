@@ -9,7 +9,7 @@
 //! | 4 | the ledger refused the whole |
 //! | 5 | a receipt or QR code holds, and is older than `--max-age` |
 //! | 6 | a receipt or QR code holds, and the licence is not valid, or not shown to be where that is needed |
-//! | 130 | interrupted by Ctrl-C: an import that the same command carries on |
+//! | 130 | interrupted by Ctrl-C: an import, or an audit with `--state`, that the same command carries on |
 //!
 //! With `--json` standard output is JSON alone; errors are one JSON object on standard error.
 
@@ -149,7 +149,8 @@ enum Noun {
         vermilion audit --data-dir /var/backups/vermilion/city --trust trust.json \\\n      \
         --state audit.state\n  \
         vermilion --config client.toml audit --watch --metrics vermilion.prom\n\n\
-        Exit code 3 if something cannot be read, so that nothing is said of the ledger.")]
+        Exit code 3 if something cannot be read, so that nothing is said of the ledger,\n\
+        and 130 if Ctrl-C broke it off: with --state the same call goes on.")]
     Audit(AuditArgs),
 }
 
@@ -265,6 +266,7 @@ async fn run_audit(context: &Context, args: AuditArgs) -> Exit {
         audit::CLEAN => Exit::Yes,
         audit::FOUND => Exit::No,
         audit::CANNOT_READ => Exit::Unreachable,
+        audit::INTERRUPTED => Exit::Interrupted,
         _ => Exit::Usage,
     }
 }
@@ -311,6 +313,7 @@ fn access(path: &std::path::Path) -> Result<audit::Access, ClientError> {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+    use vermilion_registry::codes::holder_code::{self, HolderAnswer};
 
     #[test]
     fn the_arguments_hold_together() {
@@ -331,6 +334,21 @@ mod tests {
     }
 
     #[test]
+    fn codes_of_units_in_help_and_readmes_hold() {
+        fn help(of: &mut clap::Command, out: &mut String) {
+            *out += &of.render_long_help().to_string();
+            of.get_subcommands_mut().for_each(|below| help(below, out));
+        }
+        let mut said = ["README.md", "README.zh-CN.md"].map(|name| std::fs::read_to_string(format!("../{name}")).unwrap()).concat();
+        help(&mut Cli::command(), &mut said);
+        let is_code = |word: &&str| word.len() == 18 && word.starts_with("1144");
+        let codes: Vec<&str> = said.split(|c: char| !c.is_ascii_alphanumeric()).filter(is_code).collect();
+        let wrong = codes.iter().filter(|code| holder_code::check("001", code) != HolderAnswer::Valid);
+        assert!(codes.len() > 10);
+        assert_eq!(wrong.collect::<Vec<_>>(), [&""; 0]);
+    }
+
+    #[test]
     fn an_error_of_usage_is_one_sentence() {
         for (line, word) in [
             ("vermilion licence issue --json", "--file <FILE>"),
@@ -338,6 +356,8 @@ mod tests {
             ("vermilion --json", "subcommand"),
             ("vermilion --json licence", "--help"),
             ("vermilion licence show ID --nope --json", "'--nope'"),
+            ("vermilion use --case 1 --purpose P --item I", "--holder <FILE>"),
+            ("vermilion use ID --holder F --case 1 --purpose P --item I", "--holder"),
         ] {
             let said = usage_of(&Cli::try_parse_from(line.split(' ')).err().unwrap());
             assert!(said.contains(word) && !said.contains('\n') && !said.contains("Usage:"), "{line}: {said}");

@@ -179,7 +179,8 @@ fn it_is_broken_off_wherever_it_is() {
     let (whole, _) = found(&sources, &Options::default());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.state");
-    assert!(audit(&sources, &keep(&path, true), &|_, _, _, _| {}).is_err());
+    let first = audit(&sources, &keep(&path, true), &|_, _, _, _| {}).unwrap_err();
+    assert!(first.interrupted && first.why.contains("同一命令"), "{first}");
     let kept = std::fs::read(&path).unwrap();
     for at in [Stage::Comparing, Stage::Checkpoints] {
         let options = keep(&path, false);
@@ -192,7 +193,7 @@ fn it_is_broken_off_wherever_it_is() {
             }
         });
         let broken = broken.unwrap_err();
-        assert!(broken.why.contains(&format!("goes on from record {CHUNK_RECORDS}")), "{broken}");
+        assert!(broken.interrupted && broken.why.contains(&format!("goes on from record {CHUNK_RECORDS}")), "{broken}");
         assert!(seen.into_inner().unwrap() == 1 && std::fs::read(&path).unwrap() == kept);
     }
     let report = audit(&sources, &keep(&path, false), &|_, _, _, _| {}).unwrap();
@@ -300,7 +301,10 @@ fn two_audits_do_not_share_one_file() {
     let path = folder.path().join("audit.state");
     let first = Keep::new(&path).lock().unwrap();
     let refused = audit(&sources, &keep(&path, false), &|_, _, _, _| panic!("it was read")).unwrap_err();
-    assert!(refused.to_string().contains("audit.state: another audit") && refused.why.contains("--state"), "{refused}");
+    assert!(
+        !refused.interrupted && refused.to_string().contains("audit.state: another audit") && refused.why.contains("--state"),
+        "{refused}"
+    );
     assert!(!path.exists(), "the second leaves the first's file alone");
     drop(first);
     audit(&sources, &keep(&path, false), &|_, _, _, _| {}).unwrap();

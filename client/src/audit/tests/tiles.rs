@@ -76,7 +76,7 @@ async fn an_audit_of_tiles_that_is_broken_off_tells_what_it_found() {
     served.slow.lock().unwrap().insert("tile/entries/001.p/47".into(), Duration::from_secs(600));
     let soon = || tokio::time::sleep(Duration::from_secs(2));
     let nothing = audited(&served, &sample, soon()).await.unwrap_err();
-    assert!(nothing.why.contains("broken off after 256 of 303"), "{nothing}");
+    assert!(nothing.interrupted && nothing.why.contains("broken off after 256 of 303"), "{nothing}");
     served.files.lock().unwrap().get_mut("tile/0/000").unwrap()[77] ^= 1;
     let report = audited(&served, &sample, soon()).await.unwrap();
     assert_eq!((report.clean, report.records, report.covered), (false, 256, 0));
