@@ -94,7 +94,7 @@ pub enum ClientError {
     #[error("the answer could not be written: what was asked may be done all the same; ask again")]
     Unwritten,
     /// Whoever asked does not wait for the end.
-    #[error("interrupted: the same command carries on where it stopped 已中断,重新执行同一命令即可继续")]
+    #[error("interrupted: the same command carries on where it stopped 已中断，重新执行同一命令即可继续")]
     Interrupted,
     /// A local operation of cryptography failed.
     #[error(transparent)]

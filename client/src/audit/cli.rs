@@ -140,7 +140,7 @@ async fn interrupted(keep: Option<Keep>, json: bool) -> String {
     signals.recv().await;
     keep.stop().store(true, Ordering::Relaxed);
     if !json {
-        let _ = writeln!(io::stderr().lock(), "audit: breaking off; Ctrl-C again ends it at once 正在中断,再按 Ctrl-C 立即结束");
+        let _ = writeln!(io::stderr().lock(), "audit: breaking off; Ctrl-C again ends it at once 正在中断，再按 Ctrl-C 立即结束");
     }
     signals.recv().await;
     format!("{}: {}", keep.name(), keep.broken_off())

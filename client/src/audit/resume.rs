@@ -100,7 +100,7 @@ impl Keep {
     /// What is said where the audit ends before its end.
     #[must_use]
     pub fn broken_off(&self) -> String {
-        format!("broken off; the same call goes on from record {} 已中断,重新执行同一命令即可继续", self.kept().next)
+        format!("broken off; the same call goes on from record {} 已中断，重新执行同一命令即可继续", self.kept().next)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

@@ -112,7 +112,7 @@ pub async fn audit_tiles(web: &Web, trust: &Trust, stop: impl Future<Output = ()
                 let read = walk.tree.size();
                 if walk.findings.is_empty() {
                     let why = format!(
-                        "broken off after {read} of {} records; nothing was found in them 已中断,所读部分未发现问题",
+                        "broken off after {read} of {} records; nothing was found in them 已中断，所读部分未发现问题",
                         checkpoint.size
                     );
                     return Err(CannotRead { interrupted: true, ..cannot(why) });

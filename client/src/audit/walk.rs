@@ -243,7 +243,7 @@ impl<'a> Walk<'a> {
         self.broken_off = match keep.save(bound, &progress, replay) {
             Err(why) => Some(ReadError::Unreachable(format!("how far the audit is cannot be kept: {why}"))),
             Ok(()) if keep.is_stopped() => Some(ReadError::Interrupted(format!(
-                "broken off after {} records; the same call goes on from there 已中断,重新执行同一命令即可继续",
+                "broken off after {} records; the same call goes on from there 已中断，重新执行同一命令即可继续",
                 self.next
             ))),
             Ok(()) => None,
