@@ -418,7 +418,7 @@ mod tests {
             |code: Reason| SubmitReply { state: CommandState::Committed.into(), code: code.number(), seq: 7, ..Default::default() };
         for open in [SubmitReply::default(), without(Reason::NoVaultKey)] {
             let mut hearing = Hearing::default();
-            assert!(matches!(outcome([1; 32], open, &mut hearing), Outcome::Again(_) | Outcome::Unserved { seq: 7, .. }));
+            assert!(matches!(outcome([1; 32], open, &mut hearing), Outcome::Elsewhere(_) | Outcome::Unserved { seq: 7, .. }));
             assert!(matches!(outcome([1; 32], refused(), &mut hearing), Outcome::Elsewhere(_)) && hearing.is_open());
             let recorded = SubmitReply { state: CommandState::Committed.into(), seq: 7, ..Default::default() };
             assert!(matches!(outcome([1; 32], recorded, &mut hearing), Outcome::Recorded(Recorded { seq: 7, .. })));

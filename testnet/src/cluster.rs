@@ -8,7 +8,7 @@ use crate::processes::{self, READY};
 use crate::sample::Sample;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vermilion_client::client::Client;
 use vermilion_client::manage::{NewOperator, Unlisted};
 use vermilion_client::{ClientError, Recorded};
@@ -103,29 +103,42 @@ pub(crate) async fn start(dir: &Path, testnet: &mut Testnet, say: &mut dyn FnMut
         // After each: whoever cleans up finds every process that runs.
         testnet.save(dir)?;
     }
-    if processes::wait_ready(dir, &testnet.nodes, SOON).await.is_ok() {
-        return Ok(());
+    let end = Instant::now() + READY;
+    let mut waited_for = testnet.nodes.clone();
+    loop {
+        let Err(late) = processes::wait_ready(dir, &waited_for, SOON).await else { return Ok(()) };
+        let out = match shut_out(testnet).await {
+            Ok(out) => out,
+            // While no node leads, nobody is asked.
+            Err(_) if Instant::now() < end && running(testnet).len() * 2 > testnet.nodes.len() => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+            Err(_) => return Err(late),
+        };
+        let before = waited_for.len();
+        waited_for.retain(|node| !out.contains_key(&node.name));
+        for node in testnet.nodes.iter_mut().filter(|node| out.contains_key(&node.name)) {
+            say(&format!("leaving out {}: its admission is {}", node.name, out.get(&node.name).copied().unwrap_or_default()));
+            processes::stop(node)?;
+        }
+        testnet.save(dir)?;
+        if waited_for.len() == before {
+            return processes::wait_ready(dir, &waited_for, end.saturating_duration_since(Instant::now())).await;
+        }
     }
-    let out = shut_out(testnet).await;
-    let (left_out, waited_for): (Vec<_>, Vec<_>) = testnet.nodes.iter_mut().partition(|node| out.contains_key(&node.name));
-    for node in left_out {
-        say(&format!("leaving out {}: its admission is {}", node.name, out.get(&node.name).copied().unwrap_or_default()));
-        processes::stop(node)?;
-    }
-    let waited_for: Vec<_> = waited_for.into_iter().map(|node| node.clone()).collect();
-    testnet.save(dir)?;
-    processes::wait_ready(dir, &waited_for, READY).await
 }
 
-/// The nodes that the ledger does not let in, as far as it can be asked, each with where its admission stands.
-async fn shut_out(testnet: &Testnet) -> BTreeMap<String, &'static str> {
-    let known = async { Client::open(&testnet.client)?.admissions("").await };
-    let known = if running(testnet).is_empty() { Vec::new() } else { known.await.unwrap_or_default() };
-    let out = known.iter().filter(|admission| !admission.access).filter_map(|admission| {
+/// The nodes that the ledger let in and does no longer, each with where its admission stands.
+async fn shut_out(testnet: &Testnet) -> Result<BTreeMap<String, &'static str>, ClientError> {
+    let known = Client::open(&testnet.client)?.admissions("").await?;
+    let out = known.iter().filter_map(|admission| {
+        let state = State::from_number(admission.state)?;
+        let is_out = matches!(state, State::Disconnected | State::Banned | State::Remedied | State::Retired);
         let name = admission.subject.strip_prefix("node/")?;
-        Some((name.to_owned(), State::from_number(admission.state)?.name()))
+        is_out.then(|| (name.to_owned(), state.name()))
     });
-    out.collect()
+    Ok(out.collect())
 }
 
 /// Stops the nodes cleanly; the data stays.

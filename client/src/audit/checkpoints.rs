@@ -133,7 +133,7 @@ impl<'a> Checkpoints<'a> {
             code,
             Some(self.newest),
             format!("Behind the newest checkpoint kept here stand {count} commitment records: from record {} on nothing that nodes signed protects the records of this directory. {few} until the node is started and stopped cleanly, and a node that is no witness (not admitted yet, or banned) more; else compare with another node.", self.newest),
-            format!("此处所存最新检查点之后另有{count}条承诺记录：自第{}号记录起，本目录的记录不受任何节点签名保护。{few_zh}，请启动并正常停止该节点后再次审计；不是见证节点（尚未接入或已被清退）的可能更多；否则请与其他节点的数据比对。", self.newest),
+            format!("此处所存最新检查点之后另有{count}条承诺记录：自第{}号记录起，本目录的记录不受任何节点签名保护。{few_zh}，请启动并正常停止该节点后再次审计；不是见证节点（尚未接入或已被封禁）的可能更多；否则请与其他节点的数据比对。", self.newest),
         );
     }
 

@@ -111,6 +111,12 @@ pub(super) async fn run_to(args: AuditArgs, json: bool, access: Option<Access>, 
     };
     let (sources, options) = prepared;
     let keep = options.keep.clone();
+    tokio::spawn(async move {
+        let why = interrupted(keep, json).await;
+        // A node that hangs keeps it from breaking off. The file is whole at any time. Were the runtime ended first, a thread that
+        // waits for a node would panic.
+        std::process::exit(fail(json, INTERRUPTED, &why).into())
+    });
     let audited = tokio::task::spawn_blocking(move || {
         let sources: Vec<&dyn Source> = sources.iter().map(AsRef::as_ref).collect();
         let bar = Bar::new(json);
@@ -119,13 +125,7 @@ pub(super) async fn run_to(args: AuditArgs, json: bool, access: Option<Access>, 
         bar.bar.finish_and_clear();
         report
     });
-    let audited = tokio::select! {
-        audited = audited => audited,
-        // A node that hangs keeps it from breaking off. The file is whole at any time. Were the runtime ended first, a thread that
-        // waits for a node would panic.
-        why = interrupted(keep, json) => std::process::exit(fail(json, INTERRUPTED, &why).into()),
-    };
-    match audited {
+    match audited.await {
         Ok(Ok(report)) => tell(&report, json, out),
         Ok(Err(error)) => cannot(json, &error),
         Err(error) => fail(json, CANNOT_READ, &format!("the audit broke off: {error}")),

@@ -33,7 +33,7 @@ pub enum AdmissionVerb {
     /// File the report of a security test 安全检测
     #[command(after_help = "Example:\n  \
         vermilion admission test node/nanshan --report report.pdf \\\n      \
-        --assessor 11440300MB0X02051D --on 2026-11-02")]
+        --assessor 11440300MB0X020570 --on 2026-11-02")]
     Test {
         #[arg(help = SUBJECT)]
         subject: String,

@@ -10,9 +10,10 @@
 //! A person's certificates are on the key by which he signs. What is said of them is said of the key:
 //! while they are suspended it signs nothing, and lost, it is revoked with them.
 //!
-//! A suspension is of whoever holds the certificate, and outlives it: revoked or over, it still says by whom it was suspended,
-//! until that is lifted. A certificate that is revoked meanwhile nobody restores; a new one for the same holder, or a new key
-//! for the same person, then lifts the suspension, if it is by who may undo it.
+//! A suspension is of a certificate and of what would take its place, and outlives it: revoked or over, it still says by whom it
+//! was suspended, until that is lifted. A certificate that is revoked meanwhile nobody restores; the next one for the same holder,
+//! or the next key for the same person, then lifts the suspension, if it is by who may undo it. What the holder has beside it, a
+//! spare key or a second certificate, is not suspended with it.
 //!
 //! | standing | becomes |
 //! |---|---|
