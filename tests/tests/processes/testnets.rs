@@ -131,7 +131,7 @@ async fn what_cannot_be_is_told_and_a_failure_leaves_no_node_running() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_banned_is_named_and_left_out() {
     let folder = Folder::new();
-    let (code, _, err) = folder.up(&format!("--base-port {} --empty", free_ports(7)));
+    let (code, _, err) = folder.up(&format!("--base-port {}", free_ports(7)));
     assert_eq!(code, 0, "{err}");
     let (code, _, err) = run(folder.path(), "vermilion --config t/client.toml admission ban node/nanshan --grade critical");
     assert_eq!(code, 0, "{err}");
@@ -147,6 +147,5 @@ async fn a_node_that_was_banned_is_named_and_left_out() {
         let nodes = folder.testnet().nodes;
         let run: Vec<_> = nodes.iter().map(|node| (node.name.as_str(), node.pid != 0 && processes::runs(node))).collect();
         assert_eq!(run, [("city", true), ("futian", true), ("nanshan", false)]);
-        assert_eq!(folder.listed("unit"), 1);
     }
 }
