@@ -59,7 +59,13 @@ impl Sample {
     /// `count` rows, each a line of JSON without its line end. No two have the same identifier.
     #[must_use]
     pub fn licences(&self, seed: u64, count: u64) -> Licences<'_> {
-        Licences::new(self, seed, count)
+        self.licences_from(seed, rows::FIRST_SERIAL, count)
+    }
+
+    /// The same, with serials from `first_serial` on: rows of two seeds and one serial may have the same identifier.
+    #[must_use]
+    pub fn licences_from(&self, seed: u64, first_serial: u64, count: u64) -> Licences<'_> {
+        Licences::new(self, seed, first_serial, count)
     }
 
     /// Rows that must be refused, or taken with a warning, with what each must answer when it is

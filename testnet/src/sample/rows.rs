@@ -9,7 +9,7 @@ use vermilion_registry::codes::{citizen_id, division, food_permit, identifier::I
 /// The city's own code: a unit of the city issues in any district.
 const CITY: &str = "440300";
 /// Serials of rows count up from here.
-const FIRST_SERIAL: u64 = 2_026_000_000;
+pub(super) const FIRST_SERIAL: u64 = 2_026_000_000;
 /// Sequence numbers, birthdays of twenty years, and districts: how many persons there can be.
 const SEQUENCES: u64 = 999;
 const BIRTHDAYS: u64 = 20 * 12 * 28;
@@ -21,13 +21,14 @@ const STRIDE: u64 = 15_485_863;
 /// The rows of a seed: see [`Sample::licences`].
 pub struct Licences<'a> {
     maker: Maker<'a>,
+    first_serial: u64,
     next: u64,
     count: u64,
 }
 
 impl<'a> Licences<'a> {
-    pub(super) fn new(sample: &'a Sample, seed: u64, count: u64) -> Self {
-        Self { maker: Maker::new(sample, seed), next: 0, count }
+    pub(super) fn new(sample: &'a Sample, seed: u64, first_serial: u64, count: u64) -> Self {
+        Self { maker: Maker::new(sample, seed), first_serial, next: 0, count }
     }
 }
 
@@ -38,7 +39,7 @@ impl Iterator for Licences<'_> {
         if self.next == self.count {
             return None;
         }
-        let row = self.maker.row(self.next, &format!("{}", FIRST_SERIAL + self.next), true)?;
+        let row = self.maker.row(self.next, &(self.first_serial + self.next).to_string(), true)?;
         self.next += 1;
         Some(row.to_string())
     }

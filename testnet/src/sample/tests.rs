@@ -15,7 +15,7 @@ fn rows_are_good_and_all_different() {
     let (mut identifiers, mut types, mut stock) = (HashSet::new(), HashSet::new(), 0);
     for line in sample.licences(7, 20_000) {
         let row = parse_row(&line).unwrap();
-        assert_eq!(check_row(&row, rules.get(&row.type_code)).unwrap(), [], "{line}");
+        assert_eq!(check_row(&row, rules.get(&row.type_code)).unwrap().warnings, [], "{line}");
         let (series, _) = row.identifier.rsplit_once('.').and_then(|(id, _)| id.rsplit_once('.')).unwrap();
         assert!(identifiers.insert(series.to_owned()), "twice: {line}");
         types.insert(row.type_code.clone());
@@ -35,6 +35,17 @@ fn a_seed_is_repeatable_and_others_differ() {
 }
 
 #[test]
+fn other_serials_make_other_licences() {
+    let sample = Sample::load().unwrap();
+    let identifiers = |seed, first| {
+        let rows = sample.licences_from(seed, first, 2_000).map(|line| parse_row(&line).unwrap());
+        rows.map(|row| row.identifier).collect::<HashSet<_>>()
+    };
+    let (one, same, other) = (identifiers(1, 10_000), identifiers(2, 10_000), identifiers(2, 20_000));
+    assert!(!one.is_disjoint(&same) && one.is_disjoint(&other));
+}
+
+#[test]
 fn bad_rows_answer_as_they_say() {
     let sample = Sample::load().unwrap();
     let rules = rules(&sample);
@@ -43,7 +54,8 @@ fn bad_rows_answer_as_they_say() {
         let bad = sample.bad_rows(seed, &good);
         assert_eq!(bad.len(), 26);
         for case in bad {
-            let answer = parse_row(&case.row.to_string()).and_then(|row| check_row(&row, rules.get(&row.type_code)));
+            let answer =
+                parse_row(&case.row.to_string()).and_then(|row| check_row(&row, rules.get(&row.type_code))).map(|checked| checked.warnings);
             match answer {
                 Err(refusal) => assert_eq!((refusal.reason.name(), "rejected"), (case.reason, case.outcome), "{}", case.line()),
                 Ok(warnings) if warnings.is_empty() => assert!(
