@@ -399,7 +399,7 @@ impl Client {
         let of = state.and_then(|s| s.r#type).ok_or(Reason::UnknownType)?;
         if of.identifier_class() == vermilion_proto::IdentifierClass::Personal {
             let input = TagInput { kind: "identifier", code_type: String::new(), value: parsed.as_str().to_owned() };
-            let tag = self.tags(asker, &[input]).await?.first().map(|t| t.to_vec()).unwrap_or_default();
+            let tag = self.tags(asker, vec![input]).await?.first().map(|t| t.to_vec()).unwrap_or_default();
             return Ok(LicenceRef { identifier: String::new(), tag });
         }
         Ok(LicenceRef { identifier: parsed.as_str().to_owned(), tag: Vec::new() })

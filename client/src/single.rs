@@ -47,17 +47,17 @@ impl SingleIssuer {
     pub async fn tags(&self, client: &Client, row: &Row) -> Result<Vec<Tag>, ClientError> {
         let rules = self.types.rules(&row.type_code)?;
         let asker = self.signers.first().ok_or_else(|| ClientError::config("operators", "nobody signs an issue"))?;
-        client.tags(&asker.key, &tag_inputs(row, &rules)?).await
+        client.tags(&asker.key, tag_inputs(row, &rules)?).await
     }
 
     /// Checks, salts, seals and signs one licence. Each call makes another command.
     pub fn prepare(&self, row: &Row, tags: &[Tag]) -> Result<Prepared, ClientError> {
         let rules = self.types.rules(&row.type_code)?;
-        let warnings = check_row(row, Some(&rules))?;
+        let checked = check_row(row, Some(&rules))?;
         let tags = RowTags::from_answers(row, &rules, tags).ok_or(Reason::Internal)?;
         let row_number = self.count.fetch_add(1, Ordering::Relaxed);
         let secrets = RowSecrets { unit_secret: &self.secret, file_digest: &self.run, row_number };
-        let (item, plaintext) = build_item(row, &rules, &tags, &secrets, &warnings)?;
+        let (item, plaintext) = build_item(row, &checked, &rules, &tags, &secrets)?;
         let mut draft = Draft::new(&self.unit, now_ms())?;
         draft.seal_items(&*self.session.next()?, vec![ItemDraft { item, plaintext, key: ContentKey(random()?) }])?;
         let (items_root, items_count) = draft.items_root();

@@ -251,7 +251,7 @@ impl Client {
     pub async fn search_holder(&self, unit: &str, code_type: &str, code: &str, mut request: UseRequest) -> Result<UseAnswer, ClientError> {
         let input = TagInput { kind: "holder", code_type: code_type.to_owned(), value: holder_code(code_type, code)?.to_string() };
         let desk = UseDesk::new(self, unit).await?;
-        let tags = self.tags(desk.asker()?, &[input]).await?;
+        let tags = self.tags(desk.asker()?, vec![input]).await?;
         request.holder_tag = tags.first().map(|tag| tag.to_vec()).unwrap_or_default();
         desk.send(self, &desk.prepare(&request)?).await
     }

@@ -89,6 +89,7 @@ pub(crate) fn stretch(context: &Context, parts: &[&[u8]], out: &mut [u8]) {
 const CHUNK_START: u8 = 1 << 0;
 const CHUNK_END: u8 = 1 << 1;
 const ROOT: u8 = 1 << 3;
+const KEYED_HASH: u8 = 1 << 4;
 const DERIVE_KEY_MATERIAL: u8 = 1 << 6;
 
 /// A hash of one chunk at most, as nearly all of ours are: without what a [`blake3::Hasher`] keeps for
@@ -98,12 +99,19 @@ struct OneChunk {
     value: [u32; 8],
     block: [u8; BLOCK_LEN],
     filled: usize,
+    /// The flag of every block.
+    mode: u8,
+    /// Those of the next one.
     flags: u8,
 }
 
 impl OneChunk {
     fn new(platform: Platform, key: [u32; 8]) -> Self {
-        Self { platform, value: key, block: [0; BLOCK_LEN], filled: 0, flags: DERIVE_KEY_MATERIAL | CHUNK_START }
+        Self::of(DERIVE_KEY_MATERIAL, platform, key)
+    }
+
+    fn of(mode: u8, platform: Platform, key: [u32; 8]) -> Self {
+        Self { platform, value: key, block: [0; BLOCK_LEN], filled: 0, mode, flags: mode | CHUNK_START }
     }
 
     /// One whose first blocks are compressed.
@@ -115,7 +123,7 @@ impl OneChunk {
         while !bytes.is_empty() {
             if self.filled == BLOCK_LEN {
                 self.platform.compress_in_place(&mut self.value, &self.block, BLOCK_LEN as u8, 0, self.flags);
-                (self.flags, self.filled) = (DERIVE_KEY_MATERIAL, 0);
+                (self.flags, self.filled) = (self.mode, 0);
             }
             let (now, later) = bytes.split_at(bytes.len().min(BLOCK_LEN - self.filled));
             self.block[self.filled..self.filled + now.len()].copy_from_slice(now);
@@ -291,6 +299,14 @@ pub fn sha256_parts(parts: &[&[u8]]) -> Digest {
 #[must_use]
 pub fn kdf(context: &Context, secret: &[u8; 32], parts: &[&[u8]]) -> zeroize::Zeroizing<Digest> {
     let key = zeroize::Zeroizing::new(derive(context, &[secret]));
+    if parts.iter().map(|part| 8 + part.len()).sum::<usize>() <= CHUNK_LEN {
+        let mut chunk = OneChunk::of(KEYED_HASH, Platform::detect(), words_from_le_bytes_32(&key));
+        for part in parts {
+            chunk.update(&(part.len() as u64).to_be_bytes());
+            chunk.update(part);
+        }
+        return zeroize::Zeroizing::new(chunk.finish());
+    }
     let mut hasher = blake3::Hasher::new_keyed(&key);
     for part in parts {
         hasher.update(&(part.len() as u64).to_be_bytes());
@@ -322,6 +338,20 @@ mod tests {
                     Err(added) => assert_eq!((added.as_slice(), length > CHUNK_LEN), (input, false)),
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_derived_key_is_a_keyed_hash_of_parts_and_their_lengths() {
+        let bytes: Vec<u8> = (0..2 * CHUNK_LEN).map(|at| (at * at / 7) as u8).collect();
+        let key = blake3::derive_key(CTX_RECORD.name, &[7; 32]);
+        for length in 0..bytes.len() {
+            let (one, other) = bytes[..length].split_at(length / 3);
+            let mut plain = blake3::Hasher::new_keyed(&key);
+            for part in [one, other] {
+                plain.update(&(part.len() as u64).to_be_bytes()).update(part);
+            }
+            assert_eq!(*kdf(&CTX_RECORD, &[7; 32], &[one, other]), *plain.finalize().as_bytes(), "{length}");
         }
     }
 

@@ -46,7 +46,7 @@ impl Chunk {
     /// The licences, less their versions, that the chunk is about. Two chunks under way at once
     /// have none in common: which of two equal rows comes first is the file's to say.
     #[must_use]
-    pub fn series(&self) -> HashSet<String> {
+    pub fn series(&self) -> HashSet<String, foldhash::fast::RandomState> {
         let series = |m: &Member| m.row.identifier.rsplitn(3, '.').nth(2).unwrap_or(&m.row.identifier).to_owned();
         self.members.iter().map(series).collect()
     }
@@ -77,10 +77,11 @@ impl Chunker {
     /// Notes that the reader is at this line: chunks that have waited long enough close.
     pub fn pass(&mut self, number: u64) -> Vec<Chunk> {
         let mut closed = Vec::new();
-        while let Some(oldest) =
-            self.oldest().filter(|(first, _)| number.saturating_sub(*first) >= WINDOW || self.open_cost > MAX_OPEN_COST)
+        while let Some((first, unit)) = self.oldest()
+            && (number.saturating_sub(first) >= WINDOW || self.open_cost > MAX_OPEN_COST)
         {
-            closed.extend(self.close(&oldest.1));
+            let unit = unit.to_owned();
+            closed.extend(self.close(&unit));
         }
         closed
     }
@@ -106,13 +107,14 @@ impl Chunker {
     pub fn finish(&mut self) -> Vec<Chunk> {
         let mut closed = Vec::new();
         while let Some((_, unit)) = self.oldest() {
+            let unit = unit.to_owned();
             closed.extend(self.close(&unit));
         }
         closed
     }
 
-    fn oldest(&self) -> Option<(u64, String)> {
-        self.open.values().map(|c| (c.first(), &c.unit)).min().map(|(first, unit)| (first, unit.clone()))
+    fn oldest(&self) -> Option<(u64, &str)> {
+        self.open.values().map(|c| (c.first(), c.unit.as_str())).min()
     }
 
     fn close(&mut self, unit: &str) -> Option<Chunk> {

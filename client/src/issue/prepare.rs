@@ -18,7 +18,7 @@ use crate::types::Types;
 use vermilion_crypto::hash::{Context, Hasher, kdf};
 use vermilion_crypto::{ContentKey, Digest, SeededRng, Tag, VaultPublicKey, sha256};
 use vermilion_proto::{IssueLicences, LicenceItem, Message as _, body::Of};
-use vermilion_registry::content::{Row, RowSecrets, RowTags, TagInput, build_item, check_row, tag_inputs};
+use vermilion_registry::content::{CheckedRow, Row, RowSecrets, RowTags, TagInput, build_item, check_row, tag_inputs};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::vault::Session;
 use zeroize::Zeroizing;
@@ -46,8 +46,8 @@ pub struct IssuingUnit {
 pub struct Sound {
     /// Its place in the chunk.
     pub at: usize,
-    /// With what warnings.
-    pub warnings: Vec<Reason>,
+    /// What the checks read. Its warnings the unit confirms.
+    pub checked: CheckedRow,
     /// The tags that its item needs.
     pub inputs: Vec<TagInput>,
 }
@@ -63,9 +63,9 @@ pub fn check(row: &Row, at: usize, types: &Types) -> Result<Sound, Refusal> {
             return Err(refusal);
         }
     };
-    let warnings = check_row(row, Some(&rules))?;
+    let checked = check_row(row, Some(&rules))?;
     let inputs = tag_inputs(row, &rules)?;
-    Ok(Sound { at, warnings, inputs })
+    Ok(Sound { at, checked, inputs })
 }
 
 /// Checks every row of a chunk.
@@ -78,8 +78,8 @@ pub fn check_chunk(chunk: &Chunk, types: &Types) -> Vec<Result<Sound, Refusal>> 
 pub struct Ready<'a> {
     /// The row with its number.
     pub member: &'a Member,
-    /// What the unit confirms.
-    pub warnings: &'a [Reason],
+    /// What its checks read.
+    pub checked: &'a CheckedRow,
     /// Its tags, as [`Sound::inputs`] asked for them.
     pub tags: &'a [Tag],
 }
@@ -99,11 +99,11 @@ pub struct Maker<'a> {
 impl Maker<'_> {
     /// One row's item, content and key.
     pub fn item(&self, ready: &Ready<'_>) -> Result<ItemDraft, Refusal> {
-        let Ready { member: Member { number, row }, warnings, tags } = ready;
+        let Ready { member: Member { number, row }, checked, tags } = ready;
         let rules = self.types.rules(&row.type_code)?;
         let tags = RowTags::from_answers(row, &rules, tags).ok_or(Reason::Internal)?;
         let secrets = RowSecrets { unit_secret: &self.unit.secret, file_digest: self.file, row_number: *number };
-        let (item, plaintext) = build_item(row, &rules, &tags, &secrets, warnings)?;
+        let (item, plaintext) = build_item(row, checked, &rules, &tags, &secrets)?;
         let key = kdf(&CTX_LICENCE_KEY, &self.unit.secret, &[self.file, &number.to_be_bytes(), &sha256(&plaintext)]);
         Ok(ItemDraft { item, plaintext, key: ContentKey(*key) })
     }
@@ -188,7 +188,7 @@ pub(crate) mod tests {
         let items = check_chunk(chunk, types).into_iter().skip(skip).map(|sound| {
             let sound = sound.unwrap();
             let tags: Vec<Tag> = sound.inputs.iter().map(|i| lookup().tag(i.kind, &i.code_type, &i.value)).collect();
-            maker.item(&Ready { member: &chunk.members[sound.at], warnings: &sound.warnings, tags: &tags }).unwrap()
+            maker.item(&Ready { member: &chunk.members[sound.at], checked: &sound.checked, tags: &tags }).unwrap()
         });
         maker.issue(chunk.first(), not_after_ms, items.collect()).unwrap()
     }

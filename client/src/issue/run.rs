@@ -100,7 +100,7 @@ pub async fn issue_file(
     let (mut order, mut summary) = (InOrder::default(), Summary::default());
     let mut waiting: VecDeque<Chunk> = VecDeque::new();
     let mut under_way: JoinSet<Result<(u64, Vec<RowReport>), ClientError>> = JoinSet::new();
-    let mut series: BTreeMap<u64, HashSet<String>> = BTreeMap::new();
+    let mut series: BTreeMap<u64, HashSet<String, foldhash::fast::RandomState>> = BTreeMap::new();
     let mut ended = false;
     loop {
         while under_way.len() < options.at_once.max(1)
@@ -283,14 +283,14 @@ async fn send(
         }
         None => true,
     });
-    let inputs: Vec<_> = sound.iter().flat_map(|row| row.inputs.iter().cloned()).collect();
+    let counts: Vec<usize> = sound.iter().map(|row| row.inputs.len()).collect();
+    let inputs = sound.iter_mut().flat_map(|row| std::mem::take(&mut row.inputs)).collect();
     let asker = unit.signers.first().map(|s| s.key.clone()).ok_or_else(|| ClientError::config("operators", "nobody signs an issue"))?;
-    let tags = import.client.tags(&asker, &inputs).await.map_err(|error| import.client.asked_with(&asker, error))?;
+    let tags = import.client.tags(&asker, inputs).await.map_err(|error| import.client.asked_with(&asker, error))?;
     let mut tags = VecDeque::from(tags);
     let mut rows: Vec<(Sound, Vec<Tag>)> = Vec::with_capacity(sound.len());
-    for row in sound {
-        let count = row.inputs.len().min(tags.len());
-        let own = tags.drain(..count).collect();
+    for (row, count) in sound.into_iter().zip(counts) {
+        let own = tags.drain(..count.min(tags.len())).collect();
         rows.push((row, own));
     }
     let mut rows = Arc::new(rows);
@@ -357,7 +357,7 @@ async fn build(
         let (mut refused, mut kept, mut items) = (Vec::new(), Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         for (row, tags) in rows.iter() {
             let Some(member) = chunk.members.get(row.at) else { continue };
-            match maker.item(&Ready { member, warnings: &row.warnings, tags }) {
+            match maker.item(&Ready { member, checked: &row.checked, tags }) {
                 Ok(item) => {
                     items.push(item);
                     kept.push(row.at);

@@ -58,14 +58,14 @@ impl Client {
         if personal {
             inputs.push(TagInput { kind: "identifier", code_type: String::new(), value: previous.as_str().to_owned() });
         }
-        let mut tags = self.tags(&asker, &inputs).await.map_err(|error| self.asked_with(&asker, error))?;
+        let mut tags = self.tags(&asker, inputs).await.map_err(|error| self.asked_with(&asker, error))?;
         let previous = if personal { tags.pop().map(hex::encode).unwrap_or_default() } else { previous.as_str().to_owned() };
 
         let member = Member { number: 1, row };
         let maker = Maker { ledger_id: self.ledger_id(), file: &file, unit: &unit, types: &types };
         let generations = journal.generations().to_vec();
         for (n, generation) in generations.iter().enumerate() {
-            let mut item = maker.item(&Ready { member: &member, warnings: &sound.warnings, tags: &tags })?;
+            let mut item = maker.item(&Ready { member: &member, checked: &sound.checked, tags: &tags })?;
             item.item.previous.clone_from(&previous);
             item.item.superseded_because = because.to_owned();
             item.item.objection.clone_from(&objected);

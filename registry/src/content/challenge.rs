@@ -79,7 +79,7 @@ mod tests {
     }
 
     fn disclosures(row: &Row) -> Vec<Disclosure> {
-        let base = BASE_FIELDS.into_iter().map(|name| (name.to_owned(), row.base_value(name).unwrap()));
+        let base = BASE_FIELDS.into_iter().map(|name| (name.to_owned(), serde_json::to_value(row.base_value(name).unwrap()).unwrap()));
         let data = row.data_members().map(|(name, value)| (name.clone(), value.clone()));
         base.chain(data).map(|(name, value)| Disclosure::new(&[1; 16], &name, value).unwrap()).collect()
     }

@@ -21,18 +21,27 @@ const MAX_MEMBER_NAME: usize = 64;
 const TELLING_CODE: usize = 8;
 
 /// What a row's checks made of it, so that nothing is read twice.
-pub(super) struct Checked {
-    pub identifier: Identifier,
-    pub issued_on: u32,
-    pub effective_from: u32,
-    /// `None`: without term.
-    pub expires_on: Option<u32>,
+#[derive(Clone, PartialEq, Eq)]
+pub struct CheckedRow {
+    /// With what warnings the row may be taken.
     pub warnings: Vec<Reason>,
+    pub(super) identifier: Identifier,
+    pub(super) issued_on: u32,
+    pub(super) effective_from: u32,
+    /// `None`: without term.
+    pub(super) expires_on: Option<u32>,
+}
+
+/// The warnings alone: identifiers may be personal, and do not reach logs.
+impl std::fmt::Debug for CheckedRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CheckedRow").field("warnings", &self.warnings).finish_non_exhaustive()
+    }
 }
 
 /// Checks a row, in this order: bounds, identifier (form, check, agreement with type and
-/// authority), name, dates, holders, the serial against the holders' codes, area, and the data against the type's schema. The answer is the
-/// warnings with which it may be taken, or the first refusal.
+/// authority), name, dates, holders, the serial against the holders' codes, area, and the data against the type's schema. The answer is what
+/// was read on the way, with the warnings with which the row may be taken, or the first refusal.
 ///
 /// Without the type's rules name, data, holders' types and term are left unchecked: the
 /// registry answers [`Reason::UnknownType`]. What needs the state (duplicates, version order,
@@ -41,11 +50,7 @@ pub(super) struct Checked {
 /// The authority's name is taken as the unit writes it: a unit is registered under one name for good,
 /// while stock bears the name of its time and a licence that names a division that of its government.
 /// Who issued says the code.
-pub fn check_row(row: &Row, rules: Option<&TypeRules>) -> Result<Vec<Reason>, Refusal> {
-    check(row, rules).map(|checked| checked.warnings)
-}
-
-pub(super) fn check(row: &Row, rules: Option<&TypeRules>) -> Result<Checked, Refusal> {
+pub fn check_row(row: &Row, rules: Option<&TypeRules>) -> Result<CheckedRow, Refusal> {
     check_bounds(row)?;
     let identifier = check_identifier(row)?;
     if rules.is_some_and(|rules| rules.code() != row.type_code) {
@@ -67,7 +72,7 @@ pub(super) fn check(row: &Row, rules: Option<&TypeRules>) -> Result<Checked, Ref
     if let Some(rules) = rules {
         rules.check_data(&row.data, issued)?;
     }
-    Ok(Checked { identifier, issued_on, effective_from, expires_on, warnings })
+    Ok(CheckedRow { identifier, issued_on, effective_from, expires_on, warnings })
 }
 
 fn check_bounds(row: &Row) -> Result<(), Refusal> {

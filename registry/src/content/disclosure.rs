@@ -10,7 +10,7 @@
 use crate::reason::{Reason, Refusal};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
 use vermilion_crypto::{Digest, sha256};
@@ -18,6 +18,8 @@ use zeroize::Zeroizing;
 
 /// Bytes of a salt: 128 bits, as RFC 9901 section 9.3 recommends.
 pub const SALT_LEN: usize = 16;
+/// The same in base64url.
+const SALT_TEXT: usize = 22;
 /// A salt. Secret until the field is disclosed.
 pub type Salt = [u8; SALT_LEN];
 
@@ -25,6 +27,10 @@ pub type Salt = [u8; SALT_LEN];
 const MAX_NAME: usize = 64;
 /// The longest disclosure's JSON, in bytes: the longest row as one value, and its frame.
 const MAX_JSON: usize = 65 * 1024;
+/// Room for the plaintext of most licences, in bytes.
+const FIRST_ROOM: usize = 1536;
+/// Room for the text of most disclosures.
+const FIRST_TEXT: usize = 256;
 
 /// A disclosure: its text, what it says, and its digest.
 #[derive(Clone, PartialEq)]
@@ -33,13 +39,6 @@ pub struct Disclosure {
     name: String,
     value: Value,
     digest: Digest,
-}
-
-/// Buffers that are used again for each disclosure and wiped once.
-#[derive(Default)]
-pub(super) struct Scratch {
-    json: Zeroizing<Vec<u8>>,
-    again: Zeroizing<Vec<u8>>,
 }
 
 /// The digest alone: a disclosure is content and does not reach logs.
@@ -52,52 +51,21 @@ impl std::fmt::Debug for Disclosure {
 impl Disclosure {
     /// Makes the disclosure of a field.
     pub fn new(salt: &Salt, name: &str, value: Value) -> Result<Self, Refusal> {
-        Self::make(salt, name, value, &mut Scratch::default())
-    }
-
-    pub(super) fn make(salt: &Salt, name: &str, value: Value, scratch: &mut Scratch) -> Result<Self, Refusal> {
-        check_name(name)?;
-        let salt = Zeroizing::new(URL_SAFE_NO_PAD.encode(salt));
-        write_json(&mut scratch.json, &salt, name, &value)?;
-        if scratch.json.len() > MAX_JSON {
-            return Err(malformed("a disclosure is too long"));
-        }
-        let encoded = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*scratch.json));
-        Ok(Self { digest: sha256(encoded.as_bytes()), encoded, name: name.to_owned(), value })
+        let mut writer = Writer::default();
+        let digest = writer.write(salt, name, &value)?;
+        Ok(Self { encoded: text_of(&writer.encoded)?, name: name.to_owned(), value, digest })
     }
 
     /// Reads a disclosure's text, strictly. What is not one is [`Reason::ContentDigest`]: no
     /// digest of a well-made item is over it.
     pub fn parse(encoded: &str) -> Result<Self, Refusal> {
-        Self::read(encoded, &mut Scratch::default())
-    }
-
-    fn read(encoded: &str, scratch: &mut Scratch) -> Result<Self, Refusal> {
         if encoded.len() > MAX_JSON / 3 * 4 + 4 {
             return Err(malformed("a disclosure is too long"));
         }
-        let json = &mut scratch.json;
-        json.clear();
-        json.reserve(encoded.len());
-        URL_SAFE_NO_PAD.decode_vec(encoded, json).map_err(|_| malformed("a disclosure is not base64url"))?;
-        Self::of_json(Zeroizing::new(encoded.to_owned()), scratch)
-    }
-
-    /// From the JSON in `scratch`, whose base64url `encoded` is.
-    fn of_json(encoded: Zeroizing<String>, scratch: &mut Scratch) -> Result<Self, Refusal> {
-        let json = &scratch.json;
-        let (salt, name, value): (Cow<'_, str>, String, Value) =
-            serde_json::from_slice(json).map_err(|_| malformed("a disclosure is not an array of salt, name and value"))?;
-        check_name(&name)?;
-        let mut bytes = [0; SALT_LEN + 2];
-        if URL_SAFE_NO_PAD.decode_slice(salt.as_bytes(), &mut bytes).ok() != Some(SALT_LEN) {
-            return Err(malformed("a disclosure's salt is not of 128 bits"));
-        }
-        write_json(&mut scratch.again, &salt, &name, &value)?;
-        if *scratch.again != *scratch.json {
-            return Err(malformed("a disclosure's JSON is not compact, or a member stands twice"));
-        }
-        Ok(Self { digest: sha256(encoded.as_bytes()), encoded, name, value })
+        let mut json = Zeroizing::new(Vec::with_capacity(encoded.len()));
+        URL_SAFE_NO_PAD.decode_vec(encoded, &mut json).map_err(|_| malformed("a disclosure is not base64url"))?;
+        let (name, value) = read_json(&json, &mut Zeroizing::default())?;
+        Ok(Self { digest: sha256(encoded.as_bytes()), encoded: Zeroizing::new(encoded.to_owned()), name: name.into_owned(), value })
     }
 
     /// Reads a disclosure and checks that its digest is among `digests`.
@@ -139,41 +107,136 @@ fn check_name(name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn write_json(into: &mut Vec<u8>, salt: &str, name: &str, value: &Value) -> Result<(), Refusal> {
+fn write_json(into: &mut Vec<u8>, salt: &str, name: &str, value: &impl Serialize) -> Result<(), Refusal> {
     into.clear();
     into.reserve(256);
     (salt, name, value).serialize(&mut serde_json::Serializer::new(into)).map_err(|_| malformed("a disclosure cannot be written"))
 }
 
-/// Joins disclosures into a plaintext: the JSON of each on a line of its own. Not their base64url,
-/// which is a third longer and follows from it: one value has one text. Compact JSON has no line end.
-pub(super) fn join(disclosures: &[Disclosure]) -> Zeroizing<Vec<u8>> {
-    let length = disclosures.iter().map(|d| d.encoded.len() + 1).sum();
-    let mut plaintext = Zeroizing::new(Vec::with_capacity(length));
-    for disclosure in disclosures {
-        if !plaintext.is_empty() {
-            plaintext.push(b'\n');
-        }
-        // Its own encoding always decodes.
-        let _ = URL_SAFE_NO_PAD.decode_vec(disclosure.encoded.as_bytes(), &mut plaintext);
+/// Text that is borrowed where nothing in it is escaped.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Name and value of a disclosure's JSON, if it is written as we write it. `again` is a buffer.
+fn read_json<'a>(json: &'a [u8], again: &mut Vec<u8>) -> Result<(Cow<'a, str>, Value), Refusal> {
+    let (Text(salt), Text(name), value): (Text<'a>, Text<'a>, Value) =
+        serde_json::from_slice(json).map_err(|_| malformed("a disclosure is not an array of salt, name and value"))?;
+    check_name(&name)?;
+    let mut bytes = [0; SALT_LEN + 2];
+    if URL_SAFE_NO_PAD.decode_slice(salt.as_bytes(), &mut bytes).ok() != Some(SALT_LEN) {
+        return Err(malformed("a disclosure's salt is not of 128 bits"));
     }
-    plaintext
+    write_json(again, &salt, &name, &value)?;
+    if *again != json {
+        return Err(malformed("a disclosure's JSON is not compact, or a member stands twice"));
+    }
+    Ok((name, value))
 }
 
-/// Reads a plaintext that [`join`] wrote: at most `max` disclosures.
-pub(super) fn split(plaintext: &[u8], max: usize) -> Result<Vec<Disclosure>, Refusal> {
-    let (mut out, mut scratch) = (Vec::with_capacity(24), Scratch::default());
-    for line in plaintext.split(|byte| *byte == b'\n') {
-        if out.len() == max {
+/// Writes the base64url of a disclosure's JSON into a buffer, and gives its digest.
+fn encode(json: &[u8], encoded: &mut Zeroizing<Vec<u8>>) -> Result<Digest, Refusal> {
+    let room = json.len().div_ceil(3) * 4;
+    if room > encoded.capacity() {
+        // One that grows by itself leaves what it held behind.
+        *encoded = Zeroizing::new(Vec::with_capacity(room.max(FIRST_TEXT)));
+    }
+    encoded.resize(room, 0);
+    let length = URL_SAFE_NO_PAD.encode_slice(json, &mut encoded[..]).map_err(|_| malformed("a disclosure cannot be written"))?;
+    encoded.truncate(length);
+    Ok(sha256(encoded))
+}
+
+fn text_of(encoded: &[u8]) -> Result<Zeroizing<String>, Refusal> {
+    let text = std::str::from_utf8(encoded).map_err(|_| malformed("a disclosure cannot be written"))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// Writes a plaintext: the JSON of each disclosure on a line of its own. Not their base64url, which is a third longer and
+/// follows from it: one value has one text. Compact JSON has no line end.
+#[derive(Default)]
+pub(super) struct Writer {
+    plaintext: Zeroizing<Vec<u8>>,
+    json: Zeroizing<Vec<u8>>,
+    encoded: Zeroizing<Vec<u8>>,
+}
+
+impl Writer {
+    /// Adds a field's disclosure, and gives its digest.
+    pub fn write(&mut self, salt: &Salt, name: &str, value: &impl Serialize) -> Result<Digest, Refusal> {
+        check_name(name)?;
+        let mut text = Zeroizing::new([0; SALT_TEXT]);
+        let written = URL_SAFE_NO_PAD.encode_slice(salt, &mut text[..]).map_err(|_| malformed("a salt cannot be written"))?;
+        let salt = std::str::from_utf8(&text[..written]).map_err(|_| malformed("a salt cannot be written"))?;
+        write_json(&mut self.json, salt, name, value)?;
+        if self.json.len() > MAX_JSON {
+            return Err(malformed("a disclosure is too long"));
+        }
+        let digest = encode(&self.json, &mut self.encoded)?;
+        self.add_line();
+        Ok(digest)
+    }
+
+    fn add_line(&mut self) {
+        let room = self.plaintext.len() + self.json.len() + 1;
+        if room > self.plaintext.capacity() {
+            // One that grows by itself leaves what it held behind.
+            let mut larger = Zeroizing::new(Vec::with_capacity((2 * room).max(FIRST_ROOM)));
+            larger.extend_from_slice(&self.plaintext);
+            self.plaintext = larger;
+        }
+        if !self.plaintext.is_empty() {
+            self.plaintext.push(b'\n');
+        }
+        self.plaintext.extend_from_slice(&self.json);
+    }
+
+    /// The plaintext.
+    pub fn finish(self) -> Zeroizing<Vec<u8>> {
+        self.plaintext
+    }
+}
+
+/// One line of a plaintext.
+pub(super) struct Field<'a> {
+    pub name: Cow<'a, str>,
+    pub value: Value,
+    pub digest: Digest,
+}
+
+/// Reads a plaintext that [`Writer`] wrote: at most `max` disclosures, each handed on with its text in base64url.
+fn read<'a>(plaintext: &'a [u8], max: usize, mut each: impl FnMut(Field<'a>, &[u8]) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    let (mut again, mut encoded) = (Zeroizing::default(), Zeroizing::default());
+    for (n, line) in plaintext.split(|byte| *byte == b'\n').enumerate() {
+        if n == max {
             return Err(malformed("the content has too many fields"));
         }
         if line.len() > MAX_JSON {
             return Err(malformed("a disclosure is too long"));
         }
-        scratch.json.clear();
-        scratch.json.extend_from_slice(line);
-        out.push(Disclosure::of_json(Zeroizing::new(URL_SAFE_NO_PAD.encode(line)), &mut scratch)?);
+        let (name, value) = read_json(line, &mut again)?;
+        let digest = encode(line, &mut encoded)?;
+        each(Field { name, value, digest }, &encoded)?;
     }
+    Ok(())
+}
+
+/// What a plaintext says, without the disclosures' texts.
+pub(super) fn fields(plaintext: &[u8], max: usize) -> Result<Vec<Field<'_>>, Refusal> {
+    let mut out = Vec::with_capacity(24);
+    read(plaintext, max, |field, _| {
+        out.push(field);
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+/// The disclosures of a plaintext: at most `max`.
+pub(super) fn split(plaintext: &[u8], max: usize) -> Result<Vec<Disclosure>, Refusal> {
+    let mut out = Vec::with_capacity(24);
+    read(plaintext, max, |Field { name, value, digest }, encoded| {
+        out.push(Disclosure { encoded: text_of(encoded)?, name: name.into_owned(), value, digest });
+        Ok(())
+    })?;
     Ok(out)
 }
 

@@ -5,16 +5,16 @@
 //! has its digest; every clear field and every tag of the item is what the content says; and the
 //! content is one that [`super::check_row`] takes.
 
-use super::check::{self, Checked};
-use super::disclosure::{self, Disclosure};
+use super::check::{self, CheckedRow};
+use super::disclosure::{self, Field};
 use super::item::class_byte;
-use super::row::{BASE_FIELDS, Row, base};
+use super::row::{BASE_FIELDS, Base, Row, base};
 use super::type_rules::TypeRules;
 use crate::catalogue;
 use crate::codes::identifier::Identifier;
 use crate::reason::{Reason, Refusal};
 use serde_json::{Map, Value};
-use vermilion_crypto::LookupKey;
+use vermilion_crypto::{Digest, LookupKey};
 use vermilion_proto::LicenceItem;
 
 /// The longest plaintext, in bytes: the longest row, with salts and names.
@@ -22,50 +22,18 @@ pub const MAX_PLAINTEXT: usize = 100 * 1024;
 /// The most disclosures: the base fields and 64 of the type's.
 const MAX_FIELDS: usize = BASE_FIELDS.len() + catalogue::MAX_FIELDS;
 
-/// Content that was checked against its item: gives out disclosures by field.
+/// Content that was checked against its item.
 pub struct Content {
-    row: Row,
-    identifier: Identifier,
-    disclosures: Vec<Disclosure>,
-    warnings: Vec<Reason>,
+    /// The row that the content was made from.
+    pub row: Row,
+    /// With what warnings the content is taken.
+    pub warnings: Vec<Reason>,
 }
 
 /// The warnings alone: content does not reach logs.
 impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Content").field("warnings", &self.warnings).finish_non_exhaustive()
-    }
-}
-
-impl Content {
-    /// The disclosure of a field, to be given to whoever may see it.
-    #[must_use]
-    pub fn field(&self, name: &str) -> Option<&Disclosure> {
-        self.disclosures.iter().find(|d| d.name() == name)
-    }
-
-    /// Every disclosure.
-    #[must_use]
-    pub fn disclosures(&self) -> &[Disclosure] {
-        &self.disclosures
-    }
-
-    /// The row that the content was made from.
-    #[must_use]
-    pub fn row(&self) -> &Row {
-        &self.row
-    }
-
-    /// The licence's identifier, also where the item has only its tag.
-    #[must_use]
-    pub fn identifier(&self) -> &Identifier {
-        &self.identifier
-    }
-
-    /// With what warnings the content is taken.
-    #[must_use]
-    pub fn warnings(&self) -> &[Reason] {
-        &self.warnings
     }
 }
 
@@ -85,15 +53,16 @@ pub fn check_content(item: &LicenceItem, plaintext: &[u8], rules: Option<&TypeRu
     if let Some(rules) = rules {
         check_type(item, rules)?;
     }
-    let fields = disclosure::split(plaintext, MAX_FIELDS)?;
+    let fields = disclosure::fields(plaintext, MAX_FIELDS)?;
     check_digests(item, &fields, rules)?;
-    let row = rebuild(&fields)?;
-    let checked = check::check(&row, rules)?;
+    let identifier = fields.iter().find(|field| field.name == base::IDENTIFIER).map(|field| field.digest);
+    let row = rebuild(fields)?;
+    let checked = check::check_row(&row, rules)?;
     check_clear_fields(item, &row, &checked)?;
-    check_identifier(item, &checked.identifier, &fields, rules, lookup)?;
+    check_identifier(item, &checked.identifier, identifier, rules, lookup)?;
     check_other_numbers(item, &row)?;
     check_holders(item, &row, lookup)?;
-    Ok(Content { row, identifier: checked.identifier, disclosures: fields, warnings: checked.warnings })
+    Ok(Content { row, warnings: checked.warnings })
 }
 
 fn check_shape(item: &LicenceItem) -> Result<(), Refusal> {
@@ -118,7 +87,7 @@ fn check_type(item: &LicenceItem, rules: &TypeRules) -> Result<(), Refusal> {
 }
 
 /// The digests of item and content are the same set, and each has its field's class.
-fn check_digests(item: &LicenceItem, fields: &[Disclosure], rules: Option<&TypeRules>) -> Result<(), Refusal> {
+fn check_digests(item: &LicenceItem, fields: &[Field<'_>], rules: Option<&TypeRules>) -> Result<(), Refusal> {
     let (digests, _) = item.field_digests.as_chunks::<32>();
     if digests.len() != fields.len() {
         return Err(Refusal::new(Reason::ContentDigest, "the item has another number of fields than the content"));
@@ -126,15 +95,14 @@ fn check_digests(item: &LicenceItem, fields: &[Disclosure], rules: Option<&TypeR
     // Equal numbers, the item's digests all different, no two of the content's alike, and each of
     // the content's among the item's: the sets are equal.
     let mut seen = [false; MAX_FIELDS];
-    for disclosure in fields {
-        let at = digests
-            .binary_search(disclosure.digest())
-            .map_err(|_| Refusal::new(Reason::ContentDigest, "a field has no digest in the item"))?;
+    for field in fields {
+        let at =
+            digests.binary_search(&field.digest).map_err(|_| Refusal::new(Reason::ContentDigest, "a field has no digest in the item"))?;
         if std::mem::replace(&mut seen[at], true) {
             return Err(Refusal::new(Reason::ContentDigest, "a field stands twice in the content"));
         }
         let Some(rules) = rules else { continue };
-        let class = rules.class(disclosure.name()).ok_or_else(|| Refusal::new(Reason::Schema, "the type has no such field"))?;
+        let class = rules.class(&field.name).ok_or_else(|| Refusal::new(Reason::Schema, "the type has no such field"))?;
         if item.field_classes[at] != class_byte(class) {
             return Err(Refusal::new(Reason::FieldDigests, "a field's class is not the type's"));
         }
@@ -143,19 +111,21 @@ fn check_digests(item: &LicenceItem, fields: &[Disclosure], rules: Option<&TypeR
 }
 
 /// The row that the fields were made from. A name that stands twice is refused.
-fn rebuild(fields: &[Disclosure]) -> Result<Row, Refusal> {
-    let (mut members, mut data) = (Map::with_capacity(BASE_FIELDS.len() + 1), Map::with_capacity(fields.len()));
-    for disclosure in fields {
-        let map = if BASE_FIELDS.contains(&disclosure.name()) { &mut members } else { &mut data };
-        if map.insert(disclosure.name().to_owned(), disclosure.value().clone()).is_some() {
+fn rebuild(fields: Vec<Field<'_>>) -> Result<Row, Refusal> {
+    let (mut base, mut data) = (Base::default(), Map::with_capacity(fields.len()));
+    for Field { name, value, .. } in fields {
+        let before = match base.slot(&name) {
+            Some(slot) => slot.replace(value),
+            None => data.insert(name.into_owned(), value),
+        };
+        if before.is_some() {
             return Err(Refusal::new(Reason::ContentDigest, "a field stands twice in the content"));
         }
     }
-    members.insert("data".to_owned(), Value::Object(data));
-    Row::from_members(members)
+    Row::new(base, Value::Object(data))
 }
 
-fn check_clear_fields(item: &LicenceItem, row: &Row, checked: &Checked) -> Result<(), Refusal> {
+fn check_clear_fields(item: &LicenceItem, row: &Row, checked: &CheckedRow) -> Result<(), Refusal> {
     let origin = item.provenance.as_ref().map_or(0, |p| p.origin);
     let agree = [
         ("type_code", item.type_code == row.type_code),
@@ -182,7 +152,7 @@ fn check_clear_fields(item: &LicenceItem, row: &Row, checked: &Checked) -> Resul
 fn check_identifier(
     item: &LicenceItem,
     identifier: &Identifier,
-    disclosures: &[Disclosure],
+    disclosed: Option<Digest>,
     rules: Option<&TypeRules>,
     lookup: &LookupKey,
 ) -> Result<(), Refusal> {
@@ -198,8 +168,7 @@ fn check_identifier(
         return Err(Reason::PersonalIdentifier.into());
     }
     crate::item::check_other_numbers(item)?;
-    let digest = disclosures.iter().find(|d| d.name() == base::IDENTIFIER).map(Disclosure::digest);
-    if digest.is_none_or(|digest| item.identifier_digest != digest) {
+    if disclosed.is_none_or(|digest| item.identifier_digest != digest) {
         return Err(Refusal::new(Reason::ContentDigest, "identifier_digest is not of the content's identifier"));
     }
     if item.identifier_tag != lookup.tag("identifier", "", identifier.as_str())

@@ -1,7 +1,7 @@
 //! From a checked row to the item that is signed and the plaintext that is sealed.
 
-use super::check;
-use super::disclosure::{self, Disclosure, SALT_LEN, Salt, Scratch};
+use super::check::CheckedRow;
+use super::disclosure::{SALT_LEN, Salt, Writer};
 use super::row::{BASE_FIELDS, Row, base};
 use super::type_rules::TypeRules;
 use crate::reason::{Reason, Refusal};
@@ -102,36 +102,31 @@ fn salt(row_key: &Digest, field: &str) -> Salt {
     salt
 }
 
-/// Builds a row's item and the plaintext of its content. The row is checked once more on the way:
-/// only what [`super::check_row`] takes becomes an item. `warnings` are those that the issuing
-/// unit confirms; one that the row raises and the unit does not confirm is a refusal.
+/// Builds a row's item and the plaintext of its content, by what [`super::check_row`] made of it: whoever hands that on
+/// confirms, for the issuing unit, the warnings that it raised.
 ///
 /// What a row doesn't say is left empty for the caller: `ciphertext_digest`, previous version and
 /// reason, files, seals, and all of the provenance but the origin.
 pub fn build_item(
     row: &Row,
+    checked: &CheckedRow,
     rules: &TypeRules,
     tags: &RowTags,
     secrets: &RowSecrets<'_>,
-    warnings: &[Reason],
 ) -> Result<(LicenceItem, Zeroizing<Vec<u8>>), Refusal> {
-    let checked = check::check(row, Some(rules))?;
-    if let Some(unconfirmed) = checked.warnings.iter().find(|w| !warnings.contains(w)) {
-        return Err((*unconfirmed).into());
-    }
     let personal = rules.personal_identifier();
     if tags.holders.len() != row.holders.len() || tags.identifier.is_some() != personal || tags.series.is_some() != personal {
         return Err(Refusal::new(Reason::Internal, "the tags are not those that the row needs"));
     }
-    let disclosures = disclose(row, secrets)?;
-    let (field_digests, field_classes) = sorted_digests(&disclosures, rules)?;
-    let identifier_digest = disclosures.iter().find(|d| personal && d.name() == base::IDENTIFIER).map(|d| d.digest().to_vec());
+    let Disclosed { plaintext, mut fields, identifier } = disclose(row, rules, secrets)?;
+    // In ascending order, so that their order says nothing.
+    fields.sort_unstable();
     let tag = |tag: Option<[u8; 32]>| tag.map(Vec::from).unwrap_or_default();
     let item = LicenceItem {
         format_version: ITEM_FORMAT,
         identifier: if personal { String::new() } else { row.identifier.clone() },
         identifier_tag: tag(tags.identifier),
-        identifier_digest: identifier_digest.unwrap_or_default(),
+        identifier_digest: if personal { identifier.to_vec() } else { Vec::new() },
         series_tag: tag(tags.series),
         type_code: row.type_code.clone(),
         type_version: rules.version(),
@@ -149,38 +144,39 @@ pub fn build_item(
             .map(|(h, tag)| HolderTag { tag: tag.to_vec(), code_type: h.code_type.clone() })
             .collect(),
         schema_version: rules.version(),
-        field_digests,
-        field_classes,
+        field_digests: fields.iter().map(|(digest, _)| *digest).collect::<Vec<_>>().into_flattened(),
+        field_classes: fields.iter().map(|(_, class)| *class).collect(),
         provenance: Some(Provenance { origin: row.origin.number().into(), ..Provenance::default() }),
         holder_code_unusual: checked.warnings.contains(&Reason::HolderCodeUnusual),
         ..LicenceItem::default()
     };
-    Ok((item, disclosure::join(&disclosures)))
+    Ok((item, plaintext))
+}
+
+/// A row's disclosures: the plaintext, the digest of each with its field's class, and the digest of the identifier's.
+struct Disclosed {
+    plaintext: Zeroizing<Vec<u8>>,
+    fields: Vec<(Digest, u8)>,
+    identifier: Digest,
 }
 
 /// One disclosure for each base field, then one for each member of the data.
-fn disclose(row: &Row, secrets: &RowSecrets<'_>) -> Result<Vec<Disclosure>, Refusal> {
-    let (row_key, mut scratch) = (secrets.row_key(), Scratch::default());
-    let mut out = Vec::with_capacity(BASE_FIELDS.len() + 8);
+fn disclose(row: &Row, rules: &TypeRules, secrets: &RowSecrets<'_>) -> Result<Disclosed, Refusal> {
+    let (row_key, mut writer) = (secrets.row_key(), Writer::default());
+    let (mut fields, mut identifier) = (Vec::with_capacity(BASE_FIELDS.len() + 16), [0; 32]);
+    let class = |name: &str| rules.class(name).map(class_byte).ok_or_else(|| Refusal::new(Reason::Schema, "the type has no such field"));
     for name in BASE_FIELDS {
         let value = row.base_value(name).ok_or_else(|| Refusal::new(Reason::Internal, "a base field has no value"))?;
-        out.push(Disclosure::make(&salt(&row_key, name), name, value, &mut scratch)?);
+        let digest = writer.write(&salt(&row_key, name), name, &value)?;
+        if name == base::IDENTIFIER {
+            identifier = digest;
+        }
+        fields.push((digest, class(name)?));
     }
     for (name, value) in row.data_members() {
-        out.push(Disclosure::make(&salt(&row_key, name), name, value.clone(), &mut scratch)?);
+        fields.push((writer.write(&salt(&row_key, name), name, value)?, class(name)?));
     }
-    Ok(out)
-}
-
-/// The digests in ascending order, so that their order says nothing, and the class of each.
-fn sorted_digests(disclosures: &[Disclosure], rules: &TypeRules) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
-    let mut fields = Vec::with_capacity(disclosures.len());
-    for disclosure in disclosures {
-        let class = rules.class(disclosure.name()).ok_or_else(|| Refusal::new(Reason::Schema, "the type has no such field"))?;
-        fields.push((disclosure.digest(), class_byte(class)));
-    }
-    fields.sort_unstable();
-    Ok((fields.iter().flat_map(|(digest, _)| digest.iter().copied()).collect(), fields.iter().map(|(_, class)| *class).collect()))
+    Ok(Disclosed { plaintext: writer.finish(), fields, identifier })
 }
 
 /// The byte that stands for a class in an item: its number in `command.proto`.

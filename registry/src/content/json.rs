@@ -29,24 +29,32 @@ pub fn parse(text: &str) -> Result<Value, Refusal> {
 }
 
 /// Whether every number outside strings keeps its value in an integer of 64 bits or in binary64.
-fn numbers_are_exact(text: &[u8]) -> bool {
-    let (mut at, mut in_string) = (0, false);
-    while at < text.len() {
-        match text[at] {
-            b'\\' if in_string => at += 1,
-            b'"' => in_string = !in_string,
-            b'-' | b'0'..=b'9' if !in_string => {
-                let length = text[at..].iter().take_while(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')).count();
-                if !number_is_exact(&text[at..at + length]) {
+fn numbers_are_exact(mut text: &[u8]) -> bool {
+    loop {
+        match text.iter().position(|b| matches!(b, b'"' | b'-' | b'0'..=b'9')) {
+            None => return true,
+            Some(at) if text[at] == b'"' => text = behind_string(&text[at + 1..]),
+            Some(at) => {
+                let number = &text[at..];
+                let length = number.iter().take_while(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')).count();
+                if !number_is_exact(&number[..length]) {
                     return false;
                 }
-                at += length - 1;
+                text = &number[length..];
             }
-            _ => {}
         }
-        at += 1;
     }
-    true
+}
+
+/// What follows a string whose quotation mark was passed; nothing if it does not end.
+fn behind_string(mut text: &[u8]) -> &[u8] {
+    while let Some(at) = text.iter().position(|b| matches!(b, b'"' | b'\\')) {
+        if text[at] == b'"' {
+            return &text[at + 1..];
+        }
+        text = text.get(at + 2..).unwrap_or_default();
+    }
+    &[]
 }
 
 fn number_is_exact(number: &[u8]) -> bool {
@@ -119,7 +127,8 @@ impl<'de> Visitor<'de> for Strict {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let depth = self.below()?;
-        let mut map = Map::new();
+        // A row has 14 members, and its data some ten.
+        let mut map = Map::with_capacity(if depth <= 2 { 16 } else { 0 });
         while let Some(name) = access.next_key::<String>()? {
             let value = access.next_value_seed(Strict { depth })?;
             if map.insert(name, value).is_some() {

@@ -24,7 +24,7 @@ mod type_rules;
 mod words;
 
 pub use catalogue::{CatalogueEntry, types_from_catalogue};
-pub use check::check_row;
+pub use check::{CheckedRow, check_row};
 pub use disclosure::{Disclosure, SALT_LEN, Salt, disclosures};
 pub use door::{Content, MAX_PLAINTEXT, check_content};
 pub use item::{RowSecrets, RowTags, TagInput, build_item, tag_inputs};

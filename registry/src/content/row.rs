@@ -4,7 +4,7 @@
 use super::json;
 use crate::reason::{Reason, Refusal};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use vermilion_proto::Origin;
 
 /// The longest row, in bytes.
@@ -184,36 +184,65 @@ pub fn parse_row(line: &str) -> Result<Row, Refusal> {
         }
         Some(_) => return Err(schema("classification is not text")),
     }
-    Row::from_members(members)
+    let (mut base, mut data, mut unknown) = (Base::default(), None, None);
+    for (name, value) in members {
+        match base.slot(&name) {
+            Some(slot) => *slot = Some(value),
+            None if name == DATA => data = Some(value),
+            None => unknown = unknown.or(Some(name)),
+        }
+    }
+    let data = data.filter(Value::is_object).ok_or_else(|| schema("data is missing or not an object"))?;
+    let row = Row::new(base, data)?;
+    match unknown {
+        None => Ok(row),
+        // A name is echoed only if it can be no one's name or number.
+        Some(name) if name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphabetic()) => {
+            Err(schema(format!("the row has an unknown member {name}")))
+        }
+        Some(_) => Err(schema("the row has an unknown member")),
+    }
+}
+
+/// The values of the base fields, in their order.
+#[derive(Default)]
+pub(super) struct Base([Option<Value>; BASE_FIELDS.len()]);
+
+impl Base {
+    /// The place of a field's value; none if this is no base field.
+    pub fn slot(&mut self, name: &str) -> Option<&mut Option<Value>> {
+        let at = BASE_FIELDS.iter().position(|field| *field == name)?;
+        self.0.get_mut(at)
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.slot(name)?.take()
+    }
+
+    fn text(&mut self, name: &str) -> Result<String, Refusal> {
+        text(self.take(name), name)
+    }
 }
 
 impl Row {
-    /// A row from its members; one missing, one too many, or one of the wrong kind is refused.
-    pub(super) fn from_members(mut members: Map<String, Value>) -> Result<Self, Refusal> {
-        let origin = text(&mut members, base::ORIGIN)?;
-        let row = Self {
+    /// A row from its values; one missing, or of the wrong kind, is refused. `data` is an object.
+    pub(super) fn new(mut base: Base, data: Value) -> Result<Self, Refusal> {
+        let origin = base.text(base::ORIGIN)?;
+        Ok(Self {
             origin: RowOrigin::read(&origin).ok_or_else(|| schema("origin is not new, stock or paper"))?,
-            identifier: text(&mut members, base::IDENTIFIER)?,
-            type_code: text(&mut members, base::TYPE_CODE)?,
-            name: text(&mut members, base::NAME)?,
-            number: text(&mut members, base::NUMBER)?,
-            holders: holders(&mut members)?,
-            authority_name: text(&mut members, base::AUTHORITY_NAME)?,
-            authority_code: text(&mut members, base::AUTHORITY_CODE)?,
-            issued: text(&mut members, base::ISSUED)?,
-            effective: text(&mut members, base::EFFECTIVE)?,
-            expiring: text(&mut members, base::EXPIRING)?,
-            area: text(&mut members, base::AREA)?,
-            data: members.remove(DATA).filter(Value::is_object).ok_or_else(|| schema("data is missing or not an object"))?,
-        };
-        match members.keys().next() {
-            None => Ok(row),
-            // A name is echoed only if it can be no one's name or number.
-            Some(name) if name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphabetic()) => {
-                Err(schema(format!("the row has an unknown member {name}")))
-            }
-            Some(_) => Err(schema("the row has an unknown member")),
-        }
+            identifier: base.text(base::IDENTIFIER)?,
+            type_code: base.text(base::TYPE_CODE)?,
+            name: base.text(base::NAME)?,
+            number: base.text(base::NUMBER)?,
+            holders: holders(base.take(base::HOLDER))?,
+            authority_name: base.text(base::AUTHORITY_NAME)?,
+            authority_code: base.text(base::AUTHORITY_CODE)?,
+            issued: base.text(base::ISSUED)?,
+            effective: base.text(base::EFFECTIVE)?,
+            expiring: base.text(base::EXPIRING)?,
+            area: base.text(base::AREA)?,
+            data,
+        })
     }
 
     /// The data's members; empty if data is no object, which [`parse_row`] never leaves.
@@ -222,7 +251,7 @@ impl Row {
     }
 
     /// The value of a base field as it is disclosed.
-    pub(super) fn base_value(&self, name: &str) -> Option<Value> {
+    pub(super) fn base_value(&self, name: &str) -> Option<BaseValue<'_>> {
         let text = match name {
             base::IDENTIFIER => &self.identifier,
             base::TYPE_CODE => &self.type_code,
@@ -235,35 +264,36 @@ impl Row {
             base::EXPIRING => &self.expiring,
             base::AREA => &self.area,
             base::ORIGIN => self.origin.as_str(),
-            base::HOLDER => return Some(Value::Array(self.holders.iter().map(Holder::value).collect())),
+            base::HOLDER => return Some(BaseValue::Holders(&self.holders)),
             _ => return None,
         };
-        Some(Value::String(text.to_owned()))
+        Some(BaseValue::Text(text))
     }
 }
 
-impl Holder {
-    fn value(&self) -> Value {
-        let members = [("name", &self.name), ("code", &self.code), ("codeType", &self.code_type)];
-        Value::Object(members.into_iter().map(|(name, text)| (name.to_owned(), Value::String(text.clone()))).collect())
-    }
+/// The value of a base field.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum BaseValue<'a> {
+    Text(&'a str),
+    Holders(&'a [Holder]),
 }
 
-fn holders(members: &mut Map<String, Value>) -> Result<Vec<Holder>, Refusal> {
-    let Some(Value::Array(list)) = members.remove(base::HOLDER) else {
+fn holders(value: Option<Value>) -> Result<Vec<Holder>, Refusal> {
+    let Some(Value::Array(list)) = value else {
         return Err(schema("certificateHolder is missing or not a list"));
     };
     let one = |value| {
         let Value::Object(mut members) = value else { return Err(schema("a holder is not an object")) };
-        let holder =
-            Holder { name: text(&mut members, "name")?, code: text(&mut members, "code")?, code_type: text(&mut members, "codeType")? };
+        let mut member = |name| text(members.remove(name), name);
+        let holder = Holder { name: member("name")?, code: member("code")?, code_type: member("codeType")? };
         if members.is_empty() { Ok(holder) } else { Err(schema("a holder has an unknown member")) }
     };
     list.into_iter().map(one).collect()
 }
 
-fn text(members: &mut Map<String, Value>, name: &str) -> Result<String, Refusal> {
-    match members.remove(name) {
+fn text(value: Option<Value>, name: &str) -> Result<String, Refusal> {
+    match value {
         Some(Value::String(text)) => Ok(text),
         Some(_) => Err(schema(format!("{name} is not text"))),
         None => Err(schema(format!("{name} is missing"))),
@@ -291,7 +321,8 @@ mod tests {
             let row = parse_row(line).unwrap();
             assert_eq!(serde_json::to_value(&row).unwrap(), serde_json::from_str::<Value>(line).unwrap());
             for name in BASE_FIELDS {
-                assert_eq!(row.base_value(name), serde_json::to_value(&row).unwrap().get(name).cloned(), "{name}");
+                let value = row.base_value(name).map(|value| serde_json::to_value(value).unwrap());
+                assert_eq!(value, serde_json::to_value(&row).unwrap().get(name).cloned(), "{name}");
             }
         }
     }

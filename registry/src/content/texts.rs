@@ -1,7 +1,7 @@
 //! Texts that a command speaks of and the vault keeps: case number, purpose, reasons. In the
 //! command stand only their salted digests (`Head.text_digests`, `Use.case_digest`, …).
 
-use super::disclosure::{self, Disclosure, Salt};
+use super::disclosure::{self, Disclosure, Salt, Writer};
 use crate::reason::{Reason, Refusal};
 use serde_json::Value;
 use vermilion_crypto::Digest;
@@ -45,17 +45,17 @@ pub fn build_texts(texts: &[(&str, &str)], mut salt: impl FnMut(&str) -> Salt) -
     if texts.len() > MAX_TEXTS {
         return Err(too_large());
     }
-    let mut disclosures: Vec<Disclosure> = Vec::with_capacity(texts.len());
-    for (name, text) in texts {
+    let (mut digests, mut writer) = (Vec::with_capacity(texts.len()), Writer::default());
+    for (n, (name, text)) in texts.iter().enumerate() {
         if text.len() > MAX_TEXT {
             return Err(too_large());
         }
-        if disclosures.iter().any(|d| d.name() == *name) {
+        if texts[..n].iter().any(|(other, _)| other == name) {
             return Err(Refusal::new(Reason::ContentDigest, "two texts have one name"));
         }
-        disclosures.push(Disclosure::new(&salt(name), name, Value::from(*text))?);
+        digests.push(writer.write(&salt(name), name, text)?);
     }
-    Ok((disclosures.iter().map(|d| *d.digest()).collect(), disclosure::join(&disclosures)))
+    Ok((digests, writer.finish()))
 }
 
 /// Checks a plaintext against the digests that are signed: each text has its digest and each
