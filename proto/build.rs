@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "Record.envelope",
         "StoredRecord.record",
         "StoredRecord.items",
+        "RaftFrame.messages",
     ];
     let shared = shared.iter().fold(tonic_prost_build::configure(), |builder, field| builder.bytes(format!(".vermilion.v1.{field}")));
     shared.compile_fds(set)?;

@@ -3,19 +3,21 @@
 //! `raft` 0.7 generates its messages with prost 0.11, which this crate therefore names too; nothing outside it has to. A
 //! message's bytes travel inside the transport's own message.
 
+use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message};
 use raft_prost::Message as _;
 
 use crate::DecodeError;
 
 /// A message's bytes.
-pub fn encode(message: &Message) -> Vec<u8> {
-    message.encode_to_vec()
+pub fn encode(message: &Message) -> Bytes {
+    message.encode_to_vec().into()
 }
 
 /// The message of these bytes. It may still be nonsense: [`Driver::step`](crate::Driver::step) judges what it says.
-pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
-    Message::decode(bytes).map_err(|e| DecodeError(e.to_string()))
+pub fn decode(bytes: &Bytes) -> Result<Message, DecodeError> {
+    // Of a slice each entry's data would be copied twice.
+    Message::decode(bytes.clone()).map_err(|e| DecodeError(e.to_string()))
 }
 
 /// A raft entry's bytes, for a log store.
@@ -43,7 +45,7 @@ mod tests {
         let message = Message { from: 1, to: 2, term: 3, entries: vec![entry.clone()], ..Message::default() };
         assert_eq!(decode(&encode(&message)).unwrap(), message);
         assert_eq!(decode_entry(&encode_entry(&entry)).unwrap(), entry);
-        assert!(decode(&[0xff; 7]).is_err());
+        assert!(decode(&Bytes::from_static(&[0xff; 7])).is_err());
     }
 
     #[test]

@@ -39,6 +39,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const MAX_APPLICATION: usize = 64 << 10;
 /// Applications of one connection under way at once.
 const MAX_APPLICATIONS: u32 = 8;
+/// The longest frame of HTTP/2 that is taken: with its head as much as TLS writes at once, in whole records.
+const FRAME: u32 = (64 << 10) - 9;
 /// How often a connection of gRPC is asked whether its other end is still there.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// How old an applicant's connection becomes: an application has its answer, or none, within 40 s.
@@ -467,6 +469,7 @@ async fn serve_grpc(address: String, node: Arc<Node>, stop: impl Future<Output =
         // What of a connection is not read yet lies in memory: so much and no more.
         .initial_stream_window_size(2 << 20)
         .initial_connection_window_size(4 << 20)
+        .max_frame_size(FRAME)
         .max_concurrent_streams(MAX_REQUESTS)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(BEHIND_BLOCKS))

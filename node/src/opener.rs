@@ -4,13 +4,13 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vermilion_crypto::{ContentKey, Digest, LookupKey, VaultSecretKey};
-use vermilion_proto::{ItemRefusal, Message as _, TypeState, VaultWraps, body::Of};
+use vermilion_proto::{ItemRefusal, Message as _, VaultWraps, body::Of};
 use vermilion_registry::codes::identifier::Identifier;
 use vermilion_registry::content::{TypeRules, check_content, check_texts};
 use vermilion_registry::reason::{Reason, Refusal};
 use vermilion_registry::submission::Submitted;
 use vermilion_registry::text::is_blank;
-use vermilion_registry::{Kv, check_codes, check_words, query, vault};
+use vermilion_registry::{Kv, check_codes, check_words, keys, query, vault};
 use zeroize::Zeroizing;
 
 /// Command keys remembered: a client may use one wrapped key for many commands.
@@ -44,7 +44,7 @@ pub struct Opener {
     keys: Vec<VaultSecretKey>,
     lookup: LookupKey,
     remembered: Mutex<(HashMap<Digest, ContentKey>, VecDeque<Digest>)>,
-    types: Mutex<HashMap<String, (TypeState, Arc<TypeRules>)>>,
+    types: Mutex<HashMap<String, (u64, Arc<TypeRules>)>>,
 }
 
 impl Opener {
@@ -104,15 +104,18 @@ impl Opener {
     /// The compiled rules of a type's current version; `None` when it is not published here.
     pub fn rules(&self, kv: &dyn Kv, code: &str) -> Result<Option<Arc<TypeRules>>, Refusal> {
         let internal = |e: String| Refusal::new(Reason::Internal, e);
-        let Some(state) = query::licence_type(kv, code, None).map_err(|e| internal(e.to_string()))? else { return Ok(None) };
+        let failed = |e: vermilion_registry::Fatal| internal(e.to_string());
+        // A type's state is kilobytes to read; which record changed it last, some bytes.
+        let Some(changed) = query::changed_seq(kv, &keys::licence_type(code)).map_err(failed)? else { return Ok(None) };
         if let Some((known, rules)) = self.types.lock().unwrap_or_else(PoisonError::into_inner).get(code)
-            && known.published_seq == state.published_seq
+            && *known == changed
         {
             return Ok(Some(Arc::clone(rules)));
         }
+        let Some(state) = query::licence_type(kv, code, None).map_err(failed)? else { return Ok(None) };
         let of = state.r#type.as_ref().ok_or_else(|| internal("a published type has no definition".into()))?;
         let rules = Arc::new(TypeRules::new(of)?);
-        self.types.lock().unwrap_or_else(PoisonError::into_inner).insert(code.to_owned(), (state, Arc::clone(&rules)));
+        self.types.lock().unwrap_or_else(PoisonError::into_inner).insert(code.to_owned(), (changed, Arc::clone(&rules)));
         Ok(Some(rules))
     }
 
@@ -166,7 +169,7 @@ impl Opener {
                 return Err(Reason::PurposeMissing.into());
             }
         }
-        // The licences of a command are of few types, and a type's state is kilobytes to read.
+        // The licences of a command are of few types.
         let mut types: BTreeMap<&str, Arc<TypeRules>> = BTreeMap::new();
         for (position, ((_, item), ciphertext)) in (0u32..).zip(submitted.checked.items.iter().zip(&submitted.sealed.ciphertexts)) {
             let checked = vault::open(&key, &head.nonce, &wraps, position, ciphertext).and_then(|content| {

@@ -19,8 +19,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use vermilion_consensus::{NodeId, Transport};
-use vermilion_proto::RaftFrame;
 use vermilion_proto::peer_client::PeerClient;
+use vermilion_proto::{Bytes, RaftFrame};
 
 /// Batches of small messages that wait for a slow peer: beyond, they are dropped and Raft is told.
 const WORDS: usize = 256;
@@ -45,7 +45,7 @@ pub(crate) struct Sender {
 
 impl Sender {
     /// A frame that says the time, if it is one that waits behind nothing.
-    fn frame(&self, messages: Vec<Vec<u8>>, says_time: bool) -> RaftFrame {
+    fn frame(&self, messages: Vec<Bytes>, says_time: bool) -> RaftFrame {
         let sent_ms = if says_time { now_ms() } else { 0 };
         RaftFrame { from: self.me, messages, ledger_id: self.ledger_id.to_vec(), address: self.address.clone(), sent_ms }
     }

@@ -52,11 +52,11 @@ pub(crate) fn publish(view: &View<'_>, acting: &Unit, head: &Head, body: &Publis
         return refuse(Reason::TypeInvalid, "type.identifier_class is not that of the version before");
     }
     check_implementations(view, acting, &body.implementations)?;
-    Ok(Decision::of(vec![Change::Type(TypeState {
+    Ok(Decision::of(vec![Change::Type(Box::new(TypeState {
         r#type: Some(definition.clone()),
         implementations: body.implementations.clone(),
         published_seq: view.seq,
-    })]))
+    }))]))
 }
 
 /// Adds, replaces and removes the units that issue a type (002-9). A district's managing unit does
@@ -92,7 +92,7 @@ pub(crate) fn implement(view: &View<'_>, acting: &Unit, head: &Head, body: &Publ
     if implementations.len() > MAX_IMPLEMENTATIONS {
         return refuse(Reason::TooLarge, "implementations");
     }
-    Ok(Decision::of(vec![Change::Type(TypeState { implementations, ..state.clone() })]))
+    Ok(Decision::of(vec![Change::Type(Box::new(TypeState { implementations, ..state.clone() }))]))
 }
 
 fn check_implementations(view: &View<'_>, acting: &Unit, implementations: &[Implementation]) -> Result<(), Stop> {

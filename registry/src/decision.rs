@@ -32,21 +32,21 @@ pub(crate) struct View<'a> {
     pub next_index: u64,
 }
 
-/// One change of the state.
+/// One change of the state. What is large and rare is boxed: a bulk issue makes thousands of the others.
 pub(crate) enum Change {
     Genesis(Vec<u8>),
     Node(GenesisNode),
     /// The authority's root.
     Root(AuthorityState),
     Issuing(AuthorityState),
-    Admission(AdmissionState),
+    Admission(Box<AdmissionState>),
     Enrolment(EnrolmentState),
-    Certificate(CertificateState),
+    Certificate(Box<CertificateState>),
     Figures(CertificateFigures),
     Key(KeyState),
-    Unit(UnitState),
-    Operator(OperatorState),
-    Type(TypeState),
+    Unit(Box<UnitState>),
+    Operator(Box<OperatorState>),
+    Type(Box<TypeState>),
     Policy(PolicyEntry),
     /// A licence's current version.
     Licence(Series, LicenceState),
@@ -105,9 +105,9 @@ pub(crate) fn write(change: Change, seq: u64, directory: &mut Directory, writes:
         Change::Admission(state) => {
             let key = keys::admission(&state.subject);
             let (changed_key, number) = changed(&key);
-            put(key, value::encode(&state));
+            put(key, value::encode(&*state));
             put(changed_key, number);
-            directory.admissions.insert(state.subject.clone(), state);
+            directory.admissions.insert(state.subject.clone(), *state);
         }
         Change::Enrolment(state) => {
             let hash = state.grant.as_ref().map(|g| g.token_hash.as_slice()).unwrap_or_default();
@@ -134,7 +134,7 @@ pub(crate) fn write(change: Change, seq: u64, directory: &mut Directory, writes:
             let (changed_key, number) = changed(&key);
             put(key, value::encode(&state));
             put(changed_key, number);
-            directory.units.insert(uscc, state);
+            directory.units.insert(uscc, *state);
         }
         Change::Operator(state) => {
             let id = directory::key_id(&state).ok_or_else(|| Fatal::Broken("an operator without a key id was accepted".into()))?;
@@ -142,7 +142,7 @@ pub(crate) fn write(change: Change, seq: u64, directory: &mut Directory, writes:
             let (changed_key, number) = changed(&key);
             put(key, value::encode(&state));
             put(changed_key, number);
-            directory.operators.insert(id, state);
+            directory.operators.insert(id, *state);
         }
         Change::Type(state) => {
             let code = directory::code_of(&state);
@@ -153,7 +153,7 @@ pub(crate) fn write(change: Change, seq: u64, directory: &mut Directory, writes:
             put(keys::type_version(&code, version), encoded.clone());
             put(key, encoded);
             put(changed_key, number);
-            directory.types.insert(code, state);
+            directory.types.insert(code, *state);
         }
         Change::Policy(entry) => {
             let (changed_key, number) = changed(&keys::policy_entries(&entry.key));

@@ -53,8 +53,8 @@ pub(crate) fn changes(payload: &[u8], genesis: &Genesis) -> Result<Vec<Change>, 
     let mut out = vec![Change::Genesis(payload.to_vec())];
     out.extend(certificates::genesis_changes(genesis)?);
     out.extend(genesis.nodes.iter().cloned().map(Change::Node));
-    out.push(Change::Unit(UnitState { unit: Some(unit.clone()), ..UnitState::default() }));
-    out.extend(operators.into_iter().map(Change::Operator));
+    out.push(Change::Unit(Box::new(UnitState { unit: Some(unit.clone()), ..UnitState::default() })));
+    out.extend(operators.into_iter().map(|operator| Change::Operator(Box::new(operator))));
     out.extend(entries.into_iter().map(Change::Policy));
     Ok(out)
 }

@@ -29,7 +29,8 @@ pub(crate) fn issue(view: &View<'_>, acting: &Unit, checked: &Checked, body: &Is
     let mut intake = Intake::new(view, acting);
     let mut begun = Begun::default();
     let mut decision = Decision::default();
-    decision.changes.reserve(checked.items.len() * 3);
+    // A status, a licence, and a row for each holder and for a personal identifier.
+    decision.changes.reserve(checked.items.len() * 4);
     for (position, (_, item)) in (0u32..).zip(&checked.items) {
         match one(view.kv, &mut intake, &mut begun, item)? {
             Ok(sound) => {

@@ -17,6 +17,11 @@ pub trait Kv {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError>;
 
+    /// The values of keys, which come in ascending order.
+    fn get_each(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, KvError> {
+        keys.iter().map(|key| self.get(key)).collect()
+    }
+
     /// Visits every key that starts with `prefix`, in ascending order of bytes, until `visit`
     /// answers false.
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), KvError>;

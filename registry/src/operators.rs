@@ -37,7 +37,7 @@ pub(crate) fn add(view: &View<'_>, acting: &Unit, body: &AddOperator) -> Result<
     if view.directory.has_authority() {
         custody::check_operator(operator, custody::in_force(view.directory))?;
     }
-    let mut changes = vec![Change::Operator(added(operator, view.seq))];
+    let mut changes = vec![Change::Operator(Box::new(added(operator, view.seq)))];
     let barred = view.directory.operators.values().filter(|s| s.suspended).filter_map(|s| s.operator.as_ref());
     for key in barred.filter(|o| o.person_tag == operator.person_tag) {
         let suspended = certificates::suspended_of(view, &certificates::holders_of(&key.unit, &hex::encode(&key.key_id)))?;
@@ -123,5 +123,5 @@ pub(crate) fn changed(view: &View<'_>, next: OperatorState) -> Result<Change, St
     if rules.any(|(at_ms, rule)| before.can_fill(&rule, at_ms) && !after.can_fill(&rule, at_ms)) {
         return refuse(Reason::LastOperators, "nobody could sign add-operator for the city's managing unit");
     }
-    Ok(Change::Operator(next))
+    Ok(Change::Operator(Box::new(next)))
 }

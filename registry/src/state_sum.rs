@@ -82,10 +82,13 @@ impl StateSum {
 
     fn count(&mut self, block: &Overlay<'_>) -> Result<(), Fatal> {
         let mut changed = Vec::new();
-        for (key, value) in block.writes().filter(|(key, _)| counts(key)) {
+        let written = || block.writes().filter(|(key, _)| counts(key));
+        let unknown: Vec<&[u8]> = written().map(|(key, _)| key.as_slice()).filter(|key| !self.counted.contains_key(*key)).collect();
+        let mut below = block.below().get_each(&unknown)?.into_iter();
+        for (key, value) in written() {
             let before = match self.counted.get(key) {
                 Some(counted) => Cow::Borrowed(counted),
-                None => Cow::Owned(block.below().get(key)?),
+                None => Cow::Owned(below.next().ok_or_else(|| Fatal::Broken("the store answered fewer keys than asked".into()))?),
             };
             if *before != *value {
                 changed.push((key.as_slice(), before, value));

@@ -24,7 +24,7 @@ pub(crate) fn register(view: &View<'_>, acting: &Unit, body: &RegisterUnit) -> R
     if view.directory.unit(&unit.uscc).is_some() {
         return refuse(Reason::AlreadyExists, "unit.uscc");
     }
-    Ok(Decision::of(vec![Change::Unit(UnitState { unit: Some(unit.clone()), registered_seq: view.seq, ..UnitState::default() })]))
+    Ok(Decision::of(vec![Change::Unit(Box::new(UnitState { unit: Some(unit.clone()), registered_seq: view.seq, ..UnitState::default() }))]))
 }
 
 fn is_role(role: &str, has_authority: bool) -> bool {
@@ -95,5 +95,5 @@ pub(crate) fn change(view: &View<'_>, acting: &Unit, head: &Head, body: &ChangeU
         may_undo(view, acting, &state.suspended_by)?;
     }
     let suspended_by = if suspend { acting.uscc.clone() } else { String::new() };
-    Ok(Decision::of(vec![Change::Unit(UnitState { suspended: suspend, suspended_by, ..state.clone() })]))
+    Ok(Decision::of(vec![Change::Unit(Box::new(UnitState { suspended: suspend, suspended_by, ..state.clone() }))]))
 }

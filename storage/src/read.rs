@@ -16,6 +16,12 @@ impl Kv for StateView {
         self.0.db.get_cf(column, key).map_err(|e| KvError(e.to_string()))
     }
 
+    fn get_each(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, KvError> {
+        let column = self.0.column(columns::STATE).map_err(|e| KvError(e.to_string()))?;
+        let found = self.0.db.batched_multi_get_cf(column, keys.iter().copied(), true);
+        found.into_iter().map(|value| value.map(|value| value.map(|value| value.to_vec())).map_err(|e| KvError(e.to_string()))).collect()
+    }
+
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), KvError> {
         let column = self.0.column(columns::STATE).map_err(|e| KvError(e.to_string()))?;
         for row in self.0.db.iterator_cf(column, IteratorMode::From(prefix, Direction::Forward)) {

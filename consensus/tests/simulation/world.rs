@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use vermilion_consensus::{Applied, Change, Entry, Fault, Gate, LogWriter, Message, MessageType, Millis, NodeId, Output, Refusal, Role};
 use vermilion_consensus::{StateMachine, decode, encode, reachable};
 
@@ -21,7 +22,7 @@ pub enum Event {
     },
     Deliver {
         to: usize,
-        bytes: Vec<u8>,
+        bytes: Bytes,
     },
     /// A snapshot's outcome, as the sender's transport sees it.
     Sent {
@@ -434,7 +435,7 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, to: usize, bytes: &[u8]) -> Result<(), String> {
+    fn deliver(&mut self, to: usize, bytes: &Bytes) -> Result<(), String> {
         let mut message = decode(bytes).map_err(|e| e.to_string())?;
         if self.nodes[to].driver.is_none() || self.cut(to, message.from) {
             // Nobody takes the connection.

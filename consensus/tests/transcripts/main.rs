@@ -94,7 +94,7 @@ enum Command {
 struct Group {
     nodes: Vec<Node>,
     standings: BTreeMap<NodeId, Standing>,
-    wire: VecDeque<Vec<u8>>,
+    wire: VecDeque<Bytes>,
 }
 
 fn text(entry: &Entry) -> String {
@@ -220,7 +220,7 @@ impl Group {
         let mut said = String::new();
         let (now, later) = std::mem::take(&mut self.wire)
             .into_iter()
-            .partition::<VecDeque<Vec<u8>>, _>(|m| to.is_none_or(|to| decode(m).is_ok_and(|m| m.to == to)));
+            .partition::<VecDeque<Bytes>, _>(|m| to.is_none_or(|to| decode(m).is_ok_and(|m| m.to == to)));
         self.wire = later;
         for bytes in now {
             let message = decode(&bytes)?;

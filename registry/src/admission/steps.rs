@@ -68,7 +68,7 @@ pub(crate) fn apply(view: &View<'_>, acting: &Unit, body: &ApplyAdmission) -> Re
             (false, _) => digest(bytes, field)?,
         }
     }
-    Ok(Decision::of(vec![Change::Admission(AdmissionState {
+    Ok(Decision::of(vec![Change::Admission(Box::new(AdmissionState {
         subject: body.subject.clone(),
         state: State::Applied.number(),
         unit: body.unit.clone(),
@@ -80,7 +80,7 @@ pub(crate) fn apply(view: &View<'_>, acting: &Unit, body: &ApplyAdmission) -> Re
         changed_seq: view.seq,
         changed_ms: view.now_ms,
         ..AdmissionState::default()
-    })]))
+    }))]))
 }
 
 /// What a step finds: the admission and the unit that answers for it.
@@ -147,7 +147,7 @@ pub(crate) fn report(view: &View<'_>, acting: &Unit, head: &Head, body: &ReportT
         return refuse(Reason::ReportDate, "report.tested_on");
     }
     let next = AdmissionState { report: Some(report.clone()), ..moved(view, head, old, to)? };
-    Ok(Decision::of(vec![Change::Admission(next)]))
+    Ok(Decision::of(vec![Change::Admission(Box::new(next))]))
 }
 
 /// Approves (004-17): the city, by posts of three different people.
@@ -155,7 +155,7 @@ pub(crate) fn approve(view: &View<'_>, head: &Head, body: &ApproveAdmission) -> 
     let (old, _) = find(view, head, &body.subject)?;
     let first = matches!(State::from_number(old.state), Some(State::Applied | State::Tested | State::Approved));
     let to = if first { State::Approved } else { State::Reapproved };
-    Ok(Decision::of(vec![Change::Admission(moved(view, head, old, to)?)]))
+    Ok(Decision::of(vec![Change::Admission(Box::new(moved(view, head, old, to)?))]))
 }
 
 /// Connects.
@@ -163,7 +163,7 @@ pub(crate) fn connect(view: &View<'_>, head: &Head, body: &ConnectSystem) -> Res
     let (old, _) = find(view, head, &body.subject)?;
     let next = AdmissionState { access: true, ..moved(view, head, old, State::Connected)? };
     let node = next.node.clone().filter(|n| view.directory.nodes.get(&n.raft_id) != Some(n));
-    Ok(Decision::of([Change::Admission(next)].into_iter().chain(node.map(Change::Node)).collect()))
+    Ok(Decision::of([Change::Admission(Box::new(next))].into_iter().chain(node.map(Change::Node)).collect()))
 }
 
 /// Notifies of a major change (004-19): the unit itself, or who manages it, as security administration or by three.
@@ -173,7 +173,7 @@ pub(crate) fn notify(view: &View<'_>, acting: &Unit, head: &Head, body: &NotifyC
     digest(&body.change_digest, "change_digest")?;
     let access = old.access && old.node.is_some();
     let next = AdmissionState { access, change_digest: body.change_digest.clone(), ..moved(view, head, old, State::ChangeNotified)? };
-    Ok(Decision::of(vec![Change::Admission(next)]))
+    Ok(Decision::of(vec![Change::Admission(Box::new(next))]))
 }
 
 /// Bans or disconnects (004-20). What the certificates of the system allowed ends with the record. One
@@ -204,7 +204,7 @@ pub(crate) fn remedy(view: &View<'_>, acting: &Unit, head: &Head, body: &RemedyS
     if let Some(node) = &body.node {
         next.former_ids.extend(next.node.replace(node.clone()).map(|n| n.raft_id));
     }
-    Ok(Decision::of(vec![Change::Admission(next)]))
+    Ok(Decision::of(vec![Change::Admission(Box::new(next))]))
 }
 
 /// Ends a connection for good: a unit that of its own system, by the posts of the command alone; who manages
@@ -239,6 +239,6 @@ fn cut(view: &View<'_>, head: &Head, state: AdmissionState, reason: u32) -> Resu
     }
     let holder = state.node.as_ref().map_or_else(|| state.subject.clone(), |n| certificates::node_holder(n.raft_id));
     let mut decision = certificates::revoke_all(view, &[holder], reason)?;
-    decision.changes.push(Change::Admission(AdmissionState { access: false, ..state }));
+    decision.changes.push(Change::Admission(Box::new(AdmissionState { access: false, ..state })));
     Ok(decision)
 }

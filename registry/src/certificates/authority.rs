@@ -23,7 +23,7 @@ pub(crate) fn genesis_changes(genesis: &Genesis) -> Result<Vec<Change>, Stop> {
     let mut out = vec![Change::Root(state(root)), Change::Issuing(state(issuing))];
     if let Some(founding) = Founding::read(genesis)? {
         let leaves = founding.certificates.iter().zip(&genesis.certificates);
-        out.extend(leaves.map(|(leaf, der)| Change::Certificate(founded(leaf, der, &founding.issuing, genesis.time_ms))));
+        out.extend(leaves.map(|(leaf, der)| Change::Certificate(Box::new(founded(leaf, der, &founding.issuing, genesis.time_ms)))));
     }
     Ok(out)
 }

@@ -58,7 +58,7 @@ pub(crate) fn issue(view: &View<'_>, checked: &Checked, head: &Head, body: &Issu
     };
     let event = if state.renews.is_empty() { Event::Issued } else { Event::Renewed };
     changes.extend(figures::counted(view, [(event, &state)].into_iter())?);
-    changes.push(Change::Certificate(state));
+    changes.push(Change::Certificate(Box::new(state)));
     Ok(Decision::of(changes))
 }
 
@@ -125,5 +125,5 @@ fn renewed(view: &View<'_>, serial: &[u8], applicant: &Applicant, by: &[u8]) -> 
     if !old.renewed_by.is_empty() {
         return refuse(Reason::RenewedAlready, "renews");
     }
-    Ok(Change::Certificate(CertificateState { renewed_by: by.to_vec(), ..old }))
+    Ok(Change::Certificate(Box::new(CertificateState { renewed_by: by.to_vec(), ..old })))
 }

@@ -67,12 +67,12 @@ pub(crate) fn suspend(view: &View<'_>, acting: &Unit, head: &Head, body: &Suspen
         Standing::Suspended if has_role(acting, MANAGING_CITY) && state.suspended_by != acting.uscc => {
             let all = of_same_key(view, &state, &[Standing::Suspended])?;
             let taken = |s| {
-                Change::Certificate(CertificateState {
+                Change::Certificate(Box::new(CertificateState {
                     suspended_by: acting.uscc.clone(),
                     changed_seq: view.seq,
                     changed_ms: view.now_ms,
                     ..s
-                })
+                }))
             };
             Ok(Decision::of(all.into_iter().map(taken).collect()))
         }
@@ -93,7 +93,7 @@ pub(crate) fn suspended_of(view: &View<'_>, holders: &[String]) -> Result<Vec<Ce
 /// Lifts the suspensions of certificates that were revoked meanwhile: no restoring could. Those that are not stay as they are.
 pub(crate) fn lifted(suspended: Vec<CertificateState>) -> impl Iterator<Item = Change> {
     let revoked = suspended.into_iter().filter(|state| state.standing == Standing::Revoked.number());
-    revoked.map(|state| Change::Certificate(CertificateState { suspended_by: String::new(), ..state }))
+    revoked.map(|state| Change::Certificate(Box::new(CertificateState { suspended_by: String::new(), ..state })))
 }
 
 /// Restores a suspended certificate (解锁): one that the city suspended, the city alone.
@@ -194,7 +194,7 @@ fn changed(view: &View<'_>, states: Vec<CertificateState>, to: Standing, reason:
     let (standing, changed_seq, changed_ms) = (to.number(), view.seq, view.now_ms);
     changes.extend(states.into_iter().map(|s| {
         let suspended_by = if to == Standing::Good { String::new() } else { s.suspended_by };
-        Change::Certificate(CertificateState { standing, reason, changed_seq, changed_ms, suspended_by, ..s })
+        Change::Certificate(Box::new(CertificateState { standing, reason, changed_seq, changed_ms, suspended_by, ..s }))
     }));
     Ok(Decision::of(changes))
 }

@@ -433,7 +433,7 @@ async fn the_authority_tells_openssl_what_no_longer_stands() {
 }
 
 /// What a leader would send to a node that its log no longer reaches.
-fn snapshot(from: u64, to: u64, term: u64, index: u64, head: &LedgerHead) -> Vec<u8> {
+fn snapshot(from: u64, to: u64, term: u64, index: u64, head: &LedgerHead) -> Bytes {
     let mut message = Message { from, to, term: term + 1, ..Message::default() };
     message.set_msg_type(MessageType::MsgSnapshot);
     let snapshot = message.mut_snapshot();

@@ -7,7 +7,7 @@ use vermilion_consensus::{Entry, Message, MessageType};
 use vermilion_crypto::{dsse, hash};
 use vermilion_proto::body::Of;
 use vermilion_proto::peer_client::PeerClient;
-use vermilion_proto::{BLOCK_TYPE, Block, BlockBody, ChangeUnit, Envelope, Message as _, RaftFrame, Submission};
+use vermilion_proto::{BLOCK_TYPE, Block, BlockBody, Bytes, ChangeUnit, Envelope, Message as _, RaftFrame, Submission};
 use vermilion_registry::Kind;
 use vermilion_tests::{Ledger, inspection, until};
 
@@ -22,7 +22,7 @@ fn block(ledger: &Ledger, leader: (&str, u64), command: Vec<u8>) -> Vec<u8> {
 }
 
 /// The message with which it would come.
-fn append(from: u64, to: u64, (term, index): (u64, u64), block: &[u8]) -> Vec<u8> {
+fn append(from: u64, to: u64, (term, index): (u64, u64), block: &[u8]) -> Bytes {
     let entry = Entry { index: index + 1, term, data: block.to_vec(), ..Entry::default() };
     let mut message = Message { from, to, term, index, log_term: term, entries: vec![entry], ..Message::default() };
     message.set_msg_type(MessageType::MsgAppend);
