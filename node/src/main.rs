@@ -39,8 +39,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const MAX_APPLICATION: usize = 64 << 10;
 /// Applications of one connection under way at once.
 const MAX_APPLICATIONS: u32 = 8;
-/// The longest frame of HTTP/2 that is taken: with its head as much as TLS writes at once, in whole records.
-const FRAME: u32 = (64 << 10) - 9;
+/// The longest frame of HTTP/2 that is taken: with its head two whole records of TLS.
+const FRAME: u32 = (32 << 10) - 9;
 /// How often a connection of gRPC is asked whether its other end is still there.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// How old an applicant's connection becomes: an application has its answer, or none, within 40 s.

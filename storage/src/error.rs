@@ -4,6 +4,9 @@ pub enum StorageError {
     /// RocksDB failed, for none of the reasons below.
     #[error("the database failed: {0}")]
     Database(String),
+    /// The processor is not one that the program was compiled for.
+    #[error("the database cannot be opened here: {0}")]
+    Processor(&'static str),
     /// The disk is full, or the quota used up. Nothing is damaged: what was promised is there.
     #[error("there is no space left on the disk of the data directory: free some, and start again what has stopped; nothing is lost ({0})")]
     Full(String),

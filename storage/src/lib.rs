@@ -22,6 +22,7 @@ mod entry;
 mod error;
 mod log;
 mod open;
+mod processor;
 mod promise;
 mod read;
 mod rows;

@@ -3,7 +3,7 @@ use crate::{
     backup::is_backup,
     columns, entry,
     log::LogShared,
-    promise,
+    processor, promise,
     watermark::{Watermark, WatermarkFile},
 };
 use rocksdb::{
@@ -45,6 +45,9 @@ impl Store {
     /// Opens the directory. Checks the format and, for a node, that what was promised is there, before anything is written;
     /// of the content no more: see [`Store::check`].
     pub fn open(dir: &Path, mode: Mode) -> Result<Self, StorageError> {
+        if let Some(why) = processor::lacking() {
+            return Err(StorageError::Processor(why));
+        }
         let db_dir = dir.join("db");
         if mode == Mode::Node && is_backup(dir) {
             return Err(StorageError::Backup(dir.display().to_string()));

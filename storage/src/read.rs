@@ -237,3 +237,30 @@ fn decode_record(seq: u64, bytes: &[u8]) -> Result<StoredRecord, StorageError> {
     }
     Ok(record)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{Commit, Mode};
+
+    #[test]
+    fn each_of_many_keys_is_as_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Mode::Node).unwrap();
+        let write = |state: Vec<(Vec<u8>, Option<Vec<u8>>)>| store.commit(&Commit { state, ..Commit::default() }).unwrap();
+        let key = |n: u32| n.to_be_bytes().to_vec();
+        // Some on the disk, some in memory, some written over or deleted there; the third of each three never was.
+        write((0..200).filter(|n| n % 3 != 2).map(|n| (key(n), Some(vec![7; n as usize]))).collect());
+        store.flush().unwrap();
+        write((150..300).filter(|n| n % 3 == 0).map(|n| (key(n), (n % 2 == 0).then(|| vec![8; 3]))).collect());
+        for view in [&store.state() as &dyn Kv, &store.state_snapshot()] {
+            for count in [0, 1, 31, 32, 33, 350] {
+                let keys: Vec<Vec<u8>> = (0..count).map(key).collect();
+                let alone: Vec<_> = keys.iter().map(|key| view.get(key).unwrap()).collect();
+                assert_eq!(view.get_each(&keys.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap(), alone);
+                assert_eq!(alone.iter().flatten().count() > 0, count > 0);
+            }
+        }
+    }
+}

@@ -52,6 +52,9 @@ impl Scratch {
     /// Begins one in a folder that has no database yet. Of the rows, their filters and their index
     /// `cache_bytes` stay in memory (8 MiB at least), and 64 MiB of those that were written last.
     pub fn create(dir: &Path, cache_bytes: usize) -> Result<Self, ScratchError> {
+        if let Some(why) = crate::processor::lacking() {
+            return Err(ScratchError { dir: dir.display().to_string(), why: why.to_owned() });
+        }
         let cache = Cache::new_lru_cache(cache_bytes.max(LEAST_CACHE_BYTES));
         let db = DB::open(&options(&cache), dir);
         let db = db.map_err(|error| ScratchError { dir: dir.display().to_string(), why: error.into_string() })?;

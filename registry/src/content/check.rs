@@ -30,6 +30,8 @@ pub struct CheckedRow {
     pub(super) effective_from: u32,
     /// `None`: without term.
     pub(super) expires_on: Option<u32>,
+    /// Version of the type by whose rules it was checked.
+    pub(super) type_version: Option<u32>,
 }
 
 /// The warnings alone: identifiers may be personal, and do not reach logs.
@@ -72,7 +74,7 @@ pub fn check_row(row: &Row, rules: Option<&TypeRules>) -> Result<CheckedRow, Ref
     if let Some(rules) = rules {
         rules.check_data(&row.data, issued)?;
     }
-    Ok(CheckedRow { identifier, issued_on, effective_from, expires_on, warnings })
+    Ok(CheckedRow { type_version: rules.map(TypeRules::version), identifier, issued_on, effective_from, expires_on, warnings })
 }
 
 fn check_bounds(row: &Row) -> Result<(), Refusal> {

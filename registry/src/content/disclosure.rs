@@ -108,8 +108,6 @@ fn check_name(name: &str) -> Result<(), Refusal> {
 }
 
 fn write_json(into: &mut Vec<u8>, salt: &str, name: &str, value: &impl Serialize) -> Result<(), Refusal> {
-    into.clear();
-    into.reserve(256);
     (salt, name, value).serialize(&mut serde_json::Serializer::new(into)).map_err(|_| malformed("a disclosure cannot be written"))
 }
 
@@ -118,7 +116,7 @@ fn write_json(into: &mut Vec<u8>, salt: &str, name: &str, value: &impl Serialize
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Name and value of a disclosure's JSON, if it is written as we write it. `again` is a buffer.
-fn read_json<'a>(json: &'a [u8], again: &mut Vec<u8>) -> Result<(Cow<'a, str>, Value), Refusal> {
+fn read_json<'a>(json: &'a [u8], again: &mut Zeroizing<Vec<u8>>) -> Result<(Cow<'a, str>, Value), Refusal> {
     let (Text(salt), Text(name), value): (Text<'a>, Text<'a>, Value) =
         serde_json::from_slice(json).map_err(|_| malformed("a disclosure is not an array of salt, name and value"))?;
     check_name(&name)?;
@@ -126,20 +124,27 @@ fn read_json<'a>(json: &'a [u8], again: &mut Vec<u8>) -> Result<(Cow<'a, str>, V
     if URL_SAFE_NO_PAD.decode_slice(salt.as_bytes(), &mut bytes).ok() != Some(SALT_LEN) {
         return Err(malformed("a disclosure's salt is not of 128 bits"));
     }
+    // One member too many makes it longer, by no more than is read here; mostly it is as long.
+    empty(again, json.len());
     write_json(again, &salt, &name, &value)?;
-    if *again != json {
+    if **again != *json {
         return Err(malformed("a disclosure's JSON is not compact, or a member stands twice"));
     }
     Ok((name, value))
 }
 
+/// Empties a buffer and sees to it that so much fits: one that grows by itself leaves what it held behind.
+fn empty(buffer: &mut Zeroizing<Vec<u8>>, room: usize) {
+    buffer.clear();
+    if room > buffer.capacity() {
+        *buffer = Zeroizing::new(Vec::with_capacity(room.max(FIRST_TEXT)));
+    }
+}
+
 /// Writes the base64url of a disclosure's JSON into a buffer, and gives its digest.
 fn encode(json: &[u8], encoded: &mut Zeroizing<Vec<u8>>) -> Result<Digest, Refusal> {
     let room = json.len().div_ceil(3) * 4;
-    if room > encoded.capacity() {
-        // One that grows by itself leaves what it held behind.
-        *encoded = Zeroizing::new(Vec::with_capacity(room.max(FIRST_TEXT)));
-    }
+    empty(encoded, room);
     encoded.resize(room, 0);
     let length = URL_SAFE_NO_PAD.encode_slice(json, &mut encoded[..]).map_err(|_| malformed("a disclosure cannot be written"))?;
     encoded.truncate(length);
@@ -167,6 +172,7 @@ impl Writer {
         let mut text = Zeroizing::new([0; SALT_TEXT]);
         let written = URL_SAFE_NO_PAD.encode_slice(salt, &mut text[..]).map_err(|_| malformed("a salt cannot be written"))?;
         let salt = std::str::from_utf8(&text[..written]).map_err(|_| malformed("a salt cannot be written"))?;
+        empty(&mut self.json, FIRST_TEXT);
         write_json(&mut self.json, salt, name, value)?;
         if self.json.len() > MAX_JSON {
             return Err(malformed("a disclosure is too long"));

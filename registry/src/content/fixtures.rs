@@ -434,6 +434,23 @@ fn the_door_refuses_altered_content() {
 }
 
 #[test]
+fn an_item_is_made_of_a_row_as_it_was_checked() {
+    let rules = all_rules();
+    let rows: Vec<Row> = lines().take(20).map(|line| parse_row(line).unwrap()).collect();
+    let secrets = RowSecrets { unit_secret: &[5; 32], file_digest: &[6; 32], row_number: 7 };
+    let built = |row: &Row, checked: &CheckedRow| {
+        let rules = &rules[&row.type_code];
+        build_item(row, checked, rules, &tags(row, rules, &lookup()), &secrets).map(drop).map_err(|refusal| refusal.reason)
+    };
+    for (row, other) in rows.iter().zip(&rows[1..]) {
+        let checked = |row: &Row| check_row(row, Some(&rules[&row.type_code])).unwrap();
+        assert_eq!(built(row, &checked(row)), Ok(()));
+        assert_eq!(built(row, &checked(other)), Err(Reason::Internal));
+        assert_eq!(built(row, &check_row(row, None).unwrap()), Err(Reason::Internal), "without rules");
+    }
+}
+
+#[test]
 fn salts_depend_on_everything() {
     let salt = |secret: u8, file: u8, row_number, field: &str| {
         RowSecrets { unit_secret: &[secret; 32], file_digest: &[file; 32], row_number }.salt(field)

@@ -114,6 +114,9 @@ pub fn build_item(
     tags: &RowTags,
     secrets: &RowSecrets<'_>,
 ) -> Result<(LicenceItem, Zeroizing<Vec<u8>>), Refusal> {
+    if checked.identifier.as_str() != row.identifier || checked.type_version != Some(rules.version()) {
+        return Err(Refusal::new(Reason::Internal, "the row was not checked by these rules"));
+    }
     let personal = rules.personal_identifier();
     if tags.holders.len() != row.holders.len() || tags.identifier.is_some() != personal || tags.series.is_some() != personal {
         return Err(Refusal::new(Reason::Internal, "the tags are not those that the row needs"));

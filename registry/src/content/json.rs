@@ -127,8 +127,8 @@ impl<'de> Visitor<'de> for Strict {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let depth = self.below()?;
-        // A row has 14 members, and its data some ten.
-        let mut map = Map::with_capacity(if depth <= 2 { 16 } else { 0 });
+        // A row has 14 members; what is in it may be many, and empty.
+        let mut map = Map::with_capacity(if depth == 1 { 16 } else { 0 });
         while let Some(name) = access.next_key::<String>()? {
             let value = access.next_value_seed(Strict { depth })?;
             if map.insert(name, value).is_some() {
