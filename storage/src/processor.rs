@@ -6,7 +6,7 @@
 pub fn lacking() -> Option<&'static str> {
     let is_there = std::arch::is_x86_feature_detected!("sse4.2") && std::arch::is_x86_feature_detected!("pclmulqdq");
     (!is_there).then_some(
-        "this processor lacks SSE 4.2 or PCLMULQDQ: give the virtual machine a newer model of processor (sse4_2 and pclmulqdq in /proc/cpuinfo), or compile without .cargo/config.toml",
+        "this processor lacks SSE 4.2 or PCLMULQDQ: give the virtual machine a newer model of processor (sse4_2 and pclmulqdq in /proc/cpuinfo)",
     )
 }
 

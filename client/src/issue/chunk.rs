@@ -6,7 +6,7 @@
 //! 4,096 further lines: reports come in the file's order, and nobody waits longer than that for a unit
 //! that has few rows.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use vermilion_registry::content::Row;
 use vermilion_registry::submission::MAX_SUBMISSION;
 
@@ -46,7 +46,7 @@ impl Chunk {
     /// The licences, less their versions, that the chunk is about. Two chunks under way at once
     /// have none in common: which of two equal rows comes first is the file's to say.
     #[must_use]
-    pub fn series(&self) -> HashSet<String, foldhash::fast::RandomState> {
+    pub fn series(&self) -> foldhash::HashSet<String> {
         let series = |m: &Member| m.row.identifier.rsplitn(3, '.').nth(2).unwrap_or(&m.row.identifier).to_owned();
         self.members.iter().map(series).collect()
     }

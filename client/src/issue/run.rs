@@ -14,7 +14,7 @@ use crate::issue::report::{InOrder, RowReport, Summary};
 use crate::questions::CommandKnown;
 use crate::signer;
 use crate::types::Types;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -100,7 +100,7 @@ pub async fn issue_file(
     let (mut order, mut summary) = (InOrder::default(), Summary::default());
     let mut waiting: VecDeque<Chunk> = VecDeque::new();
     let mut under_way: JoinSet<Result<(u64, Vec<RowReport>), ClientError>> = JoinSet::new();
-    let mut series: BTreeMap<u64, HashSet<String, foldhash::fast::RandomState>> = BTreeMap::new();
+    let mut series: BTreeMap<u64, foldhash::HashSet<String>> = BTreeMap::new();
     let mut ended = false;
     loop {
         while under_way.len() < options.at_once.max(1)

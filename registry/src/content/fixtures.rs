@@ -447,6 +447,10 @@ fn an_item_is_made_of_a_row_as_it_was_checked() {
         assert_eq!(built(row, &checked(row)), Ok(()));
         assert_eq!(built(row, &checked(other)), Err(Reason::Internal));
         assert_eq!(built(row, &check_row(row, None).unwrap()), Err(Reason::Internal), "without rules");
+        for rules in rules.values().filter(|rules| rules.code() != row.type_code) {
+            let refusal = build_item(row, &checked(row), rules, &RowTags::default(), &secrets).unwrap_err();
+            assert_eq!((refusal.reason, &*refusal.detail), (Reason::Internal, "the row was not checked by these rules"));
+        }
     }
 }
 

@@ -114,7 +114,8 @@ pub fn build_item(
     tags: &RowTags,
     secrets: &RowSecrets<'_>,
 ) -> Result<(LicenceItem, Zeroizing<Vec<u8>>), Refusal> {
-    if checked.identifier.as_str() != row.identifier || checked.type_version != Some(rules.version()) {
+    let of_these = rules.code() == row.type_code && checked.type_version == Some(rules.version());
+    if checked.identifier.as_str() != row.identifier || !of_these {
         return Err(Refusal::new(Reason::Internal, "the row was not checked by these rules"));
     }
     let personal = rules.personal_identifier();
