@@ -8,6 +8,7 @@ use crate::codes::{division, holder_code};
 use crate::decision::View;
 use crate::licence::{Named, Series};
 use crate::reason::{Reason, Refusal};
+use crate::submission::ITEM_FORMAT;
 use crate::text::{is_blank, is_unclear};
 use vermilion_crypto::Tag;
 use vermilion_proto::{FieldClass, IdentifierClass, Implementation, LicenceItem, LicenceState, LicenceType, Origin, TypeState, Unit};
@@ -43,7 +44,7 @@ impl<'a> Intake<'a> {
     /// Checks an item. The order is fixed, for the first thing wrong is what the record says:
     /// format, identifier, type, authority, area, dates, holders, content.
     pub fn check(&mut self, item: &LicenceItem) -> Result<Sound, Refusal> {
-        if item.format_version != 1 {
+        if item.format_version != ITEM_FORMAT {
             return Err(Reason::FormatVersion.into());
         }
         let sound = identify(item)?;

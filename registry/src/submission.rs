@@ -14,6 +14,8 @@ use vermilion_proto::{
 pub const MAX_SUBMISSION: usize = 8 << 20;
 /// The most items of one command.
 pub const MAX_ITEMS: usize = 1000;
+/// Version of the format of an item, which every reader of one asks for.
+pub const ITEM_FORMAT: u32 = 1;
 /// The largest item, in bytes.
 pub const MAX_ITEM: usize = 32 << 10;
 /// The largest ciphertext of one licence or of a command's texts, in bytes.
@@ -192,7 +194,7 @@ fn items(command: &Command, bytes: Vec<Bytes>) -> Result<Vec<(Bytes, LicenceItem
             let refusal = Refusal::from(e);
             Refusal::new(refusal.reason, format!("item {n}: {}", refusal.detail))
         })?;
-        if decoded.format_version != 1 {
+        if decoded.format_version != ITEM_FORMAT {
             return Err(Refusal::new(Reason::FormatVersion, format!("item {n} has format version {}", decoded.format_version)));
         }
         items.push((item, decoded));

@@ -1,6 +1,6 @@
 //! Start-up checks (design, invariant 6): does what the directory holds fit together?
 
-use crate::{StorageError, Store, columns, promise};
+use crate::{StorageError, Store, columns, is_backup, promise, watermark};
 use vermilion_consensus::{Entry, EntryType};
 use vermilion_registry::admission::group::{Group, misfit};
 
@@ -24,6 +24,9 @@ impl Store {
     pub fn check(&self) -> Result<StartReport, StorageError> {
         let (first, last) = self.log.range();
         let (applied, applied_term) = self.applied()?;
+        if self.meta(columns::META_APPLIED)?.is_none() && self.installing()?.is_none() && self.has_records_of_entries()? {
+            return Err(StorageError::damaged("it is not noted through which entry of the Raft log the records were applied"));
+        }
         let hard = self.log.hard_state();
         if applied + 1 < first || applied > last {
             return Err(StorageError::damaged(format!("the state is applied through {applied}, but the Raft log holds {first} to {last}")));
@@ -41,10 +44,23 @@ impl Store {
         self.check_group()?;
         self.check_adoption(first, applied)?;
         let Some(mark) = self.watermark else {
+            if !is_backup(&self.dir) {
+                return Err(watermark::unknown("is missing or does not read"));
+            }
             return Ok(StartReport { log: (first, last), applied, beyond_watermark: 0, watermark: false });
         };
         promise::kept(&mark, last, self.log.term(mark.last_index)?, &hard)?;
         Ok(StartReport { log: (first, last), applied, beyond_watermark: last - mark.last_index, watermark: true })
+    }
+
+    /// Whether there are records that entries of the log brought: all but the genesis.
+    fn has_records_of_entries(&self) -> Result<bool, StorageError> {
+        let mut found = false;
+        self.records(1, &mut |_, _| {
+            found = true;
+            false
+        })?;
+        Ok(found)
     }
 
     /// What is noted of a state that was taken stands only while it is so (docs/formats.md §19).
@@ -137,6 +153,31 @@ mod tests {
         assert_eq!(plant(columns::META_UNSURE, 1), None);
         store.commit(&Commit { applied: Some((4, 1)), ..Commit::default() }).unwrap();
         assert!(plant(columns::META_UNSURE, 1).is_some_and(|why| why.contains("unsure")));
+    }
+
+    #[test]
+    fn what_says_how_far_it_came_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Mode::Node).unwrap();
+        let record = |seq| (seq, StoredRecord { format_version: 1, ..StoredRecord::default() }.encode_to_vec());
+        store.init(0, &[1, 2, 3], &Commit { applied: Some((0, 0)), records: vec![record(0)], ..Commit::default() }).unwrap();
+        store.log.write_batch(batch(1..=3, 1)).unwrap();
+        store.commit(&Commit { applied: Some((3, 1)), records: vec![record(1)], ..Commit::default() }).unwrap();
+        store.check().unwrap();
+        store.db.delete_cf(store.column(columns::META).unwrap(), columns::META_APPLIED).unwrap();
+        assert!(store.check().unwrap_err().to_string().contains("not noted through which entry"));
+        store.commit(&Commit { applied: Some((3, 1)), ..Commit::default() }).unwrap();
+        store.flush().unwrap();
+        drop(store);
+        let looked_at = || Store::open(dir.path(), Mode::ReadOnly).unwrap().check();
+        assert!(looked_at().unwrap().watermark);
+        for left in [Some(vec![0; 144]), Some(Vec::new()), None] {
+            match left {
+                Some(bytes) => std::fs::write(dir.path().join("synced"), bytes).unwrap(),
+                None => std::fs::remove_file(dir.path().join("synced")).unwrap(),
+            }
+            assert!(looked_at().unwrap_err().to_string().contains("what was promised is not known"));
+        }
     }
 
     #[test]

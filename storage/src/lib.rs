@@ -12,7 +12,7 @@
 //!
 //! [`watermark`] remembers outside RocksDB how far the log was synced, so that a start can tell a
 //! torn unsynced tail (nothing was promised) from damage (something that was promised is gone), before
-//! anything is written (`promise`).
+//! anything is written (`promise`). `framing` looks, before RocksDB does, for bytes at which it would stay for ever.
 
 mod backup;
 mod check;
@@ -20,6 +20,7 @@ mod columns;
 mod commit;
 mod entry;
 mod error;
+mod framing;
 mod log;
 mod open;
 mod processor;

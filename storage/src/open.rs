@@ -1,7 +1,7 @@
 use crate::{
     StorageError,
     backup::is_backup,
-    columns, entry,
+    columns, entry, framing,
     log::LogShared,
     processor, promise,
     watermark::{Watermark, WatermarkFile},
@@ -65,12 +65,16 @@ impl Store {
                         mark.last_index, mark.term
                     )));
                 }
+                framing::check(&db_dir)?;
                 if mark.promises() {
                     promise::look(&db_dir, &mark)?;
                 }
                 (Some(file), Some(mark))
             }
-            Mode::ReadOnly => (None, WatermarkFile::peek(dir)),
+            Mode::ReadOnly => {
+                framing::check(&db_dir)?;
+                (None, WatermarkFile::peek(dir))
+            }
         };
         let (options, cache) = (options(mode), Cache::new_lru_cache(BLOCK_CACHE_BYTES));
         let described = |names: &mut dyn Iterator<Item = &'static str>| -> Vec<_> {

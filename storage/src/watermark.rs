@@ -71,7 +71,6 @@ impl WatermarkFile {
     /// Opens the file in `dir` for the one process that runs on it, and reads the newer whole slot. `is_new` says that there
     /// is no database yet: then a file that is missing is made.
     pub fn open(dir: &Path, is_new: bool) -> Result<(Self, Watermark), StorageError> {
-        let unknown = |how| StorageError::damaged(format!("the file {NAME} {how}: what was promised is not known"));
         let path = dir.join(NAME);
         if is_new && !path.try_exists().map_err(io)? {
             Self::make(dir).map_err(io)?;
@@ -127,6 +126,11 @@ impl WatermarkFile {
     pub fn sync(&self) -> Result<(), StorageError> {
         self.file.sync_data().map_err(io)
     }
+}
+
+/// What is said where nobody knows what was promised, and how that is.
+pub(crate) fn unknown(how: &str) -> StorageError {
+    StorageError::damaged(format!("the file {NAME} {how}: what was promised is not known"))
 }
 
 fn io(source: std::io::Error) -> StorageError {

@@ -42,6 +42,9 @@ pub fn add(receipt: &mut Receipt, disclosures: &[String], names: &[String]) -> R
     if receipt.item.is_empty() {
         return Err("the receipt is of no licence".into());
     }
+    if disclosures.is_empty() {
+        return Err("the file holds no fields: it wants disclosures, one a line, or the answer of `vermilion use --json` alone".into());
+    }
     let item: LicenceItem = canonical(&receipt.item).map_err(|e| e.to_string())?;
     // A file may hold several licences' fields: those of others are passed over.
     let name_of = |disclosure: &String| Some(check_fields(&item, std::slice::from_ref(disclosure)).ok()?.into_iter().next()?.name);

@@ -21,7 +21,7 @@ use vermilion_registry::ledger_id;
 use vermilion_registry::reason::Reason;
 use vermilion_registry::status::{Shown, State, shown};
 use vermilion_registry::stored::{open_behind, record_parts, status_index};
-use vermilion_registry::submission::MAX_ITEM;
+use vermilion_registry::submission::{ITEM_FORMAT, MAX_ITEM};
 use vermilion_registry::{days, endorsement};
 
 /// How far a time may lie ahead of the clock here, in milliseconds: clocks differ.
@@ -463,6 +463,9 @@ fn unaltered(receipt: &Receipt, signed: Option<&(Vec<u8>, u32)>, item: &mut Opti
     let path = digests(parts.path).map_err(altered)?;
     check_item(&root, parts.count, parts.position, parts.item, &path).map_err(altered)?;
     let decoded: LicenceItem = canonical(&receipt.item).map_err(|e| e.to_string())?;
+    if decoded.format_version != ITEM_FORMAT {
+        return Err(format!("a licence of format version {} is not read by this version", decoded.format_version));
+    }
     // What an item signs is searched for each field that is disclosed.
     if receipt.item.len() > MAX_ITEM || receipt.disclosures.len() > decoded.field_digests.len() / size_of::<Digest>() {
         return Err("There are more fields than a licence has.".into());

@@ -137,9 +137,13 @@ fn receipt_with(outcome: Outcome, ledger: Digest, state: State) -> Receipt {
 /// checkpoint at the commitment record after it, in a vector of 1,000 licences in which the second licence
 /// has this state.
 fn receipt_behind(before: &[Vec<u8>], outcome: Outcome, ledger: Digest, state: State) -> Receipt {
-    let items = vec![item(1, 3), item(2, 3)];
+    receipt_of(&[item(1, 3), item(2, 3)], before, outcome, ledger, state)
+}
+
+/// The same of these two licences.
+fn receipt_of(items: &[Vec<u8>], before: &[Vec<u8>], outcome: Outcome, ledger: Digest, state: State) -> Receipt {
     let seq = before.len() as u64;
-    let bytes = record(&items, outcome, seq, ledger);
+    let bytes = record(items, outcome, seq, ledger);
     let (mut tree, mut chain, mut chains) = (Tree::new(), chain_start(&LEDGER), Vec::new());
     for bytes in before.iter().chain([&bytes]) {
         let open = open_behind(bytes, &chain).unwrap();
@@ -174,7 +178,7 @@ fn receipt_behind(before: &[Vec<u8>], outcome: Outcome, ledger: Digest, state: S
         checkpoint: note(size, tree.root()),
         item: items[1].clone(),
         item_position: 1,
-        item_path: items_path(&items, 1).unwrap().iter().map(|h| h.to_vec()).collect(),
+        item_path: items_path(items, 1).unwrap().iter().map(|h| h.to_vec()).collect(),
         disclosures: vec![field().encoded().to_owned()],
         status_proof: evidence.encode_to_vec(),
         registrations: (0..before.len()).map(registration).collect(),
@@ -304,6 +308,11 @@ fn each_answer_is_by_itself() {
     assert_eq!(verdicts(&receipt(Outcome { code: 45, ..Default::default() }, LEDGER)), (true, false, true));
     let refused = Outcome { refused: vec![ItemRefusal { position: 1, code: 43 }], ..taken() };
     assert_eq!(verdicts(&receipt(refused, LEDGER)), (true, false, true));
+    for format_version in [0, 2] {
+        let other = LicenceItem { format_version, ..canonical(&good.item).unwrap() }.encode_to_vec();
+        let found = check(&receipt_of(&[item(1, 3), other], &[], taken(), LEDGER, State::Valid), &trust);
+        assert!(found.genuine.is_ok() && found.unaltered.unwrap_err().contains("format version"));
+    }
     let other = Outcome { refused: vec![ItemRefusal { position: 0, code: 43 }], first_status_index: Some(701), ..Default::default() };
     assert_eq!(verdicts(&receipt(other.clone(), LEDGER)), (true, true, true));
     assert!(check(&receipt(other, LEDGER), &trust).holds(), "a licence's index skips those refused before it");

@@ -13,6 +13,7 @@ use super::type_rules::TypeRules;
 use crate::catalogue;
 use crate::codes::identifier::Identifier;
 use crate::reason::{Reason, Refusal};
+use crate::submission::ITEM_FORMAT;
 use serde_json::{Map, Value};
 use vermilion_crypto::{Digest, LookupKey};
 use vermilion_proto::LicenceItem;
@@ -66,7 +67,7 @@ pub fn check_content(item: &LicenceItem, plaintext: &[u8], rules: Option<&TypeRu
 }
 
 fn check_shape(item: &LicenceItem) -> Result<(), Refusal> {
-    if item.format_version != super::item::ITEM_FORMAT {
+    if item.format_version != ITEM_FORMAT {
         return Err(Reason::FormatVersion.into());
     }
     let (digests, rest) = item.field_digests.as_chunks::<32>();

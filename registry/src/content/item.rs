@@ -5,6 +5,7 @@ use super::disclosure::{SALT_LEN, Salt, Writer};
 use super::row::{BASE_FIELDS, Row, base};
 use super::type_rules::TypeRules;
 use crate::reason::{Reason, Refusal};
+use crate::submission::ITEM_FORMAT;
 use vermilion_crypto::Digest;
 use vermilion_crypto::hash::{self, Context};
 use vermilion_proto::{FieldClass, HolderTag, LicenceItem, Provenance};
@@ -14,9 +15,6 @@ use zeroize::Zeroizing;
 static CTX_ROW: Context = Context::new("vermilion 2026-11 disclosure row key v1");
 /// Context of salts: function of the row's key and the field.
 static CTX_SALT: Context = Context::new("vermilion 2026-11 disclosure salt v1");
-
-/// Version of the item's format.
-pub(super) const ITEM_FORMAT: u32 = 1;
 
 /// Names the inputs of a keyed tag: what a client asks a node for. It has no `Debug`: the value is
 /// personal.

@@ -2,7 +2,7 @@
 
 use super::gauge::{Measured, closed_loop};
 use crate::error::TestnetError;
-use etcd_client::Client;
+use etcd_client::{Client, Txn, TxnOp};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,6 +12,9 @@ use std::time::Duration;
 
 /// Connections that the clients share.
 const CONNECTIONS: usize = 16;
+
+/// Puts in a transaction: as many as etcd takes with its defaults.
+pub const PUTS: usize = 128;
 
 /// A cluster of etcd processes; killed when dropped.
 pub struct Cluster {
@@ -97,6 +100,22 @@ impl Cluster {
                 let (mut client, value) = (client.clone(), value.clone());
                 let key = format!("licence/{:012}", keys.fetch_add(1, Ordering::Relaxed));
                 async move { client.put(key, value, None).await.map(|_| ()) }
+            }
+        })
+        .await)
+    }
+
+    /// Transactions of [`PUTS`] puts each, of values of `size` bytes under new keys: what etcd makes of a batch. Counted are transactions.
+    pub async fn transactions(&self, clients: usize, length: Duration, size: usize) -> Result<Measured, TestnetError> {
+        let value = vec![b'v'; size];
+        Ok(closed_loop(clients, length, |n| {
+            let (client, keys, value) = (self.client(n), Arc::clone(&self.keys), value.clone());
+            move || {
+                let mut client = client.clone();
+                let first = keys.fetch_add(PUTS as u64, Ordering::Relaxed);
+                let put = |n| TxnOp::put(format!("licence/{:012}", first + n), value.clone(), None);
+                let puts: Vec<TxnOp> = (0..PUTS as u64).map(put).collect();
+                async move { client.txn(Txn::new().and_then(puts)).await.map(|_| ()) }
             }
         })
         .await)

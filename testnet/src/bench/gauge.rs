@@ -30,6 +30,15 @@ impl Measured {
         self.latencies_us.sort_unstable();
     }
 
+    /// Takes another run's place if it was slower. What failed in either stays.
+    pub fn keep_faster(&mut self, mut other: Self) {
+        let errors = self.errors + other.errors;
+        if other.rate() > self.rate() {
+            std::mem::swap(self, &mut other);
+        }
+        self.errors = errors;
+    }
+
     /// A second.
     #[must_use]
     pub fn rate(&self) -> f64 {
@@ -94,6 +103,16 @@ where
 mod tests {
     use super::*;
     use std::convert::Infallible;
+
+    #[test]
+    fn the_faster_run_stays_with_the_errors_of_both() {
+        let run = |count, errors| Measured::of(count, errors, Duration::from_secs(1));
+        let mut kept = Measured::default();
+        for (count, errors) in [(2, 1), (3, 0), (1, 2)] {
+            kept.keep_faster(run(count, errors));
+        }
+        assert_eq!((kept.count, kept.errors, kept.rate()), (3, 3, 3.0));
+    }
 
     #[tokio::test]
     async fn a_client_that_panics_is_an_error() {

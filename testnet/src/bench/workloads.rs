@@ -196,10 +196,6 @@ pub async fn enough_singles(client: &Client, wanted: u64, say: &mut dyn FnMut(&s
     Ok(())
 }
 
-/// How often each run of an audit is measured, in turn with the limits, of which the best of several batch sizes
-/// counts. The best counts here too: whatever else the machine did meanwhile is no property of either.
-const ROUNDS: usize = 3;
-
 /// An audit and its limits, each at its best.
 struct Audited {
     whole: Report,
@@ -229,7 +225,7 @@ impl Audited {
             let (limit, dalek) = signature_limit(&opened).zip(dalek_limit(&opened)).ok_or_else(|| setup("no signatures to measure"))?;
             Ok(Self { whole, unsigned: audit(false, true)?, links: audit(false, false)?, limit, dalek })
         };
-        let rounds = std::iter::repeat_with(round).take(ROUNDS).collect::<Result<Vec<Self>, TestnetError>>()?;
+        let rounds = std::iter::repeat_with(round).take(super::ROUNDS).collect::<Result<Vec<Self>, TestnetError>>()?;
         rounds.into_iter().reduce(Self::better).ok_or_else(|| setup("nothing was measured"))
     }
 
