@@ -270,6 +270,8 @@ fn a_copy_of_a_directory_is_as_good() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), copy.path().join("db").join(entry.file_name())).unwrap();
     }
+    assert_eq!(audit(copy.path()), [("storage-check", None)], "without what says how much of the log was synced");
+    std::fs::copy(dir.path().join("synced"), copy.path().join("synced")).unwrap();
     drop(dir);
     assert_eq!(audit(copy.path()), []);
 }

@@ -299,7 +299,9 @@ impl Sample {
     pub fn write(&self, dir: &Path) {
         let store = Store::open(dir, Mode::Node).unwrap();
         for (n, block) in self.blocks.iter().enumerate() {
-            let mut commit = Commit { state: block.effects.writes.clone(), tiles: block.tiles.clone(), ..Default::default() };
+            // There is no Raft log.
+            let applied = Some((0, 0));
+            let mut commit = Commit { applied, state: block.effects.writes.clone(), tiles: block.tiles.clone(), ..Default::default() };
             for (new, record) in block.effects.records.iter().zip(&block.records) {
                 commit.records.push((new.seq, record.encode_to_vec()));
                 if new.accepted {
