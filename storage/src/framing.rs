@@ -91,13 +91,20 @@ mod tests {
     /// A directory whose write-ahead log has records of some blocks.
     fn directory() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Mode::Node).unwrap();
-        store.init(0, &[1, 2, 3], &Commit { applied: Some((0, 0)), ..Commit::default() }).unwrap();
+        let open = || Store::open(dir.path(), Mode::Node).unwrap();
+        {
+            let store = open();
+            store.init(0, &[1, 2, 3], &Commit { applied: Some((0, 0)), ..Commit::default() }).unwrap();
+            store.flush().unwrap();
+        }
+        // Nothing of what this one writes needs a flush when it ends, so that the log stays.
+        let store = open();
         for index in 1..=60 {
             let entry = Entry { index, term: 1, data: vec![7; 2000], ..Entry::default() };
             let hard_state = Some(HardState { term: 1, vote: 2, commit: index - 1 });
             store.log.write_batch(LogBatch { entries: vec![entry], hard_state, snapshot: None }).unwrap();
         }
+        drop(store);
         dir
     }
 
