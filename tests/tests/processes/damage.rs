@@ -277,7 +277,7 @@ async fn a_node_does_not_vote_without_what_it_had_promised() {
     std::fs::remove_dir_all(no_database.join("data").join("db")).unwrap();
     let no_word = stopped.copy("no-word");
     std::fs::write(no_word.join("data").join("synced"), "").unwrap();
-    // The last two are nothing that an audit looks for.
+    // Without a database there is nothing to audit; what an audit says of the watermark, storage tests.
     for (what, home, is_audited) in [
         ("its write-ahead log cut in the middle", middle, true),
         ("its write-ahead log empty", empty, true),
